@@ -1,0 +1,46 @@
+"""One API over Apache Kafka, Google Cloud Pub/Sub and an embedded broker.
+
+    with MessageBrokerFactory.get_broker("local") as broker:
+        broker.create_topic("new_image_topic")
+        broker.publish("new_image_topic", b"...", attributes={"subject": "7.png"}).result()
+        with broker.subscribe("new_image_topic") as subscription:
+            messages = subscription.receive(max_messages=256, timeout=1.0)
+            subscription.ack(messages)
+
+The contract stands in `MessageBroker.broker_interface`.
+"""
+
+from MessageBroker.broker_interface import BrokerInterface, OutgoingMessage, Subscription
+from MessageBroker.errors import (
+    AuthenticationError,
+    BrokerError,
+    BrokerUnavailableError,
+    ClosedError,
+    ConfigurationError,
+    MessageTooLargeError,
+    PublishError,
+    SubscriptionNotFoundError,
+    TopicNotFoundError,
+)
+from MessageBroker.message import Message
+from MessageBroker.message_broker_factory import BROKER_NAMES, MessageBrokerFactory
+from MessageBroker.settings import DeliverySettings
+
+__all__ = [
+    "BROKER_NAMES",
+    "AuthenticationError",
+    "BrokerError",
+    "BrokerInterface",
+    "BrokerUnavailableError",
+    "ClosedError",
+    "ConfigurationError",
+    "DeliverySettings",
+    "Message",
+    "MessageBrokerFactory",
+    "MessageTooLargeError",
+    "OutgoingMessage",
+    "PublishError",
+    "Subscription",
+    "SubscriptionNotFoundError",
+    "TopicNotFoundError",
+]

@@ -1,0 +1,342 @@
+"""`BrokerInterface`, written once for every broker over the handler's hooks.
+
+A handler subclasses `BrokerCore`, sets `name` and `cloudevents_prefix`, and fills in the hooks at
+the end. It may trust that names and sizes were checked and that nothing is called after
+`_shutdown`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from MessageBroker import limits
+from MessageBroker.broker_interface import (
+    CLOSE_TIMEOUT_SECONDS,
+    BrokerInterface,
+    OutgoingMessage,
+    Subscription,
+    dead_letter_topic,
+    default_subscription,
+    is_dead_letter_topic,
+)
+from MessageBroker.dead_letter_attributes import dead_letter_attributes
+from MessageBroker.driver import Publication, Stream
+from MessageBroker.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    ClosedError,
+    PublishError,
+    TopicNotFoundError,
+)
+from MessageBroker.settings import DeliverySettings
+from MessageBroker.subscription_core import SubscriptionCore
+
+if TYPE_CHECKING:
+    from MessageBroker.message import Message
+
+
+class BrokerCore(BrokerInterface):
+    """Argument checks, limits, confirmation of publications, dead letters and life cycle."""
+
+    def __init__(self, delivery: DeliverySettings | None = None) -> None:
+        """Prepare the shared part.
+
+        Args:
+            delivery: how messages are delivered; None for the defaults.
+        """
+        self.delivery = delivery or DeliverySettings()
+        self._lock = threading.Lock()
+        self._confirmed = threading.Condition(self._lock)
+        self._in_flight: dict[Publication, None] = {}  # in order of publication
+        self._known_topics: set[str] = set()
+        self._subscriptions: set[SubscriptionCore] = set()
+        self._closed = False
+
+    # ------------------------------------------------------------------ topics
+
+    def create_topic(self, topic: str, *, subscription_id: str | None = None) -> bool:
+        self._require_open()
+        limits.check_name(topic, "topic")
+        subscription_id = subscription_id or default_subscription(topic)
+        limits.check_name(subscription_id, "subscription")
+        wanted = {topic: subscription_id}
+        if not is_dead_letter_topic(topic):
+            letters = dead_letter_topic(topic)
+            # Made first: whoever sees the topic may rely on its dead-letter topic.
+            wanted = {letters: default_subscription(letters), **wanted}
+        created = self._create_topics(wanted)
+        self._known_topics.update(wanted)
+        return topic in created
+
+    def delete_topic(self, topic: str) -> bool:
+        self._require_open()
+        limits.check_name(topic, "topic")
+        self._known_topics.discard(topic)
+        return self._delete_topic(topic)
+
+    def list_topics(self) -> list[str]:
+        self._require_open()
+        return sorted(self._list_topics())
+
+    # ------------------------------------------------------------------ publishing
+
+    def publish(
+        self,
+        topic: str,
+        data: bytes,
+        *,
+        key: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> Future[str]:
+        limits.check_publishable(topic)
+        limits.check_message(data, key, attributes or {})
+        return self.publish_unchecked(topic, data, key, attributes or {})
+
+    def publish_batch(self, topic: str, messages: Sequence[OutgoingMessage]) -> list[str]:
+        limits.check_publishable(topic)
+        for message in messages:
+            limits.check_message(message.data, message.key, message.attributes or {})
+        self._require_topic(topic)
+        batch = _Batch(len(messages))
+        settled = batch.settled  # once: a bound method for each message would be garbage
+        publications = [
+            Publication(topic, each.data, each.key or None, each.attributes or {}, settled)
+            for each in messages
+        ]
+        if not publications:
+            return []
+        self._begin(publications)
+        self._send(publications)
+        batch.done.wait()
+        self._end(publications)
+        return _ids_of(publications, topic)
+
+    def publish_dead_letter(
+        self,
+        topic: str,
+        data: bytes,
+        *,
+        reason: str,
+        error: BaseException | str = "",
+        attributes: Mapping[str, str] | None = None,
+    ) -> Future[str]:
+        limits.check_publishable(topic)
+        letter = dead_letter_attributes(
+            attributes or {}, topic=topic, message_id="", attempts=0, reason=reason, error=error
+        )
+        return self.publish_unchecked(dead_letter_topic(topic), data, None, letter)
+
+    def publish_unchecked(
+        self, topic: str, data: bytes, key: str | None, attributes: Mapping[str, str]
+    ) -> Future[str]:
+        """Publish what passed the limits once: dead letters, and those that are replayed."""
+        self._require_topic(topic)
+        future: Future[str] = Future()
+        future.set_running_or_notify_cancel()  # what was given to the broker cannot be cancelled
+
+        def settled(publication: Publication) -> None:
+            self._end([publication])
+            if publication.error is None:
+                future.set_result(publication.message_id)
+            else:
+                future.set_exception(publication.error)
+
+        publication = Publication(topic, data, key or None, attributes, settled)
+        self._begin([publication])
+        self._send([publication])
+        return future
+
+    def flush(self, timeout: float) -> None:
+        self._require_open()
+        if not self._wait_for_confirmations(timeout):
+            raise BrokerUnavailableError(
+                f"{self.name}: {len(self._in_flight)} messages are not confirmed after "
+                f"{timeout:g} seconds; they are still being tried"
+            )
+
+    def _begin(self, publications: Sequence[Publication]) -> None:
+        with self._lock:
+            if self._closed:
+                raise self._closed_error()
+            self._in_flight.update(dict.fromkeys(publications))
+
+    def _end(self, publications: Sequence[Publication]) -> None:
+        with self._lock:
+            for publication in publications:
+                self._in_flight.pop(publication, None)
+                if publication.error is not None:
+                    self._look_up_again(publication)
+            self._confirmed.notify_all()
+
+    def _look_up_again(self, failed: Publication) -> None:
+        if isinstance(failed.error, TopicNotFoundError):
+            self._known_topics.discard(failed.topic)
+
+    def _wait_for_confirmations(self, timeout: float) -> bool:
+        with self._lock:
+            awaited = set(self._in_flight)
+            return self._confirmed.wait_for(lambda: awaited.isdisjoint(self._in_flight), timeout)
+
+    def _require_topic(self, topic: str) -> None:
+        self._require_open()
+        if topic not in self._known_topics:
+            if not self._has_topic(topic):
+                raise TopicNotFoundError(
+                    f"{self.name}: there is no topic {topic!r}: create it with "
+                    f"`python -m MessageBroker topics create {topic}`"
+                )
+            self._known_topics.add(topic)
+
+    # ------------------------------------------------------------------ consuming
+
+    def subscribe(self, topic: str, subscription_id: str | None = None) -> Subscription:
+        self._require_open()
+        limits.check_name(topic, "topic")
+        subscription_id = subscription_id or default_subscription(topic)
+        limits.check_name(subscription_id, "subscription")
+        self._require_topic(topic)
+        stream = self._open_stream(topic, subscription_id)
+        subscription = SubscriptionCore(
+            topic,
+            subscription_id,
+            stream,
+            self.delivery,
+            self._publish_dead_letter,
+            self._subscriptions.discard,
+        )
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._subscriptions.add(subscription)
+        if closed:  # while the stream was being opened
+            subscription.close()
+            raise self._closed_error()
+        return subscription
+
+    def backlog(self, topic: str, subscription_id: str | None = None) -> int | None:
+        self._require_open()
+        limits.check_name(topic, "topic")
+        subscription_id = subscription_id or default_subscription(topic)
+        limits.check_name(subscription_id, "subscription")
+        self._require_topic(topic)
+        return self._backlog(topic, subscription_id)
+
+    def _publish_dead_letter(
+        self, topic: str, message: Message, attributes: dict[str, str]
+    ) -> Future[str]:
+        return self.publish_unchecked(topic, message.data, message.key, attributes)
+
+    # ------------------------------------------------------------------ life cycle
+
+    def ping(self, timeout: float) -> None:
+        self._require_open()
+        self._ping(timeout)
+
+    def close(self, timeout: float = CLOSE_TIMEOUT_SECONDS) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        deadline = time.monotonic() + timeout
+        self._wait_for_confirmations(timeout)
+        for subscription in list(self._subscriptions):
+            subscription.close()
+        self._shutdown(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            unconfirmed = list(self._in_flight)
+        for publication in unconfirmed:
+            publication.fail(ClosedError(f"{self.name} was closed before it had the message"))
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise self._closed_error()
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"the {self.name} broker was closed")
+
+    # ------------------------------------------------------------------ hooks of the handlers
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> BrokerCore:
+        """Create the handler from its INI file in `config_dir` and the environment."""
+
+    @abstractmethod
+    def _create_topics(self, wanted: Mapping[str, str]) -> set[str]:
+        """Create what is missing of these topics and subscriptions, in this order.
+
+        Args:
+            wanted: topics to their default subscriptions, which miss nothing.
+
+        Returns:
+            The topics that are new. All of them can be used now.
+        """
+
+    @abstractmethod
+    def _delete_topic(self, topic: str) -> bool:
+        """Delete a topic and its subscriptions; True if it was there."""
+
+    @abstractmethod
+    def _list_topics(self) -> list[str]:
+        """Name all topics but the broker's internal ones."""
+
+    @abstractmethod
+    def _has_topic(self, topic: str) -> bool:
+        """Look a topic up, without ever creating it, within 10 seconds."""
+
+    @abstractmethod
+    def _send(self, publications: Sequence[Publication]) -> None:
+        """Hand publications to the client in order, blocking while its buffer is full.
+
+        Each is confirmed or failed once, later, from any thread.
+        """
+
+    @abstractmethod
+    def _open_stream(self, topic: str, subscription_id: str) -> Stream:
+        """Create the subscription if it is missing, and join it as a consumer."""
+
+    @abstractmethod
+    def _backlog(self, topic: str, subscription_id: str) -> int | None:
+        """Count what is not acknowledged; None where the broker cannot tell."""
+
+    @abstractmethod
+    def _ping(self, timeout: float) -> None:
+        """Raise unless the broker answers and takes the credentials."""
+
+    @abstractmethod
+    def _shutdown(self, timeout: float) -> None:
+        """Release the client. What was not confirmed by now is failed by the core afterwards."""
+
+
+class _Batch:
+    """Counts down the confirmations of one `publish_batch`."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._count = itertools.count(1)  # atomic, and quicker than a lock around a number
+        self.done = threading.Event()
+
+    def settled(self, _publication: Publication) -> None:
+        if next(self._count) == self._size:
+            self.done.set()
+
+
+def _ids_of(publications: Sequence[Publication], topic: str) -> list[str]:
+    failures = {i: each.error for i, each in enumerate(publications) if each.error is not None}
+    if not failures:
+        return [publication.message_id for publication in publications]
+    first: BrokerError = next(iter(failures.values()))
+    if isinstance(first, (TopicNotFoundError, ClosedError)) and len(failures) == len(publications):
+        raise first
+    raise PublishError(
+        f"{len(failures)} of {len(publications)} messages were not published to {topic!r}; "
+        f"the first error: {first}",
+        failures,
+    )

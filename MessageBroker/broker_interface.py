@@ -1,0 +1,355 @@
+"""The contract: what every broker promises, whichever handler stands behind it.
+
+One conformance suite (`tests/conformance`) states these behaviours and runs them against every
+handler. A behaviour that differs is a bug in a handler, never a footnote.
+
+**Delivery** is at least once. Each subscription gets every message published after it was
+created; the consumers of one subscription share its messages. `<topic>-sub`, made together with
+the topic, therefore gets all of them.
+
+**Order.** Messages of the same key arrive in the order of their publication. After the death of
+a consumer, messages of its keys may come again. Messages without a key have no order.
+
+**Attempts** count nacks only, in the process where they happened. Deliveries and crashes do not
+count: a consumer that is killed five times must not cost a good message. At
+`max_delivery_attempts` a message goes to the dead-letter topic.
+
+**Failover.** The messages of a consumer that was killed, stopped or lost its host go to others
+within 15 seconds. A live process keeps its messages while it works on them, up to
+`max_lease_seconds`; until then time alone redelivers nothing.
+
+**Outage.** A broker that goes away in mid-run is waited for without limit: nothing is lost and
+nothing fails. One that is not there at the start is a `BrokerUnavailableError`.
+
+**Limits** are the same everywhere and are checked before anything is sent; see
+`MessageBroker.limits`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from MessageBroker.message import Message
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+DEAD_LETTER_SUFFIX = "-dead-letter"
+SUBSCRIPTION_SUFFIX = "-sub"
+
+# Long enough for what is in flight on a healthy broker, short enough for a person at a terminal.
+CLOSE_TIMEOUT_SECONDS = 30.0
+
+
+def dead_letter_topic(topic: str) -> str:
+    """Name the topic that takes the messages of `topic` that nobody could process."""
+    return topic + DEAD_LETTER_SUFFIX
+
+
+def is_dead_letter_topic(topic: str) -> bool:
+    """Tell whether `topic` holds dead letters. Such a topic has no dead letters of its own."""
+    return topic.endswith(DEAD_LETTER_SUFFIX)
+
+
+def default_subscription(topic: str) -> str:
+    """Name the subscription that is made together with `topic`, and misses nothing."""
+    return topic + SUBSCRIPTION_SUFFIX
+
+
+@dataclass(frozen=True)
+class OutgoingMessage:
+    """One message to publish with `BrokerInterface.publish_batch`."""
+
+    data: bytes
+    key: str | None = None
+    attributes: Mapping[str, str] | None = None
+
+
+class Subscription(ABC):
+    """A consumer's end of one subscription.
+
+    One thread calls `receive`; the other methods may be called from any thread. It is a context
+    manager: leaving it closes it.
+    """
+
+    topic: str
+    subscription_id: str
+
+    @abstractmethod
+    def receive(self, max_messages: int, timeout: float) -> list[Message]:
+        """Receive what is there, up to `max_messages`.
+
+        Returns as soon as there is anything, with all that is there. Messages that were nacked
+        come again from here once their back-off is over.
+
+        Args:
+            max_messages: at least 1.
+            timeout: seconds to wait for the first message.
+
+        Returns:
+            The messages; `[]` after `timeout` seconds without one, and while
+            `max_outstanding_messages` or `max_outstanding_bytes` are un-acked.
+
+        Raises:
+            ClosedError: the subscription or its broker was closed.
+            BrokerError: one that waiting cannot cure (a deleted topic, revoked credentials). A
+                broker that went away is waited for.
+        """
+
+    @abstractmethod
+    def ack(self, messages: Sequence[Message]) -> None:
+        """Acknowledge: these messages are done and shall not come again.
+
+        In any order; a second time is fine; late (after the lease or the partition was lost) is
+        harmless and counted in `late_acks`. Nothing earlier that is still un-acked is ever
+        skipped by a later ack. While the broker is away acks are kept, and sent when it is back.
+        """
+
+    @abstractmethod
+    def nack(self, messages: Sequence[Message], delay: float | None = None) -> None:
+        """Ask for these messages again, after a back-off.
+
+        They stay in this process with their lease kept, and are handed out again from memory.
+        Neighbours are not replayed and flow on, but for messages of the same key, which wait. At
+        `max_delivery_attempts` a message goes to the dead-letter topic instead; on a subscription
+        of a dead-letter topic it never moves.
+
+        Args:
+            messages: messages of this subscription. One already acked, lost or nacked is ignored.
+            delay: seconds until the message comes again. None: exponential, from `min_backoff` to
+                `max_backoff`, with jitter.
+        """
+
+    @abstractmethod
+    def dead_letter(
+        self, messages: Sequence[Message], reason: str, error: BaseException | str = ""
+    ) -> int:
+        """Move messages to `<topic>-dead-letter`, with their original bytes and attributes.
+
+        Adds the attributes `dead_letter_reason`, `dead_letter_error`, `dead_letter_attempts`,
+        `dead_letter_source_topic`, `dead_letter_message_id` and `dead_letter_time` (RFC 3339,
+        UTC). Waits until the broker has confirmed, then acks. What cannot be moved stays
+        un-acked and comes again after `max_backoff`, and one error is logged.
+
+        Args:
+            messages: messages of this subscription.
+            reason: why, in a few words that are the same for the same fault: letters are listed
+                and replayed by it.
+            error: the details; cut to fit an attribute.
+
+        Returns:
+            How many were moved.
+
+        Raises:
+            ConfigurationError: this subscription is of a dead-letter topic itself.
+            ClosedError: the subscription or its broker was closed.
+        """
+
+    @property
+    @abstractmethod
+    def late_acks(self) -> int:
+        """Acks that came after the lease or the partition was lost: those messages come again."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """True while the broker answers and, where it assigns, has assigned this consumer."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is un-acked: it is delivered again, here or elsewhere, at once.
+
+        Twice is fine. Afterwards `receive` and `dead_letter` raise `ClosedError`; acks are late.
+        """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class BrokerInterface(ABC):
+    """A message broker. All methods may be called from any thread.
+
+    It is a context manager: leaving it closes it.
+    """
+
+    name: str
+    """`kafka`, `pubsub` or `local`."""
+
+    cloudevents_prefix: str
+    """What stands before CloudEvents attributes in this broker's protocol binding."""
+
+    @abstractmethod
+    def create_topic(self, topic: str, *, subscription_id: str | None = None) -> bool:
+        """Create a topic, its default subscription, and its dead-letter topic with subscription.
+
+        Returns when all of them can be used. Calling it again, or from two processes at once, is
+        fine. Where all names exist already, no right to create is needed.
+
+        Args:
+            topic: `[A-Za-z][A-Za-z0-9._-]{2,229}`, not beginning with `goog`.
+            subscription_id: the default subscription's name; None is `<topic>-sub`.
+
+        Returns:
+            True if the topic is new.
+
+        Raises:
+            ConfigurationError: a name that not every broker takes, or a subscription that
+                belongs to another topic.
+            AuthenticationError, BrokerUnavailableError: within 10 seconds.
+        """
+
+    @abstractmethod
+    def delete_topic(self, topic: str) -> bool:
+        """Delete a topic with its subscriptions. Its dead-letter topic stays.
+
+        Returns:
+            True if it was there.
+        """
+
+    @abstractmethod
+    def list_topics(self) -> list[str]:
+        """List all topics by name, dead-letter topics too, the broker's internal ones not."""
+
+    @abstractmethod
+    def publish(
+        self,
+        topic: str,
+        data: bytes,
+        *,
+        key: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> Future[str]:
+        """Publish one message, asynchronously and batched with others.
+
+        Blocks while the client's buffer is full (back-pressure); never drops.
+
+        Args:
+            topic: an existing topic.
+            data: the body.
+            key: messages of one key keep their order; "" is None.
+            attributes: at most 90.
+
+        Returns:
+            A future with the message's id, once the broker has it durably. It fails only with an
+            error that trying again cannot cure, or with `ClosedError` when `close` gave up
+            waiting.
+
+        Raises:
+            TopicNotFoundError: within 10 seconds, also where a broker creates topics by itself.
+            MessageTooLargeError: the message is over a limit.
+            ConfigurationError: a name that not every broker takes, or a dead-letter topic.
+            PublishError: an attribute that not every broker takes.
+            ClosedError: after `close`.
+        """
+
+    @abstractmethod
+    def publish_batch(self, topic: str, messages: Sequence[OutgoingMessage]) -> list[str]:
+        """Publish many messages and wait until the broker has all of them durably.
+
+        Returns:
+            Their ids, in the order of `messages`.
+
+        Raises:
+            PublishError: `failures` names those that failed; all others are published. What is
+                wrong with a message's size or names is raised before anything is sent.
+            TopicNotFoundError, MessageTooLargeError, ConfigurationError, ClosedError: as
+                `publish`.
+        """
+
+    @abstractmethod
+    def publish_dead_letter(
+        self,
+        topic: str,
+        data: bytes,
+        *,
+        reason: str,
+        error: BaseException | str = "",
+        attributes: Mapping[str, str] | None = None,
+    ) -> Future[str]:
+        """Publish to `<topic>-dead-letter` what cannot become a message of `topic`.
+
+        For what was found before it was published: a damaged line of a queue, say. What was
+        received goes there with `Subscription.dead_letter`.
+
+        Args:
+            topic: the topic to which it would have gone.
+            data: the original bytes.
+            reason: as in `Subscription.dead_letter`.
+            error: the details; cut to fit an attribute.
+            attributes: what else is known of it.
+
+        Returns:
+            As `publish`.
+        """
+
+    @abstractmethod
+    def flush(self, timeout: float) -> None:
+        """Wait until all that was published so far is confirmed.
+
+        Raises:
+            BrokerUnavailableError: some was not, after `timeout` seconds. It is still being tried.
+        """
+
+    @abstractmethod
+    def subscribe(self, topic: str, subscription_id: str | None = None) -> Subscription:
+        """Begin to consume a subscription; create it if it is missing.
+
+        Returns once nothing that is published from now on can be missed.
+
+        Args:
+            topic: an existing topic.
+            subscription_id: the Kafka consumer group, the Pub/Sub subscription id. None is
+                `<topic>-sub`. An id belongs to one topic.
+
+        Raises:
+            TopicNotFoundError: within 10 seconds.
+            ConfigurationError: the id belongs to another topic.
+        """
+
+    @abstractmethod
+    def backlog(self, topic: str, subscription_id: str | None = None) -> int | None:
+        """Count the messages not yet acknowledged; None where the broker cannot tell.
+
+        Raises:
+            TopicNotFoundError, SubscriptionNotFoundError: the name does not exist.
+        """
+
+    @abstractmethod
+    def ping(self, timeout: float) -> None:
+        """Check that the broker answers and takes the credentials.
+
+        Raises:
+            BrokerUnavailableError, AuthenticationError, ConfigurationError: within `timeout`
+                seconds, with one line that says what to do.
+        """
+
+    @abstractmethod
+    def close(self, timeout: float = CLOSE_TIMEOUT_SECONDS) -> None:
+        """Flush what was published, for up to `timeout` seconds, and give back what is un-acked.
+
+        Twice is fine; any other call afterwards raises `ClosedError`.
+        """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

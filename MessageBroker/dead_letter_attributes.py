@@ -1,0 +1,38 @@
+"""What a dead letter says of itself, in attributes beside the original ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+from MessageBroker.limits import cut
+
+REASON = "dead_letter_reason"
+ERROR = "dead_letter_error"
+ATTEMPTS = "dead_letter_attempts"
+SOURCE_TOPIC = "dead_letter_source_topic"
+MESSAGE_ID = "dead_letter_message_id"
+TIME = "dead_letter_time"
+ALL = frozenset((REASON, ERROR, ATTEMPTS, SOURCE_TOPIC, MESSAGE_ID, TIME))
+
+
+def dead_letter_attributes(
+    original: Mapping[str, str],
+    *,
+    topic: str,
+    message_id: str,
+    attempts: int,
+    reason: str,
+    error: BaseException | str,
+) -> dict[str, str]:
+    """Add to a message's attributes why, when and from where it became a dead letter."""
+    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
+    return {
+        **original,
+        REASON: cut(reason),
+        ERROR: cut(text),
+        ATTEMPTS: str(attempts),
+        SOURCE_TOPIC: topic,
+        MESSAGE_ID: message_id,
+        TIME: datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+    }

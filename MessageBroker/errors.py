@@ -1,0 +1,53 @@
+"""The errors of the message brokers: the same classes whichever broker is used.
+
+Each message says what was tried, where, and what to do. Handlers choose the class by the error
+code of their client library, never by its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class BrokerError(Exception):
+    """Base class of all errors that a broker raises."""
+
+
+class ConfigurationError(BrokerError):
+    """Raised when a setting, a name or a subscription is wrong and somebody must change it."""
+
+
+class BrokerUnavailableError(BrokerError):
+    """Raised when the broker cannot be reached, or does not answer in time."""
+
+
+class AuthenticationError(BrokerError):
+    """Raised when the broker refuses the credentials, or they lack a permission."""
+
+
+class TopicNotFoundError(BrokerError):
+    """Raised when a topic does not exist."""
+
+
+class SubscriptionNotFoundError(BrokerError):
+    """Raised when a subscription does not exist."""
+
+
+class MessageTooLargeError(BrokerError):
+    """Raised when a message, its key or one of its attributes is over a limit."""
+
+
+class PublishError(BrokerError):
+    """Raised when messages can never be published as they are.
+
+    Attributes:
+        failures: the error of each message that failed, by its position in the batch.
+    """
+
+    def __init__(self, message: str, failures: Mapping[int, BrokerError] | None = None) -> None:
+        super().__init__(message)
+        self.failures: dict[int, BrokerError] = dict(failures or {})
+
+
+class ClosedError(BrokerError):
+    """Raised when a broker or a subscription is used after it was closed."""

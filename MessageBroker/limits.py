@@ -1,0 +1,151 @@
+"""The limits of names and sizes: those that every broker keeps, checked before anything is sent.
+
+Pub/Sub sets most of them (https://cloud.google.com/pubsub/quotas); the emulator enforces few, and
+Kafka others. A message that one broker takes and another refuses would tie a team to the first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from MessageBroker.broker_interface import (
+    DEAD_LETTER_SUFFIX,
+    SUBSCRIPTION_SUFFIX,
+    is_dead_letter_topic,
+)
+from MessageBroker.errors import ConfigurationError, MessageTooLargeError, PublishError
+
+# Pub/Sub takes 10 MB a request; 7 MiB leave room for its framing and for dead-letter attributes.
+MAX_MESSAGE_BYTES = 7 * 1024 * 1024
+# What Kafka topics and clients are set to, so that MAX_MESSAGE_BYTES pass with their overhead.
+KAFKA_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+MAX_KEY_BYTES = 1024
+# Pub/Sub takes 100; a dead letter adds six.
+MAX_ATTRIBUTES = 90
+MAX_ATTRIBUTE_NAME_BYTES = 256
+MAX_ATTRIBUTE_VALUE_BYTES = 1024
+
+# Kafka takes 249 characters, Pub/Sub 255: what is left is for "-dead-letter" and "-sub", which do
+# not count.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{2,229}")
+_RESERVED_PREFIX = "goog"
+
+
+def check_name(name: str, what: str) -> None:
+    """Check the name of a topic or a subscription.
+
+    Args:
+        name: the name.
+        what: `topic` or `subscription`, for the error.
+
+    Raises:
+        TypeError: it is not a string.
+        ConfigurationError: not every broker would take the name.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a {what} name must be a string, not {type(name).__name__}")
+    counted = name.removesuffix(SUBSCRIPTION_SUFFIX) if what == "subscription" else name
+    if not _NAME.fullmatch(counted.removesuffix(DEAD_LETTER_SUFFIX)):
+        raise ConfigurationError(
+            f"{what} name {name!r} is not one that every broker takes: use 3 to 230 letters, "
+            "digits, '.', '_' and '-', beginning with a letter"
+        )
+    if name.startswith(_RESERVED_PREFIX):
+        raise ConfigurationError(
+            f"{what} name {name!r} begins with {_RESERVED_PREFIX!r}, which Google Cloud Pub/Sub "
+            "keeps for itself: choose another"
+        )
+
+
+def check_publishable(topic: str) -> None:
+    """Check that a user may publish to `topic`.
+
+    Raises:
+        ConfigurationError: the name is bad, or is that of a dead-letter topic.
+    """
+    check_name(topic, "topic")
+    if is_dead_letter_topic(topic):
+        raise ConfigurationError(
+            f"{topic!r} is a dead-letter topic: only dead letters go there. Publish to another "
+            "topic, or replay with `python -m MessageBroker dead-letters replay`"
+        )
+
+
+def check_message(data: bytes, key: str | None, attributes: Mapping[str, str]) -> None:
+    """Check the sizes of a message and the names of its attributes.
+
+    Raises:
+        TypeError: the data are not bytes, or an attribute or the key is not a string.
+        MessageTooLargeError: the message, its key, or an attribute is over a limit.
+        PublishError: text that cannot be encoded, or a name that a broker keeps for itself.
+    """
+    if not isinstance(data, bytes):
+        raise TypeError(f"data must be bytes, not {type(data).__name__}")
+    size = len(data)
+    if key is not None:
+        key_bytes = _utf8_length(key, "the key")
+        _check_size("the key", key_bytes, MAX_KEY_BYTES)
+        size += key_bytes
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise MessageTooLargeError(
+            f"{len(attributes)} attributes are more than the {MAX_ATTRIBUTES} that every broker "
+            "takes: put some into the body"
+        )
+    for name, value in attributes.items():
+        size += _check_attribute(name, value)
+    _check_size("the message (data, key and attributes)", size, MAX_MESSAGE_BYTES)
+
+
+def cut(text: str, limit: int = MAX_ATTRIBUTE_VALUE_BYTES) -> str:
+    """Shorten `text` to `limit` UTF-8 bytes, at a character, marking the cut."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= limit:
+        return encoded.decode()
+    return encoded[: limit - 3].decode("utf-8", "ignore") + "…"
+
+
+def _check_attribute(name: str, value: str) -> int:
+    # Nearly every attribute passes here: this runs for each of every message.
+    if (
+        name.__class__ is str is value.__class__
+        and name.isascii()
+        and value.isascii()
+        and 0 < len(name) <= MAX_ATTRIBUTE_NAME_BYTES
+        and len(value) <= MAX_ATTRIBUTE_VALUE_BYTES
+        and not name.startswith(_RESERVED_PREFIX)
+        and "\x00" not in name
+    ):
+        return len(name) + len(value)
+    name_bytes = _utf8_length(name, "an attribute's name")
+    if name_bytes == 0 or name.startswith(_RESERVED_PREFIX):
+        raise PublishError(
+            f"attribute name {name!r} is empty or begins with {_RESERVED_PREFIX!r}, which Google "
+            "Cloud Pub/Sub keeps for itself: choose another"
+        )
+    if "\x00" in name:  # librdkafka's header names are C strings
+        raise PublishError(f"attribute name {name!r} holds a NUL character: leave it out")
+    value_bytes = _utf8_length(value, f"attribute {name!r}")
+    _check_size(f"the attribute name {name[:40]!r}", name_bytes, MAX_ATTRIBUTE_NAME_BYTES)
+    _check_size(f"attribute {name!r}", value_bytes, MAX_ATTRIBUTE_VALUE_BYTES)
+    return name_bytes + value_bytes
+
+
+def _utf8_length(text: str, what: str) -> int:
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be a string, not {type(text).__name__}")
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise PublishError(
+            f"{what} cannot be encoded as UTF-8 ({error.reason}): percent-encode it first"
+        ) from error
+
+
+def _check_size(what: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise MessageTooLargeError(
+            f"{what} has {size:,} bytes, {limit:,} are the most that every broker takes"
+        )

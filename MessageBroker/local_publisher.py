@@ -1,0 +1,125 @@
+"""Publishing to the embedded broker: one thread a topic writes what all others publish.
+
+While it waits for the disk, the next messages gather, and go together: one fsync serves them all.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import orjson
+import uuid_utils
+
+from MessageBroker.driver import Publication
+from MessageBroker.errors import BrokerError, BrokerUnavailableError, ClosedError
+from MessageBroker.local_store import TopicStore
+
+logger = logging.getLogger(__name__)
+
+# One transaction: large enough to spread the cost of its fsync, small enough that another
+# process waits for the file for a few milliseconds only.
+MAX_TRANSACTION_MESSAGES = 1024
+MAX_TRANSACTION_BYTES = 1024 * 1024
+# What may wait in memory before `publish` blocks.
+MAX_BUFFERED_MESSAGES = 10_000
+MAX_BUFFERED_BYTES = 32 * 1024 * 1024
+RETRY_SECONDS = 0.5
+
+
+class LocalPublisher:
+    """Writes the messages of one topic, in the order in which they were handed over."""
+
+    def __init__(self, open_store: Callable[[], TopicStore], topic: str) -> None:
+        self._open_store = open_store
+        self._waiting: deque[Publication] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"publisher of {topic}", daemon=True)
+        self._thread.start()
+
+    def send(self, publications: Sequence[Publication]) -> None:
+        """Hand over messages, blocking while too many wait."""
+        for publication in publications:
+            with self._changed:
+                while self._is_full() and not self._stopping.is_set():
+                    self._changed.wait()
+                if self._stopping.is_set():
+                    publication.fail(ClosedError("the local broker was closed"))
+                    continue
+                self._waiting.append(publication)
+                self._bytes += len(publication.data)
+                if len(self._waiting) == 1:
+                    self._changed.notify_all()
+
+    def stop(self, timeout: float) -> None:
+        """Stop after the transaction that is being written; what waits is left unconfirmed."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._thread.join(timeout)
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= MAX_BUFFERED_MESSAGES or self._bytes >= MAX_BUFFERED_BYTES
+
+    def _run(self) -> None:
+        store: TopicStore | None = None
+        away = False
+        while group := self._next_group():
+            try:
+                store = store or self._open_store()
+                store.append(_rows(group))
+            except BrokerUnavailableError as error:
+                if not away:
+                    logger.warning("%s; waiting for it", error)
+                away = True
+                self._put_back(group)
+                self._stopping.wait(RETRY_SECONDS)
+                continue
+            except BrokerError as error:
+                for publication in group:
+                    publication.fail(error)
+                continue
+            away = False
+            for publication in group:
+                publication.confirm(publication.message_id)
+        if store is not None:
+            store.close()
+
+    def _next_group(self) -> list[Publication]:
+        """Wait for messages and take those of the next transaction; `[]` at the end."""
+        with self._changed:
+            while not self._waiting and not self._stopping.is_set():
+                self._changed.wait()
+            if self._stopping.is_set():
+                return []
+            group: list[Publication] = []
+            size = 0
+            while self._waiting and len(group) < MAX_TRANSACTION_MESSAGES:
+                size += len(self._waiting[0].data)
+                if group and size > MAX_TRANSACTION_BYTES:
+                    break
+                group.append(self._waiting.popleft())
+            self._bytes -= sum(len(publication.data) for publication in group)
+            self._changed.notify_all()
+        return group
+
+    def _put_back(self, group: Sequence[Publication]) -> None:
+        with self._changed:
+            self._waiting.extendleft(reversed(group))
+            self._bytes += sum(len(publication.data) for publication in group)
+
+
+def _rows(group: Sequence[Publication]) -> list[tuple[bytes, int, str | None, bytes | None, bytes]]:
+    now_ms = time.time_ns() // 1_000_000
+    rows = []
+    for publication in group:
+        message_id = uuid_utils.uuid7()
+        publication.message_id = str(message_id)
+        attributes = orjson.dumps(dict(publication.attributes)) if publication.attributes else None
+        rows.append((message_id.bytes, now_ms, publication.key, attributes, publication.data))
+    return rows

@@ -1,0 +1,130 @@
+"""Consuming from the embedded broker: one consumer of one subscription."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+
+import orjson
+
+from MessageBroker.driver import Stream
+from MessageBroker.local_store import StoredMessage, TopicStore
+from MessageBroker.message import Delivery, Message
+
+# Three chances within a lease of ten seconds.
+RENEW_SECONDS = 3.0
+
+
+class LocalStream(Stream):
+    """Claims ranges of the topic's log. A delivery's handle is its sequence number.
+
+    Two connections: one for the receiving thread, which may wait, and one for acks and leases.
+    """
+
+    renew_interval = RENEW_SECONDS
+
+    def __init__(self, open_store: Callable[[], TopicStore], subscription_id: str) -> None:
+        self._subscription = subscription_id
+        self._claims = open_store()
+        self._settles = open_store()
+        self._settling = threading.Lock()
+        self._deliveries: dict[int, Delivery] = {}  # what this consumer holds; under _settling
+        self._consumer = str(uuid.uuid4())
+        self._bell = self._claims.doorbell(self._consumer)
+        self._settles.join(self._subscription, self._consumer)
+
+    def fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
+        """See `Stream.fetch`."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if self._claims.has_work(self._subscription):
+                messages = self._claim(max_messages, max_bytes)
+                if messages:
+                    return messages
+            if not self._bell.wait(deadline - time.monotonic()):
+                return []
+
+    def _claim(self, max_messages: int, max_bytes: int) -> list[Message]:
+        stored = self._claims.claim(self._subscription, self._consumer, max_messages, max_bytes)
+        if stored is None:
+            self._rejoin()
+            return []
+        messages = [_message(each, self._claims.topic) for each in stored]
+        with self._settling:
+            for each in messages:
+                self._deliveries[each._delivery.handle] = each._delivery
+        return messages
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
+        """See `Stream.acknowledge`."""
+        with self._settling:
+            seqs = self._held_among(deliveries)
+            settled = self._settles.acknowledge(self._subscription, self._consumer, seqs)
+            self._drop(seqs)
+        return len(deliveries) - settled
+
+    def renew(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - one row for all
+        """See `Stream.renew`."""
+        with self._settling:
+            alive = self._settles.renew(self._consumer)
+        if not alive:
+            self._rejoin()
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Stream.release`."""
+        with self._settling:
+            seqs = self._held_among(deliveries)
+            self._settles.release(self._subscription, self._consumer, seqs)
+            self._drop(seqs)
+
+    @property
+    def ready(self) -> bool:
+        """See `Stream.ready`. The embedded broker does not assign."""
+        return True
+
+    def close(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - all at once
+        """See `Stream.close`."""
+        with self._settling:
+            try:
+                self._settles.leave(self._consumer)
+            finally:
+                self._bell.close()
+                self._settles.close()
+                self._claims.close()
+
+    def _rejoin(self) -> None:
+        """Begin anew after others gave this consumer up for dead (it was stopped, say)."""
+        with self._settling:
+            lost = list(self._deliveries.values())
+            self._deliveries.clear()
+            self._settles.join(self._subscription, self._consumer)
+        self.on_lost(lost)
+
+    def _held_among(self, deliveries: Sequence[Delivery]) -> list[int]:
+        """Leave out deliveries of an earlier life of this consumer."""
+        return [each.handle for each in deliveries if self._deliveries.get(each.handle) is each]
+
+    def _drop(self, seqs: Sequence[int]) -> None:
+        for seq in seqs:
+            del self._deliveries[seq]
+
+
+def _message(stored: StoredMessage, topic: str) -> Message:
+    return Message(
+        id=_uuid_text(stored.id),
+        data=stored.data,
+        attributes=orjson.loads(stored.attributes) if stored.attributes else {},
+        key=stored.key,
+        topic=topic,
+        publish_time=datetime.fromtimestamp(stored.publish_ms / 1000, timezone.utc),
+        _delivery=Delivery(stored.seq, len(stored.data)),
+    )
+
+
+def _uuid_text(raw: bytes) -> str:
+    """Write a UUID as text, at a fifth of what `uuid.UUID` takes."""
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -1,0 +1,121 @@
+"""The message as an application sees it, and the delivery that stands behind it."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from MessageBroker.redelivery import Lane
+
+
+# Made once for this project: the namespace of the UUIDs that `message_uuid` derives.
+_NAMESPACE = uuid.UUID("6f1d2c0e-5b7a-5d0c-9d53-2b6b3c8f4a11")
+
+
+def message_uuid(broker: str, topic: str, message_id: str) -> str:
+    """Derive an id for a message that carries none: the same each time it is delivered.
+
+    Source: UUIDv5, RFC 9562 section 5.5.
+    """
+    return str(uuid.uuid5(_NAMESPACE, f"{broker}/{topic}/{message_id}"))
+
+
+class DeliveryState(enum.Enum):
+    """Where a delivery stands between the broker and its acknowledgement."""
+
+    OUT = "out"  # in the hands of the application
+    HELD = "held"  # nacked, or waiting behind a nacked message of the same key
+    MOVING = "moving"  # on its way to the dead-letter topic
+    DONE = "done"  # acknowledged or dead-lettered
+    LOST = "lost"  # the lease or the partition is gone: the broker delivers it again
+
+
+class Delivery:
+    """What one delivery adds to a message: the handler's handle and the core's bookkeeping.
+
+    It does not refer to its message: the message refers to it, and a cycle would leave every
+    payload to the garbage collector.
+    """
+
+    __slots__ = ("deadline", "handle", "lane", "sequence", "size", "state")
+
+    def __init__(self, handle: Any, size: int) -> None:
+        self.handle = handle  # whatever the handler needs to acknowledge; only it looks inside
+        self.size = size  # bytes of data, counted against max_outstanding_bytes
+        self.state = DeliveryState.OUT
+        self.sequence = 0  # order of arrival in its subscription
+        self.deadline = 0.0  # monotonic time at which max_lease_seconds are over
+        self.lane: Lane | None = None
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Message:
+    """One message, as it was received. It never changes.
+
+    Attributes:
+        id: the broker's id of the message. It never repeats, not even after the topic was
+            deleted and made again. Local: UUIDv7. Kafka: `<partition>-<offset>-<timestamp in
+            ms>`. Pub/Sub: its own.
+        data: the body; `b""` where there is none.
+        attributes: names to values.
+        key: messages of one key arrive in the order in which they were published. None: no order.
+        topic: the topic from which the message was received.
+        publish_time: when the broker took it, UTC.
+        delivery_attempt: 1 at first; one more for each nack of this message in this process.
+    """
+
+    id: str
+    data: bytes
+    attributes: dict[str, str]
+    key: str | None
+    topic: str
+    publish_time: datetime
+    delivery_attempt: int = 1
+    _delivery: Delivery = field(repr=False, compare=False, kw_only=True)
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the field's name
+        data: bytes,
+        attributes: dict[str, str],
+        key: str | None,
+        topic: str,
+        publish_time: datetime,
+        delivery_attempt: int = 1,
+        *,
+        _delivery: Delivery | None = None,
+    ) -> None:
+        # What `dataclass` would write for a frozen class takes three times as long, and this is
+        # the dearest step of receiving a small message.
+        _set_id(self, id)
+        _set_data(self, data)
+        _set_attributes(self, attributes)
+        _set_key(self, key)
+        _set_topic(self, topic)
+        _set_publish_time(self, publish_time)
+        _set_delivery_attempt(self, delivery_attempt)
+        _set_delivery(self, _delivery or Delivery(None, 0))
+
+    def __repr__(self) -> str:
+        """Leave out the body: it may be megabytes."""
+        return (
+            f"Message(id={self.id!r}, topic={self.topic!r}, key={self.key!r}, "
+            f"{len(self.data)} bytes, {len(self.attributes)} attributes, "
+            f"delivery_attempt={self.delivery_attempt})"
+        )
+
+
+(
+    _set_id,
+    _set_data,
+    _set_attributes,
+    _set_key,
+    _set_topic,
+    _set_publish_time,
+    _set_delivery_attempt,
+    _set_delivery,
+) = (vars(Message)[each.name].__set__ for each in fields(Message))

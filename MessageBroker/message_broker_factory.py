@@ -1,0 +1,61 @@
+"""Which broker is used: an argument, an environment variable, or `broker_config.ini`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+from MessageBroker.broker_core import BrokerCore
+from MessageBroker.broker_interface import BrokerInterface
+from MessageBroker.configuration import BROKER_CONFIG, DEFAULT_CONFIG_DIR, read_broker_config
+from MessageBroker.errors import ConfigurationError
+from MessageBroker.settings import DeliverySettings
+
+BROKER_VARIABLE = "MESSAGE_BROKER"
+
+# Imported only when asked for: nobody needs the client library of a broker that they do not use.
+_HANDLERS = {
+    "kafka": ("MessageBroker.kafka_handler", "KafkaHandler"),
+    "pubsub": ("MessageBroker.google_pubsub_handler", "PubSubHandler"),
+    "local": ("MessageBroker.local_handler", "LocalHandler"),
+}
+BROKER_NAMES = tuple(_HANDLERS)
+
+
+class MessageBrokerFactory:
+    """Creates the handler that the settings name."""
+
+    @staticmethod
+    def get_broker(
+        name: str | None = None,
+        *,
+        config_dir: Path | str | None = None,
+        delivery: DeliverySettings | None = None,
+    ) -> BrokerInterface:
+        """Create the handler of a broker. It connects when it is first used.
+
+        Args:
+            name: `kafka`, `pubsub` or `local`; None for the environment variable
+                `MESSAGE_BROKER`, else `[broker] name` in `broker_config.ini`.
+            config_dir: the folder of the INI files; None for the project's own.
+            delivery: how messages are delivered; None for `[delivery]` in `broker_config.ini`.
+
+        Raises:
+            ConfigurationError: an unknown name, or a setting that is missing or wrong.
+        """
+        folder = Path(config_dir) if config_dir is not None else DEFAULT_CONFIG_DIR
+        config = read_broker_config(folder)
+        candidates = (
+            (name, "the argument"),
+            (os.environ.get(BROKER_VARIABLE), f"the environment variable {BROKER_VARIABLE}"),
+            (config.name, f"{folder / BROKER_CONFIG} [broker] name"),
+        )
+        chosen, said_by = next((each for each in candidates if each[0]), candidates[-1])
+        if chosen not in _HANDLERS:
+            raise ConfigurationError(
+                f"{said_by} names the broker {chosen!r}: choose one of {', '.join(BROKER_NAMES)}"
+            )
+        module, class_name = _HANDLERS[chosen]
+        handler: type[BrokerCore] = getattr(importlib.import_module(module), class_name)
+        return handler.from_config(folder, delivery or config.delivery)
