@@ -1,0 +1,203 @@
+"""Apache Kafka: Confluent Cloud, and any other cluster.
+
+Kafka remembers of a consumer group one offset a partition. All that the contract asks beyond that
+is built on it: `kafka_offsets` turns acknowledgements in any order into that offset, the core keeps
+nacked messages, and `kafka_stream` gives up what it holds when the group deals partitions anew.
+
+**Share groups** (KIP-932) acknowledge single messages in the broker. They would be another
+`Stream`, opened by `_open_stream`: nothing else here or in the core would change. They keep no
+order of keys and drop a message after five deliveries, so they cannot keep the contract yet.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from MessageBroker.broker_core import BrokerCore
+from MessageBroker.broker_interface import default_subscription
+from MessageBroker.configuration import IniFile
+from MessageBroker.driver import Publication, Stream
+from MessageBroker.errors import (
+    ConfigurationError,
+    SubscriptionNotFoundError,
+    TopicNotFoundError,
+)
+from MessageBroker.kafka_admin import KafkaAdmin, TopicSettings
+from MessageBroker.kafka_client import KafkaSettings
+from MessageBroker.kafka_groups import GroupReader
+from MessageBroker.kafka_publisher import KafkaPublisher
+from MessageBroker.kafka_stream import KafkaStream
+from MessageBroker.settings import DeliverySettings
+
+KAFKA_CONFIG = "kafka_config.ini"
+# Environment variables that win over [default].
+VARIABLES = {
+    "bootstrap.servers": "KAFKA_BOOTSTRAP_SERVERS",
+    "sasl.username": "KAFKA_SASL_USERNAME",
+    "sasl.password": "KAFKA_SASL_PASSWORD",
+}
+
+
+class KafkaHandler(BrokerCore):
+    """A cluster, a topic for a topic, and a consumer group for a subscription."""
+
+    name = "kafka"
+    cloudevents_prefix = "ce_"
+
+    def __init__(
+        self,
+        properties: Mapping[str, str],
+        *,
+        producer: Mapping[str, str] | None = None,
+        consumer: Mapping[str, str] | None = None,
+        topic: TopicSettings | None = None,
+        delivery: DeliverySettings | None = None,
+    ) -> None:
+        """Prepare; the clients connect when they are first used.
+
+        Args:
+            properties: librdkafka properties of all clients, `bootstrap.servers` among them.
+            producer: properties of the producer alone.
+            consumer: properties of consumers alone.
+            topic: what new topics get.
+            delivery: how messages are delivered; None for the defaults.
+
+        Raises:
+            ConfigurationError: no servers, or a property that would break a promise.
+        """
+        super().__init__(delivery)
+        self._settings = KafkaSettings(properties, producer or {}, consumer or {})
+        self._admin = KafkaAdmin(self._settings, topic or TopicSettings())
+        self._groups = GroupReader(self._settings)
+        self._publisher: KafkaPublisher | None = None
+        self._publisher_lock = threading.Lock()
+
+    @classmethod
+    def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> KafkaHandler:
+        """Read `kafka_config.ini`; the environment variables of `VARIABLES` win over it."""
+        ini = IniFile(config_dir / KAFKA_CONFIG, ("default", "producer", "consumer", "topic"))
+        environment = {
+            name: os.environ[variable]
+            for name, variable in VARIABLES.items()
+            if os.environ.get(variable)
+        }
+        properties = ini.section("default", overrides=environment)
+        if "bootstrap.servers" not in properties:
+            raise ConfigurationError(
+                f"{ini.where('default', 'bootstrap.servers')} is missing: fill it in, or set "
+                f"{VARIABLES['bootstrap.servers']}"
+            )
+        return cls(
+            properties,
+            producer=ini.section("producer"),
+            consumer=ini.section("consumer"),
+            topic=_topic_settings(ini),
+            delivery=delivery,
+        )
+
+    def __repr__(self) -> str:
+        return f"KafkaHandler({self._settings!r})"
+
+    # ------------------------------------------------------------------ topics
+
+    def _create_topics(self, wanted: Mapping[str, str]) -> set[str]:
+        created = self._admin.create_topics(wanted)
+        for topic, group in wanted.items():
+            # Kafka knows nothing of a group without an offset. That suits `<topic>-sub`, which
+            # begins at the earliest message anyway; another group gets its offsets from a member.
+            if group != default_subscription(topic) and not self._has_positions(topic, group):
+                self._join(topic, group, from_the_beginning=topic in created).close([])
+        return created
+
+    def _delete_topic(self, topic: str) -> bool:
+        return self._admin.delete_topic(topic)  # the groups' offsets in it go with it
+
+    def _list_topics(self) -> list[str]:
+        return list(self._admin.topics())
+
+    def _has_topic(self, topic: str) -> bool:
+        return self._admin.partitions(topic) is not None
+
+    def _partitions(self, topic: str) -> list[int]:
+        partitions = self._admin.partitions(topic)
+        if partitions is None:
+            self._known_topics.discard(topic)
+            raise TopicNotFoundError(
+                f"kafka: there is no topic {topic!r}: create it with "
+                f"`python -m MessageBroker topics create {topic}`"
+            )
+        return partitions
+
+    # ------------------------------------------------------------------ publishing
+
+    def _send(self, publications: Sequence[Publication]) -> None:
+        with self._publisher_lock:
+            if self._publisher is None:
+                self._publisher = KafkaPublisher(self._settings, self._admin.serve)
+        self._publisher.send(publications)
+
+    # ------------------------------------------------------------------ consuming
+
+    def _open_stream(self, topic: str, subscription_id: str) -> Stream:
+        return self._join(
+            topic,
+            subscription_id,
+            from_the_beginning=subscription_id == default_subscription(topic),
+        )
+
+    def _join(self, topic: str, group: str, *, from_the_beginning: bool) -> KafkaStream:
+        partitions = self._partitions(topic)
+        stream = KafkaStream(topic, group, self._settings, self._admin, from_the_beginning)
+        try:
+            stream.join(partitions)
+        except BaseException:
+            stream.close([])
+            raise
+        return stream
+
+    def _has_positions(self, topic: str, group: str) -> bool:
+        partitions = self._partitions(topic)
+        return set(partitions) <= set(self._groups.positions(group, topic, partitions))
+
+    def _backlog(self, topic: str, subscription_id: str) -> int:
+        partitions = self._partitions(topic)
+        committed = self._groups.positions(subscription_id, topic, partitions)
+        if not committed and subscription_id != default_subscription(topic):
+            raise SubscriptionNotFoundError(
+                f"kafka: there is no subscription {subscription_id!r} of the topic {topic!r}: "
+                "subscribing creates it"
+            )
+        earliest = self._admin.earliest(topic, partitions)
+        latest = self._admin.latest(topic, partitions)
+        return sum(
+            latest[each] - max(earliest[each], committed.get(each, 0)) for each in partitions
+        )
+
+    # ------------------------------------------------------------------ life cycle
+
+    def _ping(self, timeout: float) -> None:
+        self._admin.ping(timeout)
+
+    def _shutdown(self, timeout: float) -> None:  # noqa: ARG002 - the core has waited
+        if self._publisher is not None:
+            self._publisher.close()
+        self._groups.close()
+        self._admin.close()
+
+
+def _topic_settings(ini: IniFile) -> TopicSettings:
+    values: dict[str, int] = {}
+    for key, text in ini.section("topic", {"num_partitions", "replication_factor"}).items():
+        try:
+            values[key] = int(text)
+        except ValueError:
+            values[key] = 0
+        if values[key] < -1 or values[key] == 0:
+            raise ConfigurationError(
+                f"{ini.where('topic', key)} is {text!r}: it must be a whole number from 1, or -1 "
+                "for the cluster's default"
+            )
+    return TopicSettings(**values)

@@ -1,0 +1,70 @@
+"""How far a partition is acknowledged.
+
+Kafka keeps one number for a consumer group and partition: the offset from which to go on. So only
+what is acknowledged without a gap from the start may move it; an acknowledgement further on waits
+until all before it are there. What was delivered beyond the number comes again after a crash, and
+nothing is ever skipped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class PartitionTracker(Generic[T]):
+    """The deliveries of one partition during one assignment to this consumer.
+
+    Each assignment has a tracker of its own: an acknowledgement that comes after the partition
+    went away, and perhaps came back, reaches a tracker that is no longer used.
+
+    The caller holds a lock.
+    """
+
+    __slots__ = ("_next", "_order", "_unacknowledged", "partition", "revoked", "stored")
+
+    def __init__(self, partition: int, start: int) -> None:
+        """Begin at offset `start`: everything below is acknowledged."""
+        self.partition = partition
+        self.revoked = False
+        self.stored = start  # what the client was last told; the caller's to set
+        self._next = start
+        self._order: deque[int] = deque()  # delivered, from the first unacknowledged on
+        self._unacknowledged: dict[int, T] = {}
+
+    @property
+    def next_offset(self) -> int:
+        """The least offset that may be delivered next."""
+        return self._next
+
+    @property
+    def position(self) -> int:
+        """The offset to commit: all that was delivered below it is acknowledged."""
+        return self._order[0] if self._order else self._next
+
+    def deliver(self, offsets: Sequence[int], deliveries: Sequence[T]) -> None:
+        """Take note of deliveries, in the order of the partition.
+
+        Offsets rise, not always by one: compaction and transactions leave gaps.
+        """
+        self._order.extend(offsets)
+        self._unacknowledged.update(zip(offsets, deliveries, strict=True))
+        self._next = offsets[-1] + 1
+
+    def acknowledge(self, offset: int) -> None:
+        """Take note of an acknowledgement; a second one changes nothing."""
+        self._unacknowledged.pop(offset, None)
+
+    def advance(self) -> int:
+        """Pass over all that is acknowledged without a gap; return the new `position`."""
+        order, unacknowledged = self._order, self._unacknowledged
+        while order and order[0] not in unacknowledged:
+            order.popleft()
+        return self.position
+
+    def unacknowledged(self) -> list[T]:
+        """List what was delivered and not acknowledged, in the order of the partition."""
+        return list(self._unacknowledged.values())

@@ -1,0 +1,110 @@
+"""The producer, and the thread that hears from it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from types import MethodType
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from MessageBroker.driver import Publication
+from MessageBroker.errors import ClosedError, PublishError
+from MessageBroker.kafka_client import ClientEvents, KafkaSettings
+from MessageBroker.kafka_errors import error_of, translate
+
+logger = logging.getLogger(__name__)
+
+# How long the thread waits for something to report (s); `close` waits for it at most.
+POLL_SECONDS = 0.1
+# How long a publisher helps to take confirmations when the buffer is full (s).
+ROOM_POLL_SECONDS = 0.05
+# After so many messages confirmations are taken: while one batch is sent, nobody else gets a turn.
+CONFIRM_EVERY = 128
+# What the client needs after its queue was emptied, to report that (s).
+PURGE_SECONDS = 2.0
+
+
+class KafkaPublisher:
+    """Sends publications, and confirms or fails each when the cluster has answered."""
+
+    def __init__(self, settings: KafkaSettings, serve: Callable[[], None]) -> None:
+        """Connect.
+
+        Args:
+            settings: the clients' properties.
+            serve: called now and then in this publisher's thread.
+
+        Raises:
+            ConfigurationError: a property that the client library does not take.
+        """
+        self._where = f"Kafka at {settings.servers}"
+        self._events = ClientEvents(settings.servers)
+        try:
+            self._client = Producer({**settings.for_producer(), **self._events.callbacks()})
+        except KafkaException as error:
+            raise settings.refused(error) from None
+        self._serve = serve
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="kafka publisher", daemon=True)
+        self._thread.start()
+
+    def send(self, publications: Sequence[Publication]) -> None:
+        """Hand over in order, waiting while the buffer is full."""
+        produce = self._client.produce
+        settle = self._settle  # bound to each publication, which is lighter than a `partial`
+        for number, publication in enumerate(publications, 1):
+            if not number % CONFIRM_EVERY:
+                self._client.poll(0)
+            while True:
+                try:
+                    produce(
+                        publication.topic,
+                        publication.data,
+                        publication.key,
+                        headers=publication.attributes,
+                        on_delivery=MethodType(settle, publication),
+                    )
+                except BufferError:
+                    # Taking the confirmations here is quicker than waiting for the thread.
+                    self._client.poll(ROOM_POLL_SECONDS)
+                    if not self._closing.is_set():
+                        continue
+                    publication.fail(ClosedError("kafka was closed before it had the message"))
+                except KafkaException as error:
+                    self._settle(publication, error_of(error), None)
+                break
+
+    def close(self) -> None:
+        """Give up what is not confirmed, and let the client go."""
+        self._closing.set()
+        self._thread.join()
+        if len(self._client):
+            self._client.purge()
+            self._client.flush(PURGE_SECONDS)
+
+    def _settle(self, publication: Publication, error: KafkaError | None, record: Any) -> None:
+        if error is None:
+            publication.confirm(f"{record.partition()}-{record.offset()}-{record.timestamp()[1]}")
+            if self._events.away:
+                self._events.answered()
+        elif error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
+            publication.fail(ClosedError("kafka was closed before it had the message"))
+        else:
+            tried = f"{self._where}: a message was not published to {publication.topic!r}"
+            publication.fail(translate(error, tried, otherwise=PublishError))
+
+    def _listen(self) -> None:
+        said = False
+        while not self._closing.is_set():
+            self._client.poll(POLL_SECONDS)
+            self._serve()
+            waiting = len(self._client)
+            if self._events.away and waiting and not said:
+                logger.warning("%s; %d messages wait for it", self._events.unavailable(), waiting)
+                said = True
+            elif said and not self._events.away:
+                logger.info("%s is back; publishing goes on", self._where)
+                said = False

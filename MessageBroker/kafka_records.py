@@ -1,0 +1,51 @@
+"""Kafka records as messages, and back.
+
+Programs that never heard of this project write to the topics too: their headers may be None,
+repeated, or bytes that are no text, and their values may be None.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+# 9999-12-31, the last day of `datetime` (ms); foreign producers may write anything.
+_LAST_TIMESTAMP = 253_402_214_400_000
+
+
+def attributes_of(headers: list[tuple[str, bytes | None]] | None) -> dict[str, str]:
+    """Make attributes of a record's headers: the last of a name wins, and None is ""."""
+    if headers is None:
+        return {}
+    try:
+        return {name: value.decode() for name, value in headers}  # type: ignore[union-attr]
+    except (AttributeError, UnicodeDecodeError):
+        return {name: text_of(value or b"") for name, value in headers}
+
+
+def text_of(value: bytes) -> str:
+    """Decode UTF-8; percent-encode bytes that are not."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return quote_from_bytes(value, safe="")
+
+
+def key_of(key: bytes | None) -> str | None:
+    """Make a message's key of a record's: an empty one is none."""
+    return text_of(key) if key else None
+
+
+def time_of(timestamp_ms: int) -> datetime:
+    """Make a time of a record's timestamp; 1970 where it has none."""
+    within = min(max(0, timestamp_ms), _LAST_TIMESTAMP)
+    return datetime.fromtimestamp(within / 1000, timezone.utc)
+
+
+def message_id(record: Any) -> str:
+    """Name a record by partition, offset and timestamp.
+
+    The timestamp keeps the id unique when a topic was deleted and made again.
+    """
+    return f"{record.partition()}-{record.offset()}-{record.timestamp()[1]}"

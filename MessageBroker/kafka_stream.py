@@ -1,0 +1,529 @@
+"""One consumer of a group: what it was assigned, what it fetched, how far that is acknowledged.
+
+The client keeps the membership alive by itself, but tells of changes in the assignment only when
+it is polled. While the application works on a batch, `renew` polls; a message that such a poll
+brings waits in `_fetched`, and when some wait there, the partitions are paused until the next
+fetch.
+
+Three locks. `_polling` is held around every call that may run the client's callbacks, so that
+messages keep their order. `_lock` guards the trackers; it is held only for moments, and not while
+the core is called. `_sign` is held while the group is asked whether it still counts this consumer.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from MessageBroker.broker_interface import SUBSCRIPTION_SUFFIX
+from MessageBroker.driver import Stream
+from MessageBroker.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    ConfigurationError,
+    TopicNotFoundError,
+)
+from MessageBroker.kafka_admin import KafkaAdmin
+from MessageBroker.kafka_client import ClientEvents, KafkaSettings
+from MessageBroker.kafka_errors import MISSING_TOPIC, error_of, is_outage
+from MessageBroker.kafka_groups import partitions_at_start, read_positions, start_note
+from MessageBroker.kafka_offsets import PartitionTracker
+from MessageBroker.kafka_records import attributes_of, key_of, time_of
+from MessageBroker.message import Delivery, Message
+
+logger = logging.getLogger(__name__)
+
+# A consumer that did not fetch for this long is at work: `renew` polls for it (s).
+AT_WORK_SECONDS = 1.0
+# So many messages may wait for an application at work before its partitions are paused.
+MAX_WAITING = 16
+# After so long without a message the broker is asked whether it is there (s).
+PROBE_INTERVAL_SECONDS = 3.0
+PROBE_TIMEOUT_SECONDS = 1.0
+# Joining a group takes 0.2 s, 3 s on a new cluster, and 6 s more where a member has just died (s).
+JOIN_TIMEOUT_SECONDS = 30.0
+JOIN_POLL_SECONDS = 0.05
+# What leaving may take before the broker counts as away (s).
+LEAVE_TIMEOUT_SECONDS = 5.0
+
+# The group has counted this consumer as dead.
+EXPELLED = frozenset(
+    {
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError._ASSIGNMENT_LOST,
+        KafkaError._STATE,
+    }
+)
+
+Tracker = PartitionTracker[Delivery]
+
+
+class KafkaStream(Stream):
+    """A member of a consumer group that shares one topic."""
+
+    def __init__(
+        self,
+        topic: str,
+        group: str,
+        settings: KafkaSettings,
+        admin: KafkaAdmin,
+        from_the_beginning: bool,
+    ) -> None:
+        """Prepare; `join` connects.
+
+        Args:
+            topic: an existing topic.
+            group: the consumer group.
+            settings: the clients' properties.
+            admin: asks for the ends of partitions.
+            from_the_beginning: where the group starts in a partition in which it has no position
+                yet: at the earliest message, or after the latest.
+        """
+        self._topic = topic
+        self._group = group
+        self._admin = admin
+        self._from_the_beginning = from_the_beginning
+        self._founded: int | None = None  # partitions of the topic when the group began
+        self._where = f"Kafka at {settings.servers}: topic {topic!r}, group {group!r}"
+        self._events = ClientEvents(settings.servers)
+        self._polling = threading.Lock()
+        self._lock = threading.Lock()
+        self._sign = threading.Lock()
+        self._trackers: dict[int, Tracker] = {}
+        self._moved: set[Tracker] = set()  # acknowledged further than the client was told
+        self._fetched: deque[Any] = deque()
+        self._revoked_while_fetching: set[int] = set()
+        self._paused = False
+        self._member = False
+        self._must_rejoin = False
+        self._failure: BrokerError | None = None
+        self._last_fetch = self._last_answer = self._last_sign = time.monotonic()
+        # Half a session: the group may have had no sign of life for a while before the stop.
+        self._stop_seconds = settings.session_seconds / 2
+        self.on_lost = lambda _deliveries: None
+        try:
+            self._client = Consumer({**settings.for_consumer(group), **self._events.callbacks()})
+        except KafkaException as error:
+            raise settings.refused(error) from None
+
+    # ------------------------------------------------------------------ joining and leaving
+
+    def join(self, partitions: Sequence[int]) -> None:
+        """Join the group; return once it has a position in each of `partitions`.
+
+        Raises:
+            ConfigurationError: the group consumes another topic.
+            BrokerError: it could not join.
+        """
+        if not self._read_positions(partitions, joined=False):
+            self._require_new_group()
+        self._subscribe()
+        deadline = time.monotonic() + JOIN_TIMEOUT_SECONDS
+        while not (self._member and self._has_positions(partitions)):
+            with self._polling:
+                self._collect(1, JOIN_POLL_SECONDS)
+            if self._failure is not None:
+                raise self._failure
+            if time.monotonic() >= deadline:
+                raise BrokerUnavailableError(
+                    f"{self._where}: the group was not joined within {JOIN_TIMEOUT_SECONDS:g} s: "
+                    "check that the group's other consumers and the brokers are alive"
+                )
+
+    def _has_positions(self, partitions: Sequence[int]) -> bool:
+        """Tell whether the group has a position everywhere: others may be about to commit it."""
+        with self._lock:
+            if all(partition in self._trackers for partition in partitions):
+                return True
+        return set(partitions) <= set(self._read_positions(partitions))
+
+    def _read_positions(self, partitions: Sequence[int], *, joined: bool = True) -> dict[int, int]:
+        wanted = {self._topic: partitions}
+        found = read_positions(self._client, self._events, self._where, wanted, joined=joined)
+        self._founded = next(
+            (founded for each in found if (founded := partitions_at_start(each)) is not None),
+            self._founded,
+        )
+        return {each.partition: each.offset for each in found}
+
+    def _require_new_group(self) -> None:
+        topics = self._admin.topics()
+        found = read_positions(self._client, self._events, self._where, topics, joined=False)
+        owners = {each.topic for each in found}
+        # `<topic>-sub` was made together with its topic, though nobody has used it yet.
+        owner = self._group.removesuffix(SUBSCRIPTION_SUFFIX)
+        if owner != self._group and owner in topics:
+            owners.add(owner)
+        others = sorted(owners - {self._topic})
+        if others:
+            raise ConfigurationError(
+                f"kafka: the subscription {self._group!r} belongs to the topic {others[0]!r}: "
+                f"choose another id for {self._topic!r}"
+            )
+
+    def _subscribe(self) -> None:
+        self._client.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+
+    def _on_assign(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            starts = self._starts([each.partition for each in partitions])
+        except BrokerUnavailableError as error:
+            logger.debug("%s: the assignment could not be taken: %s", self._where, error)
+            self._must_rejoin = True
+            starts = {}
+        except BrokerError as error:
+            self._failure = error
+            starts = {}
+        assigned = [TopicPartition(self._topic, each, offset) for each, offset in starts.items()]
+        self._client.incremental_assign(assigned)
+        with self._lock:
+            for partition, start in starts.items():
+                self._trackers[partition] = PartitionTracker(partition, start)
+        self._member = True
+
+    def _on_revoke(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
+        """Partitions go to another consumer, or the group counted this one as dead."""
+        self._store_moved()  # the client commits it before it lets the partitions go
+        gone = {each.partition for each in partitions}
+        self._revoked_while_fetching |= gone
+        self._fetched = deque(each for each in self._fetched if each.partition() not in gone)
+        self._lose(gone)
+
+    def _lose(self, partitions: Collection[int]) -> None:
+        lost: list[Delivery] = []
+        with self._lock:
+            for partition in partitions:
+                tracker = self._trackers.pop(partition, None)
+                if tracker is not None:
+                    tracker.revoked = True
+                    lost += tracker.unacknowledged()
+        if lost:
+            self.on_lost(lost)
+
+    def _starts(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Tell where to go on in newly assigned partitions; commit it where there was nothing."""
+        if not partitions:
+            return {}
+        committed = self._read_positions(partitions)
+        earliest = self._admin.earliest(self._topic, partitions)
+        for partition, offset in committed.items():
+            if offset < earliest[partition]:
+                logger.error(
+                    "%s: retention removed the messages of partition %d from offset %d to %d "
+                    "before this group had them: going on at the earliest that is left",
+                    self._where,
+                    partition,
+                    offset,
+                    earliest[partition] - 1,
+                )
+        new = [partition for partition in partitions if partition not in committed]
+        if new:
+            begin = self._begin(new, earliest)
+            committed.update(begin)
+            error = self._commit(begin)
+            if error is not None:
+                raise self._events.explain(error, self._where)
+        return {each: max(committed[each], earliest[each]) for each in partitions}
+
+    def _begin(self, new: Sequence[int], earliest: Mapping[int, int]) -> dict[int, int]:
+        """Choose the first position in partitions where the group has none."""
+        everywhere = self._admin.partitions(self._topic) or new
+        self._read_positions(everywhere)  # may tell when the group was founded
+        if self._founded is None:
+            self._founded = len(everywhere)
+        # Partitions added to the topic since belong to the group from their first message on.
+        added = [each for each in new if each >= self._founded]
+        if self._from_the_beginning:
+            added = list(new)
+        founding = [each for each in new if each not in added]
+        latest = self._admin.latest(self._topic, founding) if founding else {}
+        return {**{each: earliest[each] for each in added}, **latest}
+
+    def _position(self, partition: int, offset: int) -> TopicPartition:
+        """Make a position to commit; with it goes how many partitions the group began with."""
+        return TopicPartition(self._topic, partition, offset, start_note(self._founded))
+
+    def _commit(self, offsets: Mapping[int, int]) -> KafkaError | None:
+        """Commit as a member: the coordinator refuses it from one that is none any more."""
+        wanted = [self._position(each, offset) for each, offset in offsets.items()]
+        try:
+            done = self._client.commit(offsets=wanted, asynchronous=False)
+        except KafkaException as exception:
+            return error_of(exception)
+        return next((each.error for each in done if each.error is not None), None)
+
+    # ------------------------------------------------------------------ fetching
+
+    def fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
+        """See `Stream.fetch`."""
+        self._notice_a_stop()
+        with self._polling:
+            if self._must_rejoin:
+                self._rejoin()
+            if self._paused:
+                self._resume()
+            self._store_moved()
+            if not self._fetched:
+                self._collect(max_messages, timeout)
+            self._last_fetch = time.monotonic()
+            messages = self._hand_out(max_messages, max_bytes)
+        if messages:
+            self._last_answer = self._last_fetch
+            if self._events.away:
+                self._events.answered()
+            return messages
+        if self._events.topic_missed:
+            self._require_topic()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        refusal = self._events.refusal(self._where)
+        if refusal is not None:
+            raise refusal
+        if self._events.away:
+            raise self._events.unavailable()
+        return messages
+
+    def _require_topic(self) -> None:
+        """Find out whether the topic was deleted; a new leader may have to learn of it first."""
+        if self._admin.partitions(self._topic) is None:
+            raise TopicNotFoundError(
+                f"{self._where}: the topic was deleted: create it with `python -m MessageBroker "
+                f"topics create {self._topic}`, and start again"
+            )
+        self._events.topic_missed = False
+
+    def _collect(self, limit: int, timeout: float) -> None:
+        """Take what the client has; wait for the first for up to `timeout` seconds."""
+        self._revoked_while_fetching.clear()
+        try:
+            # `consume` waits for all that it was asked for, `poll` for one.
+            records = self._client.consume(limit, 0)
+            if not records and timeout > 0:
+                first = self._client.poll(timeout)
+                if first is not None:
+                    records = [first]
+                    if limit > 1:
+                        records += self._client.consume(limit - 1, 0)
+        except KafkaException as exception:
+            self._failure = self._events.explain(error_of(exception), self._where)
+            return
+        if self._revoked_while_fetching:
+            records = self._without_revoked(records)
+        self._fetched.extend(records)
+
+    def _without_revoked(self, records: list[Any]) -> list[Any]:
+        """Drop what was fetched together with the news that its partition is gone.
+
+        If the partition came back in the same moment, it is read anew from its start: nobody can
+        tell which of its records belong to which assignment.
+        """
+        gone = set(self._revoked_while_fetching)
+        with self._lock:
+            back = [tracker for each, tracker in self._trackers.items() if each in gone]
+        for tracker in back:
+            start = TopicPartition(self._topic, tracker.partition, tracker.next_offset)
+            try:
+                self._client.seek(start)
+            except KafkaException as exception:  # the client is taking it away once more
+                logger.debug("%s: %s", self._where, error_of(exception))
+        return [each for each in records if each.partition() not in gone]
+
+    def _hand_out(self, limit: int, max_bytes: int) -> list[Message]:
+        """Make messages of what was fetched. This loop is what consuming costs."""
+        messages: list[Message] = []
+        offsets: dict[int, list[int]] = {}
+        deliveries: dict[int, list[Delivery]] = {}
+        topic, trackers, fetched = self._topic, self._trackers, self._fetched
+        size = 0
+        last_timestamp, time_taken = -1, time_of(-1)
+        while fetched and len(messages) < limit and size < max_bytes:
+            record = fetched.popleft()
+            error = record.error()
+            if error is not None:
+                self._note(error)
+                continue
+            partition, offset = record.partition(), record.offset()
+            tracker = trackers.get(partition)
+            if tracker is None:
+                continue
+            data = record.value() or b""
+            timestamp = record.timestamp()[1]
+            if timestamp != last_timestamp:
+                last_timestamp, time_taken = timestamp, time_of(timestamp)
+            delivery = Delivery((tracker, offset), len(data))
+            messages.append(
+                Message(
+                    f"{partition}-{offset}-{timestamp}",
+                    data,
+                    attributes_of(record.headers()),
+                    key_of(record.key()),
+                    topic,
+                    time_taken,
+                    _delivery=delivery,
+                )
+            )
+            size += len(data)
+            if partition in offsets:
+                offsets[partition].append(offset)
+                deliveries[partition].append(delivery)
+            else:
+                offsets[partition], deliveries[partition] = [offset], [delivery]
+        with self._lock:
+            for partition, ours in offsets.items():
+                trackers[partition].deliver(ours, deliveries[partition])
+        return messages
+
+    def _note(self, error: KafkaError) -> None:
+        """Keep an error that came in place of a message, for the next fetch to raise."""
+        if error.code() in MISSING_TOPIC:
+            self._events.topic_missed = True
+        elif error.code() == KafkaError._MAX_POLL_EXCEEDED or is_outage(error):
+            logger.debug("%s: %s", self._where, error)
+        else:
+            self._failure = self._events.explain(error, self._where)
+
+    def _resume(self) -> None:
+        self._client.resume(self._client.assignment())
+        self._paused = False
+
+    def _rejoin(self) -> None:
+        """Leave and join again: the partitions are dealt out anew."""
+        self._must_rejoin = False
+        self._member = False
+        self._client.unsubscribe()
+        self._subscribe()
+
+    # ------------------------------------------------------------------ settling
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
+        """See `Stream.acknowledge`. While the broker is away the client keeps the offsets."""
+        self._notice_a_stop()
+        late = 0
+        touched: set[Tracker] = set()
+        with self._lock:
+            for delivery in deliveries:
+                tracker, offset = delivery.handle
+                if tracker.revoked:
+                    late += 1
+                else:
+                    tracker.acknowledge(offset)
+                    touched.add(tracker)
+            self._moved.update(each for each in touched if each.advance() != each.stored)
+        return late
+
+    def _store_moved(self) -> None:
+        """Tell the client how far to commit; it does so within `auto.commit.interval.ms`.
+
+        Called where `_polling` is held, never by the acknowledging thread: the client lets in one
+        thread at a time, and not in turn. Beside one that polls all the time another waits for
+        ever, and if it held `_lock`, the client's callbacks would wait for it in turn.
+        """
+        with self._lock:
+            stored = {each: each.position for each in self._moved if not each.revoked}
+            self._moved.clear()
+        if not stored:
+            return
+        offsets = [self._position(each.partition, position) for each, position in stored.items()]
+        try:
+            self._client.store_offsets(offsets=offsets)
+        except KafkaException as exception:
+            # The client has taken the partition away and is about to tell us.
+            logger.debug("%s: offsets were not stored: %s", self._where, error_of(exception))
+            return
+        for tracker, position in stored.items():
+            tracker.stored = position
+
+    def renew(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - all are renewed
+        """Serve the group while the application is at work, and look whether the broker lives."""
+        self._notice_a_stop()
+        if self._polling.acquire(blocking=False):
+            try:
+                self._store_moved()
+                if time.monotonic() - self._last_fetch > AT_WORK_SECONDS:
+                    self._serve()
+            finally:
+                self._polling.release()
+        if time.monotonic() - self._last_answer > PROBE_INTERVAL_SECONDS:
+            self._probe()
+
+    def _serve(self) -> None:
+        if len(self._fetched) >= MAX_WAITING and not self._paused:
+            self._client.pause(self._client.assignment())
+            self._paused = True
+        self._collect(1, 0)
+
+    def _probe(self) -> None:
+        """Ask by another connection than the consumer's: there, requests wait behind fetches."""
+        try:
+            found = self._admin.partitions(self._topic, PROBE_TIMEOUT_SECONDS)
+        except BrokerUnavailableError:
+            self._events.away = True
+            return
+        self._last_answer = time.monotonic()
+        self._events.answered()
+        self._events.topic_missed = found is None
+
+    def _notice_a_stop(self) -> None:
+        """Ask the group whether we are still in it, if this process stood still.
+
+        A process that was stopped, or a machine that slept, wakes with partitions that others may
+        have had since. Acks that were taken before the client has noticed would seem to count.
+        """
+        with self._sign:
+            now = time.monotonic()
+            stood_still = now - self._last_sign > self._stop_seconds
+            if stood_still and self._trackers and self._was_expelled():
+                self._must_rejoin = True
+                self._lose(list(self._trackers))
+            self._last_sign = time.monotonic()
+
+    def _was_expelled(self) -> bool:
+        with self._lock:
+            positions = {each.partition: each.stored for each in self._trackers.values()}
+        error = self._commit(positions)
+        return error is not None and error.code() in EXPELLED
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - all go
+        """Leave the group: Kafka gives back whole partitions, not single messages.
+
+        The next fetch joins again. So an application that hangs keeps nothing, and one that only
+        forgot a message gets it again, or another consumer does.
+        """
+        with self._polling:
+            self._store_moved()
+            self._client.unsubscribe()
+            self._must_rejoin = True
+            deadline = time.monotonic() + LEAVE_TIMEOUT_SECONDS
+            while self._trackers and time.monotonic() < deadline:
+                self._collect(1, JOIN_POLL_SECONDS)
+
+    @property
+    def ready(self) -> bool:
+        """See `Stream.ready`."""
+        return self._member and not self._must_rejoin and not self._events.away
+
+    def close(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - all go
+        """Commit, and leave the group, so that others have the partitions at once."""
+        # A frozen broker would hold the client for a minute; the session ends by itself then.
+        leaving = threading.Thread(target=self._leave, name="leaving a group", daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_TIMEOUT_SECONDS)
+
+    def _leave(self) -> None:
+        with self._polling:
+            self._store_moved()
+            self._client.close()
