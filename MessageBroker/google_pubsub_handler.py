@@ -1,0 +1,118 @@
+"""Google Cloud Pub/Sub behind the broker interface.
+
+What Pub/Sub makes different: leases of single messages instead of a position in a partition
+(`google_pubsub_leases`), pulls that must not be cut short (`google_pubsub_pulls`), requests that
+hold messages of one key only (`google_pubsub_publisher`), and topics and subscriptions that are
+resources of a project (`google_pubsub_topics`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from MessageBroker.broker_core import BrokerCore
+from MessageBroker.configuration import IniFile
+from MessageBroker.driver import Publication, Stream
+from MessageBroker.errors import ConfigurationError
+from MessageBroker.google_pubsub_connection import Connection
+from MessageBroker.google_pubsub_publisher import Publisher
+from MessageBroker.google_pubsub_stream import PubSubStream
+from MessageBroker.google_pubsub_topics import Topics
+from MessageBroker.settings import DeliverySettings
+
+PUBSUB_CONFIG = "pubsub_config.ini"
+PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
+
+# https://cloud.google.com/resource-manager/docs/creating-managing-projects; the part before a
+# colon is the domain of older projects. A bad one would end up in the names of resources.
+_PROJECT_ID = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{2,62}")
+
+
+class PubSubHandler(BrokerCore):
+    """Publishes to and consumes from one Google Cloud project, or an emulator."""
+
+    name = "pubsub"
+    cloudevents_prefix = "ce-"
+
+    def __init__(self, project_id: str, *, delivery: DeliverySettings | None = None) -> None:
+        """Prepare a handler; it connects when it is first used.
+
+        Args:
+            project_id: the Google Cloud project.
+            delivery: how messages are delivered; None for the defaults.
+
+        Raises:
+            ConfigurationError: `project_id` cannot be the id of a project.
+        """
+        super().__init__(delivery)
+        if not _PROJECT_ID.fullmatch(project_id):
+            raise ConfigurationError(
+                f"{project_id!r} cannot be the id of a Google Cloud project: use the id (letters, "
+                f"digits and '-'), not the name or number, in {PUBSUB_CONFIG} [default] "
+                f"project_id or {PROJECT_VARIABLE}"
+            )
+        self._connection = Connection(project_id)
+        self._topics = Topics(self._connection)
+        self._publisher = Publisher(self._connection)
+
+    @classmethod
+    def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> PubSubHandler:
+        """Create the handler from `pubsub_config.ini`; `GOOGLE_CLOUD_PROJECT` wins over it."""
+        project_id = os.environ.get(PROJECT_VARIABLE, "")
+        path = config_dir / PUBSUB_CONFIG
+        if path.exists() or not project_id:
+            ini = IniFile(path, ("default",))
+            project_id = project_id or _project_id(ini)
+        return cls(project_id, delivery=delivery)
+
+    def _create_topics(self, wanted: Mapping[str, str]) -> set[str]:
+        created = set()
+        for topic, subscription_id in wanted.items():
+            if self._topics.create(topic):
+                created.add(topic)
+            self._topics.ensure_subscription(topic, subscription_id)
+        return created
+
+    def _delete_topic(self, topic: str) -> bool:
+        return self._topics.delete(topic)
+
+    def _list_topics(self) -> list[str]:
+        return self._topics.list_names()
+
+    def _has_topic(self, topic: str) -> bool:
+        return self._topics.has(topic)
+
+    def _send(self, publications: Sequence[Publication]) -> None:
+        self._publisher.send(publications)
+
+    def _open_stream(self, topic: str, subscription_id: str) -> Stream:
+        settings = self._topics.ensure_subscription(topic, subscription_id)
+        return PubSubStream(
+            self._connection, self._topics, topic, subscription_id, settings, self.delivery
+        )
+
+    def _backlog(self, topic: str, subscription_id: str) -> int | None:
+        self._topics.check_subscription(topic, subscription_id)
+        return None  # only Cloud Monitoring knows, minutes later
+
+    def _ping(self, timeout: float) -> None:
+        self._topics.ping(timeout)
+
+    def _shutdown(self, timeout: float) -> None:
+        self._connection.close()
+        self._publisher.stop(timeout)
+
+
+def _project_id(ini: IniFile) -> str:
+    try:
+        project_id = ini.section("default", {"project_id"}).get("project_id")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}, or set {PROJECT_VARIABLE}") from None
+    if project_id is None:
+        raise ConfigurationError(
+            f"{ini.where('default', 'project_id')} is missing: add it, or set {PROJECT_VARIABLE}"
+        )
+    return project_id
