@@ -1,0 +1,247 @@
+"""`python -m MessageBroker`: look at a broker and look after it, whichever it is.
+
+python -m MessageBroker ping
+python -m MessageBroker topics create                    the pipeline's topics and subscriptions
+python -m MessageBroker backlog
+python -m MessageBroker dead-letters list
+python -m MessageBroker dead-letters replay --reason "no image"
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from MessageBroker import dead_letters
+from MessageBroker.broker_core import BrokerCore
+from MessageBroker.broker_interface import (
+    dead_letter_topic,
+    default_subscription,
+)
+from MessageBroker.configuration import read_broker_config
+from MessageBroker.errors import BrokerError, ConfigurationError
+from MessageBroker.message_broker_factory import BROKER_NAMES, MessageBrokerFactory
+
+DEFAULT_PING_SECONDS = 10.0
+
+EXIT_FAILED = 1
+EXIT_WRONG_USAGE = 2
+
+# A command returns what --json prints, the lines for a person, and whether all went well.
+Answer = tuple[dict[str, Any], list[str], bool]
+Command = Callable[[BrokerCore, argparse.Namespace], Answer]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    options = parser().parse_args(arguments)
+    try:
+        with open_broker(options) as broker:
+            document, lines, fine = options.command(broker, options)
+        print(json.dumps(document) if options.json else "\n".join(lines))
+    except ConfigurationError as error:
+        return complain(error, EXIT_WRONG_USAGE)
+    except BrokerError as error:
+        return complain(error, EXIT_FAILED)
+    except BrokenPipeError:  # `... | head` has seen enough
+        sys.stderr.close()
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return complain("stopped; nothing is lost", EXIT_FAILED)
+    return 0 if fine else EXIT_FAILED
+
+
+def complain(error: object, exit_code: int) -> int:
+    """Print one line for a person."""
+    print(f"MessageBroker: {error}", file=sys.stderr)
+    return exit_code
+
+
+def open_broker(options: argparse.Namespace) -> BrokerCore:
+    """Create the handler that the options name; it must answer."""
+    broker = MessageBrokerFactory.get_broker(
+        options.broker, config_dir=options.config_dir, delivery=dead_letters.READING
+    )
+    try:
+        if options.command is not ping:
+            broker.ping(DEFAULT_PING_SECONDS)
+    except BaseException:
+        broker.close(0)
+        raise
+    return cast("BrokerCore", broker)
+
+
+# ---------------------------------------------------------------------- the commands
+
+
+def ping(broker: BrokerCore, options: argparse.Namespace) -> Answer:
+    """Ask the broker for an answer."""
+    began = time.monotonic()
+    broker.ping(options.timeout)
+    milliseconds = round(1000 * (time.monotonic() - began), 1)
+    document = {"broker": broker.name, "answers": True, "milliseconds": milliseconds}
+    return document, [f"{broker.name} answers ({milliseconds:g} ms)"], True
+
+
+def create_topics(broker: BrokerCore, options: argparse.Namespace) -> Answer:
+    """Create topics; without names those of the pipeline."""
+    created = {topic: broker.create_topic(topic) for topic in topics_of(options)}
+    lines = [f"{topic}: {'created' if new else 'exists'}" for topic, new in created.items()]
+    return {"topics": [{"name": each, "created": created[each]} for each in created]}, lines, True
+
+
+def list_topics(broker: BrokerCore, options: argparse.Namespace) -> Answer:  # noqa: ARG001
+    """List all topics."""
+    topics = broker.list_topics()
+    return {"topics": topics}, topics or ["no topics"], True
+
+
+def delete_topics(broker: BrokerCore, options: argparse.Namespace) -> Answer:
+    """Delete topics with their subscriptions."""
+    deleted = {topic: broker.delete_topic(topic) for topic in options.topics}
+    lines = [f"{each}: {'deleted' if was else 'no such topic'}" for each, was in deleted.items()]
+    document = {"topics": [{"name": each, "deleted": was} for each, was in deleted.items()]}
+    return document, lines, all(deleted.values())
+
+
+def backlog(broker: BrokerCore, options: argparse.Namespace) -> Answer:
+    """Count what is not acknowledged; without names for the pipeline's topics."""
+    topics = topics_of(options)
+    if not options.topics:
+        topics += [dead_letter_topic(topic) for topic in topics]
+    rows = []
+    for topic in topics:
+        subscription = options.subscription or default_subscription(topic)
+        count = broker.backlog(topic, subscription)
+        rows.append({"topic": topic, "subscription": subscription, "messages": count})
+    lines = [
+        f"{row['topic']} ({row['subscription']}): "
+        + (f"{row['messages']:,}" if row["messages"] is not None else "this broker cannot tell")
+        for row in rows
+    ]
+    return {"backlog": rows}, lines, True
+
+
+def list_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
+    """Show dead letters and leave them all."""
+    selection = selection_of(options)
+    letters = [
+        dead_letters.describe(letter)
+        for topic in topics_of(options)
+        for letter in dead_letters.read_letters(broker, topic)
+        if selection.takes(letter)
+    ]
+    lines = [
+        f"{each['time']}  {each['source_topic']}  {each['event_id'] or each['message_id']}  "
+        f"{each['bytes']:,} bytes  attempt {each['attempts'] or '?'}  {each['reason']}: "
+        f"{each['error']}"
+        for each in letters
+    ]
+    return {"letters": letters}, [*lines, f"{len(letters):,} dead letters"], True
+
+
+def replay_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
+    """Publish dead letters to the topics from which they came."""
+    return _settle(broker, options, dead_letters.replay, "replayed")
+
+
+def purge_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
+    """Throw dead letters away."""
+    if not (options.all or options.id or options.reason):
+        raise ConfigurationError("say which letters to throw away: --id, --reason, or --all")
+    return _settle(broker, options, dead_letters.purge, "purged")
+
+
+def _settle(
+    broker: BrokerCore,
+    options: argparse.Namespace,
+    settle: Callable[[BrokerCore, str, dead_letters.Selection], dead_letters.Outcome],
+    done: str,
+) -> Answer:
+    rows, lines, complete = [], [], True
+    for topic in topics_of(options):
+        outcome = settle(broker, topic, selection_of(options))
+        complete &= outcome.complete
+        name = dead_letters.topic_of_letters(topic)
+        rows.append({"topic": name, done: outcome.selected, "kept": outcome.kept})
+        lines.append(f"{name}: {outcome.selected:,} {done}, {outcome.kept:,} kept")
+    if not complete:
+        lines.append("newer letters stood in the way of older ones: run it again")
+    return {"dead_letters": rows, "complete": complete}, lines, complete
+
+
+# ---------------------------------------------------------------------- the options
+
+
+def topics_of(options: argparse.Namespace) -> list[str]:
+    """Return the topics that were named, else those of the pipeline."""
+    if options.topics:
+        return list(options.topics)
+    topics = read_broker_config(options.config_dir).topics
+    return [topics.images, topics.inferences]
+
+
+def selection_of(options: argparse.Namespace) -> dead_letters.Selection:
+    """Return which letters were asked for."""
+    return dead_letters.Selection(frozenset(options.id), frozenset(options.reason))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    top = argparse.ArgumentParser(prog="python -m MessageBroker", description=__doc__)
+    top.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    ping_options = _add(commands, "ping", ping)
+    ping_options.add_argument(
+        "--timeout", type=float, default=DEFAULT_PING_SECONDS, metavar="SECONDS"
+    )
+
+    topics = commands.add_parser("topics", help="create, list, delete topics")
+    actions = topics.add_subparsers(metavar="ACTION", required=True)
+    _add(actions, "create", create_topics).add_argument("topics", nargs="*", metavar="TOPIC")
+    _add(actions, "list", list_topics)
+    _add(actions, "delete", delete_topics).add_argument("topics", nargs="+", metavar="TOPIC")
+
+    counting = _add(commands, "backlog", backlog)
+    counting.add_argument("topics", nargs="*", metavar="TOPIC")
+    counting.add_argument("--subscription", metavar="ID", help="default: the topic's own")
+
+    letters = commands.add_parser("dead-letters", help="list, replay, purge dead letters")
+    actions = letters.add_subparsers(metavar="ACTION", required=True)
+    for name, command in (
+        ("list", list_letters),
+        ("replay", replay_letters),
+        ("purge", purge_letters),
+    ):
+        action = _add(actions, name, command)
+        action.add_argument("topics", nargs="*", metavar="TOPIC")
+        action.add_argument(
+            "--id", action="append", default=[], help="of the letter, the message or the event"
+        )
+        action.add_argument("--reason", action="append", default=[])
+        if command is purge_letters:
+            action.add_argument("--all", action="store_true", help="throw everything away")
+    return top
+
+
+def _add(commands: Any, name: str, command: Command) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = commands.add_parser(name, help=command.__doc__)
+    added.add_argument(
+        "--broker", choices=BROKER_NAMES, help="default: MESSAGE_BROKER, else broker_config.ini"
+    )
+    added.add_argument("--config-dir", type=Path, help="another folder of INI files")
+    added.add_argument("--json", action="store_true", help="print JSON")
+    added.set_defaults(command=command)
+    return added
+
+
+if __name__ == "__main__":
+    sys.exit(main())
