@@ -1,0 +1,148 @@
+r"""The line format that the queue's log, its quarantine and the DB share.
+
+One record is one line of JSON, ended by a newline:
+
+    {"seq":42,"id":"0199…","label":"7","crc":"8d3f01c2"}
+
+`crc` stands last. It is the CRC-32 (zlib, IEEE 802.3), as 8 lower-case hex digits, of the line's
+bytes before `,"crc":`. The suffix therefore always has 18 bytes before the newline, and a line can
+be checked without parsing it. JSON writes a newline inside a text as `\n`, so the byte 0x0A ends
+a line and stands nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+SUFFIX_BYTES = 18
+"""Length of `,"crc":"xxxxxxxx"}`."""
+
+MAX_LINE_BYTES = 1 << 20
+"""No line is longer (1 MiB, with the newline): readers need no more memory than that for one."""
+
+SEQ_PREFIX = b'{"seq":'
+"""How every line of the queue's log begins."""
+
+MAX_SALVAGE_TRIES = 4
+"""Places in a broken line where another line's beginning is looked for."""
+
+
+class RecordError(ValueError):
+    """Raised when something is not a record that one line can hold."""
+
+
+def encode(record: Mapping[str, Any], reserved: tuple[str, str]) -> bytes:
+    """Returns `record` as JSON without its outer braces: `"id":"0199…","label":"7"`.
+
+    Args:
+        record: what to store; keys are texts, values are what `orjson` can write. NaN and
+            infinities become null, as JSON has no word for them.
+        reserved: names that the format itself adds.
+
+    Raises:
+        RecordError: it is no mapping, uses a reserved name, cannot be written as JSON, or is too
+            long for one line.
+    """
+    if not isinstance(record, dict):
+        if not isinstance(record, Mapping):
+            raise RecordError(f"a record is a JSON object, not {type(record).__name__}")
+        record = dict(record)
+    if reserved[0] in record or reserved[1] in record:
+        raise RecordError(f"the names {reserved[0]!r} and {reserved[1]!r} are reserved")
+    try:
+        body = orjson.dumps(record)
+    except TypeError as error:  # orjson.JSONEncodeError is one
+        raise RecordError(f"the record cannot be written as JSON: {error}") from error
+    if len(body) > MAX_LINE_BYTES - 128:
+        raise RecordError(f"the record has {len(body)} bytes, a line holds {MAX_LINE_BYTES - 128}")
+    return body[1:-1]
+
+
+def frame(prefix: bytes) -> bytes:
+    """Returns a whole line, newline included, of a JSON object that still lacks its end."""
+    return b'%b,"crc":"%08x"}\n' % (prefix, crc32(prefix))
+
+
+def frame_numbered(bodies: list[bytes], first_seq: int) -> list[bytes]:
+    """Returns the log's lines for `bodies` (of `encode`), numbered from `first_seq` on."""
+    lines: list[bytes] = []
+    add = lines.append
+    for seq, body in enumerate(bodies, first_seq):
+        prefix = b'{"seq":%d,%b' % (seq, body) if body else b'{"seq":%d' % seq
+        add(b'%b,"crc":"%08x"}\n' % (prefix, crc32(prefix)))
+    return lines
+
+
+def is_intact(line: bytes) -> bool:
+    """Returns whether `line` (without its newline) ends in the right checksum of its bytes."""
+    return line[-SUFFIX_BYTES:] == b',"crc":"%08x"}' % crc32(line[:-SUFFIX_BYTES])
+
+
+def decode(line: bytes) -> dict[str, Any] | None:
+    """Returns the object of a line (given without its newline), or None if it is corrupt."""
+    if line[-SUFFIX_BYTES:] != b',"crc":"%08x"}' % crc32(line[:-SUFFIX_BYTES]):
+        return None
+    try:
+        record = orjson.loads(line)
+        del record["crc"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return record  # type: ignore[no-any-return]
+
+
+def decode_numbered(line: bytes) -> tuple[int, dict[str, Any]] | None:
+    """Returns number and record of a line of the log, or None if it is corrupt."""
+    record = decode(line)
+    if record is None:
+        return None
+    seq = record.pop("seq", None)
+    if type(seq) is not int or seq < 1:
+        return None
+    return seq, record
+
+
+def seq_of(line: bytes) -> int | None:
+    """Returns the number of the record in a line of the log, None if there is none.
+
+    A record that is glued to a torn one counts: readers hand it out, so its number is taken.
+    """
+    if not is_intact(line):
+        line = line[salvage(line) or len(line) :]
+    if not line.startswith(SEQ_PREFIX):
+        return None
+    digits = line[len(SEQ_PREFIX) : line.find(b",")]  # there is one before `"crc"` at the latest
+    return int(digits) if digits.isdigit() else None
+
+
+def salvage(line: bytes) -> int:
+    """Returns where in a broken line an intact one begins, 0 if nowhere.
+
+    A write that was torn without a newline is glued to what came after it. The next writer puts a
+    newline first, but a lost page (a failed fsync, then a power loss) or a flipped bit can take
+    that newline away; the good record behind it must not go with it.
+    """
+    start = 0
+    for _ in range(MAX_SALVAGE_TRIES):
+        start = line.find(SEQ_PREFIX, start + 1)
+        if start < 0:
+            return 0
+        if is_intact(line[start:]):
+            return start
+    return 0
+
+
+def what_is_wrong(line: bytes) -> str:
+    """Returns in words why a line is not intact."""
+    if not line.strip(b"\0"):
+        return "torn write: only NUL bytes"
+    if b"\0" in line:
+        return "torn write: NUL bytes in the line"
+    if line[-SUFFIX_BYTES:-10] != b',"crc":"':
+        return "torn or overwritten: the line does not end in a checksum"
+    if not is_intact(line):
+        return "the checksum does not match the line"
+    return "the checksum matches, but the line is no record"

@@ -1,0 +1,197 @@
+"""The consuming end: one active consumer, its cursor, and the removal of what is committed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from Queue.cursor import Cursor, Position
+from Queue.errors import QueueOrderError
+from Queue.lock import FileLock
+from Queue.quarantine import CorruptLine, Quarantine
+from Queue.reader import Reader
+from Queue.segment import QueuePaths
+from Queue.storage import Storage
+from Queue.watch import MAX_WAIT_SECONDS, TailWatch
+
+logger = logging.getLogger(__name__)
+
+STANDBY_SECONDS = 0.02
+"""Pause of a standby consumer between two looks at the lock: how late it takes over."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one `take` handed out. False if it is empty.
+
+    Attributes:
+        records: the records as they were put, in order.
+        corrupt: corrupt lines and gaps found among them; `commit` keeps them in
+            `log.quarantine.txt`. Whoever wants to pass them on does so before committing.
+        first_seq: the number of the first record; 0 if there is none.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    corrupt: list[CorruptLine] = field(default_factory=list)
+    first_seq: int = 0
+    ordinal: int = field(default=0, repr=False)
+    end: Position | None = field(default=None, repr=False)
+    finished: int = field(default=0, repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.corrupt)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+class Consumer:
+    """The active consumer of a queue. Made by whoever holds the consumers' lock.
+
+    A commit syncs the cursor if the last sync is at least `sync_interval` seconds old.
+
+    `take` is called by one thread at a time, and so is `commit`; both may run at the same time.
+    """
+
+    def __init__(
+        self, storage: Storage, paths: QueuePaths, watch: TailWatch, sync_interval: float
+    ) -> None:
+        self._storage = storage
+        self._paths = paths
+        self._watch = watch
+        self._sync_interval = sync_interval
+        self._synced_at = -math.inf
+        self._mutex = threading.Lock()  # guards the counts, the cursor and reader.finished
+        self._taken = 0
+        self._committed = 0
+        self._removed = 0
+        self._quarantine = Quarantine(paths.quarantine, storage)
+        self._cursor = Cursor(paths.cursor, storage)
+        if self._cursor.damaged:
+            logger.error(
+                "%s: neither slot can be read; starting with the oldest record that is there, "
+                "so some come again",
+                paths.cursor,
+            )
+        self._reader = Reader(storage, paths, self._cursor.position)
+
+    def take(self, max_records: int, deadline: float | None, check: Callable[[], None]) -> Batch:
+        """Returns the next batch, empty if there was none until `deadline`.
+
+        `check` is called after each wait and may raise.
+        """
+        while True:
+            self._watch.drain()
+            batch = self._read(max_records)
+            if batch:
+                return batch
+            self._remove_when_idle()
+            left = MAX_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return batch
+            self._watch.wait(left)
+            check()
+
+    def commit(self, batch: Batch) -> None:
+        """Moves the cursor behind `batch`; on an error it may be called again."""
+        with self._mutex:
+            if batch.end is None or batch.ordinal <= self._committed:
+                return
+            if batch.ordinal != self._committed + 1:
+                raise QueueOrderError(
+                    f"{self._paths.log}: batch {batch.ordinal} committed, but batch "
+                    f"{self._committed + 1} is next; commit in the order of the takes"
+                )
+            if batch.corrupt:
+                self._quarantine.keep(batch.corrupt)
+            now = time.monotonic()
+            durable = now - self._synced_at >= self._sync_interval
+            self._cursor.write(batch.end, durable)
+            if durable:
+                self._synced_at = now
+            self._committed = batch.ordinal
+            self._remove_finished(batch.finished, batch.end)
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._reader.close()
+        self._cursor.close()
+
+    def _read(self, max_records: int) -> Batch:
+        records, corrupt = self._reader.read(max_records)
+        if not records and not corrupt:
+            return Batch()
+        end = self._reader.position
+        with self._mutex:
+            self._taken += 1
+            return Batch(
+                records,
+                corrupt,
+                first_seq=self._reader.first_seq if records else 0,
+                ordinal=self._taken,
+                end=end,
+                finished=self._removed + len(self._reader.finished),
+            )
+
+    def _remove_when_idle(self) -> None:
+        """Removes segments that were found to be at their end after their last commit."""
+        with self._mutex:
+            position = self._cursor.position
+            if position is not None and self._committed == self._taken:
+                self._remove_finished(self._removed + len(self._reader.finished), position)
+
+    def _remove_finished(self, count: int, position: Position) -> None:
+        """Removes segments whose records are all committed: the cursor first, in both slots.
+
+        A kill in between leaves files that the next consumer removes; the other order could leave
+        a cursor that points into a file that is gone.
+        """
+        if count <= self._removed:
+            return
+        self._cursor.write_both(position)
+        while self._removed < count:
+            with contextlib.suppress(FileNotFoundError):
+                self._storage.unlink(self._reader.finished[0])
+            del self._reader.finished[0]
+            self._removed += 1
+
+
+class ConsumerSlot:
+    """Becoming the active consumer, or standing by until that one is gone."""
+
+    def __init__(self, storage: Storage, paths: QueuePaths, sync_interval: float) -> None:
+        self.consumer: Consumer | None = None
+        self._storage = storage
+        self._paths = paths
+        self._sync_interval = sync_interval
+        self._lock = FileLock(paths.consumer_lock, storage)
+        self._watch = TailWatch(paths.log, storage)
+
+    def acquire(self, deadline: float | None, stop: Callable[[], bool]) -> Consumer | None:
+        """Returns the consumer once this is the active one; None at `deadline` or at `stop`."""
+        if self.consumer is None and self._lock.acquire(deadline, STANDBY_SECONDS, stop):
+            try:
+                self.consumer = Consumer(
+                    self._storage, self._paths, self._watch, self._sync_interval
+                )
+            except BaseException:
+                self._lock.release()
+                raise
+        return self.consumer
+
+    def wake(self) -> None:
+        """Ends the waiting in `take`."""
+        self._watch.wake()
+
+    def close(self) -> None:
+        """Lets the next consumer become active."""
+        if self.consumer is not None:
+            self.consumer.close()
+        self._lock.close()
+        self._watch.close()

@@ -1,0 +1,122 @@
+"""Every call to the operating system that the queue and the DB make goes through this layer.
+
+Nothing else in `Queue` and `DB` opens a file for writing, writes, syncs, renames, unlinks or locks.
+So a test can put another `Storage` in its place that fails, stops or forgets at any call it likes,
+and what the code does after a full disk or a power loss is tried out rather than argued about.
+
+What the layer adds to the bare calls:
+
+* `sync` reaches the disk itself. On macOS `fsync` stops at the drive's cache, and only
+  `F_FULLFSYNC` goes on.
+* Descriptors are closed on exec, so no program started from here inherits a lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+FILE_MODE = 0o644
+FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+"""The call that macOS has for it; None elsewhere."""
+
+
+class Storage:
+    """The operating system as it is. Stateless; may be used by any number of threads."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """Opens a file and returns its descriptor; `flags` as in `os.open`."""
+        return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+
+    def close(self, fd: int) -> None:
+        """Closes a descriptor."""
+        os.close(fd)
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        """Returns up to `size` bytes from `offset` on; fewer near the end of the file."""
+        return os.pread(fd, size, offset)
+
+    def append(self, fd: int, data: bytes | memoryview) -> int:
+        """Writes at the end of a file opened with O_APPEND; returns how many bytes it took."""
+        return os.write(fd, data)
+
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        """Writes at `offset` of a file opened without O_APPEND; returns how many bytes it took."""
+        return os.pwrite(fd, data, offset)
+
+    def sync(self, fd: int) -> None:
+        """Returns once the file's bytes and its size are on the disk."""
+        if FULL_SYNC is not None:
+            fcntl.fcntl(fd, FULL_SYNC)
+        else:
+            os.fdatasync(fd)
+
+    def sync_directory(self, path: Path) -> None:
+        """Returns once the names in the directory are on the disk."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Renames a file, in place of `target` if there is one."""
+        source.replace(target)
+
+    def unlink(self, path: Path) -> None:
+        """Removes a name."""
+        path.unlink()
+
+    def make_directory(self, path: Path) -> None:
+        """Makes one directory; fine if it is there."""
+        path.mkdir(exist_ok=True)
+
+    def stat(self, path: Path) -> os.stat_result:
+        """Returns what the system knows of the file at `path`."""
+        return path.stat()
+
+    def stat_open(self, fd: int) -> os.stat_result:
+        """Returns what the system knows of an open file."""
+        return os.fstat(fd)
+
+    def names(self, path: Path) -> list[str]:
+        """Returns the names in a directory, in no order."""
+        return [entry.name for entry in os.scandir(path)]
+
+    def lock(self, fd: int, operation: int) -> None:
+        """Sets or lifts a kernel lock; `operation` as in `fcntl.flock`."""
+        fcntl.flock(fd, operation)
+
+
+STORAGE = Storage()
+"""The layer used where no other is given."""
+
+
+def append_all(storage: Storage, fd: int, data: bytes) -> None:
+    """Appends all of `data`, going on after short writes."""
+    done = storage.append(fd, data)
+    while done < len(data):
+        done += storage.append(fd, memoryview(data)[done:])
+
+
+def write_all(storage: Storage, fd: int, data: bytes, offset: int) -> None:
+    """Writes all of `data` at `offset`, going on after short writes."""
+    done = storage.write(fd, data, offset)
+    while done < len(data):
+        done += storage.write(fd, memoryview(data)[done:], offset + done)
+
+
+def make_durable_directory(storage: Storage, path: Path) -> None:
+    """Makes `path` and the directories above it that are missing, each durably.
+
+    The parent of `path` is synced even if `path` was there: the process that made it may have
+    been killed before it came to that.
+    """
+    missing = [path]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for directory in reversed(missing):
+        storage.make_directory(directory)
+        if os.access(directory.parent, os.R_OK):
+            storage.sync_directory(directory.parent)

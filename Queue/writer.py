@@ -1,0 +1,267 @@
+"""Appending to the log: the next number, the torn end, the sealing.
+
+All of this happens under the producers' lock. Between two holds of the lock another process may
+have appended or sealed, so what is remembered here (descriptor, end, next number) is compared with
+the file before each use, which is one system call. Whatever differs is read again from the file.
+
+What each recovery is for:
+
+* `_recover`: a producer starts, or another one has sealed the log. The next number is the highest
+  of: the last intact line of each recent segment + 1; the cursor (a power loss may have taken
+  records from the log that a consumer had committed; their numbers must not be used again).
+* `_heal`: a kill or a full disk in the middle of a write left a line without a newline.
+* `_replace_after_failed_sync`: after a failed fsync the kernel believes the pages to be clean
+  although they never reached the disk. Another fsync on that file would succeed and mean nothing.
+  So the file is sealed, and the same records, with the same numbers, go to a new one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from Queue import codec, cursor, segment
+from Queue.errors import QueueFormatError, QueueStorageError
+from Queue.segment import QueuePaths
+from Queue.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+RECENT_SEGMENTS = 16
+"""Sealed segments whose last line is read for the next number. One would do, but for a series of
+failed writes, each of which may leave a file that ends before the one it replaces."""
+
+
+class Writer:
+    """The producing end of the log.
+
+    The caller holds the producers' lock for every call, and calls `prepare` after it has taken it.
+
+    Attributes:
+        unsynced: whether something was appended that was not synced.
+    """
+
+    def __init__(self, storage: Storage, paths: QueuePaths, segment_bytes: int) -> None:
+        self.unsynced = False
+        self._storage = storage
+        self._paths = paths
+        self._segment_bytes = segment_bytes
+        self._fd = -1
+        self._end = 0
+        self._next_seq = 1
+        self._suspect = False  # a sync of the open file has failed
+        self._identity = (0, 0)
+        self._sealed_bytes: int | None = None
+
+    def append(self, bodies: list[bytes], sync: bool) -> int:
+        """Appends records (as of `codec.encode`) behind all others; returns the first number.
+
+        Args:
+            bodies: at least one.
+            sync: whether to return only when they are on the disk.
+
+        Raises:
+            QueueStorageError: not all could be written; `appended` says how many count.
+            OSError: nothing was written.
+        """
+        first = self._next_seq
+        lines = codec.frame_numbered(bodies, first)
+        data = b"".join(lines)
+        written, failure = self._write(data)
+        self.unsynced = True
+        whole = len(lines) if failure is None else data.count(b"\n", 0, written)
+        self._end += written
+        self._next_seq = first + whole
+        if sync and whole:
+            self._sync_or_replace(lines[:whole])
+        if failure is not None:
+            # The rest of a line may stand at the end now; `prepare` finds and heals it.
+            self._end = -1
+            raise QueueStorageError(
+                f"{self._paths.log}: {whole} of {len(lines)} records appended, then: {failure}; "
+                "make room, or look at the disk, and put the rest again",
+                appended=whole,
+            ) from failure
+        return first
+
+    def sync(self) -> None:
+        """Syncs what was appended without a sync.
+
+        Raises:
+            OSError: it failed; the next `append` begins a new file.
+        """
+        if self.unsynced and self._fd >= 0:
+            try:
+                self._storage.sync(self._fd)
+            except OSError:
+                self._suspect = True
+                raise
+            finally:
+                self.unsynced = False
+
+    def seal(self) -> None:
+        """Closes the active segment for good and begins a new one; nothing if it is empty.
+
+        The directory is synced before anything can be acknowledged in the new file. A kill before
+        that leaves the old name or the new one, and either is read in the right order.
+        """
+        storage, paths = self._storage, self._paths
+        if self._end == 0:
+            return
+        if not self._suspect:  # another producer's records may be unsynced in it, too
+            self.unsynced = True
+            self.sync()
+        first = segment.first_seq(storage, self._fd)
+        if first is None:  # nothing but damage: it gets a number of its own
+            first = self._next_seq
+            self._next_seq += 1
+        # A segment of that name can only be one whose records were all written again to the file
+        # that takes the name now (a sync that failed at its first line): every line in it is void.
+        storage.rename(paths.log, paths.sealed(first))
+        self._open()
+
+    def prepare(self) -> int:
+        """Makes sure of the end of the log; returns the size of the active segment in bytes."""
+        if self._fd < 0 or not self._is_current():
+            self.sync()  # of the file that another producer has sealed, with records of ours
+            self._recover()
+        if self._suspect:
+            self.seal()
+        if self._end >= self._segment_bytes:
+            self.seal()
+        return self._end
+
+    def used_bytes(self, exactly: bool) -> int:
+        """Returns how much disk the log takes, sealed segments and the active one.
+
+        Sealed segments do not change, and a new one is noticed when the log is opened again. So
+        what they take is counted then; it can only be less by now, if consumers have removed some.
+        Counting anew (`exactly`) is for when that matters.
+        """
+        if exactly or self._sealed_bytes is None:
+            total = 0
+            for sealed in segment.list_sealed(self._storage, self._paths):
+                try:
+                    total += self._storage.stat(sealed.path).st_size
+                except FileNotFoundError:  # a consumer has just removed it
+                    continue
+            self._sealed_bytes = total
+        return self._sealed_bytes + max(self._end, 0)
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._fd >= 0:
+            self._storage.close(self._fd)
+            self._fd = -1
+
+    def _is_current(self) -> bool:
+        """Returns whether the open file is still the log, as this process left it."""
+        try:
+            status = self._storage.stat(self._paths.log)
+        except FileNotFoundError:
+            return False
+        # While it is open here, no other file can have its inode number.
+        if (status.st_dev, status.st_ino) != self._identity:
+            return False
+        if status.st_size == self._end:
+            return True
+        if 0 <= self._end < status.st_size:  # another process has appended
+            known_end, self._end = self._end, status.st_size
+            self._heal()
+            last = segment.last_seq(self._storage, self._fd, self._end, known_end)
+            self._next_seq = max(self._next_seq, (last or 0) + 1)
+            return True
+        return False
+
+    def _recover(self) -> None:
+        self._open()
+        storage, paths = self._storage, self._paths
+        head = storage.read(self._fd, segment.SCAN_BYTES, 0)
+        if segment.looks_foreign(head):
+            self.close()
+            raise QueueFormatError(
+                f"{paths.log} is not a log of this queue (its lines have no seq and crc); "
+                "name another file with --queue, or move this one away"
+            )
+        self._heal()
+        place = cursor.peek(storage, paths.cursor)
+        numbers = [self._next_seq, place.next_seq if place else 1]
+        numbers.append((segment.last_seq(storage, self._fd, self._end) or 0) + 1)
+        for sealed in segment.list_sealed(storage, paths)[-RECENT_SEGMENTS:]:
+            try:
+                numbers.append((segment.sealed_last_seq(storage, sealed.path) or 0) + 1)
+            except FileNotFoundError:  # a consumer has just removed it: all committed
+                continue
+        self._next_seq = max(numbers)
+
+    def _open(self) -> None:
+        """Opens the log, making it if missing, and makes its name durable.
+
+        The process that made the file may have been killed before it synced the directory, so
+        whoever opens it does that before acknowledging anything in it.
+        """
+        self.close()
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        self._fd = self._storage.open(self._paths.log, flags)
+        self._suspect = False
+        try:
+            status = self._storage.stat_open(self._fd)
+            self._identity = (status.st_dev, status.st_ino)
+            self._end = status.st_size
+            self._sealed_bytes = None
+            self._storage.sync_directory(self._paths.folder)
+        except OSError:
+            self.close()
+            raise
+
+    def _heal(self) -> None:
+        """Ends the last line if it was torn off.
+
+        The end counts as unknown until that is done: a full disk may refuse even the newline, and
+        the next record must not be glued to the torn one.
+        """
+        size, self._end = self._end, -1
+        if size and self._storage.read(self._fd, 1, size - 1) != b"\n":
+            self._storage.append(self._fd, b"\n")
+            logger.warning(
+                "%s: the last line was torn off at byte %d; ended it", self._paths.log, size
+            )
+            size += 1
+        self._end = size
+
+    def _write(self, data: bytes) -> tuple[int, OSError | None]:
+        """Appends `data`; returns how much of it was written, and what stopped it."""
+        done = 0
+        try:
+            while done < len(data):
+                rest = memoryview(data)[done:] if done else data
+                done += self._storage.append(self._fd, rest)
+        except OSError as error:
+            return done, error
+        return done, None
+
+    def _sync_or_replace(self, lines: list[bytes]) -> None:
+        try:
+            self._storage.sync(self._fd)
+            self.unsynced = False
+        except OSError as failure:
+            self._replace_after_failed_sync(lines, failure)
+
+    def _replace_after_failed_sync(self, lines: list[bytes], failure: OSError) -> None:
+        log = self._paths.log
+        logger.error("%s: fsync failed (%s); sealing it and writing to a new file", log, failure)
+        self._suspect = True
+        try:
+            self.seal()
+            written, error = self._write(b"".join(lines))
+            self._end += written
+            if error is not None:
+                raise error
+            self._storage.sync(self._fd)
+            self.unsynced = False
+        except OSError as error:
+            self._suspect = True
+            raise QueueStorageError(
+                f"{log}: fsync failed ({failure}), and a new file did not help ({error}); "
+                "nothing of this put is acknowledged; look at the disk, then put it again"
+            ) from error
