@@ -1,0 +1,85 @@
+"""`python -m DB summary|verify`: what is in the DB, and whether it is sound."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import orjson
+
+from DB.database import DEFAULT_PATH
+from DB.errors import DatabaseError
+from DB.report import MAX_PROBLEMS, as_text, verify
+from DB.summary import summarise
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns 0, 1 if something is wrong with the DB, 2 on wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except DatabaseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m DB", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="summary|verify")
+    summary = commands.add_parser("summary", help="how many, per label, accuracy, latency, models")
+    summary.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it as well")
+    summary.add_argument("--json", action="store_true", help="print JSON")
+    summary.set_defaults(run=_summary)
+    check = commands.add_parser("verify", help="read everything; exit code 1 if something is wrong")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.set_defaults(run=_verify)
+    for command in (summary, check):
+        command.add_argument("--db", type=Path, default=DEFAULT_PATH, help="default: %(default)s")
+    return parser
+
+
+def _summary(options: argparse.Namespace) -> int:
+    summary = summarise(options.db)
+    if options.json:
+        _print_json(summary.as_dict())
+    else:
+        print(as_text(summary))
+    if options.plot is not None:
+        from DB.plot import plot
+
+        try:
+            plot(summary, options.plot)
+        except (OSError, ValueError) as error:
+            print(f"cannot draw {options.plot}: {error}", file=sys.stderr)
+            return 1
+        print(f"drawn: {options.plot}", file=sys.stderr)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    found = verify(options.db)
+    if options.json:
+        _print_json(vars(found))
+        return 1 if found.problem_count else 0
+    for problem in found.problems:
+        print(problem)
+    if found.problem_count > MAX_PROBLEMS:
+        print(f"and {found.problem_count - MAX_PROBLEMS:,} more")
+    for note in found.notes:
+        print(note)
+    verdict = f"{found.problem_count:,} problems" if found.problem_count else "sound"
+    print(f"{options.db}: {found.rows:,} rows, {found.bytes:,} bytes: {verdict}")
+    return 1 if found.problem_count else 0
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

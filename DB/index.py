@@ -1,0 +1,186 @@
+"""Where each id stands in the text: `db_for_app_2.index`, an SQLite file that may be lost.
+
+The text is the only truth. The index holds, for each row, a 63-bit key of the id and the row's
+offset, about 20 bytes; what it says is believed only after the row was read. It may be behind the
+text (a kill): it notes how much it covers, and the rest is read again on opening. It must not be
+of another text: it notes the last bytes that it covers, and if those differ it is made anew, as it
+is when SQLite finds it damaged. Deleting it is always safe.
+
+Keys of UUIDv7 ids begin with their time, so that rows come in the order of the index's pages and
+few pages change: ten times faster at ten million rows than random keys.
+
+Rows are held back in memory and written in large groups. SQLite's write-ahead log with
+`synchronous=NORMAL` keeps the file consistent over a power loss without a sync per group.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+from zlib import crc32
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+
+PENDING_ROWS = 16_384
+"""Rows held back in memory: about 2 MB, and at most so many to read again after a kill."""
+
+CACHE_KIB = 48 * 1024
+"""Memory for SQLite's pages."""
+
+KEYS_PER_QUERY = 500
+"""SQLite takes at least 999 parameters in a statement."""
+
+FINGERPRINT_BYTES = 64
+"""So many bytes at the end of what is covered tell this text from another one."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS rows (
+    key INTEGER NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY (key, offset)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS covered (
+    one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER, bytes INTEGER, fingerprint BLOB
+);
+"""
+
+
+def key_of(result_id: str) -> int:
+    """Returns the 63-bit key of an id; ids can share one."""
+    if len(result_id) == 36 and result_id[14] == "7":
+        try:
+            milliseconds = int(result_id[:8] + result_id[9:13], 16)
+        except ValueError:
+            pass
+        else:
+            return (milliseconds & 0x1FF_FFFF_FFFF) << 22 | crc32(result_id.encode()) & 0x3F_FFFF
+    digest = blake2b(result_id.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+class IndexDamagedError(Exception):
+    """Raised when the index cannot be used; it has to be made anew."""
+
+
+class Index:
+    """The index of one text. One thread at a time.
+
+    Attributes:
+        covered: the index knows all rows before this offset.
+        fingerprint: the text's last bytes before `covered`.
+
+    Raises:
+        IndexDamagedError: SQLite cannot read the file, or it is of another format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.covered = 0
+        self.fingerprint = b""
+        self._path = path
+        self._pending: dict[int, list[int]] = {}
+        self._pending_rows = 0
+        self._warned = False
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise IndexDamagedError(str(error)) from error
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise IndexDamagedError(str(error)) from error
+
+    def _open(self) -> None:
+        db = self._db
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        db.executescript(_SCHEMA)
+        row = db.execute("SELECT format, bytes, fingerprint FROM covered").fetchone()
+        if row is not None:
+            if row[0] != FORMAT:
+                raise sqlite3.DatabaseError(f"it has format {row[0]}, this is format {FORMAT}")
+            self.covered, self.fingerprint = row[1], row[2]
+        self._highest = db.execute("SELECT max(key) FROM rows").fetchone()[0] or 0
+
+    def find(self, keys: Iterable[int]) -> dict[int, list[int]]:
+        """Returns the offsets of rows that may have these keys; keys without any are left out.
+
+        Raises:
+            IndexDamagedError: SQLite cannot read the file.
+        """
+        found: dict[int, list[int]] = {}
+        ask = []
+        pending, highest = self._pending, self._highest
+        for key in keys:
+            if key in pending:
+                found[key] = list(pending[key])
+            if key <= highest:
+                ask.append(key)
+        try:
+            for start in range(0, len(ask), KEYS_PER_QUERY):
+                some = ask[start : start + KEYS_PER_QUERY]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT key, offset FROM rows WHERE key IN ({marks})"  # noqa: S608
+                for key, offset in self._db.execute(query, some):
+                    found.setdefault(key, []).append(offset)
+        except sqlite3.Error as error:
+            raise IndexDamagedError(str(error)) from error
+        return found
+
+    def add(self, rows: Iterable[tuple[int, int]], covered: int, fingerprint: bytes) -> None:
+        """Adds (key, offset) of rows; the index now covers the text up to `covered`."""
+        pending = self._pending
+        for key, offset in rows:
+            if key in pending:
+                pending[key].append(offset)
+            else:
+                pending[key] = [offset]
+            self._pending_rows += 1
+        self.covered, self.fingerprint = covered, fingerprint
+        if self._pending_rows >= PENDING_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the rows held back. If that fails they stay in memory: the text has them."""
+        rows = [(key, offset) for key, offsets in self._pending.items() for offset in offsets]
+        rows.sort()
+        db = self._db
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?)", rows)
+            db.execute(
+                "INSERT OR REPLACE INTO covered VALUES (1, ?, ?, ?)",
+                (FORMAT, self.covered, self.fingerprint),
+            )
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if not self._warned:
+                logger.warning("%s: cannot be written (%s); kept in memory", self._path, error)
+                self._warned = True
+            return
+        if rows:
+            self._highest = max(self._highest, rows[-1][0])
+        self._pending.clear()
+        self._pending_rows = 0
+
+    def close(self) -> None:
+        """Writes the rows held back and closes the file."""
+        self.flush()
+        self._db.close()
+
+    def discard(self) -> None:
+        """Closes the file and removes it."""
+        self._db.close()
+        remove(self._path)
+
+
+def remove(path: Path) -> None:
+    """Removes the files of an index."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

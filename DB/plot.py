@@ -1,0 +1,141 @@
+"""The summary as a picture. The only module of the DB that imports matplotlib."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from DB.summary import Summary
+
+INK, SOFT, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2a6f97", "#c1554e"
+MAX_BARS = 20
+"""Labels drawn; with more the rarest are left out and the title says so."""
+
+
+def plot(summary: Summary, path: str | os.PathLike[str]) -> None:
+    """Draws labels, confusions, latency and throughput into the image file `path`.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: its suffix is no image format.
+    """
+    figure = Figure(figsize=(12, 7.5), layout="constrained", facecolor="white")
+    axes = figure.subplots(2, 2)
+    figure.suptitle(_headline(summary), fontsize=15, color=INK, fontweight="bold")
+    _draw_labels(axes[0][0], summary)
+    _draw_confusions(axes[0][1], summary)
+    _draw_latency(axes[1][0], summary)
+    _draw_throughput(axes[1][1], summary)
+    for ax in axes.flat:
+        ax.tick_params(colors=INK, labelsize=9)
+        for side in ("top", "right"):
+            ax.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            ax.spines[side].set_color(SOFT)
+    figure.savefig(Path(path), dpi=130)
+
+
+def _headline(summary: Summary) -> str:
+    parts = [f"{summary.rows:,} results"]
+    if summary.accuracy is not None:
+        parts.append(f"{summary.accuracy:.2%} right")
+    if summary.throughput is not None:
+        parts.append(f"{summary.throughput:,.0f} results/s")
+    return "   ·   ".join(parts)
+
+
+def _title(ax: Any, text: str) -> None:
+    ax.set_title(text, loc="left", fontsize=11, color=INK)
+
+
+def _nothing(ax: Any, text: str) -> None:
+    ax.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, transform=ax.transAxes)
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def _draw_labels(ax: Any, summary: Summary) -> None:
+    most = sorted(summary.labels, key=lambda label: -summary.labels[label])
+    labels = sorted(most[:MAX_BARS])
+    left_out = len(summary.labels) - len(labels)
+    _title(ax, "Results per label" + (f" ({left_out} rarer ones left out)" if left_out else ""))
+    if not labels:
+        _nothing(ax, "no results")
+        return
+    bars = ax.bar(labels, [summary.labels[label] for label in labels], color=ACCENT, width=0.75)
+    if len(labels) <= 12:
+        ax.bar_label(bars, fmt="{:,.0f}", fontsize=8, color=INK, padding=2)
+    ax.set_ylim(0, max(summary.labels.values()) * 1.12)
+    ax.tick_params(axis="x", rotation=0 if max(map(len, labels)) < 4 else 45)
+
+
+def _draw_confusions(ax: Any, summary: Summary) -> None:
+    wrong = summary.known - summary.correct
+    _title(ax, f"Misread: {wrong:,} of {summary.known:,}, most frequent pairs")
+    if not summary.known:
+        _nothing(ax, "no expected labels known")
+    elif not summary.confusions:
+        _nothing(ax, "not a single one")
+    else:
+        most = summary.confusions[:12][::-1]
+        names = [f"{expected} taken for {given}" for expected, given, _ in most]
+        bars = ax.barh(names, [count for _, _, count in most], color=WRONG, height=0.7)
+        ax.bar_label(bars, fmt="{:,.0f}", fontsize=8, color=INK, padding=3)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _draw_latency(ax: Any, summary: Summary) -> None:
+    _title(ax, "Latency from published to stored (s, share of results that were faster)")
+    if not summary.latencies:
+        _nothing(ax, "no times of publication")
+        return
+    total, seen, xs, ys = sum(n for _, n in summary.latencies), 0, [], []
+    for seconds, count in summary.latencies:
+        seen += count
+        xs.append(seconds)
+        ys.append(seen / total)
+    ax.plot([xs[0], *xs], [0.0, *ys], color=ACCENT, linewidth=2, drawstyle="steps-post")
+    ax.fill_between(xs, ys, color=ACCENT, alpha=0.12, step="post", linewidth=0)
+    ax.set_xscale("log")
+    ax.set_ylim(0, 1.04)
+    ax.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    shown = (
+        ("p50", summary.latency_p50),
+        ("p95", summary.latency_p95),
+        ("p99", summary.latency_p99),
+    )
+    for height, (name, value) in zip((0.06, 0.16, 0.26), shown, strict=True):
+        if value is not None:
+            ax.axvline(value, color=SOFT, linewidth=1, linestyle=":")
+            ax.annotate(
+                f"{name} {value:.3g} s",
+                (value, height),
+                xytext=(4, 0),
+                textcoords="offset points",
+                ha="left",
+                fontsize=9,
+                color=INK,
+            )
+
+
+def _draw_throughput(ax: Any, summary: Summary) -> None:
+    _title(ax, "Results stored per second, over time (s)")
+    if len(summary.time_line) < 2:
+        _nothing(ax, "all stored within a second")
+        return
+    xs = [x for x, _ in summary.time_line]
+    ys = [y for _, y in summary.time_line]
+    ax.step(xs, ys, where="post", color=ACCENT, linewidth=1.5)
+    ax.fill_between(xs, ys, color=ACCENT, alpha=0.12, step="post", linewidth=0)
+    ax.set_ylim(0, max(ys) * 1.1)
+    ax.yaxis.set_major_formatter(lambda y, _: f"{y:,.0f}")
