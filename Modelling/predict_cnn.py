@@ -1,0 +1,252 @@
+"""Predict what is on images, with a checkpoint of any Keras image classifier.
+
+    python -m Modelling.predict_cnn photo.jpg scan.png
+    python -m Modelling.predict_cnn --show out.png photo.jpg
+    python -m Modelling.predict_cnn --checkpoint mine.keras photo.jpg
+
+    classifier = load_classifier("Modelling/model_checkpoints/mnist_cnn_model.h5")
+    pixels, errors = classifier.prepare_batch([open("photo.jpg", "rb").read()])
+    print(classifier.predict(pixels).labels)
+
+Nothing here is bound to MNIST: input shape, labels and preprocessing come from the model and its
+side file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+if __package__ in (None, ""):  # python Modelling/predict_cnn.py
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from Modelling.batch_preparation import prepare_batch
+from Modelling.checkpoint import (
+    DEFAULT_CHECKPOINT,
+    RESIZE,
+    Checkpoint,
+    SideFile,
+    open_checkpoint,
+)
+from Modelling.data_preparation import decode_image, prepare_bytes
+from Modelling.engine import Engine, open_engine
+from Modelling.errors import CheckpointError, ImageError
+from Modelling.image_decoding import Pixels
+
+__all__ = [
+    "DEFAULT_CHECKPOINT",
+    "CheckpointError",
+    "Classifier",
+    "ImageError",
+    "Predictions",
+    "load_classifier",
+]
+
+WARM_UP_BATCHES = (1, 64)
+"""Batch sizes predicted before the first real image: the smallest, and LiteRT's largest."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a batch of N images shows.
+
+    Attributes:
+        labels: Name of the most probable class of each image.
+        class_indices: Its index, (N,) int64.
+        confidences: Its probability, (N,) float32.
+    """
+
+    labels: list[str]
+    class_indices: npt.NDArray[np.int64]
+    confidences: npt.NDArray[np.float32]
+
+
+class Classifier:
+    """A loaded checkpoint. Made by `load_classifier`.
+
+    `prepare` and `prepare_batch` may be called from any thread, `predict` and `probabilities` from
+    one at a time. While the network runs, Python's global lock is free: other threads decode and
+    do I/O meanwhile.
+
+    Attributes:
+        input_shape: Height, width and channels of an image.
+        labels: Names of the classes, by index.
+        version: Name and hash, as in `mnist_cnn_model@3f2a9c1d0b77`, with `+int8` where the
+            quantised form answers.
+        preprocessing: `digits` or `resize`; see `data_preparation.prepare_image`.
+        engine: What runs the network: `int8`, `float32` or `tensorflow`.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
+        side = checkpoint.side or SideFile(
+            sha256=checkpoint.sha256,
+            labels=tuple(str(index) for index in range(engine.classes)),
+            input_shape=engine.input_shape,
+            preprocessing=RESIZE,
+        )
+        if len(side.labels) != engine.classes:
+            raise CheckpointError(
+                f"{checkpoint.path} has {engine.classes} outputs, but its side file names "
+                f"{len(side.labels)} labels"
+            )
+        if side.input_shape != engine.input_shape:
+            raise CheckpointError(
+                f"{checkpoint.path} takes images of {engine.input_shape}, but its side file says "
+                f"{side.input_shape}"
+            )
+        self._engine = engine
+        self.input_shape = side.input_shape
+        self.labels = side.labels
+        self.preprocessing = side.preprocessing
+        self.engine = engine.name
+        self.version = checkpoint.version + ("+int8" if engine.name == "int8" else "")
+
+    def warm_up(self) -> None:
+        """Run the network on nothing, so that the first image does not pay for its set-up."""
+        for size in WARM_UP_BATCHES:
+            self._engine.run(np.zeros((size, *self.input_shape), np.float32))
+
+    def prepare(self, data: bytes) -> Pixels:
+        """Make the bytes of one image into the model's input.
+
+        Args:
+            data: A `.npy` file, or a PNG, JPEG, GIF, WebP, TIFF or BMP; the bytes decide.
+
+        Returns:
+            (H, W, C) float32 in [0, 1].
+
+        Raises:
+            ImageError: They are no image that can be classified; the text says why.
+        """
+        return prepare_bytes(data, self.input_shape, self.preprocessing)
+
+    def prepare_batch(self, datas: Sequence[bytes]) -> tuple[Pixels, list[ImageError | None]]:
+        """Make the bytes of many images into one array; a bad image costs only itself.
+
+        Returns:
+            The inputs of the good images, in their order, (number of good images, H, W, C) float32
+            in [0, 1]; and for each of `datas` its error, or None if it is good. So row k of the
+            array belongs to the k-th entry whose error is None.
+        """
+        return prepare_batch(datas, self.input_shape, self.preprocessing)
+
+    def probabilities(self, images: Pixels) -> npt.NDArray[np.float32]:
+        """Predict the probabilities of all classes.
+
+        Args:
+            images: (N, H, W, C) float32 in [0, 1], N >= 0.
+
+        Returns:
+            (N, classes) float32; rows sum to 1.
+
+        Raises:
+            ValueError: The array has another shape or type.
+        """
+        if images.shape[1:] != self.input_shape or images.dtype != np.float32:
+            raise ValueError(
+                f"images are {images.dtype} {images.shape}; the model takes float32 "
+                f"(N, {', '.join(map(str, self.input_shape))})"
+            )
+        return self._engine.run(np.ascontiguousarray(images))
+
+    def predict(self, images: Pixels) -> Predictions:
+        """Predict the most probable class of each image; see `probabilities`."""
+        probabilities = self.probabilities(images)
+        indices = probabilities.argmax(1) if len(images) else np.empty(0, np.int64)
+        confidences = probabilities[np.arange(len(images)), indices]
+        return Predictions([self.labels[index] for index in indices], indices, confidences)
+
+
+def load_classifier(
+    checkpoint: Path | str = DEFAULT_CHECKPOINT,
+    *,
+    threads: int | None = None,
+    engine: str | None = None,
+    allow_code: bool = False,
+) -> Classifier:
+    """Load a checkpoint and warm it up.
+
+    Args:
+        checkpoint: A `.h5` or `.keras` file, as Keras saves whole models. Its side file (same name,
+            `.json`) is used if there is one; without it the labels are the class indices.
+        threads: CPU threads for the network; all cores if None.
+        engine: `int8`, `float32` or `tensorflow`; the fastest that there is if None.
+        allow_code: Also load models whose layers carry code. Only for files you made yourself.
+
+    Raises:
+        CheckpointError: Missing, damaged, unsafe, no image classifier, or not matching its side
+            file for 5 s. The text is one line.
+    """
+    found = open_checkpoint(checkpoint)
+    classifier = Classifier(
+        found, open_engine(found, engine=engine, threads=threads, allow_code=allow_code)
+    )
+    classifier.warm_up()
+    return classifier
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m Modelling.predict_cnn", description="Predict what is on images."
+    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT)
+    parser.add_argument(
+        "--show", type=Path, metavar="OUT.png",
+        help="draw each image as given, as the model sees it, and the class probabilities",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--allow-code", action="store_true",
+        help="load models whose layers carry code; only for files you made yourself",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    if options.threads is not None and options.threads < 1:
+        parser.error(f"--threads {options.threads}: at least 1")
+    try:
+        classifier = load_classifier(
+            options.checkpoint, threads=options.threads, allow_code=options.allow_code
+        )
+    except CheckpointError as error:
+        print(f"predict_cnn: {error}", file=sys.stderr)
+        return 2
+    return _predict_files(classifier, options.images, options.show)
+
+
+def _predict_files(classifier: Classifier, files: Sequence[Path], show: Path | None) -> int:
+    width = min(40, max(len(str(file)) for file in files))
+    print(f"{classifier.version}\n{'image':{width}}  {'label':12} {'confidence':>10}")
+    rows = []
+    for file in files:
+        try:
+            data = file.read_bytes()
+            pixels = classifier.prepare(data)
+        except (OSError, ImageError) as error:
+            reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+            print(f"{file!s:{width}}  not predicted: {reason}")
+            continue
+        probabilities = classifier.probabilities(pixels[None])[0]
+        best = int(probabilities.argmax())
+        print(f"{file!s:{width}}  {classifier.labels[best]:12} {probabilities[best]:10.2%}")
+        rows.append((file.name, decode_image(data), pixels, probabilities))
+    if show and rows:
+        from Modelling.plots import draw_predictions
+
+        try:
+            draw_predictions(rows, classifier.labels, show)
+        except OSError as error:
+            print(f"predict_cnn: {show} cannot be written: {error.strerror}", file=sys.stderr)
+            return 1
+        print(f"drawn: {show}")
+    return 0 if len(rows) == len(files) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

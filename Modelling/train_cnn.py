@@ -1,0 +1,335 @@
+"""Train the image classifier, and write the checkpoint that the model server serves.
+
+    python -m Modelling.train_cnn                            # MNIST, downloaded by Keras
+    python -m Modelling.train_cnn --dataset fashion_mnist
+    python -m Modelling.train_cnn --data mine.npz            # x_train, y_train, x_test, y_test
+
+What it does, in order: splits off validation images, trains `architecture.build_cnn` on images that
+`augmentation.augment` distorts anew in every epoch, keeps the weights of the epoch with the lowest
+validation loss, lets them get used to 8 bits (see `eight_bits`), measures them once on the test
+images, and writes, the side file last:
+
+    plots/loss_plot.png  plots/confusion_matrix.png
+    model_checkpoints/mnist_cnn_model.h5  .float32.tflite  .int8.tflite  .json
+
+The test images choose neither the epoch nor the seed, only whether the quantised form is kept.
+"""
+
+from __future__ import annotations
+
+import io
+import platform
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+if __package__ in (None, ""):  # python Modelling/train_cnn.py
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from Modelling.architecture import build_cnn
+from Modelling.augmentation import CLOTHES, HANDWRITING, Augmentation, augment
+from Modelling.checkpoint import (
+    DIGITS,
+    RESIZE,
+    SideFile,
+    sha256_of,
+    write_atomically,
+    write_side_file,
+)
+from Modelling.datasets import LABELS, Dataset, load_dataset
+from Modelling.eight_bits import EightBitNetwork
+from Modelling.plots import draw_confusion, draw_loss
+from Modelling.quantise import CALIBRATION_IMAGES, INT8, compile_forms, write_forms
+from Modelling.tensorflow_runtime import import_tensorflow, quiet
+from Modelling.training_options import Options, parse_options
+
+EIGHT_BIT_EPOCHS = 2
+"""On top of `--epochs`; see `eight_bits`."""
+
+PEAK_LEARNING_RATE = 3e-3
+"""Of AdamW. Reached after one epoch of warm-up, then lowered to nearly 0 along a cosine."""
+
+WEIGHT_DECAY = 1e-2
+
+EIGHT_BIT_LEARNING_RATE = 1e-4
+"""Of Adam, lowered to 0 along a cosine: nothing is to be learned any more but rounding."""
+
+LABEL_SMOOTHING = 0.03
+"""Keeps the network from being certain of what nobody can read."""
+
+PATIENCE = 8
+"""Epochs without a lower validation loss after which training stops."""
+
+WHITE = np.float32(255)
+
+Indices = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float32]
+
+
+def train(options: Options, dataset: Dataset) -> tuple[Any, dict[str, list[float]], int]:
+    """Train a new network.
+
+    Returns:
+        The Keras model, the history (loss and accuracy by epoch, the last ones in 8 bits), and the
+        epoch, from 1, that was the best before them.
+    """
+    tf = import_tensorflow()
+    import keras
+
+    keras.utils.set_random_seed(options.seed)
+    tf.config.experimental.enable_op_determinism()
+    shuffled = np.random.default_rng(options.seed).permutation(len(dataset.train_images))
+    validation_count = max(1, round(len(shuffled) * options.validation_ratio))
+    training = shuffled[validation_count:]
+    if not len(training):
+        raise ValueError(f"{len(shuffled)} training images are too few to split")
+    batch_size = min(options.batch_size, len(training))
+    steps = len(training) // batch_size
+    batches = training_batches(
+        dataset, training, batch_size, options.seed, augmentation_for(dataset)
+    )
+    validation = _validation_batches(dataset, shuffled[:validation_count])
+
+    model = build_cnn(dataset.input_shape, len(dataset.labels))
+    model.summary(line_length=80)
+    best = keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=PATIENCE, restore_best_weights=True
+    )
+    optimizer = keras.optimizers.AdamW(
+        _learning_rate(steps, options.epochs), weight_decay=WEIGHT_DECAY
+    )
+    history = _fit(model, optimizer, batches, validation, options.epochs, [best])
+
+    print(f"\nepoch {best.best_epoch + 1} was the best; now in 8 bits")
+    calibration = dataset.train_images[training[:CALIBRATION_IMAGES]].astype(np.float32) / WHITE
+    eight_bits = EightBitNetwork(model, calibration)
+    optimizer = keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(EIGHT_BIT_LEARNING_RATE, steps * EIGHT_BIT_EPOCHS)
+    )
+    rounded = _fit(
+        eight_bits.trainable(model), optimizer, batches, validation, EIGHT_BIT_EPOCHS, []
+    )
+    eight_bits.leave_weights_on_grid()
+    for name, values in rounded.items():
+        history[name] += values
+    return model, history, best.best_epoch + 1
+
+
+def _fit(
+    model: Any, optimizer: Any, batches: Any, validation: Any, epochs: int, callbacks: list[Any]
+) -> dict[str, list[float]]:
+    """Run epochs with a progress bar; returns loss and accuracy by epoch."""
+    import keras
+
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING),
+        metrics=["accuracy"],
+    )
+    fitted = model.fit(
+        batches,
+        validation_data=validation,
+        epochs=epochs,
+        callbacks=callbacks,
+        verbose="auto" if sys.stdout.isatty() else 2,
+    )
+    history: dict[str, list[float]] = fitted.history
+    return history
+
+
+def augmentation_for(dataset: Dataset) -> Augmentation:
+    """Distortions that keep an image's meaning: a mirrored shoe is a shoe, a mirrored 3 nothing."""
+    return HANDWRITING if dataset.name == "mnist" else CLOTHES
+
+
+def _learning_rate(steps: int, epochs: int) -> Any:
+    """One epoch of warm-up, then a cosine down to a thousandth."""
+    import keras
+
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=PEAK_LEARNING_RATE / 30,
+        warmup_target=PEAK_LEARNING_RATE,
+        warmup_steps=steps,
+        decay_steps=max(1, steps * (epochs - 1)),
+        alpha=1e-3,
+    )
+
+
+def training_batches(
+    dataset: Dataset, chosen: Indices, batch_size: int, seed: int, strength: Augmentation
+) -> Any:
+    """Batches of distorted images and one-hot classes, in a new order in every epoch.
+
+    The images stay in memory as bytes; shuffling moves their indices, not their pixels. Both the
+    order and the distortions follow from the seed, however many threads do the work.
+    """
+    tf = import_tensorflow()
+    images = tf.constant(dataset.train_images)
+    classes = tf.one_hot(dataset.train_classes, len(dataset.labels))
+    order = tf.data.Dataset.from_tensor_slices(chosen).shuffle(len(chosen), seed=seed)
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
+
+    def batch(indices: Any, distortion_seed: Any) -> tuple[Any, Any]:
+        pixels = tf.cast(tf.gather(images, indices), tf.float32) / 255.0
+        return augment(pixels, distortion_seed, strength), tf.gather(classes, indices)
+
+    indices = order.batch(batch_size, drop_remainder=True)
+    batches = tf.data.Dataset.zip(indices, seeds)
+    return batches.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _validation_batches(dataset: Dataset, chosen: Indices) -> Any:
+    tf = import_tensorflow()
+    pixels = dataset.train_images[chosen].astype(np.float32) / WHITE
+    classes = np.eye(len(dataset.labels), dtype=np.float32)[dataset.train_classes[chosen]]
+    return tf.data.Dataset.from_tensor_slices((pixels, classes)).batch(500)
+
+
+def evaluate(model: Any, dataset: Dataset) -> Probabilities:
+    """Predict the test images: (N, classes) float32."""
+    pixels = dataset.test_images.astype(np.float32) / WHITE
+    probabilities: Probabilities = model.predict(pixels, batch_size=500, verbose=0)
+    return probabilities
+
+
+def write_checkpoint(
+    options: Options, dataset: Dataset, model: Any, training: dict[str, Any]
+) -> SideFile:
+    """Write the checkpoint, its compiled forms, and last the side file.
+
+    All is made before anything is written: a server that starts meanwhile waits a few seconds only
+    for files that match.
+    """
+    forms = compile_forms(model, dataset.train_images, (dataset.test_images, dataset.test_classes))
+    with quiet():  # Keras calls .h5 a legacy format; it is the one most tools read
+        if options.output.suffix == ".h5":
+            write_atomically(options.output, _as_h5(model))
+        else:
+            partial = options.output.with_name(f".{options.output.stem}.partial.keras")
+            model.save(partial, include_optimizer=False)
+            write_atomically(options.output, partial.read_bytes())
+            partial.unlink()
+    side = SideFile(
+        sha256=sha256_of(options.output),
+        labels=dataset.labels,
+        input_shape=dataset.input_shape,
+        preprocessing=DIGITS if _is_like_mnist(dataset) else RESIZE,
+        engines=write_forms(options.output, forms),
+        training=training,
+    )
+    write_side_file(options.output, side)
+    return side
+
+
+def _is_like_mnist(dataset: Dataset) -> bool:
+    """Whether images that come later are to be set as MNIST's were."""
+    return (
+        dataset.name == "mnist"
+        and dataset.labels == LABELS["mnist"]
+        and dataset.input_shape == (28, 28, 1)
+    )
+
+
+def _as_h5(model: Any) -> bytes:
+    import h5py
+    from keras.src.legacy.saving import legacy_h5_format
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        legacy_h5_format.save_model_to_hdf5(model, file, include_optimizer=False)
+    return buffer.getvalue()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = parse_options(arguments)
+    try:
+        dataset = load_dataset(options.dataset, options.data)
+        _require_writable(options.output.parent)
+        _require_writable(options.plots)
+    except (OSError, ValueError) as error:
+        print(f"train_cnn: {error}", file=sys.stderr)
+        return 2
+    try:
+        return _train_and_write(options, dataset)
+    except KeyboardInterrupt:
+        print("\ntrain_cnn: stopped; no checkpoint was written", file=sys.stderr)
+    except OSError as error:
+        print(f"train_cnn: the checkpoint could not be written: {error}", file=sys.stderr)
+    return 1
+
+
+def _require_writable(folder: Path) -> None:
+    """Find out before the training, not after it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _train_and_write(options: Options, dataset: Dataset) -> int:
+    started = time.monotonic()
+    model, history, best_epoch = train(options, dataset)
+    seconds = time.monotonic() - started
+    probabilities = evaluate(model, dataset)
+    accuracy = float((probabilities.argmax(1) == dataset.test_classes).mean())
+    if not np.isfinite(probabilities).all():
+        print("train_cnn: the training diverged; no checkpoint was written", file=sys.stderr)
+        return 1
+
+    title = f"{options.output.stem}: test accuracy {accuracy:.2%}"
+    draw_loss(history, best_epoch, EIGHT_BIT_EPOCHS, title, options.plots / "loss_plot.png")
+    draw_confusion(
+        dataset.test_images, dataset.test_classes, probabilities, dataset.labels, title,
+        options.plots / "confusion_matrix.png",
+    )  # fmt: skip
+    side = write_checkpoint(
+        options, dataset, model, _provenance(options, history, best_epoch, accuracy, seconds)
+    )
+    print(f"\ntest accuracy {accuracy:.2%} (best epoch {best_epoch}, {seconds / 60:.1f} minutes)")
+    for name, engine in side.engines.items():
+        print(f"{name:8} test accuracy {engine.test_accuracy:.2%}  {engine.file}")
+    if INT8 not in side.engines:
+        print("int8     not kept: it is less accurate than float32")
+    print(f"written  {options.output}, {options.plots}/")
+    return 0
+
+
+def _provenance(
+    options: Options,
+    history: dict[str, list[float]],
+    best_epoch: int,
+    accuracy: float,
+    seconds: float,
+) -> dict[str, Any]:
+    """What the side file tells of the run, for people."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "dataset": options.dataset,
+        "test_accuracy": accuracy,
+        "validation_accuracy": round(history["val_accuracy"][best_epoch - 1], 5),
+        "seed": options.seed,
+        "epochs": len(history["loss"]),
+        "best_epoch": best_epoch,
+        "batch_size": options.batch_size,
+        "validation_ratio": options.validation_ratio,
+        "minutes": round(seconds / 60, 1),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The command line of `train_cnn.py`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from Modelling.checkpoint import CHECKPOINT_SUFFIXES, DEFAULT_CHECKPOINT
+from Modelling.datasets import LABELS
+
+EPOCHS = {"mnist": 10, "fashion_mnist": 24}
+"""On MNIST more are hardly better: 4 gave 99.6 % and 24 gave 99.7 %. Clothes take longer."""
+
+BATCH_SIZE = 128
+SEED = 1
+
+VALIDATION_RATIO = 0.05
+"""Share of the training images that chooses the epoch: 3,000 of 60,000."""
+
+PLOTS = Path(__file__).parent / "plots"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    dataset: str
+    data: Path | None
+    epochs: int
+    batch_size: int
+    seed: int
+    output: Path
+    plots: Path
+    validation_ratio: float
+
+
+def parse_options(arguments: list[str] | None = None) -> Options:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m Modelling.train_cnn",
+        description="Train the image classifier and write its checkpoint.",
+    )
+    parser.add_argument(
+        "--dataset", choices=tuple(LABELS), default="mnist",
+        help="what to train on, or, with --data, what it is most like: that decides how images "
+        "are distorted (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE.npz",
+        help="x_train, y_train, x_test, y_test (and labels), instead of a download",
+    )  # fmt: skip
+    parser.add_argument(
+        "--epochs", type=positive_number, metavar="N",
+        help="at most, before those in 8 bits (default: "
+        + ", ".join(f"{epochs} for {name}" for name, epochs in EPOCHS.items()) + ")",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch-size", type=positive_number, default=BATCH_SIZE, metavar="N",
+        help="images a step (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, default=SEED, metavar="N",
+        help="the same seed gives the same network on the same machine (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE.h5",
+        help="the checkpoint to write, .h5 or .keras; its plots go to a folder beside it "
+        "(default: model_checkpoints/<dataset>_cnn_model.h5 in this package)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--validation-ratio", type=share, default=VALIDATION_RATIO, metavar="R",
+        help="share of the training images that chooses the epoch (default: %(default)s)",
+    )  # fmt: skip
+    chosen = parser.parse_args(arguments)
+    output = chosen.output or DEFAULT_CHECKPOINT.with_name(f"{chosen.dataset}_cnn_model.h5")
+    if output.suffix not in CHECKPOINT_SUFFIXES:
+        parser.error(f"--output {output}: the checkpoint's name must end in .h5 or .keras")
+    own = output.resolve() == DEFAULT_CHECKPOINT
+    plots = PLOTS if own else output.parent / f"{output.stem}_plots"
+    return Options(
+        dataset=chosen.dataset,
+        data=chosen.data,
+        epochs=chosen.epochs or EPOCHS[chosen.dataset],
+        batch_size=chosen.batch_size,
+        seed=chosen.seed,
+        output=output,
+        plots=plots,
+        validation_ratio=chosen.validation_ratio,
+    )
+
+
+def positive_number(text: str) -> int:
+    """Read an option that counts something."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def share(text: str) -> float:
+    """Read an option between 0 and 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
