@@ -1,0 +1,1 @@
+"""What the four scripts share: events, options, life cycle, and the demo."""

@@ -1,0 +1,234 @@
+"""The events on the two topics: CloudEvents 1.0 in binary mode.
+
+The CloudEvents attributes are the message's attributes, each with the prefix of its broker's
+protocol binding: `ce_` on Kafka and the embedded broker, `ce-` on Pub/Sub. Both are understood
+everywhere, so that programs that never heard of this project can publish images and read results.
+
+Sources: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, and the bindings
+`kafka-protocol-binding.md` and `google-cloud-pubsub-protocol-binding.md`;
+https://www.w3.org/TR/trace-context/ for `traceparent`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+import orjson
+import uuid_utils
+
+from MessageBroker import Message, OutgoingMessage
+from MessageBroker.message import message_uuid
+
+IMAGE_TYPE = "event-driven-model-serving.image.v1"
+INFERENCE_TYPE = "event-driven-model-serving.inference.v1"
+IMAGE_SOURCE = "/event-driven-model-serving/app_1"
+INFERENCE_SOURCE = "/event-driven-model-serving/model_server_pub"
+SPEC_VERSION = "1.0"
+CONTENT_TYPE = "content-type"
+TRACE_PARENT = "traceparent"
+JSON_TYPE = "application/json"
+
+_PREFIXES = ("ce_", "ce-")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class _Names(NamedTuple):
+    """CloudEvents attributes as one binding writes them."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    time: str
+    subject: str
+    expectedlabel: str
+
+
+# Each attribute as either binding writes it: looked up for every message.
+_SPELLINGS = {name: tuple(prefix + name for prefix in _PREFIXES) for name in _Names._fields}
+
+
+@functools.cache
+def _names(prefix: str) -> _Names:
+    return _Names(*(prefix + name for name in _Names._fields))
+
+
+class EventError(ValueError):
+    """Raised when a message is not the event that was expected on its topic."""
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """Format a moment as RFC 3339 in UTC with milliseconds; now if None."""
+    moment = moment or datetime.now(timezone.utc)
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+# ---------------------------------------------------------------------- image events
+
+
+def image_event(
+    data: bytes,
+    *,
+    prefix: str,
+    subject: str,
+    content_type: str,
+    time: str,
+    expected_label: str | None = None,
+) -> tuple[str, OutgoingMessage]:
+    """Make the event that publishes an image.
+
+    Args:
+        data: the image in any format that the model server reads.
+        prefix: the broker's `cloudevents_prefix`.
+        subject: what the image is: a file name, or `mnist-test/123`.
+        content_type: the media type of `data`.
+        time: when the image was meant to be sent, RFC 3339: see `timestamp`.
+        expected_label: the truth, where it is known; it travels to the result.
+
+    Returns:
+        The event's id, a UUIDv7, and the message to publish.
+    """
+    event_id = str(uuid_utils.uuid7())
+    names = _names(prefix)
+    attributes = {
+        names.specversion: SPEC_VERSION,
+        names.id: event_id,
+        names.source: IMAGE_SOURCE,
+        names.type: IMAGE_TYPE,
+        names.time: time,
+        names.subject: subject,
+        CONTENT_TYPE: content_type,
+    }
+    if expected_label is not None:
+        attributes[names.expectedlabel] = expected_label
+    return event_id, OutgoingMessage(data, attributes=attributes)
+
+
+@dataclass(frozen=True)
+class ImageOrigin:
+    """What a received image says of itself, in the words of an inference event.
+
+    Attributes:
+        id: the image's id in everything that follows.
+        source: what the image is, if it says so.
+        expected_label: the truth, if it is known.
+        published_at: RFC 3339.
+        traceparent: the W3C trace context, if there is one.
+    """
+
+    id: str
+    source: str | None
+    expected_label: str | None
+    published_at: str
+    traceparent: str | None
+
+
+def image_origin(message: Message, broker_name: str) -> ImageOrigin:
+    """Read the attributes of a received image; all of them may be missing."""
+    attributes = message.attributes
+    return ImageOrigin(
+        id=_image_id(message, broker_name),
+        source=_get(attributes, "subject"),
+        expected_label=_get(attributes, "expectedlabel"),
+        published_at=_valid_time(_get(attributes, "time")) or timestamp(message.publish_time),
+        traceparent=attributes.get(TRACE_PARENT),
+    )
+
+
+def _image_id(message: Message, broker_name: str) -> str:
+    event_id = _get(message.attributes, "id")
+    if event_id is None:
+        return message_uuid(broker_name, message.topic, message.id)
+    if _UUID.fullmatch(event_id):
+        return event_id.lower()
+    return f"{_get(message.attributes, 'source') or ''}#{event_id}"  # unique within its source
+
+
+def _get(attributes: Mapping[str, str], name: str) -> str | None:
+    kafka, pubsub = _SPELLINGS[name]
+    return attributes.get(kafka) or attributes.get(pubsub) or None
+
+
+def _valid_time(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return text if moment.tzinfo is not None else None
+
+
+# ---------------------------------------------------------------------- inference events
+
+
+def inference_record(
+    origin: ImageOrigin,
+    *,
+    label: str,
+    class_index: int,
+    confidence: float,
+    model: str,
+    received_at: str,
+    predicted_at: str,
+) -> dict[str, Any]:
+    """Make the body of an inference event. Fields without a value are left out."""
+    record: dict[str, Any] = {
+        "id": origin.id,
+        "label": label,
+        "class_index": class_index,
+        "confidence": round(confidence, 5),
+        "model": model,
+        "source": origin.source,
+        "expected_label": origin.expected_label,
+        "published_at": origin.published_at,
+        "received_at": received_at,
+        "predicted_at": predicted_at,
+        TRACE_PARENT: origin.traceparent,
+    }
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def inference_events(records: Sequence[Mapping[str, Any]], *, prefix: str) -> list[OutgoingMessage]:
+    """Make the events that publish a batch of results; their ids are the images'."""
+    names = _names(prefix)
+    common = {
+        names.specversion: SPEC_VERSION,
+        names.source: INFERENCE_SOURCE,
+        names.type: INFERENCE_TYPE,
+        names.time: timestamp(),
+        CONTENT_TYPE: JSON_TYPE,
+    }
+    events = []
+    for record in records:
+        attributes = {**common, names.id: str(record["id"])}
+        if TRACE_PARENT in record:
+            attributes[TRACE_PARENT] = record[TRACE_PARENT]
+        events.append(OutgoingMessage(orjson.dumps(record), attributes=attributes))
+    return events
+
+
+def parse_inference(message: Message) -> dict[str, Any]:
+    """Read an inference event.
+
+    Raises:
+        EventError: the message is none.
+    """
+    event_type = _get(message.attributes, "type")
+    if event_type not in (None, INFERENCE_TYPE):
+        raise EventError(f"the event is of type {event_type!r}, not {INFERENCE_TYPE!r}")
+    try:
+        record = orjson.loads(message.data)
+    except orjson.JSONDecodeError as error:
+        raise EventError(f"the body is no JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise EventError(f"the body is a JSON {type(record).__name__}, not an object")
+    for name in ("id", "label"):
+        if not isinstance(record.get(name), str) or not record[name]:
+            raise EventError(f"the field {name!r} is missing or not a text")
+    return record

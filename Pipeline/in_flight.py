@@ -1,0 +1,115 @@
+"""What was being worked on when the process died: a guard against images that kill the server.
+
+An image can take down the process (native code, memory) before it can be blamed. So the ids of
+what is in flight stand in a file. A server that finds ids there at its start counts one crash for
+each. What was in flight at three crashes is from then on worked on alone, and so is found out if
+it kills once more: at the fourth it is condemned. Whoever kills the server by hand may hit a good
+image once or twice, but hardly the very same one, alone, a fourth time.
+
+The file is not synced: it has to outlive the process, not the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import fcntl
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import orjson
+
+logger = logging.getLogger(__name__)
+
+CRASHES_UNTIL_ALONE = 3
+CRASHES_UNTIL_CONDEMNED = 4
+# More servers than one on a queue: each has a file of its own.
+MAX_SERVERS = 64
+
+
+class Suspicion(enum.Enum):
+    """How a message has to be treated after what happened while it was in flight."""
+
+    NONE = enum.auto()
+    ALONE = enum.auto()  # to be worked on by itself
+    CONDEMNED = enum.auto()  # not to be touched again
+
+
+class InFlight:
+    """The journal of one server, beside its queue. For one thread."""
+
+    def __init__(self, queue_path: Path) -> None:
+        """Take over the journal that no living server holds, counting the crash that it tells.
+
+        Args:
+            queue_path: the queue's text file; the journal is `<stem>.in_flight.<n>.json` beside it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        queue_path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._first_free(queue_path)
+        self._crashes = self._count_crash()
+        self._write([])
+
+    @staticmethod
+    def _first_free(queue_path: Path) -> int:
+        for i in range(MAX_SERVERS):
+            path = queue_path.with_name(f"{queue_path.stem}.in_flight.{i}.json")
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+            else:
+                return file
+        raise OSError(
+            f"{MAX_SERVERS} model servers use {queue_path}: give this one another --queue"
+        )
+
+    def _count_crash(self) -> dict[str, int]:
+        content = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        try:
+            journal = orjson.loads(content.split(b"\n", 1)[0]) if content else {}
+            crashes: dict[str, int] = dict(journal.get("crashes", {}))
+            in_flight: list[str] = journal.get("in_flight", [])
+        except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError):
+            logger.warning("the journal of what was in flight is damaged: it begins anew")
+            return {}
+        for message_id in in_flight:
+            crashes[message_id] = crashes.get(message_id, 0) + 1
+        return crashes
+
+    def suspicion(self, message_id: str) -> Suspicion:
+        """Tell how a message is to be treated."""
+        crashes = self._crashes.get(message_id, 0) if self._crashes else 0
+        if crashes >= CRASHES_UNTIL_CONDEMNED:
+            return Suspicion.CONDEMNED
+        return Suspicion.ALONE if crashes >= CRASHES_UNTIL_ALONE else Suspicion.NONE
+
+    @contextlib.contextmanager
+    def working_on(self, message_ids: Sequence[str]) -> Iterator[None]:
+        """Note that these are being worked on; whoever comes out of it alive is acquitted."""
+        self._write(message_ids)
+        try:
+            yield
+        finally:
+            self.acquit(message_ids)
+
+    def acquit(self, message_ids: Sequence[str]) -> None:
+        """Forget what was held against these, and that anything is in flight."""
+        if self._crashes:
+            for message_id in message_ids:
+                self._crashes.pop(message_id, None)
+        self._write([])
+
+    def close(self) -> None:
+        """Let the journal go."""
+        os.close(self._file)
+
+    def _write(self, message_ids: Sequence[str]) -> None:
+        journal = orjson.dumps({"crashes": self._crashes, "in_flight": list(message_ids)})
+        # Only the first line counts. Truncating the rest away would cost milliseconds a batch.
+        os.pwrite(self._file, journal + b"\n", 0)

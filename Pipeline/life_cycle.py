@@ -1,0 +1,195 @@
+"""How a script begins and ends: signals, exit codes, waiting for the broker, idling."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from MessageBroker import (
+    BrokerError,
+    BrokerInterface,
+    BrokerUnavailableError,
+    ConfigurationError,
+    Message,
+    MessageBrokerFactory,
+    Subscription,
+)
+from MessageBroker.configuration import TopicNames, read_broker_config
+from Pipeline.logs import configure_logging
+
+logger = logging.getLogger(__name__)
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+# How often a waiting script looks whether it shall stop.
+POLL_SECONDS = 0.25
+# One look whether the broker is there.
+PING_SECONDS = 10.0
+PING_PAUSE_SECONDS = 0.5
+
+
+class ScriptError(Exception):
+    """Raised when a script cannot go on; its text is the one line that the user sees."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class StoppedError(Exception):
+    """Raised when the script was told to stop before it was ready: it ends with 0."""
+
+
+class Stop:
+    """Whether the script shall end, and who said so."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    @property
+    def requested(self) -> bool:
+        """True once the script shall end."""
+        return self._event.is_set()
+
+    def request(self) -> None:
+        """Ask the script to end."""
+        self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; True if the script shall end."""
+        return self._event.wait(seconds)
+
+    def on_signals(self) -> None:
+        """Stop on SIGINT and SIGTERM; on the second one end at once."""
+        signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            # Whatever was confirmed is durable; whatever was not comes again.
+            os._exit(EXIT_FAILED)
+        self.request()
+
+
+def run_script(
+    script: str, parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace, Stop], None]
+) -> None:
+    """Parse the options, run `main`, and exit with the code that its end deserves."""
+    options = parser.parse_args()
+    configure_logging(script, options.log_level, options.log_format)
+    if os.name != "posix":
+        sys.exit(f"{script}: Linux or macOS is needed")
+    stop = Stop()
+    stop.on_signals()
+    # What was imported lives as long as the process: the collector need not search it each time.
+    gc.freeze()
+    try:
+        main(options, stop)
+    except StoppedError:
+        pass
+    except Exception as error:
+        code = exit_code_of(error)
+        if code is None:
+            raise
+        logger.error("%s", error)
+        sys.exit(code)
+    sys.exit(EXIT_DONE)
+
+
+def exit_code_of(error: Exception) -> int | None:
+    """Tell the exit code of an error that a user can act on; None for a defect of ours."""
+    # Imported late: a script that uses neither of them must not pay for them.
+    from DB import DatabaseError
+    from Modelling.errors import CheckpointError
+    from Queue import QueueError
+
+    if isinstance(error, ScriptError):
+        return error.exit_code
+    if isinstance(error, (ConfigurationError, CheckpointError)):
+        return EXIT_USAGE
+    if isinstance(error, (BrokerError, QueueError, DatabaseError, OSError)):
+        return EXIT_FAILED
+    return None
+
+
+def topic_names(options: argparse.Namespace) -> TopicNames:
+    """Read the names of the pipeline's topics."""
+    return read_broker_config(options.config_dir).topics
+
+
+def open_broker(options: argparse.Namespace, stop: Stop, *topics: str) -> BrokerInterface:
+    """Create the broker's handler, wait until it answers, and create `topics`.
+
+    Raises:
+        BrokerUnavailableError: it did not answer within `--wait-for-broker` seconds.
+        ConfigurationError, AuthenticationError: waiting would not help.
+    """
+    broker = MessageBrokerFactory.get_broker(options.broker, config_dir=options.config_dir)
+    try:
+        _wait_until_it_answers(broker, options.wait_for_broker, stop)
+        for topic in topics:
+            if broker.create_topic(topic):
+                logger.info("created the topic %s", topic)
+    except BaseException:
+        broker.close(timeout=0.0)
+        raise
+    return broker
+
+
+def _wait_until_it_answers(broker: BrokerInterface, seconds: float, stop: Stop) -> None:
+    deadline = time.monotonic() + seconds
+    told = False
+    while True:
+        try:
+            left = deadline - time.monotonic()
+            broker.ping(timeout=min(PING_SECONDS, max(1.0, left)))
+        except BrokerUnavailableError as error:
+            if stop.requested:
+                raise StoppedError from error
+            if time.monotonic() >= deadline:
+                raise
+            if not told:
+                logger.warning("%s; waiting for it for %g seconds", error, seconds)
+            told = True
+            stop.wait(PING_PAUSE_SECONDS)
+        else:
+            return
+
+
+class IdleClock:
+    """Tells when nothing has come for long enough to end; never, without a limit."""
+
+    def __init__(self, limit: float | None) -> None:
+        self._limit = limit
+        self._since = time.monotonic()
+
+    def restart(self) -> None:
+        """Something came, or nothing could come."""
+        self._since = time.monotonic()
+
+    @property
+    def expired(self) -> bool:
+        """True once nothing has come for the limit."""
+        return self._limit is not None and time.monotonic() - self._since >= self._limit
+
+
+def receive_batches(
+    subscription: Subscription, options: argparse.Namespace, stop: Stop
+) -> Iterator[list[Message]]:
+    """Yield what comes, up to `--batch-size` at a time, until a stop or `--exit-when-idle`."""
+    clock = IdleClock(options.exit_when_idle)
+    while not stop.requested and not clock.expired:
+        messages = subscription.receive(options.batch_size, POLL_SECONDS)
+        if messages or not subscription.ready:
+            clock.restart()
+        if messages:
+            yield messages
+            clock.restart()

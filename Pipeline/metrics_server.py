@@ -1,0 +1,174 @@
+"""`/metrics`, `/healthz` and `/readyz` over HTTP.
+
+It must never harm the script that it tells of. So a port in use is tried again in the background,
+a client that hangs is cut off, and so many at once are served and no more.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.registry import CollectorRegistry
+
+logger = logging.getLogger(__name__)
+
+# Prometheus runs on another machine as a rule, and in a container no other address can be reached.
+HOST = "0.0.0.0"  # noqa: S104 - meant
+# Seconds after which a client that neither sends nor takes anything is cut off.
+CLIENT_SECONDS = 5.0
+MAX_CLIENTS = 16
+# Seconds between two tries of a port that is in use.
+RETRY_SECONDS = 2.0
+
+
+class MetricsServer:
+    """Serves a registry until it is closed."""
+
+    def __init__(
+        self, port: int, registry: CollectorRegistry, why_not_ready: Callable[[], str | None]
+    ) -> None:
+        """Serve, now or as soon as the port is free.
+
+        Args:
+            port: the TCP port, on all interfaces.
+            registry: what `/metrics` shows.
+            why_not_ready: what `/readyz` says; None for ready.
+        """
+        self._port = port
+        self._handler = type(
+            "Handler",
+            (_Handler,),
+            {"registry": registry, "why_not_ready": staticmethod(why_not_ready)},
+        )
+        self._closed = threading.Event()
+        self._server = self._bind(first=True)
+        self._thread = threading.Thread(target=self._serve, name="metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Free the port."""
+        self._closed.set()
+        server = self._server
+        if server is not None:
+            server.shutdown()
+        self._thread.join(CLIENT_SECONDS)
+
+    def _bind(self, *, first: bool = False) -> _Server | None:
+        try:
+            return _Server((HOST, self._port), self._handler)
+        except OSError as error:
+            if first:
+                logger.warning(
+                    "no metrics: port %d cannot be had (%s): end what uses it, or choose another "
+                    "--metrics-port; everything else goes on, and it is tried again",
+                    self._port,
+                    error.strerror or error,
+                )
+            return None
+
+    def _serve(self) -> None:
+        retried = False
+        while self._server is None:
+            retried = True
+            if self._closed.wait(RETRY_SECONDS):
+                return
+            self._server = self._bind()
+        if retried:
+            logger.info("metrics are served on port %d now", self._port)
+        with self._server as server:
+            if not self._closed.is_set():
+                server.serve_forever()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # a client that hangs must not hold up the script's end
+
+    def __init__(self, *arguments: Any) -> None:
+        self._free = threading.BoundedSemaphore(MAX_CLIENTS)
+        super().__init__(*arguments)
+
+    def server_bind(self) -> None:
+        """Bind, without the look-up of this host's name that the base class makes."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_name, self.server_port = HOST, self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve in a thread of its own, unless too many are served already."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """A client that went away in mid-answer is its own affair."""
+        logger.debug("a client of the metrics failed: %s", sys.exc_info()[1])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one request and closes the connection."""
+
+    timeout = CLIENT_SECONDS
+    registry: CollectorRegistry
+    why_not_ready: Callable[[], str | None]
+
+    def do_GET(self) -> None:
+        """Answer."""
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            self._send_metrics()
+        elif path == "/healthz":
+            self._send(200, b"alive\n")
+        elif path == "/readyz":
+            reason = self.why_not_ready()
+            self._send(503 if reason else 200, f"{reason or 'ready'}\n".encode())
+        else:
+            self._send(404, b"there are /metrics, /healthz and /readyz\n")
+
+    do_HEAD = do_GET  # noqa: N815 - the base class wants this name
+
+    def _send_metrics(self) -> None:
+        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+        body = encode(self.registry)
+        headers = {}
+        if gzip_accepted(self.headers.get("Accept-Encoding", "")):
+            body, headers = gzip.compress(body, 1), {"Content-Encoding": "gzip"}
+        self._send(200, body, content_type, headers)
+
+    def _send(
+        self,
+        status: int,
+        body: bytes,
+        content_type: str = "text/plain; charset=utf-8",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.send_response(status)
+        for name, value in {
+            "Content-Type": content_type,
+            "Content-Length": str(len(body)),
+            **(headers or {}),
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base's name
+        """Scrapes are not worth a line."""
+        logger.debug(format, *arguments)

@@ -1,0 +1,46 @@
+"""Waiting out what passes by itself: a full disk, a full queue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from Pipeline.life_cycle import Stop
+
+logger = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 1.0
+
+Result = TypeVar("Result")
+
+
+def wait_out(
+    trouble: type[Exception] | tuple[type[Exception], ...],
+    attempt: Callable[[], Result],
+    stop: Stop,
+) -> Result | None:
+    """Try until it works; tell the trouble once, and its end.
+
+    Args:
+        trouble: the errors that pass by themselves.
+        attempt: what to try; it returns something other than None.
+        stop: ends the waiting.
+
+    Returns:
+        What `attempt` returned; None if the script shall stop.
+    """
+    told = False
+    while True:
+        try:
+            result = attempt()
+        except trouble as error:
+            if not told:
+                logger.warning("%s; waiting", error)
+            told = True
+            if stop.wait(PAUSE_SECONDS):
+                return None
+        else:
+            if told:
+                logger.info("it works again")
+            return result

@@ -1,0 +1,181 @@
+"""A live view of a running pipeline: is all well?
+
+python -m Pipeline.watch                        the scripts at localhost:9101 to 9104
+python -m Pipeline.watch 10.0.0.5:9102 9104     others; a number is a port of this machine
+python -m Pipeline.watch --once --json          for scripts; ends with 1 if something is wrong
+
+It reads the metrics that the scripts serve with --metrics-port, and the last rows of the DB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import re
+import signal
+import sys
+import time
+from collections import deque
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from Pipeline.options import DEFAULT_DB, positive
+from Pipeline.watch_stages import Pipeline, Stage, pairwise_rates, problems
+from Pipeline.watch_view import line, view
+from Queue import codec
+
+DEFAULT_TARGETS = ("9101", "9102", "9103", "9104")
+DEFAULT_INTERVAL_SECONDS = 1.0
+CURVE_POINTS = 120
+LAST_RESULTS = 5
+# Enough for the last results, however long the DB.
+TAIL_BYTES = 16 * 1024
+PICTURE_COLUMNS = 110
+# So long is looked before a picture is drawn, that rates and the curve show something.
+PICTURE_LOOKS = 15
+
+
+class Watch:
+    """Looks again and again, and remembers the last minutes for the curve."""
+
+    def __init__(self, targets: list[str], db: Path) -> None:
+        self._pipeline = Pipeline(targets)
+        self._db = db
+        self._stored: deque[tuple[float, int]] = deque(maxlen=CURVE_POINTS)
+        self.stages: list[Stage] = []
+        self.problems: list[str] = []
+
+    def look(self) -> None:
+        """Ask all scripts."""
+        self.stages = self._pipeline.look()
+        self.problems = problems(self.stages)
+        stored = sum(stage.total for stage in self.stages if stage.script == "app_2")
+        self._stored.append((time.monotonic(), stored))
+
+    def draw(self, console: Console) -> Any:
+        """Draw for a terminal."""
+        return view(
+            self.stages,
+            self.problems,
+            pairwise_rates(list(self._stored)),
+            last_rows(self._db, LAST_RESULTS),
+            columns=console.width,
+            plain=not console.encoding.startswith("utf"),
+        )
+
+    def as_json(self) -> str:
+        """Say everything as JSON."""
+        told = {
+            "well": not self.problems,
+            "problems": self.problems,
+            "stages": [asdict(stage) for stage in self.stages],
+            "last_results": last_rows(self._db, LAST_RESULTS),
+        }
+        return json.dumps(told, indent=2)
+
+    def as_line(self) -> str:
+        """Say everything in one line."""
+        return line(self.stages, self.problems, datetime.now().astimezone())
+
+
+def last_rows(path: Path, number: int) -> list[dict[str, Any]]:
+    """Read the last rows of a DB, newest first; none if it is not on this machine."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return []
+    rows = [row for each in reversed(lines) if (row := codec.decode(each)) is not None]
+    return rows[:number]
+
+
+def target(text: str) -> str:
+    """Parse HOST:PORT or PORT."""
+    match = re.fullmatch(r"(?:([^:/\s]+):)?(\d{1,5})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither HOST:PORT nor PORT")
+    return f"{match[1] or 'localhost'}:{match[2]}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m Pipeline.watch",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("targets", nargs="*", type=target, metavar="HOST:PORT or PORT")
+    parser.add_argument("--interval", type=positive, default=DEFAULT_INTERVAL_SECONDS)
+    parser.add_argument("--db", type=Path, default=DEFAULT_DB, help="for the last results")
+    parser.add_argument("--once", action="store_true", help="look, tell, and end")
+    parser.add_argument("--json", action="store_true", help="tell in JSON, with --once")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw it, and end")
+    return parser
+
+
+def main() -> int:
+    """Watch until interrupted."""
+    options = parser().parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # either leaves the terminal as it was
+    watch = Watch(options.targets or [target(each) for each in DEFAULT_TARGETS], options.db)
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        if options.picture:
+            return draw_picture(watch, options.interval, options.picture)
+        if options.once or options.json:
+            return look_once(watch, options.interval, as_json=options.json)
+        watch_on(watch, options.interval)
+    return 0
+
+
+def watch_on(watch: Watch, interval: float) -> None:
+    """Draw again and again; without a terminal, a line each time."""
+    console = Console()
+    if not console.is_terminal:
+        while True:
+            watch.look()
+            console.print(watch.as_line(), soft_wrap=True, markup=False)
+            time.sleep(interval)
+    watch.look()
+    with Live(watch.draw(console), console=console, auto_refresh=False, screen=True) as live:
+        while True:
+            time.sleep(interval)
+            watch.look()
+            live.update(watch.draw(console), refresh=True)
+
+
+def look_once(watch: Watch, interval: float, *, as_json: bool) -> int:
+    """Look twice, for the rates; tell once. Ends with 1 if something is wrong."""
+    watch.look()
+    time.sleep(interval)
+    watch.look()
+    console = Console()
+    if as_json:
+        console.print_json(watch.as_json())
+    else:
+        console.print(watch.draw(console))
+    return 1 if watch.problems else 0
+
+
+def draw_picture(watch: Watch, interval: float, path: Path) -> int:
+    """Save what a terminal would show."""
+    console = Console(record=True, width=PICTURE_COLUMNS, force_terminal=True, file=io.StringIO())
+    for _ in range(PICTURE_LOOKS):
+        watch.look()
+        time.sleep(interval)
+    console.print(watch.draw(console))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    console.save_svg(str(path), title="python -m Pipeline.watch")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""app_1: publishes images to `new_image_topic`.
+
+Examples:
+    python app_1.py                          the 10,000 bundled MNIST test images
+    python app_1.py photo.jpg scans/         files, and folders of them
+    python app_1.py --count 50 --rate 5      50 images, 5 a second
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from itertools import islice
+from pathlib import Path
+
+from tqdm import tqdm
+
+from MessageBroker import BrokerInterface, MessageTooLargeError, OutgoingMessage, PublishError
+from Pipeline import options as opt
+from Pipeline.events import image_event, timestamp
+from Pipeline.image_source import ImageSource, SourceImage
+from Pipeline.life_cycle import ScriptError, Stop, open_broker, run_script, topic_names
+from Pipeline.metrics import open_metrics
+from Pipeline.summary import Tally
+from Pipeline.tracing import Tracing, open_tracing
+
+logger = logging.getLogger("app_1")
+
+# Published and confirmed together: enough to spread a round trip, small enough for a smooth start.
+GROUP_SIZE = 256
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = opt.script_parser("app_1", "Publish images.")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE or FOLDER")
+    parser.add_argument("--count", type=opt.count, help="how many; beyond the input it starts over")
+    parser.add_argument("--rate", type=opt.positive, metavar="IMAGES_PER_SECOND")
+    parser.add_argument("--ids", type=Path, metavar="FILE", help="append each confirmed id to it")
+    return parser
+
+
+def main(options: argparse.Namespace, stop: Stop) -> None:
+    """Publish all images; end when the broker has confirmed them."""
+    source = ImageSource(options.images, options.count)
+    topic = topic_names(options).images
+    tally = Tally()
+    with contextlib.ExitStack() as stack:
+        tracing = stack.enter_context(open_tracing("app_1"))
+        metrics = stack.enter_context(open_metrics("app_1", options, stop))
+        ids_file = stack.enter_context(options.ids.open("a")) if options.ids else None
+        broker = stack.enter_context(open_broker(options, stop, topic))
+        stack.enter_context(metrics.follow(broker, tally))
+        progress = stack.enter_context(tqdm(total=len(source), unit=" images", disable=None))
+        for group in paced_groups(source, options.rate, stop):
+            confirmed = publish(broker, topic, group, tracing)
+            tally.failed += len(group) - len(confirmed)
+            tally.add(len(confirmed))
+            metrics.batch(len(group))
+            progress.update(len(group))
+            if ids_file is not None:
+                ids_file.writelines(f"{each}\n" for each in confirmed)
+                ids_file.flush()
+    print(
+        f"app_1: {tally.done:,} of {len(source):,} images confirmed{tally.rate}, "
+        f"{tally.failed} failed"
+    )
+    if tally.failed:
+        raise ScriptError(f"{tally.failed} images were not published")
+
+
+def publish(
+    broker: BrokerInterface,
+    topic: str,
+    group: list[tuple[SourceImage, str]],
+    tracing: Tracing,
+) -> list[str]:
+    """Publish a group; return the event ids of those that the broker has confirmed."""
+    events: list[tuple[str, OutgoingMessage]] = [
+        image_event(
+            image.data,
+            prefix=broker.cloudevents_prefix,
+            subject=image.subject,
+            content_type=image.content_type,
+            expected_label=image.expected_label,
+            time=when,
+        )
+        for image, when in group
+    ]
+    try:
+        with tracing.spans("publish image", [each.attributes for _, each in events], root=True):
+            broker.publish_batch(topic, [message for _, message in events])
+    except PublishError as error:
+        for i, each in error.failures.items():
+            logger.error("%s was not published: %s", group[i][0].subject, each)
+        return [event_id for i, (event_id, _) in enumerate(events) if i not in error.failures]
+    except MessageTooLargeError as error:
+        if len(group) > 1:  # one of them; the others shall not suffer
+            return [
+                event_id for each in group for event_id in publish(broker, topic, [each], tracing)
+            ]
+        logger.error("%s was not published: %s", group[0][0].subject, error)
+        return []
+    return [event_id for event_id, _ in events]
+
+
+def paced_groups(
+    source: ImageSource, rate: float | None, stop: Stop
+) -> Iterator[list[tuple[SourceImage, str]]]:
+    """Yield images as they are due, each with the time at which it was meant to be sent.
+
+    An open loop: a broker that is slow for a while does not slow the schedule, and what has
+    become due meanwhile goes at once. The clock starts when the first image is confirmed, since
+    connecting (half a second with Kafka) is no part of the load.
+    """
+    images = iter(source)
+    if rate is not None:
+        yield [(image, timestamp()) for image in islice(images, 1)]
+    start, started_at = time.monotonic(), datetime.now(timezone.utc)
+    sent = 0 if rate is None else 1
+    while sent < len(source) and not stop.requested:
+        due = GROUP_SIZE
+        if rate is not None:
+            due = int((time.monotonic() - start) * rate) + 1 - sent
+            if due < 1:
+                stop.wait(start + sent / rate - time.monotonic())
+                continue
+        group = list(islice(images, min(due, GROUP_SIZE)))
+        if rate is None:
+            times = [timestamp()] * len(group)
+        else:
+            numbers = range(sent, sent + len(group))
+            times = [timestamp(started_at + timedelta(seconds=i / rate)) for i in numbers]
+        sent += len(group)
+        yield list(zip(group, times, strict=True))
+
+
+if __name__ == "__main__":
+    run_script("app_1", parser(), main)

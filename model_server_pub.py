@@ -1,0 +1,85 @@
+"""model_server_pub: publishes the queue's results to `inference_topic`.
+
+Examples:
+    python model_server_pub.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+
+from MessageBroker import BrokerInterface
+from Pipeline import options as opt
+from Pipeline.events import inference_events
+from Pipeline.life_cycle import (
+    POLL_SECONDS,
+    IdleClock,
+    Stop,
+    open_broker,
+    run_script,
+    topic_names,
+)
+from Pipeline.metrics import open_metrics
+from Pipeline.summary import Tally
+from Pipeline.tracing import open_tracing
+from Queue import CorruptLine, FileQueue
+
+logger = logging.getLogger("model_server_pub")
+
+CORRUPT_LINE = "corrupt line in the queue"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = opt.script_parser("model_server_pub", "Publish the results in the queue.")
+    opt.add_consumer_options(parser)
+    opt.add_queue_option(parser)
+    return parser
+
+
+def main(options: argparse.Namespace, stop: Stop) -> None:
+    """Take, publish, wait for the broker's confirmation, commit; until told to stop."""
+    topic = topic_names(options).inferences
+    tally = Tally()
+    with contextlib.ExitStack() as stack:
+        tracing = stack.enter_context(open_tracing("model_server_pub"))
+        metrics = stack.enter_context(open_metrics("model_server_pub", options, stop))
+        queue = stack.enter_context(FileQueue(options.queue))
+        broker = stack.enter_context(open_broker(options, stop, topic))
+        stack.enter_context(metrics.follow(broker, tally, queue=options.queue))
+        logger.info("ready: from %s", options.queue)
+        clock = IdleClock(options.exit_when_idle)
+        while not stop.requested and not clock.expired:
+            batch = queue.take(options.batch_size, POLL_SECONDS)
+            if not batch:
+                continue
+            with tracing.spans("publish result", batch.records):
+                prefix = broker.cloudevents_prefix
+                events = inference_events(batch.records, prefix=prefix)
+                broker.publish_batch(topic, events)
+            for line in batch.corrupt:
+                dead_letter(broker, topic, line)
+                tally.dead_lettered += 1
+            queue.commit(batch)
+            tally.add(len(batch.records))
+            metrics.batch(len(batch.records))
+            clock.restart()
+    print(
+        f"model_server_pub: {tally.done:,} results published{tally.rate}, "
+        f"{tally.dead_lettered} dead-lettered"
+    )
+
+
+def dead_letter(broker: BrokerInterface, topic: str, line: CorruptLine) -> None:
+    """Publish a line that the queue could not read, as it stands there."""
+    place = {"file": line.file, "offset": str(line.offset)}
+    broker.publish_dead_letter(
+        topic, line.raw, reason=CORRUPT_LINE, error=line.reason, attributes=place
+    ).result()
+    logger.warning("%s, offset %d: dead-lettered: %s", line.file, line.offset, line.reason)
+
+
+if __name__ == "__main__":
+    run_script("model_server_pub", parser(), main)

@@ -1,0 +1,82 @@
+"""model_server_sub: consumes images, classifies them, appends the results to the queue.
+
+Examples:
+    python model_server_sub.py
+    python model_server_sub.py --checkpoint mine.keras --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+from pathlib import Path
+
+from Modelling.predict_cnn import DEFAULT_CHECKPOINT
+from Pipeline import options as opt
+from Pipeline.in_flight import InFlight
+from Pipeline.life_cycle import Stop, open_broker, receive_batches, run_script, topic_names
+from Pipeline.metrics import open_metrics
+from Pipeline.model_server import ModelServer, Received
+from Pipeline.reload import LiveModel
+from Pipeline.stages import Stages
+from Pipeline.summary import Tally
+from Pipeline.tracing import open_tracing
+from Queue import FileQueue
+
+logger = logging.getLogger("model_server_sub")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = opt.script_parser("model_server_sub", "Classify images.")
+    opt.add_consumer_options(parser)
+    opt.add_subscription_option(parser)
+    opt.add_queue_option(parser)
+    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="of Keras")
+    parser.add_argument("--threads", type=opt.count, help="of the model; default: all cores")
+    return parser
+
+
+def main(options: argparse.Namespace, stop: Stop) -> None:
+    """Receive, predict and store, overlapping, until told to stop."""
+    topic = topic_names(options).images
+    tally = Tally()
+    with contextlib.ExitStack() as stack:
+        tracing = stack.enter_context(open_tracing("model_server_sub"))
+        metrics = stack.enter_context(open_metrics("model_server_sub", options, stop))
+        models = stack.enter_context(LiveModel(options.checkpoint, options.threads, stop))
+        models.on_signal()
+        queue = stack.enter_context(FileQueue(options.queue))
+        in_flight = stack.enter_context(contextlib.closing(InFlight(options.queue)))
+        broker = stack.enter_context(open_broker(options, stop, topic))
+        subscription = stack.enter_context(broker.subscribe(topic, options.subscription))
+        server = ModelServer(
+            subscription, models, queue, in_flight, broker.name, stop, metrics, tracing
+        )
+        stack.enter_context(
+            metrics.follow(
+                broker,
+                server.counts,
+                subscription=subscription,
+                queue=options.queue,
+                models=models,
+            )
+        )
+        stages = Stages(stop, server.predict, server.store)
+        logger.info("ready: %s, from %s", models.version, subscription.subscription_id)
+        try:
+            for messages in receive_batches(subscription, options, stop):
+                metrics.batch(len(messages))
+                stages.put(Received(messages))
+                tally.add(len(messages))
+        finally:
+            stages.finish()
+    print(
+        f"model_server_sub: {server.counts.predicted:,} images classified{tally.rate}, "
+        f"{server.counts.dead_lettered} dead-lettered"
+    )
+
+
+if __name__ == "__main__":
+    run_script("model_server_sub", parser(), main)
