@@ -1,0 +1,267 @@
+"""`python -m MessageBroker`, as a process of its own, on every broker."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from MessageBroker import OutgoingMessage
+from MessageBroker.broker_interface import dead_letter_topic
+from MessageBroker.message import message_uuid
+from tests.brokers.harness import BrokerUnderTest
+from tests.conformance.stories import (
+    assert_nothing_comes,
+    bodies,
+    in_order,
+    numbered,
+    numbers,
+    read_dead_letters,
+    receive,
+    receive_bodies,
+    wait_until,
+    wait_until_ready,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, environment: dict[str, str] | None = None) -> Any:
+    """Run one command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "MessageBroker", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def answer(handler: BrokerUnderTest, *arguments: str) -> Any:
+    """Run one command on the broker at hand; it must succeed; return what it says in JSON."""
+    outcome = run(
+        *arguments, "--json", "--broker", handler.name, "--config-dir", str(handler.config_dir)
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    return json.loads(outcome.stdout)
+
+
+def make_letters(handler: BrokerUnderTest, count: int = 6) -> tuple[Any, str]:
+    """Return a broker and a topic with dead letters: even numbers "odd" by reason, and so on."""
+    broker, topic = handler.connect_with_topic()
+    batch = [
+        OutgoingMessage(each.data, attributes={"number": each.data.decode()})
+        for each in numbered(count)
+    ]
+    broker.publish_batch(topic, batch)
+    with broker.subscribe(topic) as subscription:
+        for message in receive(subscription, count):
+            parity = "odd" if int(message.data) % 2 else "even"
+            assert subscription.dead_letter([message], parity, "of no use") == 1
+    return broker, topic
+
+
+def test_ping_topics_and_backlog_from_creation_to_deletion(handler: BrokerUnderTest) -> None:
+    topic = handler.unused_name("by-command")
+
+    assert answer(handler, "ping")["answers"] is True
+    created = answer(handler, "topics", "create", topic)
+    again = answer(handler, "topics", "create", topic)
+    assert (created["topics"][0]["created"], again["topics"][0]["created"]) == (True, False)
+    assert {topic, dead_letter_topic(topic)} <= set(answer(handler, "topics", "list")["topics"])
+
+    handler.connect().publish_batch(topic, numbered(7))
+    (row,) = answer(handler, "backlog", topic)["backlog"]
+    assert row["messages"] == (7 if handler.counts_backlog else None)
+
+    deleted = answer(handler, "topics", "delete", topic, dead_letter_topic(topic))
+    assert [each["deleted"] for each in deleted["topics"]] == [True, True]
+
+
+def test_listing_dead_letters_takes_none(handler: BrokerUnderTest) -> None:
+    broker, topic = make_letters(handler)
+
+    for _ in range(2):
+        letters = answer(handler, "dead-letters", "list", topic)["letters"]
+        assert sorted(each["attributes"]["number"] for each in letters) == numbers(6)
+        assert {each["reason"] for each in letters} == {"odd", "even"}
+        assert {each["error"] for each in letters} == {"of no use"}
+
+    assert in_order(bodies(read_dead_letters(broker, topic, 6))) == numbers(6)
+
+
+def test_replaying_by_reason_sends_those_home_and_keeps_the_rest(handler: BrokerUnderTest) -> None:
+    broker, topic = make_letters(handler)
+    with broker.subscribe(dead_letter_topic(topic)) as looking:
+        before = {message.data: message for message in receive(looking, 6)}
+
+    outcome = answer(handler, "dead-letters", "replay", topic, "--reason", "odd")
+
+    assert outcome["dead_letters"][0] == {
+        "topic": dead_letter_topic(topic),
+        "replayed": 3,
+        "kept": 3,
+    }
+    replayed = receive(broker.subscribe(topic), 3)
+    assert in_order(bodies(replayed)) == ["1", "3", "5"]
+    for message in replayed:
+        # It had no id, and counted by one that comes from its first message id: it still does.
+        first_id = before[message.data].attributes["dead_letter_message_id"]
+        assert message.attributes == {
+            "number": message.data.decode(),
+            f"{broker.cloudevents_prefix}id": message_uuid(handler.name, topic, first_id),
+        }
+    kept = read_dead_letters(broker, topic, 3)
+    assert in_order(bodies(kept)) == ["0", "2", "4"]
+    assert all(message.attributes == before[message.data].attributes for message in kept)
+
+
+def test_replaying_one_by_its_event_id_keeps_that_id(handler: BrokerUnderTest) -> None:
+    broker, topic = handler.connect_with_topic()
+    attributes = [{f"{broker.cloudevents_prefix}id": f"event-{number}"} for number in range(3)]
+    broker.publish_batch(topic, [OutgoingMessage(b"image", "k", each) for each in attributes])
+    with broker.subscribe(topic) as subscription:
+        subscription.dead_letter(receive(subscription, 3), "no image")
+
+    answer(handler, "dead-letters", "replay", topic, "--id", "event-1")
+
+    (replayed,) = receive(broker.subscribe(topic), 1)
+    assert (replayed.data, replayed.key, replayed.attributes) == (b"image", "k", attributes[1])
+    assert len(read_dead_letters(broker, topic, 2)) == 2
+
+
+def test_a_letter_that_fails_again_is_not_replayed_for_ever(handler: BrokerUnderTest) -> None:
+    """The end that stood at the start is the end, though letters arrive while it is read."""
+    _, topic = make_letters(handler)
+    worker = handler.worker()
+    worker.call("subscribe", topic=topic)
+    worker.send("dead_letter_for_ever", reason="odd")
+
+    outcome = answer(handler, "dead-letters", "replay", topic, "--reason", "odd")
+
+    assert outcome["dead_letters"][0]["replayed"] == 3
+    assert [worker.reply() for _ in range(3)] == ["odd"] * 3
+
+
+def test_a_replay_that_is_killed_loses_nothing(handler: BrokerUnderTest) -> None:
+    broker, topic = make_letters(handler, 100)
+    source = broker.subscribe(topic)
+    wait_until_ready(source)
+    command = ["dead-letters", "replay", topic, "--reason", "odd", "--broker", handler.name]
+    replay = subprocess.Popen(
+        [sys.executable, "-m", "MessageBroker", *command, "--config-dir", str(handler.config_dir)],
+        cwd=ROOT,
+    )
+
+    replayed = receive(source, 1)  # in the middle of its work
+    replay.kill()
+    replay.wait()
+
+    found = set(bodies(replayed))
+    letters = handler.connect().subscribe(dead_letter_topic(topic))
+    wait_until(
+        lambda: (
+            found.update(bodies(source.receive(50, 0.1)), bodies(letters.receive(200, 0.1))) is None
+            and found == set(numbers(100))
+        ),
+        "each letter is in one of the topics at least",
+    )
+
+
+def test_purging_takes_what_was_named_only(handler: BrokerUnderTest) -> None:
+    broker, topic = make_letters(handler)
+
+    refused = run(
+        *("dead-letters", "purge", topic, "--broker", handler.name),
+        *("--config-dir", str(handler.config_dir)),
+    )
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    answer(handler, "dead-letters", "purge", topic, "--reason", "even")
+
+    receive_bodies([broker.subscribe(dead_letter_topic(topic))], ["1", "3", "5"])
+    answer(handler, "dead-letters", "purge", topic, "--all")
+    assert_nothing_comes(broker.subscribe(dead_letter_topic(topic)))
+    assert_nothing_comes(broker.subscribe(topic))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "says"),
+    [
+        (("ping", "--broker", "rabbit"), 2, "invalid choice"),
+        (("topics",), 2, "ACTION"),
+        (("topics", "create", "no"), 2, "not one that every broker takes"),
+        (("topics", "delete", "unknown-topic"), 1, "no such topic"),
+        (("backlog", "unknown-topic"), 1, "topics create unknown-topic"),
+        (("dead-letters", "list", "unknown-topic"), 1, "unknown-topic-dead-letter"),
+        (("ping", "--config-dir", "/nowhere"), 2, "broker_config.ini"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_an_exit_code(
+    arguments: tuple[str, ...], exit_code: int, says: str, tmp_path: Path
+) -> None:
+    environment = {"MESSAGE_BROKER": "local", "LOCAL_BROKER_PATH": str(tmp_path)}
+
+    outcome = run(*arguments, environment=environment)
+
+    said = outcome.stdout + outcome.stderr
+    assert (outcome.returncode, says in said) == (exit_code, True), said
+    assert "Traceback" not in said
+    assert len(said.strip().splitlines()[-1:]) == 1
+
+
+@pytest.mark.parametrize("broker", ["kafka", "pubsub"])
+def test_a_broker_that_is_not_there_is_one_line_within_ten_seconds(broker: str) -> None:
+    nowhere = {
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "PUBSUB_EMULATOR_HOST": "127.0.0.1:1",
+        "GOOGLE_CLOUD_PROJECT": "nowhere",
+    }
+
+    outcome = run("ping", "--timeout", "3", "--broker", broker, environment=nowhere)
+
+    assert outcome.returncode == 1
+    assert outcome.stderr.count("\n") == 1, outcome.stderr
+    assert "127.0.0.1:1" in outcome.stderr
+
+
+def test_create_without_names_makes_the_topics_of_the_pipeline(tmp_path: Path) -> None:
+    environment = {"MESSAGE_BROKER": "local", "LOCAL_BROKER_PATH": str(tmp_path)}
+
+    assert run("topics", "create", environment=environment).returncode == 0
+
+    listed = run("topics", "list", environment=environment).stdout.split()
+    assert listed == [
+        "inference_topic",
+        "inference_topic-dead-letter",
+        "new_image_topic",
+        "new_image_topic-dead-letter",
+    ]
+    counted = run("backlog", environment=environment).stdout.splitlines()
+    assert counted[0] == "new_image_topic (new_image_topic-sub): 0"
+    assert len(counted) == 4
+
+
+def test_a_client_library_is_loaded_only_for_its_broker(tmp_path: Path) -> None:
+    program = (
+        "import sys; from MessageBroker.__main__ import main; main(['topics', 'list']);"
+        "print([name for name in sys.modules if name in ('confluent_kafka', 'grpc', 'google')])"
+    )
+    environment = {"MESSAGE_BROKER": "local", "LOCAL_BROKER_PATH": str(tmp_path)}
+
+    outcome = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert outcome.stdout.splitlines()[-1] == "[]"

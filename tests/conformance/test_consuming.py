@@ -1,0 +1,482 @@
+"""Consuming and acknowledging"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import pytest
+
+from MessageBroker import Message, SubscriptionNotFoundError
+from tests.brokers.harness import BrokerUnderTest
+from tests.conformance.stories import (
+    assert_nothing_comes,
+    bodies,
+    in_order,
+    numbered,
+    numbers,
+    receive,
+    receive_bodies,
+    receive_one,
+    wait_until,
+    wait_until_ready,
+)
+
+
+def test_the_first_consumer_misses_nothing(handler: BrokerUnderTest) -> None:
+    """The subscription made with the topic gets what was published before anybody consumed."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(50))
+
+    arrived = receive(handler.connect().subscribe(topic), 50)
+
+    assert in_order(bodies(arrived)) == numbers(50)
+
+
+def test_a_new_subscription_begins_now(handler: BrokerUnderTest) -> None:
+    """A new subscription gets all that is published after `subscribe` returned, nothing older."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(20))
+
+    late = broker.subscribe(topic, handler.unused_name("late"))
+    broker.publish_batch(topic, numbered(40)[20:])
+
+    assert in_order(bodies(receive(late, 20))) == numbers(40)[20:]
+    assert_nothing_comes(late)
+
+
+def test_two_that_create_a_subscription_at_once_miss_nothing(handler: BrokerUnderTest) -> None:
+    """When two consumers create a subscription at once, what follows the first return arrives."""
+    broker, topic = handler.connect_with_topic()
+    subscription_id = handler.unused_name("contested")
+    with ThreadPoolExecutor(2) as threads:
+        creating = [
+            threads.submit(each.subscribe, topic, subscription_id)
+            for each in (broker, handler.connect())
+        ]
+        next(as_completed(creating, timeout=60)).result()
+        broker.publish_batch(topic, numbered(60))
+        subscriptions = [each.result(60) for each in creating]
+
+    receive_bodies(subscriptions, numbers(60))
+
+
+def test_a_subscription_outlives_its_consumer(handler: BrokerUnderTest) -> None:
+    """A subscription gets what was published while nobody consumed it."""
+    broker, topic = handler.connect_with_topic()
+    subscription_id = handler.unused_name("lasting")
+    broker.subscribe(topic, subscription_id).close()
+
+    broker.publish_batch(topic, numbered(20))
+
+    again = handler.connect().subscribe(topic, subscription_id)
+    assert in_order(bodies(receive(again, 20))) == numbers(20)
+
+
+def test_each_subscription_gets_everything(handler: BrokerUnderTest) -> None:
+    """Two subscriptions of a topic get every message each."""
+    broker, topic = handler.connect_with_topic()
+    one = broker.subscribe(topic)
+    other = broker.subscribe(topic, handler.unused_name("other"))
+
+    broker.publish_batch(topic, numbered(100))
+
+    assert in_order(bodies(receive(one, 100))) == numbers(100)
+    assert in_order(bodies(receive(other, 100))) == numbers(100)
+
+
+def test_consumers_share_a_subscription(handler: BrokerUnderTest) -> None:
+    """Consumers of one subscription share its messages: each message goes to one of them."""
+    broker, topic = handler.connect_with_topic()
+    one, other = broker.subscribe(topic), handler.connect().subscribe(topic)
+    wait_until_ready(one, other)
+
+    broker.publish_batch(topic, numbered(200))
+
+    arrived = receive_bodies([one, other], numbers(200))
+    assert all(len(messages) == 1 for messages in arrived.values())
+    assert_nothing_comes(one, other)
+
+
+def test_many_consumers_receive_everything(handler: BrokerUnderTest) -> None:
+    """Six consumers of one subscription, in threads, receive everything between them."""
+    broker, topic = handler.connect_with_topic()
+    missing, lock, done = set(numbers(1000)), threading.Lock(), threading.Event()
+
+    def consume() -> None:
+        with broker.subscribe(topic) as subscription:
+            while not done.is_set():
+                messages = subscription.receive(50, 0.2)
+                with lock:
+                    missing.difference_update(bodies(messages))
+                    if not missing:
+                        done.set()
+                subscription.ack(messages)
+
+    threads = [threading.Thread(target=consume) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    broker.publish_batch(topic, numbered(1000))
+    done.wait(60)
+    done.set()
+    for thread in threads:
+        thread.join()
+
+    assert not missing
+
+
+def test_one_stops_and_the_other_goes_on(handler: BrokerUnderTest) -> None:
+    """When one of two consumers closes, the other gets all that is published from then on."""
+    broker, topic = handler.connect_with_topic()
+    one, other = broker.subscribe(topic), handler.connect().subscribe(topic)
+    wait_until_ready(one, other)
+
+    one.close()
+    broker.publish_batch(topic, numbered(50))
+
+    receive_bodies([other], numbers(50))
+
+
+def test_receive_returns_as_soon_as_there_is_anything(handler: BrokerUnderTest) -> None:
+    """A waiting `receive` returns when a message comes, long before its timeout."""
+    broker, topic = handler.connect_with_topic()
+    subscription = broker.subscribe(topic)
+    wait_until_ready(subscription)
+    began = time.monotonic()
+    publisher = threading.Timer(0.3, broker.publish, (topic, b"news"))
+    publisher.start()
+
+    arrived = subscription.receive(1000, 60.0)
+
+    assert bodies(arrived) == ["news"]
+    assert time.monotonic() - began < 30
+    publisher.join()
+
+
+def test_receive_ends_at_its_timeout(handler: BrokerUnderTest) -> None:
+    """`receive` returns [] after its timeout when nothing came."""
+    broker, topic = handler.connect_with_topic()
+    subscription = broker.subscribe(topic)
+    wait_until_ready(subscription)
+    began = time.monotonic()
+
+    assert subscription.receive(10, 0.4) == []
+
+    assert 0.39 <= time.monotonic() - began < 5
+
+
+def test_receive_returns_no_more_than_asked(handler: BrokerUnderTest) -> None:
+    """`receive` never returns more than `max_messages`."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(100))
+    subscription = broker.subscribe(topic)
+
+    sizes = [len(subscription.receive(7, 5.0)) for _ in range(10)]
+
+    assert 0 < max(sizes) <= 7
+
+
+def test_receive_of_nothing_is_a_mistake(handler: BrokerUnderTest) -> None:
+    """`receive` of less than one message is a ValueError."""
+    broker, topic = handler.connect_with_topic()
+
+    with pytest.raises(ValueError, match="max_messages must be at least 1"):
+        broker.subscribe(topic).receive(0, 0.1)
+
+
+def test_what_was_acked_does_not_come_again(handler: BrokerUnderTest) -> None:
+    """Acknowledged messages do not come again, neither here nor after closing."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(100))
+    with broker.subscribe(topic) as subscription:
+        subscription.ack(receive(subscription, 100))
+        assert_nothing_comes(subscription)
+
+    assert_nothing_comes(broker.subscribe(topic), seconds=1.5)
+
+
+def test_what_was_not_acked_comes_again_after_closing(handler: BrokerUnderTest) -> None:
+    """Closing gives back at once what was not acknowledged."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(30))
+    first = broker.subscribe(topic)
+    receive(first, 30)
+    assert_nothing_comes(first, seconds=0.15)  # and so it waits for more when it closes
+
+    first.close()
+
+    # Well below every lease: it was given back, it did not run out.
+    again = receive(handler.connect().subscribe(topic), 30, patience=8)
+    assert in_order(bodies(again)) == numbers(30)
+
+
+def test_nothing_is_lost_over_many_closings(handler: BrokerUnderTest) -> None:
+    """A consumer that closes and comes again, over and over, loses nothing."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(60))
+    missing = set(numbers(60))
+
+    for _ in range(6):
+        with handler.connect().subscribe(topic) as subscription:
+            some = receive(subscription, min(20, len(missing)))
+            subscription.ack(some[:10])
+            missing.difference_update(bodies(some[:10]))
+
+    receive_bodies([broker.subscribe(topic)], missing)
+
+
+def test_a_later_ack_never_skips_an_earlier_message(handler: BrokerUnderTest) -> None:
+    """What is not acked comes again, however many later messages were acked."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(60))
+    with broker.subscribe(topic) as first:
+        arrived = receive(first, 60)
+        left_out = [message for i, message in enumerate(arrived) if i in (0, 17, 58)]
+        first.ack([message for message in arrived if message not in left_out])
+
+    receive_bodies([broker.subscribe(topic)], bodies(left_out))
+
+
+def test_acks_come_in_any_order(handler: BrokerUnderTest) -> None:
+    """Acks in any order, one by one and in groups, settle every message for good."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(200))
+    with broker.subscribe(topic) as subscription:
+        arrived = receive(subscription, 200)
+        random.Random(7).shuffle(arrived)
+        for message in arrived[:50]:
+            subscription.ack([message])
+        subscription.ack(arrived[50:])
+
+    assert_nothing_comes(broker.subscribe(topic), seconds=1.5)
+
+
+def test_acking_twice_is_fine(handler: BrokerUnderTest) -> None:
+    """A second ack of a message does nothing, and is not late."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(10))
+    subscription = broker.subscribe(topic)
+    arrived = receive(subscription, 10)
+
+    subscription.ack(arrived + arrived)
+    subscription.ack(arrived)
+
+    assert subscription.late_acks == 0
+    subscription.close()
+    assert_nothing_comes(broker.subscribe(topic))
+
+
+def test_a_late_ack_is_harmless_and_counted(handler: BrokerUnderTest) -> None:
+    """An ack after its consumer was closed settles nothing, raises nothing, and is counted."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(10))
+    closed = broker.subscribe(topic)
+    arrived = receive(closed, 10)
+    closed.close()
+
+    closed.ack(arrived)
+
+    assert closed.late_acks == 10
+    assert in_order(bodies(receive(broker.subscribe(topic), 10))) == numbers(10)
+
+
+def test_any_thread_may_ack(handler: BrokerUnderTest) -> None:
+    """Other threads acknowledge while one thread receives."""
+    broker, topic = handler.connect_with_topic(max_outstanding_messages=20)
+    broker.publish_batch(topic, numbered(400))
+    subscription = broker.subscribe(topic)
+    acking: list[threading.Thread] = []
+    arrived: list[Message] = []
+
+    # Only if the acks of the other threads count does more than the first twenty come.
+    while len(arrived) < 400:
+        messages = receive(subscription, 1) + subscription.receive(9, 0.05)
+        arrived += messages
+        acking.append(threading.Thread(target=subscription.ack, args=(messages,)))
+        acking[-1].start()
+    for thread in acking:
+        thread.join()
+
+    assert in_order(bodies(arrived)) == numbers(400)
+
+
+def test_acks_get_through_beside_a_waiting_receive(handler: BrokerUnderTest) -> None:
+    """While one thread does nothing but receive, acks of another get through and count."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(30))
+    subscription = broker.subscribe(topic)
+    arrived = receive(subscription, 30)
+    ending = threading.Event()
+
+    def receive_on() -> None:
+        while not ending.is_set():
+            assert subscription.receive(10, 1.0) == []
+
+    with ThreadPoolExecutor(2) as threads:
+        receiving = threads.submit(receive_on)
+        try:
+            for message in arrived:
+                threads.submit(subscription.ack, [message]).result(15)
+        finally:
+            ending.set()
+        receiving.result(15)
+
+    subscription.close()
+    assert_nothing_comes(broker.subscribe(topic))
+
+
+def test_acks_get_through_while_consumers_come_and_go(handler: BrokerUnderTest) -> None:
+    """Acks by another thread neither hang nor get lost while others join and leave."""
+    broker, topic = handler.connect_with_topic()
+    steady = broker.subscribe(topic)
+    wait_until_ready(steady)
+    missing = set(numbers(400))
+    acking: queue.SimpleQueue[list[Message]] = queue.SimpleQueue()
+
+    def ack_all() -> None:
+        while messages := acking.get(timeout=60):
+            steady.ack(messages)
+
+    def exchange(seconds: float) -> None:
+        messages = steady.receive(5, seconds)
+        missing.difference_update(bodies(messages))
+        if messages:
+            acking.put(messages)
+
+    with ThreadPoolExecutor(2) as threads:
+        done = threads.submit(ack_all)
+        for first in range(0, 400, 100):
+            broker.publish_batch(topic, numbered(400)[first : first + 100])
+            joining = threads.submit(handler.connect().subscribe, topic)
+            while not joining.done():
+                exchange(0.05)
+            with joining.result() as guest:
+                messages = guest.receive(20, 0.5)
+                guest.ack(messages)
+                missing.difference_update(bodies(messages))
+                exchange(0.05)
+        wait_until(lambda: exchange(0.2) is None and not missing, "everything arrived")
+        acking.put([])
+        done.result(15)
+
+
+def test_back_pressure_holds_at_the_limit_of_messages(handler: BrokerUnderTest) -> None:
+    """At `max_outstanding_messages` un-acked, `receive` returns []; after an ack it goes on."""
+    broker, topic = handler.connect_with_topic(max_outstanding_messages=10)
+    broker.publish_batch(topic, numbered(25))
+    subscription = broker.subscribe(topic)
+    held = receive(subscription, 10)
+    assert_nothing_comes(subscription)
+
+    subscription.ack(held[:4])
+
+    assert len(receive(subscription, 4)) == 4
+    assert_nothing_comes(subscription)
+
+
+def test_back_pressure_holds_at_the_limit_of_bytes(handler: BrokerUnderTest) -> None:
+    """At `max_outstanding_bytes` un-acked, `receive` returns []; after an ack it goes on."""
+    broker, topic = handler.connect_with_topic(max_outstanding_bytes=100_000)
+    for number in range(30):
+        broker.publish(topic, b"%d".ljust(20_000) % number)
+    broker.flush(30)
+    subscription = broker.subscribe(topic)
+    held: list[Message] = []
+    while messages := subscription.receive(1, 2.0):
+        held += messages
+    assert 5 <= len(held) < 30
+
+    while len(held) < 30:
+        subscription.ack(held)
+        held += receive(subscription, 1)
+
+
+def test_nacked_messages_count_as_outstanding(handler: BrokerUnderTest) -> None:
+    """Nacked messages that wait fill `max_outstanding_messages`; acked, they make room."""
+    broker, topic = handler.connect_with_topic(max_outstanding_messages=10)
+    broker.publish_batch(topic, numbered(25))
+    subscription = broker.subscribe(topic)
+    held = receive(subscription, 10)
+    subscription.nack(held, delay=600)
+    assert_nothing_comes(subscription)
+
+    subscription.ack(held)
+
+    receive_bodies([subscription], set(numbers(25)) - set(bodies(held)))
+
+
+def test_two_handlers_are_isolated(handler: BrokerUnderTest) -> None:
+    """Closing one handler does not disturb another of the same process."""
+    broker, topic = handler.connect_with_topic()
+    other = handler.connect()
+    subscription = other.subscribe(topic)
+
+    broker.close()
+    other.publish(topic, b"still here").result()
+
+    assert bodies([receive_one(subscription)]) == ["still here"]
+
+
+def test_time_alone_redelivers_nothing(handler: BrokerUnderTest) -> None:
+    """A busy consumer keeps its messages: no lease, poll interval or rival takes them away."""
+    broker, topic = handler.connect_with_topic()
+    busy, rival = broker.subscribe(topic), handler.connect().subscribe(topic)
+    wait_until_ready(busy, rival)
+    broker.publish_batch(topic, numbered(40))
+    kept: list[tuple[Message, ...]] = []
+    missing = set(numbers(40))
+    while missing:
+        kept += [tuple(busy.receive(40, 0.2)), tuple(rival.receive(40, 0.2))]
+        missing -= {body for batch in kept for body in bodies(batch)}
+    nacked = kept[0][:3]
+    busy.nack(nacked, delay=600)
+
+    # `busy` does not even receive: its thread works on what it has.
+    assert_nothing_comes(rival, seconds=handler.inattention_seconds + 2)
+
+    for mine, others in zip(kept[::2], kept[1::2], strict=True):
+        busy.ack(mine)
+        rival.ack(others)
+    assert (busy.late_acks, rival.late_acks) == (0, 0)
+
+
+def test_max_lease_seconds_ends_a_lease(handler: BrokerUnderTest) -> None:
+    """What a live consumer keeps longer than `max_lease_seconds` comes again; its ack is late."""
+    broker, topic = handler.connect_with_topic(max_lease_seconds=1.0)
+    broker.publish(topic, b"forgotten")
+    subscription = broker.subscribe(topic)
+    forgotten = receive_one(subscription)
+
+    again = receive_one(subscription)
+    subscription.ack([forgotten])
+
+    assert (again.id, again.delivery_attempt) == (forgotten.id, 1)
+    assert subscription.late_acks == 1
+
+
+def test_backlog_counts_what_is_not_acked(handler: BrokerUnderTest) -> None:
+    """`backlog` counts what is not acknowledged, or is None on a broker that cannot tell."""
+    broker, topic = handler.connect_with_topic()
+
+    def expected(count: int) -> int | None:
+        return count if handler.counts_backlog else None
+
+    assert broker.backlog(topic) == expected(0)
+    broker.publish_batch(topic, numbered(30))
+    assert broker.backlog(topic) == expected(30)
+    with broker.subscribe(topic) as subscription:
+        arrived = receive(subscription, 30)
+        assert broker.backlog(topic) == expected(30)
+        subscription.ack(arrived)
+    assert broker.backlog(topic) == expected(0)
+
+
+def test_backlog_of_an_unknown_subscription_is_an_error(handler: BrokerUnderTest) -> None:
+    """`backlog` of a subscription that does not exist is a SubscriptionNotFoundError."""
+    broker, topic = handler.connect_with_topic()
+
+    with pytest.raises(SubscriptionNotFoundError):
+        broker.backlog(topic, handler.unused_name("nobody"))

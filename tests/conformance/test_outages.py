@@ -1,0 +1,134 @@
+"""A broker that goes away in mid-run"""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from MessageBroker import BrokerUnavailableError, Message
+from tests.brokers.harness import BrokerUnderTest
+from tests.conformance.stories import (
+    assert_nothing_comes,
+    bodies,
+    in_order,
+    numbered,
+    numbers,
+    read_dead_letters,
+    receive,
+    receive_bodies,
+    receive_one,
+    wait_until_ready,
+)
+
+OUTAGE_SECONDS = 2.0
+
+
+def test_publications_wait_out_an_outage(handler: BrokerUnderTest) -> None:
+    """What is published while the broker is away is confirmed when it is back, and arrives."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish(topic, b"-1").result()
+
+    with handler.outage():
+        futures = [broker.publish(topic, each.data) for each in numbered(100)]
+        with pytest.raises(BrokerUnavailableError, match="still being tried"):
+            broker.flush(OUTAGE_SECONDS)
+
+    assert all(future.result(60) for future in futures)
+    receive_bodies([broker.subscribe(topic)], numbers(100))
+
+
+def test_a_consumer_waits_out_an_outage(handler: BrokerUnderTest) -> None:
+    """A consumer whose broker goes away raises nothing, loses nothing, and goes on."""
+    broker, topic = handler.connect_with_topic()
+    subscription = broker.subscribe(topic)
+    wait_until_ready(subscription)
+    broker.publish_batch(topic, numbered(20))
+    before = receive(subscription, 20)
+
+    with handler.outage():
+        for _ in range(4):
+            assert subscription.receive(10, OUTAGE_SECONDS / 4) == []
+
+    broker.publish_batch(topic, numbered(60)[20:])
+    after = receive(subscription, 40)
+    subscription.ack(before + after)
+    assert in_order(bodies(after)) == numbers(60)[20:]
+    assert_nothing_comes(subscription)
+
+
+def test_acks_wait_out_an_outage(handler: BrokerUnderTest) -> None:
+    """Acks while the broker is away are kept, and count when it is back."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(20))
+    subscription = broker.subscribe(topic)
+    arrived = receive(subscription, 20)
+
+    with handler.outage():
+        subscription.ack(arrived)
+        subscription.receive(1, OUTAGE_SECONDS)
+
+    # New messages show that the broker is back for this consumer; then the acks are through.
+    broker.publish(topic, b"after").result(60)
+    subscription.ack([receive_one(subscription)])
+    subscription.close()
+    assert subscription.late_acks == 0
+    assert_nothing_comes(broker.subscribe(topic), seconds=1.5)
+
+
+def test_a_dead_letter_waits_out_an_outage(handler: BrokerUnderTest) -> None:
+    """`dead_letter` while the broker is away moves the message when it is back."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish(topic, b"body").result()
+    subscription = broker.subscribe(topic)
+    message = receive_one(subscription)
+    moved: list[int] = []
+
+    def move(letter: Message) -> None:
+        moved.append(subscription.dead_letter([letter], "no image"))
+
+    mover = threading.Thread(target=move, args=(message,))
+    with handler.outage():
+        mover.start()
+        mover.join(OUTAGE_SECONDS)
+        assert not moved
+    mover.join(60)
+
+    assert moved == [1]
+    assert bodies(read_dead_letters(broker, topic, 1)) == ["body"]
+
+
+def test_a_restart_in_mid_stream_loses_nothing(handler: BrokerUnderTest) -> None:
+    """The broker restarts while messages are published and consumed: nothing is lost or fails."""
+    broker, topic = handler.connect_with_topic()
+    subscription = broker.subscribe(topic)
+    wait_until_ready(subscription)
+    futures = []
+    arrived: set[str] = set()
+
+    def exchange(seconds: float) -> None:
+        futures.append(broker.publish(topic, str(len(futures)).encode()))
+        messages = subscription.receive(10, seconds)
+        subscription.ack(messages)
+        arrived.update(bodies(messages))
+
+    restarting = threading.Thread(target=handler.restart)
+    while not arrived:
+        exchange(0.5)
+    restarting.start()
+    while restarting.is_alive():
+        exchange(0.02)
+    restarting.join()
+
+    assert all(future.result(60) for future in futures)
+    receive_bodies([subscription], set(numbers(len(futures))) - arrived)
+
+
+def test_an_absent_broker_is_an_error_at_the_start(handler: BrokerUnderTest) -> None:
+    """`ping` of a broker that does not answer is a BrokerUnavailableError, within its timeout."""
+    broker = handler.connect()
+
+    with handler.outage(), pytest.raises(BrokerUnavailableError):
+        broker.ping(2.0)
+
+    broker.ping(30.0)

@@ -1,0 +1,227 @@
+"""Publishing"""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta, timezone
+
+from MessageBroker import OutgoingMessage
+from tests.brokers.harness import BrokerUnderTest
+from tests.conformance.stories import (
+    assert_nothing_comes,
+    bodies,
+    in_order,
+    numbered,
+    numbers,
+    receive,
+    receive_one,
+)
+
+AWKWARD_TEXTS = {
+    "ascii": "".join(map(chr, range(1, 128))),
+    "latin": "éüñß",
+    "wide": "数字 — семь — 七",
+    "emoji": "7️⃣ 👩‍💻",
+    "empty": "",
+    "spaces": "  two before, two after  ",
+    "url": "%2F?a=b&c=d#e",
+    "longest": "x" * 1024,
+}
+
+
+def test_a_message_arrives_as_it_was_published(handler: BrokerUnderTest) -> None:
+    """A message arrives with its body, its key and exactly its attributes."""
+    broker, topic = handler.connect_with_topic()
+    attributes = {"ce_id": "1", "content-type": "image/png", "Upper-Case": "Kept"}
+
+    broker.publish(topic, b"the body", key="the key", attributes=attributes).result()
+
+    message = receive_one(broker.subscribe(topic))
+    assert (message.data, message.key, message.attributes, message.topic) == (
+        b"the body",
+        "the key",
+        attributes,
+        topic,
+    )
+
+
+def test_an_empty_body_arrives_as_empty_bytes(handler: BrokerUnderTest) -> None:
+    """An empty body without attributes arrives as b"" without attributes."""
+    broker, topic = handler.connect_with_topic()
+
+    broker.publish(topic, b"").result()
+
+    message = receive_one(broker.subscribe(topic))
+    assert (message.data, message.key, message.attributes) == (b"", None, {})
+
+
+def test_a_body_is_bytes_not_text(handler: BrokerUnderTest) -> None:
+    """A body of 900 KB with every byte value arrives unchanged."""
+    broker, topic = handler.connect_with_topic()
+    body = bytes(range(256)) * 3600
+
+    broker.publish(topic, body).result()
+
+    assert receive_one(broker.subscribe(topic)).data == body
+
+
+def test_awkward_text_passes_in_attributes(handler: BrokerUnderTest) -> None:
+    """Any UTF-8 text passes in attribute values, names and keys: controls, emoji, spaces, none."""
+    broker, topic = handler.connect_with_topic()
+    names = {f"{name} 数 %": "name" for name in AWKWARD_TEXTS}
+
+    broker.publish(topic, b"", key="ключ 🔑 %41", attributes={**AWKWARD_TEXTS, **names}).result()
+
+    message = receive_one(broker.subscribe(topic))
+    assert message.attributes == {**AWKWARD_TEXTS, **names}
+    assert message.key == "ключ 🔑 %41"
+
+
+def test_an_empty_key_is_no_key(handler: BrokerUnderTest) -> None:
+    """A message published with the key "" arrives without a key."""
+    broker, topic = handler.connect_with_topic()
+
+    broker.publish(topic, b"body", key="").result()
+
+    assert receive_one(broker.subscribe(topic)).key is None
+
+
+def test_the_publisher_learns_the_id(handler: BrokerUnderTest) -> None:
+    """The future of a publication holds the id under which the message arrives."""
+    broker, topic = handler.connect_with_topic()
+
+    message_id = broker.publish(topic, b"body").result()
+
+    assert receive_one(broker.subscribe(topic)).id == message_id
+
+
+def test_publish_batch_returns_ids_in_order(handler: BrokerUnderTest) -> None:
+    """`publish_batch` returns the ids in the order of its messages, all different."""
+    broker, topic = handler.connect_with_topic()
+
+    ids = broker.publish_batch(topic, numbered(300))
+
+    arrived = {message.id: message for message in receive(broker.subscribe(topic), 300)}
+    assert bodies(arrived[message_id] for message_id in ids) == numbers(300)
+
+
+def test_an_empty_batch_publishes_nothing(handler: BrokerUnderTest) -> None:
+    """An empty batch is fine and publishes nothing."""
+    broker, topic = handler.connect_with_topic()
+
+    assert broker.publish_batch(topic, []) == []
+
+    assert_nothing_comes(broker.subscribe(topic))
+
+
+def test_a_mixed_batch_keeps_each_message_apart(handler: BrokerUnderTest) -> None:
+    """Messages of one batch keep their own keys and attributes."""
+    broker, topic = handler.connect_with_topic()
+    batch = [
+        OutgoingMessage(b"plain"),
+        OutgoingMessage(b"keyed", key="a"),
+        OutgoingMessage(b"labelled", attributes={"label": "7"}),
+        OutgoingMessage(b"", key="b", attributes={"label": "8"}),
+    ]
+
+    broker.publish_batch(topic, batch)
+
+    arrived = {
+        (message.data, message.key, tuple(message.attributes.items()))
+        for message in receive(broker.subscribe(topic), 4)
+    }
+    assert arrived == {
+        (each.data, each.key, tuple((each.attributes or {}).items())) for each in batch
+    }
+
+
+def test_ids_never_repeat(handler: BrokerUnderTest) -> None:
+    """Ids never repeat, not even after the topic was deleted and made again."""
+    broker, topic = handler.connect_with_topic()
+    first_life = broker.publish_batch(topic, numbered(20))
+
+    broker.delete_topic(topic)
+    broker.create_topic(topic)
+    second_life = broker.publish_batch(topic, numbered(20))
+
+    assert len({*first_life, *second_life}) == 40
+
+
+def test_the_publish_time_is_utc(handler: BrokerUnderTest) -> None:
+    """`publish_time` is when the broker took the message, with the time zone UTC."""
+    broker, topic = handler.connect_with_topic()
+
+    broker.publish(topic, b"body").result()
+
+    published = receive_one(broker.subscribe(topic)).publish_time
+    assert published.utcoffset() == timedelta(0)
+    assert abs(datetime.now(timezone.utc) - published) < timedelta(minutes=1)
+
+
+def test_parallel_publishers_lose_nothing(handler: BrokerUnderTest) -> None:
+    """Eight threads that publish over one handler at once lose nothing and mix nothing up."""
+    broker, topic = handler.connect_with_topic()
+
+    def publish(first: int) -> None:
+        for number in range(first, first + 100):
+            broker.publish(topic, str(number).encode(), attributes={"number": str(number)})
+
+    threads = [threading.Thread(target=publish, args=(100 * i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    broker.flush(30)
+
+    arrived = receive(broker.subscribe(topic), 800)
+    assert in_order(bodies(arrived)) == numbers(800)
+    assert all(message.attributes == {"number": message.data.decode()} for message in arrived)
+
+
+def test_flush_waits_for_confirmations(handler: BrokerUnderTest) -> None:
+    """After `flush` everything published before it is confirmed."""
+    broker, topic = handler.connect_with_topic()
+    futures = [broker.publish(topic, each.data) for each in numbered(500)]
+
+    broker.flush(30)
+
+    assert all(future.done() and future.result() for future in futures)
+
+
+def test_a_publication_cannot_be_cancelled(handler: BrokerUnderTest) -> None:
+    """What was handed to the broker cannot be cancelled: its future always tells the outcome."""
+    broker, topic = handler.connect_with_topic()
+
+    future = broker.publish(topic, b"body")
+
+    assert not future.cancel()
+    assert future.result(30)
+
+
+def test_topics_are_isolated(handler: BrokerUnderTest) -> None:
+    """Messages of one topic never show on another."""
+    broker, topic = handler.connect_with_topic()
+    other = handler.unused_name()
+    broker.create_topic(other)
+
+    broker.publish_batch(topic, numbered(10))
+
+    assert in_order(bodies(receive(broker.subscribe(topic), 10))) == numbers(10)
+    assert_nothing_comes(broker.subscribe(other))
+
+
+def test_one_handler_serves_many_topics(handler: BrokerUnderTest) -> None:
+    """One handler publishes to and consumes from many topics at the same time."""
+    broker = handler.connect()
+    topics = [handler.unused_name() for _ in range(5)]
+    for topic in topics:
+        broker.create_topic(topic)
+    subscriptions = [broker.subscribe(topic) for topic in topics]
+
+    for number in range(20):
+        for topic in topics:
+            broker.publish(topic, f"{topic} {number}".encode())
+
+    for topic, subscription in zip(topics, subscriptions, strict=True):
+        arrived = bodies(receive(subscription, 20))
+        assert sorted(arrived) == sorted(f"{topic} {number}" for number in range(20))

@@ -1,0 +1,114 @@
+"""The smallest driver: a stream over a list, that tells what the core asked of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from datetime import datetime, timezone
+
+from MessageBroker import DeliverySettings, Message
+from MessageBroker.driver import Stream
+from MessageBroker.errors import BrokerError
+from MessageBroker.message import Delivery
+from MessageBroker.subscription_core import SubscriptionCore
+
+
+def message(body: str, key: str | None = None) -> Message:
+    """Return a message as a handler makes it."""
+    return Message(
+        id=f"id of {body}",
+        data=body.encode(),
+        attributes={},
+        key=key,
+        topic="topic",
+        publish_time=datetime.now(timezone.utc),
+        _delivery=Delivery(body, len(body)),
+    )
+
+
+class ListStream(Stream):
+    """Hands out what `arrive` was given."""
+
+    renew_interval = 0.05
+
+    def __init__(self) -> None:
+        self.arrived = threading.Condition()
+        self.waiting: list[Message] = []
+        self.error: BrokerError | None = None
+        self.acknowledged: list[str] = []
+        self.given_back: list[str] = []
+        self.closed = False
+        self.used_after_close: list[str] = []
+        self.before_acknowledge: Callable[[], None] = lambda: None
+
+    def arrive(self, *messages: Message) -> None:
+        with self.arrived:
+            self.waiting += messages
+            self.arrived.notify_all()
+
+    def fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
+        self._note("fetch")
+        if self.error is not None:
+            raise self.error
+        with self.arrived:
+            self.arrived.wait_for(lambda: self.waiting, timeout)
+            fetched, self.waiting = self.waiting[:max_messages], self.waiting[max_messages:]
+        return fetched
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
+        self.before_acknowledge()
+        self._note("acknowledge")
+        self.acknowledged += [delivery.handle for delivery in deliveries]
+        return 0
+
+    def renew(self, deliveries: Sequence[Delivery]) -> None:
+        self._note("renew")
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        self._note("release")
+        self.given_back += [delivery.handle for delivery in deliveries]
+
+    @property
+    def ready(self) -> bool:
+        return True
+
+    def close(self, deliveries: Sequence[Delivery]) -> None:
+        self._note("close")
+        self.closed = True
+        self.given_back += [delivery.handle for delivery in deliveries]
+
+    def _note(self, call: str) -> None:
+        if self.closed:
+            self.used_after_close.append(call)
+
+
+class DeadLetters:
+    """Takes dead letters; refuses them while `refusing`."""
+
+    def __init__(self) -> None:
+        self.bodies: list[str] = []
+        self.refusing: BrokerError | None = None
+
+    def publish(self, topic: str, letter: Message, attributes: dict[str, str]) -> Future[str]:
+        future: Future[str] = Future()
+        if self.refusing is not None:
+            future.set_exception(self.refusing)
+        else:
+            self.bodies.append(letter.data.decode())
+            future.set_result("id")
+        return future
+
+
+def subscription_over(
+    stream: Stream, letters: DeadLetters | None = None, **settings: float
+) -> SubscriptionCore:
+    """Return the core's subscription over a stream."""
+    return SubscriptionCore(
+        "topic",
+        "topic-sub",
+        stream,
+        DeliverySettings(**{"min_backoff": 0.01, "max_backoff": 0.05, **settings}),  # type: ignore[arg-type]
+        (letters or DeadLetters()).publish,
+        lambda _subscription: None,
+    )

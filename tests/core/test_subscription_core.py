@@ -1,0 +1,145 @@
+"""What only a driver that misbehaves, or a race, can show of the shared core."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from MessageBroker.errors import AuthenticationError, BrokerUnavailableError, TopicNotFoundError
+from tests.core.streams import DeadLetters, ListStream, message, subscription_over
+
+
+def receive_until(subscription, count: int) -> list[str]:
+    received: list[str] = []
+    deadline = time.monotonic() + 10
+    while len(received) < count and time.monotonic() < deadline:
+        received += [each.data.decode() for each in subscription.receive(10, 0.2)]
+    return received
+
+
+def test_an_error_of_the_broker_takes_no_redelivered_message_with_it() -> None:
+    stream = ListStream()
+    with subscription_over(stream) as subscription:
+        stream.arrive(message("nacked"))
+        subscription.nack(subscription.receive(1, 1), delay=0.0)
+        stream.error = TopicNotFoundError("deleted")
+
+        assert receive_until(subscription, 1) == ["nacked"]
+        with pytest.raises(TopicNotFoundError):
+            subscription.receive(1, 1)
+
+
+def test_the_stream_is_not_used_after_it_was_closed_while_an_ack_is_under_way() -> None:
+    stream = ListStream()
+    acking, closing = threading.Event(), threading.Event()
+    subscription = subscription_over(stream)
+    stream.arrive(message("slow"))
+    received = subscription.receive(1, 1)
+
+    def wait_for_the_closing() -> None:
+        acking.set()
+        closing.wait(5)
+        time.sleep(0.1)  # long enough for a close that does not wait to be through
+
+    stream.before_acknowledge = wait_for_the_closing
+    thread = threading.Thread(target=subscription.ack, args=(received,))
+    thread.start()
+    acking.wait(5)
+    closing.set()
+    subscription.close()
+    thread.join()
+
+    assert stream.acknowledged == ["slow"]
+    assert stream.used_after_close == []
+
+
+def test_what_cannot_become_a_dead_letter_comes_again(caplog: pytest.LogCaptureFixture) -> None:
+    stream, letters = ListStream(), DeadLetters()
+    letters.refusing = AuthenticationError("no right to publish")
+    with subscription_over(stream, letters, max_delivery_attempts=1) as subscription:
+        stream.arrive(message("exhausted"), message("moved"))
+        exhausted, moved = subscription.receive(10, 1)
+
+        subscription.nack([exhausted])
+        assert subscription.dead_letter([moved], "no image") == 0
+
+        assert sorted(receive_until(subscription, 2)) == ["exhausted", "moved"]
+        assert stream.acknowledged == []
+        assert caplog.text.count("no right to publish") == 2
+
+
+def test_a_message_is_not_handed_out_while_it_becomes_a_dead_letter() -> None:
+    stream, letters = ListStream(), DeadLetters()
+    with subscription_over(stream, letters) as subscription:
+        stream.arrive(message("held"))
+        (held,) = subscription.receive(1, 1)
+        subscription.nack([held], delay=0.0)
+
+        assert subscription.dead_letter([held], "no image") == 1
+
+        assert subscription.receive(1, 0.2) == []
+        assert (letters.bodies, stream.acknowledged) == (["held"], ["held"])
+
+
+def test_a_stream_that_cannot_give_back_is_still_closed(caplog: pytest.LogCaptureFixture) -> None:
+    stream = ListStream()
+    stream.close = lambda deliveries: away()  # type: ignore[method-assign]
+
+    def away() -> None:
+        raise TopicNotFoundError("the topic was deleted")
+
+    with subscription_over(stream) as subscription:
+        pass
+
+    assert not subscription.ready
+    assert caplog.text.count("the topic was deleted") == 1
+
+
+def test_acks_of_an_outage_are_sent_afterwards() -> None:
+    stream = ListStream()
+
+    def away() -> None:
+        raise BrokerUnavailableError("away")
+
+    with subscription_over(stream) as subscription:
+        stream.arrive(message("one"))
+        stream.before_acknowledge = away
+        subscription.ack(subscription.receive(1, 1))
+        assert stream.acknowledged == []
+
+        stream.before_acknowledge = lambda: None
+
+        deadline = time.monotonic() + 5
+        while not stream.acknowledged and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert stream.acknowledged == ["one"]
+
+
+def test_attempts_are_remembered_for_what_comes_again() -> None:
+    stream = ListStream()
+    with subscription_over(stream) as subscription:
+        first = message("one")
+        stream.arrive(first)
+        subscription.nack(subscription.receive(1, 1))
+        stream.on_lost([first._delivery])
+        stream.arrive(message("one"))
+
+        (again,) = subscription.receive(1, 5)
+
+        assert again.delivery_attempt == 2
+
+
+def test_what_is_lost_while_it_waits_is_not_handed_out() -> None:
+    stream = ListStream()
+    with subscription_over(stream) as subscription:
+        stream.arrive(message("one", key="k"), message("two", key="k"))
+        one, two = subscription.receive(10, 1)
+        subscription.nack([one, two], delay=0.0)
+
+        stream.on_lost([one._delivery])
+
+        assert receive_until(subscription, 1) == ["two"]
+        subscription.ack([one])
+        assert subscription.late_acks == 1

@@ -1,0 +1,59 @@
+"""Three nodes, of which one at a time is killed in mid-stream."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from MessageBroker import OutgoingMessage
+from MessageBroker.kafka_handler import KafkaHandler
+from tests.brokers.kafka_server import KafkaCluster, find_or_skip
+
+PATIENCE_SECONDS = 60.0
+ROUNDS = 30
+PER_ROUND = 100
+
+
+@pytest.fixture(scope="module")
+def three_nodes() -> Iterator[KafkaCluster]:
+    find_or_skip()
+    with KafkaCluster(nodes=3) as cluster:
+        yield cluster
+
+
+@pytest.mark.timeout(240)
+def test_nothing_is_lost_and_nothing_fails_when_nodes_are_killed_in_turn(
+    three_nodes: KafkaCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    properties = {"bootstrap.servers": three_nodes.bootstrap_servers}
+    with KafkaHandler(properties) as broker:
+        broker.create_topic("stream")
+        published: set[str] = set()
+        arrived: set[str] = set()
+        with broker.subscribe("stream") as subscription:
+
+            def take() -> None:
+                messages = subscription.receive(500, 0.2)
+                arrived.update(message.id for message in messages)
+                subscription.ack(messages)
+
+            for number in range(ROUNDS):
+                if number == ROUNDS // 3:
+                    three_nodes.kill(0)
+                elif number == 2 * ROUNDS // 3:
+                    three_nodes.restart(0)
+                    three_nodes.kill(1)
+                batch = [OutgoingMessage(b"body", key=str(each)) for each in range(PER_ROUND)]
+                published.update(broker.publish_batch("stream", batch))
+                take()
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not published <= arrived and time.monotonic() < deadline:
+                take()
+
+    assert len(published) == ROUNDS * PER_ROUND
+    assert published <= arrived
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []

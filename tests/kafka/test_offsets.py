@@ -1,0 +1,85 @@
+"""How far a partition is acknowledged: properties of the tracker."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from MessageBroker.kafka_offsets import PartitionTracker
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[int, list[int], list[int]]:
+    """A start, the offsets delivered from there on, and the order in which some are acked."""
+    start = draw(st.integers(0, 5))
+    # Compaction and transactions leave gaps.
+    gaps = draw(st.lists(st.integers(1, 4), max_size=40))
+    offsets, last = [], start - 1
+    for gap in gaps:
+        last += gap
+        offsets.append(last)
+    acked = draw(st.permutations(offsets))
+    return start, offsets, acked[: draw(st.integers(0, len(acked)))]
+
+
+def tracker_of(start: int, offsets: list[int]) -> PartitionTracker[str]:
+    tracker: PartitionTracker[str] = PartitionTracker(0, start)
+    if offsets:
+        tracker.deliver(offsets, [str(offset) for offset in offsets])
+    return tracker
+
+
+@given(histories())
+def test_nothing_unacknowledged_is_ever_below_the_position(
+    history: tuple[int, list[int], list[int]],
+) -> None:
+    start, offsets, acked = history
+    tracker = tracker_of(start, offsets)
+    for i, offset in enumerate(acked, 1):
+        tracker.acknowledge(offset)
+
+        position = tracker.advance()
+
+        assert all(each >= position for each in set(offsets) - set(acked[:i]))
+
+
+@given(histories())
+def test_the_position_is_the_first_unacknowledged_or_just_after_the_last(
+    history: tuple[int, list[int], list[int]],
+) -> None:
+    start, offsets, acked = history
+    tracker = tracker_of(start, offsets)
+    for offset in acked:
+        tracker.acknowledge(offset)
+
+    unacked = set(offsets) - set(acked)
+
+    end = offsets[-1] + 1 if offsets else start
+    assert tracker.advance() == min(unacked, default=end)
+
+
+@given(histories())
+def test_the_position_never_goes_back(history: tuple[int, list[int], list[int]]) -> None:
+    start, offsets, acked = history
+    tracker = tracker_of(start, offsets)
+    positions = [tracker.position]
+    for offset in acked:
+        tracker.acknowledge(offset)
+        positions.append(tracker.advance())
+
+    assert positions == sorted(positions)
+
+
+@given(histories())
+def test_what_is_lost_with_the_partition_is_what_was_not_acknowledged(
+    history: tuple[int, list[int], list[int]],
+) -> None:
+    start, offsets, acked = history
+    tracker = tracker_of(start, offsets)
+    for offset in acked:
+        tracker.acknowledge(offset)
+        tracker.acknowledge(offset)  # twice is fine
+        tracker.advance()
+
+    lost = [str(offset) for offset in offsets if offset not in acked]
+    assert tracker.unacknowledged() == lost

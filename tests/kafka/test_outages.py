@@ -1,0 +1,83 @@
+"""What a person sees while the broker is away, and that closing does not wait for it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import pytest
+
+from MessageBroker import ClosedError, DeliverySettings
+from MessageBroker.kafka_handler import KafkaHandler
+from tests.brokers.kafka_server import KafkaCluster, find_or_skip
+
+PATIENCE_SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def broken() -> Iterator[KafkaCluster]:
+    """A node of its own: it is killed and started again."""
+    find_or_skip()
+    with KafkaCluster() as cluster:
+        yield cluster
+
+
+def connect(cluster: KafkaCluster) -> KafkaHandler:
+    return KafkaHandler(
+        {"bootstrap.servers": cluster.bootstrap_servers}, delivery=DeliverySettings()
+    )
+
+
+def test_an_outage_is_one_line_when_it_begins_and_one_when_it_is_over(
+    broken: KafkaCluster, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    with connect(broken) as broker:
+        broker.create_topic("outage")
+        with broker.subscribe("outage") as subscription:
+            broker.publish("outage", b"before").result(10)
+            subscription.ack(subscription.receive(1, 10.0))
+            broken.kill()
+            away: list[Future[str]] = [broker.publish("outage", b"during") for _ in range(3)]
+            deadline = time.monotonic() + 5.0
+            while time.monotonic() < deadline:
+                assert subscription.receive(1, 0.5) == []
+            assert not subscription.ready
+            broken.restart()
+
+            for future in away:
+                future.result(PATIENCE_SECONDS)
+            arrived = 0
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while arrived < 3 and time.monotonic() < deadline:
+                arrived += len(subscription.receive(3, 0.5))
+
+    assert arrived == 3
+    lines = [f"{each.levelname} {each.getMessage()}" for each in caplog.records]
+    # The consumer and the publisher each say it once, and once that it is over.
+    assert sum(line.startswith("WARNING") for line in lines) == 2, lines
+    assert sum("is back" in line for line in lines) == 2, lines
+    assert len(lines) == 4, lines
+    assert capfd.readouterr().err == ""
+
+
+def test_closing_does_not_wait_for_a_broker_that_is_frozen(broken: KafkaCluster) -> None:
+    broker = connect(broken)
+    broker.create_topic("frozen")
+    subscription = broker.subscribe("frozen")
+    broker.publish("frozen", b"before").result(10)
+    subscription.ack(subscription.receive(1, 10.0))
+    broken.pause()
+    try:
+        future = broker.publish("frozen", b"during")
+        began = time.monotonic()
+
+        broker.close(1.0)
+
+        assert time.monotonic() - began < 15.0
+        with pytest.raises(ClosedError):
+            future.result(0)
+    finally:
+        broken.resume()

@@ -1,0 +1,154 @@
+"""Claims and acknowledgements of the embedded broker, against a plain model of them."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from MessageBroker.local_claims import runs
+from MessageBroker.local_store import PURGE_EVERY, TopicStore
+
+SUBSCRIPTIONS = ("one", "two")
+CONSUMERS = tuple(itertools.product(SUBSCRIPTIONS, ("a", "b", "c")))
+ALL = 1_000_000
+
+
+class TopicModel(RuleBasedStateMachine):
+    """Each message of each subscription is waiting, held by one consumer, or acknowledged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.store = TopicStore(self.folder / "topic.sqlite", "topic")
+        self.keys: list[str | None] = []
+        self.holder: dict[str, dict[int, str | None]] = {each: {} for each in SUBSCRIPTIONS}
+        self.bells = {}
+
+    @initialize()
+    def subscribe(self) -> None:
+        for subscription in SUBSCRIPTIONS:
+            self.store.add_subscription(subscription, from_start=True)
+        for subscription, name in CONSUMERS:
+            self.join(subscription, name)
+
+    def join(self, subscription: str, name: str) -> None:
+        consumer = f"{subscription}-{name}"
+        self.bells[consumer] = self.store.doorbell(consumer)
+        self.store.join(subscription, consumer)
+
+    @rule(keys=st.lists(st.sampled_from([None, None, None, "k", "l"]), min_size=1, max_size=12))
+    def publish(self, keys: list[str | None]) -> None:
+        self.store.append([(b"0" * 16, 0, key, None, b"data") for key in keys])
+        for key in keys:
+            self.keys.append(key)
+            for waiting in self.holder.values():
+                waiting[len(self.keys)] = None
+
+    @rule(who=st.sampled_from(CONSUMERS), room=st.integers(1, 10), room_bytes=st.integers(1, 60))
+    def claim(self, who: tuple[str, str], room: int, room_bytes: int) -> None:
+        subscription, consumer = who[0], "-".join(who)
+        expected = self.claimable(subscription, consumer)[: min(room, -(-room_bytes // 4))]
+        claimed = self.store.claim(subscription, consumer, room, room_bytes)
+        assert claimed is not None
+        assert [each.seq for each in claimed] == expected
+        assert [each.key for each in claimed] == [self.keys[each.seq - 1] for each in claimed]
+        for each in claimed:
+            self.holder[subscription][each.seq] = consumer
+
+    def claimable(self, subscription: str, consumer: str) -> list[int]:
+        """The oldest first; of keys that others hold, none."""
+        held = self.holder[subscription]
+        others = {
+            self.keys[seq - 1] for seq, holder in held.items() if holder not in (None, consumer)
+        } - {None}
+        return [
+            seq
+            for seq, holder in sorted(held.items())
+            if holder is None and self.keys[seq - 1] not in others
+        ]
+
+    @rule(who=st.sampled_from(CONSUMERS), data=st.data())
+    def acknowledge(self, who: tuple[str, str], data: st.DataObject) -> None:
+        subscription, consumer = who[0], "-".join(who)
+        chosen = data.draw(st.sets(st.integers(1, max(1, len(self.keys))), max_size=8))
+        held = self.holder[subscription]
+        own = {seq for seq in chosen if held.get(seq) == consumer}
+        assert self.store.acknowledge(subscription, consumer, list(chosen)) == len(own)
+        for seq in own:
+            del held[seq]
+
+    @rule(who=st.sampled_from(CONSUMERS), data=st.data())
+    def release(self, who: tuple[str, str], data: st.DataObject) -> None:
+        subscription, consumer = who[0], "-".join(who)
+        chosen = data.draw(st.sets(st.integers(1, max(1, len(self.keys))), max_size=8))
+        self.store.release(subscription, consumer, list(chosen))
+        for seq in chosen:
+            if self.holder[subscription].get(seq) == consumer:
+                self.holder[subscription][seq] = None
+
+    @rule(who=st.sampled_from(CONSUMERS), killed=st.booleans())
+    def leave_and_come_back(self, who: tuple[str, str], killed: bool) -> None:
+        subscription, consumer = who[0], "-".join(who)
+        self.bells[consumer].close()
+        if killed:
+            assert self.store.renew("somebody else") is False  # looks for the dead
+        else:
+            self.store.leave(consumer)
+        assert self.store.claim(subscription, consumer, 10, ALL) is None
+        for seq, holder in self.holder[subscription].items():
+            if holder == consumer:
+                self.holder[subscription][seq] = None
+        self.join(*who)
+
+    @precondition(lambda self: self.keys)
+    @rule()
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = TopicStore(self.folder / "topic.sqlite", "topic")
+
+    @invariant()
+    def backlogs_are_right(self) -> None:
+        for subscription, held in self.holder.items():
+            backlog = self.store.backlog(subscription)
+            assert backlog is None or backlog == len(held)
+
+    def teardown(self) -> None:
+        for bell in self.bells.values():
+            bell.close()
+        self.store.close()
+        shutil.rmtree(self.folder)
+
+
+TopicModel.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+test_claims_follow_the_model = TopicModel.TestCase
+
+
+def test_what_all_subscriptions_have_acknowledged_is_deleted(tmp_path: Path) -> None:
+    store = TopicStore(tmp_path / "topic.sqlite", "topic")
+    row = (b"0" * 16, 0, None, None, b"x" * 900)
+    bells = [store.doorbell(each) for each in SUBSCRIPTIONS]
+    for subscription in SUBSCRIPTIONS:
+        store.add_subscription(subscription, from_start=True)
+        store.join(subscription, subscription)
+    sizes = []
+    for _ in range(6):
+        store.append([row] * PURGE_EVERY)
+        for subscription in SUBSCRIPTIONS:
+            claimed = store.claim(subscription, subscription, PURGE_EVERY, ALL)
+            store.acknowledge(subscription, subscription, [each.seq for each in claimed or ()])
+        sizes.append((tmp_path / "topic.sqlite").stat().st_size)
+    assert sizes[-1] == sizes[2], "the file grows with the past"
+    for bell in bells:
+        bell.close()
+    store.close()
+
+
+def test_a_run_of_numbers_is_a_range() -> None:
+    assert list(runs([5, 1, 2, 3, 9, 8])) == [(1, 3), (5, 5), (8, 9)]
+    assert list(runs([])) == []

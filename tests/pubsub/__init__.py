@@ -1,0 +1,1 @@
+"""What only Google Cloud Pub/Sub has."""

@@ -1,0 +1,69 @@
+"""A gRPC server in this process that speaks for Pub/Sub what the emulator never says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from google.pubsub_v1 import PublishResponse, Topic
+
+Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+
+
+class FakeService:
+    """Answers each method as told; a method that nothing was said about is UNIMPLEMENTED."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, Answer] = {}
+        self.requests: list[tuple[str, bytes]] = []
+        self._server = grpc.server(ThreadPoolExecutor(8))
+        self._server.add_generic_rpc_handlers((_AnyMethod(self),))
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        self.host = f"127.0.0.1:{port}"
+        self._server.start()
+
+    def answer(self, method: str, answer: Answer) -> None:
+        """Answer `method` (`Publish`, `GetTopic`, ...; `*` for all others) by a function."""
+        self._answers[method] = answer
+
+    def refuse(self, method: str, code: grpc.StatusCode, details: str) -> None:
+        """Answer `method` with an error."""
+
+        def refuse(_request: bytes, context: grpc.ServicerContext) -> bytes:
+            context.abort(code, details)
+            raise AssertionError("abort raises")
+
+        self.answer(method, refuse)
+
+    def have_topics(self) -> None:
+        """Say that every topic exists."""
+        self.answer("GetTopic", lambda _request, _context: Topic.serialize(Topic(name="any")))
+
+    def confirm(self, count: int) -> bytes:
+        """Return the answer to a publication of `count` messages."""
+        ids = [str(number) for number in range(count)]
+        return PublishResponse.serialize(PublishResponse(message_ids=ids))
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+    def handle(self, method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
+        self.requests.append((method, request))
+        answer = self._answers.get(method) or self._answers.get("*")
+        if answer is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} was not expected")
+            raise AssertionError("abort raises")
+        return answer(request, context)
+
+
+class _AnyMethod(grpc.GenericRpcHandler):  # type: ignore[misc]
+    def __init__(self, service: FakeService) -> None:
+        self._service = service
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        method = handler_call_details.method.rpartition("/")[2]
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: self._service.handle(method, request, context)
+        )
