@@ -1,0 +1,206 @@
+"""The DB's everyday promises: each id once, conflicts kept, one writer, a disposable index."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import threading
+import zlib
+
+import pytest
+import uuid_utils
+
+from DB import DatabaseFormatError, DatabaseLockedError, DatabaseRecordError, ResultDatabase
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def results(count, label="7"):
+    return [{"id": str(uuid_utils.uuid7()), "label": label} for _ in range(count)]
+
+
+def stored(path):
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "d" / "db.txt"
+
+
+def test_a_result_is_stored_as_one_json_line_with_the_time_and_a_checksum(path):
+    with ResultDatabase(path) as db:
+        outcome = db.insert([{"id": "a", "label": "7"}])
+    assert outcome.inserted_ids == ("a",)
+    line = path.read_bytes().rstrip(b"\n")
+    row = json.loads(line)
+    assert list(row) == ["id", "label", "stored_at", "crc"]
+    assert row["stored_at"].endswith("Z")
+    assert int(row["crc"], 16) == zlib.crc32(line[: line.rindex(b',"crc":')])
+
+
+def test_inserting_again_stores_nothing_and_says_so(path):
+    rows = results(300)
+    with ResultDatabase(path) as db:
+        assert db.insert(rows).inserted == 300
+        again = db.insert(rows)
+        assert (again.inserted, again.duplicates, again.conflicts) == (0, 300, 0)
+    with ResultDatabase(path) as db:
+        assert db.insert(rows[:5]).duplicate_ids == tuple(row["id"] for row in rows[:5])
+    assert len(stored(path)) == 300
+
+
+def test_ids_of_any_form_are_told_apart(path):
+    ids = ["a", "A", "http://x#1", "http://x#2", "ä", "0" * 36, "x" * 3000, str(uuid_utils.uuid4())]
+    with ResultDatabase(path) as db:
+        assert db.insert([{"id": i, "label": "1"} for i in ids]).inserted == len(ids)
+        assert db.insert([{"id": i, "label": "1"} for i in ids]).duplicates == len(ids)
+
+
+def test_the_same_id_with_another_label_is_a_conflict_that_is_kept_and_changes_nothing(path):
+    with ResultDatabase(path) as db:
+        db.insert([{"id": "a", "label": "7"}])
+        assert db.insert([{"id": "a", "label": "8"}]).conflict_ids == ("a",)
+        assert db.insert([{"id": "a", "label": "8"}]).conflict_ids == ("a",)
+    assert [row["label"] for row in stored(path)] == ["7"]
+    kept = stored(path.with_name("db.conflicts.txt"))
+    assert [(row["label"], row["stored_label"]) for row in kept] == [("8", "7")]
+
+
+def test_the_same_id_twice_in_one_insert_is_stored_once(path):
+    with ResultDatabase(path) as db:
+        outcome = db.insert([{"id": "a", "label": "1"}] * 2 + [{"id": "a", "label": "2"}])
+    assert (outcome.inserted, outcome.duplicates, outcome.conflicts) == (1, 1, 1)
+    assert len(stored(path)) == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"label": "1"},
+        {"id": 7},
+        {"id": ""},
+        {"id": None},
+        "text",
+        {"id": "a", "crc": "0"},
+        {"id": "a", "stored_at": "now"},
+        {"id": "a", "label": object()},
+        {"id": "a", "label": "x" * (1 << 20)},
+    ],
+)
+def test_a_result_that_cannot_be_stored_is_named_and_nothing_is_written(path, bad):
+    with ResultDatabase(path) as db:
+        with pytest.raises(DatabaseRecordError, match="result 2") as caught:
+            db.insert([*results(2), bad])
+        assert caught.value.index == 2
+    assert path.read_bytes() == b""
+
+
+def test_a_second_writer_is_told_who_holds_the_db(path):
+    code = (
+        "import sys; from DB import ResultDatabase\n"
+        f"db = ResultDatabase({str(path)!r}); print('ready', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b"ready\n"
+    with pytest.raises(DatabaseLockedError, match=f"process {holder.pid} on"):
+        ResultDatabase(path, wait=False)
+    with pytest.raises(DatabaseLockedError):
+        ResultDatabase(path, timeout=0.1)
+    holder.kill()
+    ResultDatabase(path, timeout=10).close()
+    holder.communicate()
+
+
+def test_a_waiting_open_ends_when_it_is_told_to_stop(path):
+    stop = threading.Event()
+    with ResultDatabase(path):
+        threading.Timer(0.1, stop.set).start()
+        with pytest.raises(DatabaseLockedError):
+            ResultDatabase(path, stop=stop.is_set)
+
+
+def test_a_standby_takes_over_when_the_writer_closes(path):
+    first = ResultDatabase(path)
+    first.insert([{"id": "a", "label": "1"}])
+    threading.Timer(0.1, first.close).start()
+    with ResultDatabase(path, timeout=10) as second:
+        assert second.insert([{"id": "a", "label": "1"}]).duplicates == 1
+
+
+@pytest.mark.parametrize("damage", ["removed", "empty", "garbage", "truncated"])
+def test_the_index_may_be_lost_or_damaged_at_any_time(path, damage):
+    rows = results(500)
+    with ResultDatabase(path) as db:
+        db.insert(rows)
+    index = path.with_name("db.index")
+    data = index.read_bytes()
+    if damage == "removed":
+        index.unlink()
+    else:
+        index.write_bytes(
+            {"empty": b"", "garbage": b"x" * len(data), "truncated": data[: len(data) // 2]}[damage]
+        )
+    with ResultDatabase(path) as db:
+        assert db.insert(rows).duplicates == 500
+
+
+def test_an_index_ahead_of_the_text_does_not_suppress_the_retry_of_a_lost_row(path):
+    rows = results(10)
+    with ResultDatabase(path) as db:
+        db.insert(rows)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:6]))
+    with ResultDatabase(path) as db:
+        assert db.insert(rows).inserted_ids == tuple(row["id"] for row in rows[6:])
+    assert [row["id"] for row in stored(path)] == [row["id"] for row in rows]
+
+
+def test_an_index_of_another_text_is_made_anew(path):
+    rows = results(10)
+    with ResultDatabase(path) as db:
+        db.insert(rows)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(reversed(lines)))
+    with ResultDatabase(path) as db:
+        assert db.insert(rows).duplicates == 10
+
+
+def test_a_row_that_rotted_is_stored_again_when_it_comes_again(path):
+    rows = results(10)
+    with ResultDatabase(path) as db:
+        db.insert(rows)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"label") + 8] ^= 1
+    path.write_bytes(data)
+    with ResultDatabase(path) as db:
+        assert db.insert(rows).inserted_ids == (rows[0]["id"],)
+        assert len(list(db)) == 10
+
+
+def test_a_file_of_another_format_is_refused_and_left_alone(path):
+    path.parent.mkdir()
+    path.write_text('{"id": "a"}\n')
+    with pytest.raises(DatabaseFormatError, match="--db"):
+        ResultDatabase(path)
+    assert path.read_text() == '{"id": "a"}\n'
+
+
+def test_rows_written_by_a_killed_writer_are_known_to_the_next(path):
+    code = (
+        "import sys; from DB import ResultDatabase\n"
+        f"db = ResultDatabase({str(path)!r})\n"
+        "db.insert([{'id': str(n), 'label': '1'} for n in range(100)])\n"
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert writer.stdout.readline() == b"ready\n"
+    writer.kill()
+    writer.communicate()
+    with ResultDatabase(path) as db:
+        outcome = db.insert([{"id": str(n), "label": "1"} for n in range(101)])
+    assert (outcome.duplicates, outcome.inserted) == (100, 1)

@@ -1,0 +1,188 @@
+"""What `python -m DB summary` and `verify` say."""
+
+import json
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from DB import DatabaseStorageError, ResultDatabase
+from DB.report import verify
+from DB.summary import MAX_BINS, MAX_NAMES, OTHER, parse_time, summarise
+from Queue import codec
+
+ROOT = Path(__file__).resolve().parents[2]
+START = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+
+
+def row(number, stored, latency, label="7", expected="7", model="m@1"):
+    values = {
+        "id": f"id-{number}",
+        "label": label,
+        "model": model,
+        "published_at": stamp(stored - latency),
+        "stored_at": stamp(stored),
+    }
+    if expected is not None:
+        values["expected_label"] = expected
+    return values
+
+
+def stamp(seconds):
+    moment = START + timedelta(seconds=seconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def write(path, rows):
+    lines = [codec.frame(json.dumps(values).encode()[:-1]) for values in rows]
+    path.write_bytes(b"".join(lines))
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "DB", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "db.txt"
+
+
+def test_counts_accuracy_and_confusions_are_those_of_the_rows(path):
+    write(
+        path,
+        [row(n, n, 0.1, label="7", expected="7") for n in range(6)]
+        + [row(6, 6, 0.1, label="1", expected="7"), row(7, 7, 0.1, label="1", expected="7")]
+        + [row(8, 8, 0.1, label="4", expected="9"), row(9, 9, 0.1, label="4", expected=None)],
+    )
+    summary = summarise(path)
+    assert summary.rows == 10
+    assert summary.labels == {"7": 6, "1": 2, "4": 2}
+    assert (summary.known, summary.correct) == (9, 6)
+    assert summary.accuracy == pytest.approx(6 / 9)
+    assert summary.confusions == [("7", "1", 2), ("9", "4", 1)]
+    assert summary.models == {"m@1": 10}
+
+
+def test_percentiles_of_the_latency_are_right_to_one_per_cent(path):
+    write(path, [row(n, 1000, (n + 1) / 100) for n in range(1000)])
+    summary = summarise(path)
+    assert summary.latency_p50 == pytest.approx(5.0, rel=0.01)
+    assert summary.latency_p95 == pytest.approx(9.5, rel=0.01)
+    assert summary.latency_p99 == pytest.approx(9.9, rel=0.01)
+    assert summary.latency_max == pytest.approx(10.0)
+
+
+def test_throughput_is_counted_from_the_first_insert_to_the_last(path):
+    write(path, [row(n, n / 100, 0.1) for n in range(1001)])
+    summary = summarise(path)
+    assert summary.throughput == pytest.approx(100, rel=0.01)
+    assert summary.first_stored_at == START
+    assert sum(rate for _, rate in summary.time_line) == pytest.approx(1001)
+
+
+def test_memory_does_not_grow_with_names_and_time(path):
+    write(path, [row(n, n * 3600, 0.1, label=f"label {n}") for n in range(4000)])
+    summary = summarise(path)
+    assert len(summary.labels) <= MAX_NAMES + 1
+    assert summary.labels[OTHER] == 4000 - MAX_NAMES
+    assert sum(summary.labels.values()) == 4000
+    assert len(summary.time_line) <= 2 * MAX_BINS + 1
+
+
+def test_rows_of_other_programs_with_fewer_fields_are_counted_too(path):
+    write(path, [{"id": "a"}, {"id": "b", "label": 7, "published_at": "yesterday"}])
+    summary = summarise(path)
+    assert summary.rows == 2
+    assert summary.labels == {"(none)": 1, "7": 1}
+    assert summary.accuracy is None
+    assert summary.latency_p50 is None
+
+
+def test_an_empty_db_has_an_empty_summary(path):
+    path.write_bytes(b"")
+    assert summarise(path).rows == 0
+    assert "results      0" in run("summary", "--db", path).stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-01-01T12:00:00Z", 0.0),
+        ("2026-01-01T12:00:00.5Z", 0.5),
+        ("2026-01-01T13:00:00.123+01:00", 0.123),
+        ("2026-01-01T12:00:00.123456789Z", 0.123456),
+        ("2026-01-01T12:00:00", None),
+        ("yesterday", None),
+        (None, None),
+    ],
+)
+def test_times_are_read_as_rfc_3339_allows_them(text, seconds):
+    parsed = parse_time(text)
+    assert parsed == (None if seconds is None else pytest.approx(START.timestamp() + seconds))
+
+
+def test_the_command_prints_text_json_and_a_picture(path, tmp_path):
+    write(path, [row(n, n / 10, 0.1) for n in range(100)])
+    text = run("summary", "--db", path)
+    assert text.returncode == 0
+    assert "accuracy     100.0000% (100 of 100 right)" in text.stdout
+    values = json.loads(run("summary", "--db", path, "--json").stdout)
+    assert values["rows"] == 100
+    assert set(values["latency_seconds"]) == {"p50", "p95", "p99", "max"}
+    drawn = run("summary", "--db", path, "--plot", tmp_path / "summary.png")
+    assert drawn.returncode == 0
+    assert (tmp_path / "summary.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_read_or_drawn_is_one_line_and_exit_code_1(path, tmp_path):
+    missing = run("summary", "--db", path)
+    assert missing.returncode == 1
+    assert str(path) in missing.stderr
+    assert "Traceback" not in missing.stderr
+    path.write_bytes(b"")
+    assert run("summary", "--db", path, "--plot", tmp_path / "x.nonsense").returncode == 1
+    assert run("summary", "--nonsense").returncode == 2
+
+
+def test_the_summary_imports_neither_tensorflow_nor_matplotlib():
+    code = (
+        "import sys, DB.__main__\n"
+        "print([name for name in ('tensorflow', 'matplotlib', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_verify_finds_a_healthy_db_sound(path):
+    with ResultDatabase(path) as db:
+        db.insert([{"id": str(n), "label": "1"} for n in range(1000)])
+    found = verify(path)
+    assert (found.rows, found.problem_count) == (1000, 0)
+    assert run("verify", "--db", path).returncode == 0
+
+
+def test_verify_lists_corrupt_lines_ids_that_stand_twice_and_a_torn_end(path):
+    rows = [row(n, n, 0.1) for n in range(5)]
+    write(path, [*rows, rows[3], {"label": "no id"}])
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"id-1"', b'"id-9"', 1) + b'{"id":"torn')
+    found = verify(path)
+    assert found.problem_count == 4
+    assert [problem.split(": ", 1)[1] for problem in found.problems] == [
+        "the checksum does not match the line",
+        "the row has no id",
+        f"id 'id-3' stands already at byte {sum(map(len, data.splitlines(True)[:3]))}",
+        "11 bytes behind the last newline: a torn line; the next writer moves it to quarantine",
+    ]
+    done = run("verify", "--db", path)
+    assert done.returncode == 1
+    assert "4 problems" in done.stdout
+    assert json.loads(run("verify", "--db", path, "--json").stdout)["problem_count"] == 4
+
+
+def test_verify_of_nothing_is_an_error(path):
+    with pytest.raises(DatabaseStorageError):
+        verify(path)

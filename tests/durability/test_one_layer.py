@@ -1,0 +1,53 @@
+"""Nothing but `Queue/storage.py` changes files; SQLite alone keeps the disposable index."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CHANGING = {
+    "fdatasync", "flock", "fsync", "ftruncate", "link", "lockf", "mkdir", "pwrite", "pwritev",
+    "rename", "replace", "rmdir", "sendfile", "symlink", "touch", "truncate", "unlink", "write",
+    "write_bytes", "write_text", "writev",
+}  # fmt: skip
+
+ALLOWED = {
+    ("DB/index.py", "unlink"),  # SQLite's files, which may be lost
+    ("DB/database.py", "replace"),  # in a text
+    ("DB/summary.py", "replace"),
+    ("Queue/lock.py", "flock"),  # a look at who holds a lock, for `status`
+}
+
+LAYER = ("storage", "_storage", "STORAGE")
+"""What a call through the layer begins with."""
+
+
+def changing_calls(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = node.func.value
+            name = getattr(owner, "attr", getattr(owner, "id", ""))
+            if node.func.attr in CHANGING and name not in LAYER:
+                yield node, name
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "open":
+            yield node, "open"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*ROOT.glob("Queue/*.py"), *ROOT.glob("DB/*.py")]),
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_files_are_changed_through_the_layer_only(path):
+    name = f"{path.parent.name}/{path.name}"
+    if name == "Queue/storage.py":
+        return
+    objects = {"_cursor", "_conflicts", "self", "stdout"}  # with a `write` of their own
+    found = [
+        (node.lineno, ast.unparse(node))
+        for node, owner in changing_calls(path)
+        if owner not in objects and (name, getattr(node.func, "attr", "open")) not in ALLOWED
+    ]
+    assert found == []

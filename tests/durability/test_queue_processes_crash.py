@@ -1,0 +1,77 @@
+"""One of two processes stops at every system call in turn, while the other one goes on."""
+
+import errno
+
+import pytest
+
+from tests.durability.queue_story import DuoStory
+from tests.durability.simulated_disk import POWER_LOSSES, SimulatedDisk, crash_at, fail_at
+
+pytestmark = pytest.mark.usefixtures("no_inotify")
+
+SEEDS = (1, 2)
+STEPS = 60
+
+
+def calls_without_faults(folder, seed):
+    story = DuoStory(SimulatedDisk(folder), seed)
+    producing, consuming = story.disk.process(), story.disk.process()
+    story.run(STEPS, producing, consuming)
+    story.check()
+    return producing.calls, consuming.calls
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_consumer_at_work_survives_a_producer_that_stops_at_any_call(tmp_path, seed):
+    calls, _ = calls_without_faults(tmp_path, seed)
+    for call in range(1, len(calls) + 1):
+        story = DuoStory(SimulatedDisk(tmp_path), seed)
+        story.run(STEPS, story.disk.process(crash_at(call), seed=call), story.disk.process())
+        print(f"seed {seed}, producer stopped at call {call}")
+        story.check()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_producer_at_work_survives_a_consumer_that_stops_at_any_call(tmp_path, seed):
+    _, calls = calls_without_faults(tmp_path, seed)
+    for call in range(1, len(calls) + 1):
+        story = DuoStory(SimulatedDisk(tmp_path), seed)
+        story.run(STEPS, story.disk.process(), story.disk.process(crash_at(call), seed=call))
+        print(f"seed {seed}, consumer stopped at call {call}")
+        story.check()
+
+
+@pytest.mark.parametrize("how", POWER_LOSSES)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_consumer_that_has_read_what_a_failed_sync_lost_misses_nothing(tmp_path, seed, how):
+    calls, _ = calls_without_faults(tmp_path, seed)
+    for number in range(1, calls.count("sync") + 1):
+        story = DuoStory(SimulatedDisk(tmp_path), seed)
+        faults = fail_at(number, errno.EIO, only="sync")
+        story.run(STEPS, story.disk.process(faults, seed=number), story.disk.process())
+        story.disk.lose_power(how, seed=number)
+        print(f"seed {seed}, producer's sync {number} failed, then power loss ({how})")
+        story.check()
+
+
+@pytest.mark.parametrize("name", ["write", "sync", "read", "rename", "open"])
+def test_a_disk_that_fails_several_times_in_a_row_loses_nothing(tmp_path, name):
+    def failing(first, last):
+        seen = 0
+
+        def faults(call, number):
+            nonlocal seen
+            if call == name:
+                seen += 1
+                if first <= seen <= last:
+                    raise OSError(errno.EIO, "the disk fails")
+
+        return faults
+
+    for first in range(1, 30):
+        story = DuoStory(SimulatedDisk(tmp_path), first)
+        faults = failing(first, first + 3)
+        story.run(STEPS, story.disk.process(faults, seed=first), story.disk.process())
+        story.disk.lose_power(POWER_LOSSES[first % 4], seed=first)
+        print(f"{name} failed from its call {first} on")
+        story.check()

@@ -1,0 +1,354 @@
+"""The queue's everyday promises: order, durability, commit, several processes and threads."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+
+from Queue import (
+    FileQueue,
+    QueueClosedError,
+    QueueError,
+    QueueFullError,
+    QueueOrderError,
+    QueueRecordError,
+)
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def records(start, count):
+    return [
+        {"id": f"id-{number}", "label": str(number % 10)} for number in range(start, start + count)
+    ]
+
+
+def drain(queue, size=100):
+    taken = []
+    while batch := queue.take(size, timeout=0):
+        assert batch.corrupt == []
+        taken += batch.records
+        queue.commit(batch)
+    return taken
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "q" / "log.txt"
+
+
+def test_records_come_out_as_they_were_put_in_order(path):
+    with FileQueue(path) as queue:
+        queue.put(records(0, 3))
+        queue.put([{"nested": {"seq": 1, "text": 'a "quote"\nand a newline'}, "none": None}])
+        assert drain(queue) == [
+            *records(0, 3),
+            {"nested": {"seq": 1, "text": 'a "quote"\nand a newline'}, "none": None},
+        ]
+
+
+def test_each_line_is_plain_json_with_seq_first_and_the_crc_of_what_precedes_it_last(path):
+    with FileQueue(path) as queue:
+        queue.put([*records(0, 2), {}])
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        row = json.loads(line)
+        assert next(iter(row)) == "seq"
+        assert list(row)[-1] == "crc"
+        assert row["seq"] == number
+        assert int(row["crc"], 16) == zlib.crc32(line[: line.rindex(b',"crc":')])
+
+
+def test_an_empty_take_is_false_and_returns_at_its_timeout(path):
+    with FileQueue(path) as queue:
+        begin = time.monotonic()
+        batch = queue.take(10, timeout=0.05)
+        assert not batch
+        assert batch.records == []
+        assert time.monotonic() - begin >= 0.05
+
+
+def test_take_goes_on_before_the_last_batch_is_committed(path):
+    with FileQueue(path) as queue:
+        queue.put(records(0, 5))
+        first, second = queue.take(2, 0), queue.take(2, 0)
+        assert (first.first_seq, second.first_seq) == (1, 3)
+        assert first.records + second.records == records(0, 4)
+
+
+def test_what_was_taken_and_not_committed_comes_again_after_a_restart(path):
+    with FileQueue(path) as queue:
+        queue.put(records(0, 6))
+        queue.commit(queue.take(2, 0))
+        queue.take(2, 0)
+    with FileQueue(path) as queue:
+        assert drain(queue) == records(2, 4)
+    with FileQueue(path) as queue:
+        assert drain(queue) == []
+
+
+def test_batches_are_committed_in_the_order_of_the_takes(path):
+    with FileQueue(path) as queue:
+        queue.put(records(0, 4))
+        first, second = queue.take(2, 0), queue.take(2, 0)
+        with pytest.raises(QueueOrderError, match="batch 1 is next"):
+            queue.commit(second)
+        queue.commit(first)
+        queue.commit(first)  # twice is fine
+        queue.commit(second)
+        assert drain(queue) == []
+
+
+def test_order_and_content_hold_across_many_segments(path):
+    with FileQueue(path, segment_bytes=500) as queue:
+        for start in range(0, 100, 5):
+            queue.put(records(start, 5))
+        assert len(list(path.parent.glob("log.*.txt"))) > 5
+        assert drain(queue, size=7) == records(0, 100)
+
+
+def test_committed_segments_are_removed(path):
+    with FileQueue(path, segment_bytes=500) as queue:
+        for start in range(0, 100, 5):
+            queue.put(records(start, 5))
+        drain(queue)
+        assert list(path.parent.glob("log.*.txt")) == []
+        queue.put(records(100, 5))
+        assert drain(queue) == records(100, 5)
+
+
+def test_a_segment_stays_until_its_last_record_is_committed(path):
+    with FileQueue(path, segment_bytes=500) as queue:
+        for start in range(0, 20, 5):
+            queue.put(records(start, 5))
+        batch = queue.take(20, 0)
+        sealed = sorted(path.parent.glob("log.*.txt"))
+        queue.take(1, 0)
+        assert sorted(path.parent.glob("log.*.txt")) == sealed
+        queue.commit(batch)
+        queue.take(1, 0)
+        assert list(path.parent.glob("log.*.txt")) == []
+
+
+def test_numbers_go_on_after_a_restart_of_a_drained_queue(path):
+    with FileQueue(path, segment_bytes=100) as queue:
+        queue.put(records(0, 5))
+        queue.put(records(5, 1))
+        drain(queue)
+    path.unlink()
+    with FileQueue(path) as queue:
+        queue.put(records(6, 1))
+        assert queue.take(10, 0).first_seq == 7
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (["text"], "not str"),
+        ([{"seq": 1}], "reserved"),
+        ([{"crc": 1}], "reserved"),
+        ([{1: 2}], "cannot be written as JSON"),
+        ([{"a": object()}], "cannot be written as JSON"),
+        ([{"a": "\ud800"}], "cannot be written as JSON"),
+        ([{"a": "x" * (1 << 20)}], "a line holds"),
+        ({"id": "x"}, "a sequence"),
+    ],
+)
+def test_a_record_that_cannot_be_stored_is_named_and_nothing_is_written(path, bad, message):
+    with FileQueue(path) as queue:
+        mixed = bad if isinstance(bad, dict) else [*records(0, 2), *bad]
+        with pytest.raises(QueueRecordError, match=message):
+            queue.put(mixed)
+        assert path.read_bytes() == b""
+
+
+def test_a_full_queue_blocks_until_its_timeout_and_then_says_so(path):
+    with FileQueue(path, max_bytes=4000) as queue:
+        with pytest.raises(QueueFullError, match="max_bytes=4000"):
+            for start in range(0, 1000, 10):
+                queue.put(records(start, 10), timeout=0.05)
+        assert sum(file.stat().st_size for file in path.parent.glob("log*.txt")) <= 4000
+
+
+def test_a_put_that_waits_for_room_goes_on_once_a_consumer_has_caught_up(path):
+    with FileQueue(path, max_bytes=4000) as queue:
+        stored = 0
+        try:
+            while True:
+                queue.put(records(stored, 10), timeout=0)
+                stored += 10
+        except QueueFullError:
+            pass
+        waiter = threading.Thread(target=queue.put, args=(records(stored, 10),))
+        waiter.start()
+        taken = []
+        while len(taken) < stored + 10:
+            batch = queue.take(10, timeout=5)
+            taken += batch.records
+            queue.commit(batch)
+        waiter.join(5)
+        assert not waiter.is_alive()
+        assert taken == records(0, stored + 10)
+
+
+def test_a_group_that_can_never_fit_is_refused_at_once(path):
+    with FileQueue(path, max_bytes=1000) as queue, pytest.raises(QueueFullError, match="never fit"):
+        queue.put(records(0, 100))
+
+
+def test_eight_threads_put_and_every_thread_keeps_its_order(path):
+    with FileQueue(path, segment_bytes=4000) as queue:
+
+        def work(name):
+            for number in range(50):
+                queue.put([{"thread": name, "number": number}])
+
+        threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        taken = drain(queue)
+    assert len(taken) == 400
+    for name in range(8):
+        assert [r["number"] for r in taken if r["thread"] == name] == list(range(50))
+
+
+def _produce(path, name, count):
+    with FileQueue(path, segment_bytes=3000) as queue:
+        for number in range(count):
+            queue.put([{"producer": name, "number": number}])
+
+
+def test_three_processes_put_while_a_fourth_consumes(path):
+    producers = [SPAWN.Process(target=_produce, args=(path, name, 100)) for name in range(3)]
+    for producer in producers:
+        producer.start()
+    taken = []
+    with FileQueue(path, segment_bytes=3000) as queue:
+        while len(taken) < 300:
+            batch = queue.take(50, timeout=30)
+            assert batch
+            assert batch.corrupt == []
+            taken += batch.records
+            queue.commit(batch)
+    for producer in producers:
+        producer.join(10)
+        assert producer.exitcode == 0
+    for name in range(3):
+        assert [r["number"] for r in taken if r["producer"] == name] == list(range(100))
+
+
+def test_a_second_consumer_stands_by_and_takes_over_when_the_first_is_gone(path):
+    first, second = FileQueue(path), FileQueue(path)
+    first.put(records(0, 4))
+    first.commit(first.take(2, 0))
+    assert not second.take(2, timeout=0.05)
+    first.close()
+    assert second.take(4, timeout=5).records == records(2, 2)
+    second.close()
+
+
+def test_a_standby_takes_over_when_the_active_consumer_is_killed(path):
+    code = (
+        "import sys; from Queue import FileQueue\n"
+        f"queue = FileQueue({str(path)!r}); queue.put([{{'n': 1}}, {{'n': 2}}])\n"
+        "queue.commit(queue.take(1, 5)); print('ready', flush=True); sys.stdin.read()"
+    )
+    active = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert active.stdout.readline() == b"ready\n"
+    with FileQueue(path) as queue:
+        assert not queue.take(1, timeout=0.1)
+        active.kill()
+        assert queue.take(10, timeout=5).records == [{"n": 2}]
+    active.communicate()
+
+
+def test_who_waits_for_whom_is_said_once(path, caplog):
+    first, second = FileQueue(path), FileQueue(path)
+    first.take(1, 0)
+    for _ in range(3):
+        second.take(1, timeout=0.03)
+    lines = [r.getMessage() for r in caplog.records if "standing by" in r.getMessage()]
+    assert len(lines) == 1
+    assert f"process {os.getpid()} on" in lines[0]
+    first.close()
+    second.close()
+
+
+def test_a_waiting_take_ends_when_the_queue_is_closed(path):
+    queue = FileQueue(path)
+    errors = []
+
+    def wait():
+        try:
+            queue.take(1, timeout=30)
+        except QueueClosedError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.05)
+    queue.close()
+    thread.join(5)
+    assert len(errors) == 1
+    with pytest.raises(QueueClosedError):
+        queue.put(records(0, 1))
+    queue.close()
+
+
+def test_a_signal_during_a_take_runs_its_handler_and_take_returns_at_its_timeout(path):
+    seen = []
+    previous = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+    try:
+        with FileQueue(path) as queue:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            assert not queue.take(1, timeout=0.2)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("fsync", ["always", "interval", "never"])
+def test_every_fsync_setting_keeps_order_and_content(path, fsync):
+    with FileQueue(path, fsync=fsync, fsync_interval=0.01, segment_bytes=400) as queue:
+        for start in range(0, 50, 5):
+            queue.put(records(start, 5))
+        assert drain(queue) == records(0, 50)
+
+
+def test_wrong_arguments_are_named(path):
+    with pytest.raises(QueueError, match="fsync is"):
+        FileQueue(path, fsync="sometimes")
+    with FileQueue(path) as queue, pytest.raises(QueueError, match="max_records"):
+        queue.take(0, 0)
+
+
+def test_importing_the_queue_is_quick_because_it_imports_little():
+    code = (
+        "import sys, Queue; print([m for m in ('numpy', 'tensorflow', 'DB') if m in sys.modules])"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_take_keeps_its_timeout_while_another_thread_waits_longer(path):
+    with FileQueue(path) as queue:
+        patient = threading.Thread(target=queue.take, args=(1, 10))
+        patient.start()
+        begin = time.monotonic()
+        assert not queue.take(1, timeout=0.05)
+        assert time.monotonic() - begin < 5
+        queue.put(records(0, 1))
+        patient.join(10)
+        assert not patient.is_alive()

@@ -1,0 +1,135 @@
+"""What `python -m Queue status` and `verify` say."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from Queue import FileQueue
+from Queue.cursor import SLOT_BYTES
+from Queue.report import status, verify
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "Queue", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def fill(path, count=30):
+    queue = FileQueue(path, segment_bytes=300)
+    for start in range(0, count, 3):
+        queue.put([{"id": f"id-{number}"} for number in range(start, start + 3)])
+    return queue
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "log.txt"
+
+
+def test_status_tells_depth_oldest_sizes_and_who_holds_what(path):
+    with fill(path) as queue:
+        queue.commit(queue.take(4, timeout=0))
+        state = status(path)
+        assert (state.depth, state.oldest_seq, state.committed_seq, state.next_seq) == (
+            26,
+            5,
+            4,
+            31,
+        )
+        assert state.oldest == {"id": "id-4"}
+        assert state.sealed_files == len(list(path.parent.glob("log.*.txt")))
+        assert state.active_bytes + state.sealed_bytes == sum(
+            file.stat().st_size for file in path.parent.glob("log*.txt")
+        )
+        assert f"process {os.getpid()} on" in state.consumer
+        assert state.producer is None
+        shown = run("status", "--queue", path)
+        assert shown.returncode == 0
+        assert "waiting      26 records" in shown.stdout
+        assert json.loads(run("status", "--queue", path, "--json").stdout)["depth"] == 26
+    assert status(path).consumer is None
+
+
+def test_status_of_a_drained_queue_is_empty(path):
+    with fill(path) as queue:
+        while batch := queue.take(7, timeout=0):
+            queue.commit(batch)
+        state = status(path)
+    assert (state.depth, state.oldest, state.sealed_files) == (0, None, 0)
+    assert (state.next_seq, state.committed_seq) == (31, 30)
+
+
+def test_looking_changes_nothing(path):
+    fill(path).close()
+    before = {file: file.read_bytes() for file in path.parent.iterdir()}
+    status(path)
+    verify(path)
+    assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_verify_finds_a_healthy_queue_sound(path):
+    with fill(path) as queue:
+        queue.commit(queue.take(4, timeout=0))
+    found = verify(path)
+    assert (found.records, found.problem_count) == (30, 0)
+    done = run("verify", "--queue", path)
+    assert done.returncode == 0
+    assert "30 records: sound" in done.stdout
+
+
+def test_verify_lists_everything_that_is_wrong(path):
+    with fill(path) as queue:
+        queue.commit(queue.take(1, timeout=0))
+        queue.commit(queue.take(1, timeout=0))
+    sealed = sorted(path.parent.glob("log.*.txt"), key=lambda file: int(file.name.split(".")[1]))
+    sealed[1].write_bytes(sealed[1].read_bytes().replace(b'"id-', b'"ID-', 1))
+    sealed[2].unlink()
+    path.write_bytes(path.read_bytes() + b'{"seq":31')
+    cursor = path.with_name("log.cursor")
+    cursor.write_bytes(b"x" * 100 + cursor.read_bytes()[100:])
+    found = verify(path)
+    assert [problem.split(":")[0] for problem in found.problems] == [
+        "log.cursor",
+        f"{sealed[1].name} at byte 0",
+        f"{([*sealed, path])[3].name} at byte 0",
+        "log.txt",
+    ]
+    assert "slot 0 is damaged" in found.problems[0]
+    assert "checksum" in found.problems[1]
+    assert "gap: records" in found.problems[2]
+    assert "torn line" in found.problems[3]
+    done = run("verify", "--queue", path)
+    assert done.returncode == 1
+    assert "4 problems" in done.stdout
+
+
+def test_a_gap_below_the_cursor_is_a_note_and_not_a_problem(path):
+    with fill(path, count=6) as queue:
+        queue.commit(queue.take(6, timeout=0))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], *lines[3:]]))
+    found = verify(path)
+    assert found.problem_count == 0
+    assert any("below the cursor" in note for note in found.notes)
+
+
+def test_a_blank_or_missing_cursor_is_no_problem(path):
+    fill(path, count=3).close()
+    assert verify(path).problem_count == 0
+    path.with_name("log.cursor").write_bytes((b" " * (SLOT_BYTES - 1) + b"\n") * 2)
+    assert verify(path).problem_count == 0
+
+
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_where_there_is_no_queue_that_is_said_and_nothing_is_made(path, command):
+    done = run(command, "--queue", path)
+    assert done.returncode == 1
+    assert "there is no queue" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(path.parent.iterdir()) == []

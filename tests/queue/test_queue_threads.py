@@ -1,0 +1,173 @@
+"""Group commit: many threads, errors, timeouts, interruptions."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from Queue import FileQueue, QueueFullError, QueueLockedError, QueueStorageError
+from Queue.storage import Storage
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class HeldDisk(Storage):
+    """Syncs wait until they are let go, and may be told to fail."""
+
+    def __init__(self):
+        self.entered, self.go, self.failing = threading.Semaphore(0), threading.Event(), 0
+
+    def sync(self, fd):
+        self.entered.release()
+        assert self.go.wait(20)
+        if self.failing:
+            self.failing -= 1
+            raise OSError(errno.EIO, "the disk fails")
+        super().sync(fd)
+
+
+def start(work):
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_what_gathers_during_a_sync_is_written_as_one_group(tmp_path):
+    disk = HeldDisk()
+    with FileQueue(tmp_path / "log.txt", storage=disk) as queue:
+        first = start(lambda: queue.put([{"n": 0}]))
+        assert disk.entered.acquire(timeout=10)
+        others = [start(lambda n=n: queue.put([{"n": n}])) for n in range(1, 8)]
+        while len(queue._producer._group._waiting) < 7:
+            first.join(0.01)
+        disk.go.set()
+        for thread in [first, *others]:
+            thread.join(10)
+            assert not thread.is_alive()
+        assert disk.entered.acquire(timeout=1)
+        assert not disk.entered.acquire(timeout=0), "more than two syncs for eight puts"
+        assert sorted(r["n"] for r in queue.take(10, 0).records) == list(range(8))
+
+
+def test_an_error_of_the_disk_reaches_every_put_of_the_group(tmp_path):
+    disk = HeldDisk()
+    failed = []
+
+    def put(number):
+        try:
+            queue.put([{"n": number}])
+        except QueueStorageError as error:
+            failed.append(error.appended)
+
+    with FileQueue(tmp_path / "log.txt", storage=disk) as queue:
+        first = start(lambda: put(0))
+        assert disk.entered.acquire(timeout=10)
+        others = [start(lambda n=n: put(n)) for n in range(1, 4)]
+        while len(queue._producer._group._waiting) < 3:
+            first.join(0.01)
+        disk.failing = 10
+        disk.go.set()
+        for thread in [first, *others]:
+            thread.join(10)
+            assert not thread.is_alive()
+        assert failed == [0, 0, 0, 0]
+        disk.failing = 0
+        queue.put([{"n": 9}])
+        assert queue.take(50, 0).records[-1] == {"n": 9}
+
+
+def test_a_put_in_the_line_gives_up_at_its_timeout_and_leaves_nothing(tmp_path):
+    disk = HeldDisk()
+    with FileQueue(tmp_path / "log.txt", storage=disk) as queue:
+        first = start(lambda: queue.put([{"n": 0}]))
+        assert disk.entered.acquire(timeout=10)
+        second = start(lambda: queue.put([{"n": 1}]))
+        while not queue._producer._group._waiting:
+            second.join(0.01)
+        with pytest.raises(QueueLockedError, match="nothing of this one was written"):
+            queue.put([{"n": 2}], timeout=0.05)
+        disk.go.set()
+        first.join(10)
+        second.join(10)
+        assert [r["n"] for r in queue.take(10, 0).records] == [0, 1]
+
+
+def test_a_full_queue_fails_the_leader_and_the_next_one_leads(tmp_path):
+    with FileQueue(tmp_path / "log.txt", max_bytes=2000) as queue:
+        outcomes = []
+
+        def put():
+            try:
+                while True:
+                    queue.put([{"pad": "x" * 100}], timeout=0.05)
+            except QueueFullError:
+                outcomes.append("full")
+
+        threads = [start(put) for _ in range(4)]
+        for thread in threads:
+            thread.join(20)
+        assert outcomes == ["full"] * 4
+
+
+INTERRUPTED = """
+import signal, sys, threading
+from Queue import FileQueue, QueueStorageError
+queue = FileQueue(sys.argv[1])
+putting = False
+def interrupt(*_):
+    if putting:
+        raise KeyboardInterrupt
+signal.signal(signal.SIGINT, interrupt)
+def work(name):
+    for number in range(300):
+        while True:
+            try:
+                queue.put([{"n": f"{name}-{number}"}])
+                break
+            except QueueStorageError as error:
+                assert "interrupted" in str(error)
+threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+for thread in threads:
+    thread.start()
+print("ready", flush=True)
+while any(thread.is_alive() for thread in threads):
+    try:
+        putting = True
+        queue.put([{"n": "main"}])
+        putting = False
+    except KeyboardInterrupt:
+        putting = False
+sys.stdin.read()
+"""
+
+
+def test_an_interrupted_put_leaves_the_others_at_work(tmp_path):
+    """Ctrl-C hits the main thread while it waits in the line, again and again."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path / "log.txt")],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    try:
+        for _ in range(20):
+            os.kill(process.pid, signal.SIGINT)
+            time.sleep(0.02)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    with FileQueue(tmp_path / "log.txt") as queue:
+        stored = set()
+        while batch := queue.take(500, timeout=0):
+            stored.update(record["n"] for record in batch.records)
+            queue.commit(batch)
+    assert len(stored - {"main"}) == 1200
