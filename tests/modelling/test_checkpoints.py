@@ -1,0 +1,250 @@
+"""Which checkpoints are served, how, and which are refused with one clear line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from Modelling import predict_cnn
+from Modelling.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint, read_side_file, sha256_of
+from Modelling.data_preparation import encode_npy
+from Modelling.engine import load_keras_model
+from Modelling.predict_cnn import CheckpointError, Classifier, load_classifier
+
+Mnist = tuple[np.ndarray, np.ndarray]
+
+ROOT = DEFAULT_CHECKPOINT.parent.parent.parent
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The shipped checkpoint with all that belongs to it, to be damaged."""
+    folder = tmp_path / "model_checkpoints"
+    shutil.copytree(DEFAULT_CHECKPOINT.parent, folder)
+    return folder / DEFAULT_CHECKPOINT.name
+
+
+def edit_side_file(checkpoint: Path, **changes: Any) -> None:
+    path = checkpoint.with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def keras_config_of(path: Path) -> str:
+    with h5py.File(path, "r") as file:
+        return str(file.attrs["model_config"])
+
+
+def write_config(path: Path, config: str) -> None:
+    with h5py.File(path, "a") as file:
+        file.attrs["model_config"] = config
+
+
+def test_the_shipped_checkpoint_is_as_accurate_as_its_side_file_says(
+    mnist: Mnist, classifier: Classifier
+) -> None:
+    side = read_side_file(DEFAULT_CHECKPOINT)
+    assert side is not None
+    prepared, _ = classifier.prepare_batch([encode_npy(image) for image in mnist[0]])
+    right = int((classifier.predict(prepared).class_indices == mnist[1]).sum())
+    # Another CPU rounds differently and may see one image in another way.
+    assert right / 10_000 == pytest.approx(side.engines[classifier.engine].test_accuracy, abs=1e-4)
+
+
+def test_a_quantised_form_is_shipped_only_if_it_is_no_less_accurate() -> None:
+    side = read_side_file(DEFAULT_CHECKPOINT)
+    assert side is not None
+    if "int8" in side.engines:
+        assert side.engines["int8"].test_accuracy >= side.engines["float32"].test_accuracy
+
+
+def test_the_version_names_the_checkpoint_its_hash_and_the_quantisation(
+    classifier: Classifier,
+) -> None:
+    expected = f"mnist_cnn_model@{sha256_of(DEFAULT_CHECKPOINT)[:12]}"
+    assert classifier.version == expected + ("+int8" if classifier.engine == "int8" else "")
+    assert load_classifier(engine="float32").version == expected
+
+
+def test_the_float32_engine_answers_as_keras_does(mnist: Mnist) -> None:
+    pixels = mnist[0][:1000, ..., None].astype(np.float32) / np.float32(255)
+    keras_model = load_keras_model(DEFAULT_CHECKPOINT)
+    expected = keras_model.predict(pixels, batch_size=500, verbose=0)
+    for engine in ("float32", "tensorflow"):
+        answered = load_classifier(engine=engine).probabilities(pixels)
+        assert np.abs(answered - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 63, 64, 65, 200])
+def test_the_batch_size_changes_no_answer(size: int, mnist: Mnist, classifier: Classifier) -> None:
+    pixels = mnist[0][:200, ..., None].astype(np.float32) / np.float32(255)
+    whole = classifier.probabilities(pixels)
+    batch = classifier.predict(pixels[:size])
+    assert batch.confidences.shape == (size,)
+    assert batch.confidences.dtype == np.float32
+    assert batch.class_indices.dtype == np.int64
+    assert np.array_equal(batch.class_indices, whole[:size].argmax(1))
+    assert np.allclose(batch.confidences, whole[:size].max(1), atol=1e-6)
+    assert batch.labels == [str(index) for index in batch.class_indices]
+
+
+def test_images_of_another_shape_or_type_are_refused(classifier: Classifier) -> None:
+    with pytest.raises(ValueError, match="float32"):
+        classifier.predict(np.zeros((1, 28, 28, 1)))
+    with pytest.raises(ValueError, match="28"):
+        classifier.predict(np.zeros((1, 32, 32, 1), np.float32))
+
+
+def test_the_shipped_checkpoint_is_served_without_tensorflow_and_without_a_word() -> None:
+    code = (
+        "import sys; from Modelling.predict_cnn import load_classifier; load_classifier();"
+        "assert not {'tensorflow', 'keras', 'h5py', 'matplotlib'} & sys.modules.keys()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_a_compiled_form_that_was_changed_is_not_used(copy: Path) -> None:
+    left = [name for name in ("int8", "float32") if copy.with_suffix(f".{name}.tflite").exists()]
+    assert load_classifier(copy).engine == left[0]
+    for engine, next_best in zip(left, [*left[1:], "tensorflow"], strict=True):
+        form = copy.with_suffix(f".{engine}.tflite")
+        form.write_bytes(form.read_bytes()[:-1] + b"!")
+        with pytest.raises(CheckpointError, match=f"no {engine} form that matches"):
+            load_classifier(copy, engine=engine)
+        classifier = load_classifier(copy)
+        assert classifier.engine == next_best
+        assert not classifier.version.endswith("+int8")
+
+
+def test_a_missing_checkpoint_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no such checkpoint.*train_cnn"):
+        load_classifier(tmp_path / "mnist_cnn_model.h5")
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"\.h5 or \.keras"):
+        load_classifier(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("Modelling.checkpoint.PATIENCE", 0.0)
+    monkeypatch.setattr(
+        predict_cnn, "open_checkpoint", lambda path: open_checkpoint(path, patience=0)
+    )
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_checkpoint_that_does_not_match_its_side_file_is_refused(copy: Path) -> None:
+    copy.write_bytes(copy.read_bytes() + b"!")
+    with pytest.raises(CheckpointError, match="does not match its side file"):
+        load_classifier(copy)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_labels_that_do_not_match_the_outputs_are_refused(copy: Path) -> None:
+    edit_side_file(copy, labels=["yes", "no"])
+    with pytest.raises(CheckpointError, match="10 outputs, but its side file names 2 labels"):
+        load_classifier(copy)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_input_shape_that_is_not_the_models_is_refused(copy: Path) -> None:
+    edit_side_file(copy, input_shape=[32, 32, 3])
+    with pytest.raises(CheckpointError, match=r"\(28, 28, 1\), but its side file says"):
+        load_classifier(copy)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"sha256": "1"}', '{"sha256": 1, "labels": 3}'])
+def test_a_damaged_side_file_is_refused(text: str, copy: Path) -> None:
+    copy.with_suffix(".json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"mnist_cnn_model\.json"):
+        load_classifier(copy)
+
+
+def test_a_pair_that_is_being_copied_is_looked_at_again(copy: Path) -> None:
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[:1000])
+    copier = threading.Timer(0.5, copy.write_bytes, [whole])
+    copier.start()
+    try:
+        assert open_checkpoint(copy).sha256 == sha256_of(DEFAULT_CHECKPOINT)
+    finally:
+        copier.join()
+
+
+def test_a_pair_that_stays_unequal_is_refused_in_the_end(copy: Path) -> None:
+    copy.write_bytes(b"half")
+    started = time.monotonic()
+    with pytest.raises(CheckpointError):
+        open_checkpoint(copy, patience=0.6)
+    assert time.monotonic() - started >= 0.6
+
+
+def test_a_side_file_cannot_point_out_of_its_folder(copy: Path, tmp_path: Path) -> None:
+    side = json.loads(copy.with_suffix(".json").read_text())
+    outside = tmp_path / "outside.tflite"
+    shutil.copy(copy.with_suffix(".float32.tflite"), outside)
+    side["engines"]["float32"]["file"] = "../outside.tflite"
+    copy.with_suffix(".json").write_text(json.dumps(side))
+    with pytest.raises(CheckpointError, match="no float32 form"):
+        load_classifier(copy, engine="float32")
+
+
+def foreign(copy: Path) -> Path:
+    """The checkpoint alone, as if somebody else had made it."""
+    for path in copy.parent.iterdir():
+        if path != copy:
+            path.unlink()
+    return copy
+
+
+def test_a_truncated_checkpoint_without_side_file_is_refused(copy: Path) -> None:
+    foreign(copy).write_bytes(copy.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="damaged, or not a Keras checkpoint"):
+        load_keras_model(copy)
+
+
+def test_an_empty_checkpoint_is_refused(copy: Path) -> None:
+    foreign(copy).write_bytes(b"")
+    with pytest.raises(CheckpointError, match="empty"):
+        open_checkpoint(copy, patience=0)
+
+
+@pytest.mark.parametrize("name", ["Lambda", "TFSMLayer"])
+def test_layers_that_carry_code_are_refused_before_keras_sees_them(name: str, copy: Path) -> None:
+    config = keras_config_of(copy)
+    write_config(copy, config.replace('"class_name": "ReLU"', f'"class_name": "{name}"', 1))
+    with pytest.raises(CheckpointError, match=f"{name} .*brings code of its own"):
+        load_keras_model(copy)
+
+
+def test_layers_of_foreign_modules_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "evil.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "config.json",
+            json.dumps({"module": "os", "class_name": "system", "config": {"name": "true"}}),
+        )
+    with pytest.raises(CheckpointError, match="system of os brings code"):
+        load_keras_model(path)
+
+
+def test_weights_without_a_model_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.weights.h5"
+    with h5py.File(path, "w") as file:
+        file["weights"] = np.zeros(3)
+    with pytest.raises(CheckpointError, match="holds weights only"):
+        load_keras_model(path)

@@ -1,0 +1,220 @@
+"""Bytes from strangers become pixels, or an `ImageError` that says why not."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from Modelling.data_preparation import ImageError, decode_image, encode_npy
+from Modelling.image_decoding import MAX_PIXELS
+from Modelling.predict_cnn import Classifier
+
+Encode = Callable[..., bytes]
+
+MODES_AND_FORMATS = [
+    ("1", "PNG"), ("L", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("RGB", "PNG"), ("RGBA", "PNG"),
+    ("L", "JPEG"), ("CMYK", "JPEG"), ("YCbCr", "JPEG"), ("RGB", "JPEG"),
+    ("1", "TIFF"), ("PA", "TIFF"), ("CMYK", "TIFF"), ("I", "TIFF"), ("F", "TIFF"),
+    ("RGB", "WEBP"), ("RGBA", "WEBP"), ("P", "GIF"), ("L", "BMP"), ("1", "BMP"),
+]  # fmt: skip
+
+
+def label_of(classifier: Classifier, data: bytes) -> str:
+    return classifier.predict(classifier.prepare(data)[None]).labels[0]
+
+
+def npy(array: np.ndarray, *, allow_pickle: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=allow_pickle)
+    return buffer.getvalue()
+
+
+def npy_with_header(header: bytes, version: bytes = b"\x01\x00") -> bytes:
+    return b"\x93NUMPY" + version + struct.pack("<H", len(header)) + header
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A PNG of a few hundred bytes that would unpack to width x height pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        body = name + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(100_000))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(("mode", "file_format"), MODES_AND_FORMATS)
+def test_every_pillow_mode_is_read(
+    mode: str, file_format: str, seven: Image.Image, encode: Encode, classifier: Classifier
+) -> None:
+    image = seven.convert("LA").convert("PA") if mode == "PA" else seven.convert(mode)
+    assert label_of(classifier, encode(image, file_format)) == "7"
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_is_read(
+    file_format: str, seven: Image.Image, encode: Encode, classifier: Classifier
+) -> None:
+    deep = np.asarray(seven).astype(np.uint16) * 257
+    assert label_of(classifier, encode(deep, file_format)) == "7"
+
+
+def test_a_photo_taken_with_the_camera_on_its_side_is_turned_upright(encode: Encode) -> None:
+    upright = np.zeros((30, 50), np.uint8)
+    upright[:10, :20] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn me clockwise"
+    on_its_side = Image.fromarray(upright).transpose(Image.Transpose.ROTATE_90)
+    for file_format in ("JPEG", "PNG", "TIFF", "WEBP"):
+        decoded = decode_image(encode(on_its_side.convert("RGB"), file_format, exif=exif))
+        assert np.abs(decoded[..., 0].astype(int) - upright).mean() < 8
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_an_animation_the_first_frame_counts(
+    file_format: str, seven: Image.Image, encode: Encode, classifier: Classifier
+) -> None:
+    blank = Image.new("RGB", seven.size, "white")
+    data = encode(seven.convert("RGB"), file_format, save_all=True, append_images=[blank])
+    assert label_of(classifier, data) == "7"
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+def test_ink_on_a_transparent_ground_is_read_whatever_its_colour(
+    ink: int, mnist: tuple[np.ndarray, np.ndarray], encode: Encode, classifier: Classifier
+) -> None:
+    digit = mnist[0][0]
+    rgba = np.full((28, 28, 4), ink, np.uint8)
+    rgba[..., 3] = digit
+    assert label_of(classifier, encode(rgba, "PNG")) == "7"
+
+
+def test_a_transparent_palette_colour_is_paper(
+    seven: Image.Image, encode: Encode, classifier: Classifier
+) -> None:
+    data = encode(seven.convert("P"), "PNG", transparency=255)
+    assert label_of(classifier, data) == "7"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pytest.param(lambda a: a < 128, id="bool"),
+        pytest.param(lambda a: a, id="uint8"),
+        pytest.param(lambda a: a.astype(np.uint16) * 257, id="uint16"),
+        pytest.param(lambda a: a.astype(">u2"), id="big-endian"),
+        pytest.param(lambda a: a.astype(np.int64), id="int64"),
+        pytest.param(lambda a: a.astype(np.float16) / 255, id="float16"),
+        pytest.param(lambda a: a.astype(np.float32) / 255, id="float32"),
+        pytest.param(lambda a: a.astype(np.float64), id="float64 up to 255"),
+        pytest.param(lambda a: a[..., None], id="(H, W, 1)"),
+        pytest.param(lambda a: np.stack([a] * 3, -1), id="(H, W, 3)"),
+        pytest.param(lambda a: np.stack([a, a, a, np.full_like(a, 255)], -1), id="(H, W, 4)"),
+        pytest.param(np.asfortranarray, id="fortran order"),
+    ],
+)
+def test_arrays_of_all_kinds_are_read(
+    array: Callable[[np.ndarray], np.ndarray], seven: Image.Image, classifier: Classifier
+) -> None:
+    assert label_of(classifier, npy(array(np.asarray(seven)))) == "7"
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.uint8, np.uint16, np.float32, np.bool_]),
+        st.one_of(
+            hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
+            hnp.array_shapes(min_dims=2, max_dims=2, max_side=9).map(lambda s: (*s, 3)),
+        ),
+        elements={"min_value": 0, "max_value": 1},
+    )
+)
+def test_an_encoded_array_comes_back_bit_for_bit(array: np.ndarray) -> None:
+    decoded = decode_image(encode_npy(array))
+    assert decoded.dtype == array.dtype
+    assert np.array_equal(decoded, array)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_version_of_the_npy_format_is_read(version: tuple[int, int]) -> None:
+    buffer = io.BytesIO()
+    array = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    np.lib.format.write_array(buffer, array, version=version)
+    assert np.array_equal(decode_image(buffer.getvalue()), array)
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_refused_with_a_reason(data: bytes) -> None:
+    with pytest.raises(ImageError, match=r"\w"):
+        decode_image(data)
+
+
+@given(st.integers(0, 127), st.binary(min_size=1, max_size=4))
+def test_a_damaged_npy_is_decoded_or_refused_but_raises_nothing_else(
+    position: int, replacement: bytes
+) -> None:
+    data = bytearray(encode_npy(np.zeros((4, 4), np.uint8)))
+    data[position : position + len(replacement)] = replacement
+    with contextlib.suppress(ImageError):
+        decode_image(bytes(data))
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"])
+def test_a_truncated_file_is_refused(file_format: str, seven: Image.Image, encode: Encode) -> None:
+    data = encode(seven.convert("RGB"), file_format)
+    with pytest.raises(ImageError):
+        decode_image(data[: len(data) // 2])
+
+
+class Exploding:
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return pytest.fail, ("a pickle was executed",)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        pytest.param(b"", "empty", id="empty"),
+        pytest.param(b"seven", "not an image", id="text"),
+        pytest.param(pickle.dumps([1, 2, 3]), "not an image", id="pickle"),
+        pytest.param(npy(np.array([Exploding()], object), allow_pickle=True), "pickled objects",
+                     id="pickle in npy clothes"),
+        pytest.param(npy(np.zeros((28, 28), complex)), "complex", id="complex"),
+        pytest.param(npy(np.zeros((28, 28), "U1")), "U1", id="strings"),
+        pytest.param(npy(np.zeros((28, 28), "i4,f4")), "records", id="records"),
+        pytest.param(npy(np.zeros((0, 28))), "empty", id="no pixels"),
+        pytest.param(npy(np.zeros(28)), r"shape \(28,\)", id="one dimension"),
+        pytest.param(npy(np.zeros((1, 28, 28, 1))), "shape", id="four dimensions"),
+        pytest.param(npy(np.zeros((28, 28, 2))), "shape", id="two channels"),
+        pytest.param(encode_npy(np.zeros((28, 28)))[:-1], "truncated", id="truncated array"),
+        pytest.param(npy_with_header(b"{'descr': '|u1', 'fortran_order': False, "
+                                     b"'shape': (9000000, 9000000)}"), "more than", id="npy bomb"),
+        pytest.param(npy_with_header(b"{'descr': '|u1', 'fortran_order': False, 'shape': "
+                                     + b"(" * 900 + b")" * 900 + b"}"), "damaged", id="nested"),
+        pytest.param(npy_with_header(b"{}", b"\x09\x00"), "version 9", id="unknown version"),
+        pytest.param(png_that_claims(60_000, 60_000), "more than", id="decompression bomb"),
+        pytest.param(png_that_claims(MAX_PIXELS // 100 + 1, 100), "more than",
+                     id="a pixel too many"),
+        pytest.param(png_that_claims(70_000, 1), "longer than", id="too long"),
+        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image",
+                     id="EPS"),
+    ],
+)  # fmt: skip
+def test_what_is_no_image_is_refused_with_the_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        decode_image(data)

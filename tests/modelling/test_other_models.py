@@ -1,0 +1,220 @@
+"""Models that people bring themselves, and the training and compiling of new ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from Modelling import predict_cnn, quantise, train_cnn
+from Modelling.checkpoint import DEFAULT_CHECKPOINT, read_side_file, sha256_of
+from Modelling.data_preparation import load_dataset
+from Modelling.datasets import ARRAYS
+from Modelling.predict_cnn import CheckpointError, load_classifier
+
+Encode = Callable[..., bytes]
+
+ROOT = DEFAULT_CHECKPOINT.parent.parent.parent
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    return pytest.importorskip("keras")
+
+
+def colour_model(keras: Any, activation: str | None) -> Any:
+    """A 32x32 RGB classifier that needs no training: the strongest channel is the class."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, use_bias=False, activation=activation),
+        ]
+    )
+    model.set_weights([np.eye(3, dtype=np.float32) * 10])
+    return model
+
+
+def sheet(colour: int) -> np.ndarray:
+    image = np.zeros((100, 80, 3), np.uint8)
+    image[..., colour] = 200
+    return image
+
+
+@pytest.fixture(scope="module")
+def colour_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {"labels": np.array(COLOURS)}
+    for part, count in (("train", 60), ("test", 30)):
+        classes = rng.integers(0, 3, count)
+        images = rng.integers(0, 90, (count, 32, 32, 3), np.uint8)
+        images[np.arange(count), ..., classes] += 150
+        arrays |= {f"x_{part}": images, f"y_{part}": classes}
+    file = tmp_path_factory.mktemp("data") / "colours.npz"
+    np.savez(file, **arrays)
+    return file
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("activation", ["softmax", None])
+def test_a_bare_keras_model_is_served_with_its_class_indices(
+    suffix: str, activation: str | None, keras: Any, tmp_path: Path, encode: Encode
+) -> None:
+    path = tmp_path / f"colours{suffix}"
+    colour_model(keras, activation).save(path)
+    classifier = load_classifier(path)
+    prepared, _ = classifier.prepare_batch([encode(sheet(1), "PNG"), encode(sheet(2), "JPEG")])
+    predictions = classifier.predict(prepared)
+    assert predictions.labels == ["1", "2"]
+    assert np.allclose(classifier.probabilities(prepared).sum(1), 1, atol=1e-5)
+    assert classifier.version == f"colours@{sha256_of(path)[:12]}"
+
+
+def test_quantising_gives_it_a_side_file_and_frees_it_of_tensorflow(
+    keras: Any, tmp_path: Path, colour_data: Path, encode: Encode, capsys: Any
+) -> None:
+    path = tmp_path / "colours.keras"
+    colour_model(keras, None).save(path)
+    command = [str(path), "--data", str(colour_data), "--labels", ",".join(COLOURS)]
+    assert quantise.main(command) == 0
+    classifier = load_classifier(path)
+    prepared, _ = classifier.prepare_batch([encode(sheet(0), "PNG")])
+    assert classifier.predict(prepared).labels == ["red"]
+    assert classifier.engine == "int8"
+    assert classifier.version == f"colours@{sha256_of(path)[:12]}+int8"
+    assert np.allclose(classifier.probabilities(prepared).sum(1), 1, atol=1e-5)
+    assert "accuracy 100.00%" in capsys.readouterr().out
+
+
+def test_models_that_classify_no_images_are_refused(keras: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.keras"
+    vector = keras.Sequential([keras.Input((7,)), keras.layers.Dense(3)])
+    vector.save(path)
+    with pytest.raises(CheckpointError, match="not an image classifier"):
+        load_classifier(path)
+    flexible = keras.Sequential(
+        [keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()]
+    )
+    flexible.save(path)
+    with pytest.raises(CheckpointError, match="fixed size"):
+        load_classifier(path)
+    many_labels = colour_model(keras, "sigmoid")
+    many_labels.save(path)
+    with pytest.raises(CheckpointError, match="neither probabilities"):
+        load_classifier(path)
+
+
+def test_a_lambda_layer_runs_only_if_the_user_insists(keras: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.keras"
+    model = colour_model(keras, "softmax")
+    keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Lambda(lambda x: x), model]).save(path)
+    with pytest.raises(CheckpointError, match="Lambda"):
+        load_classifier(path)
+    assert load_classifier(path, allow_code=True).labels == ("0", "1", "2")
+
+
+@pytest.fixture(scope="module")
+def small_mnist(
+    tmp_path_factory: pytest.TempPathFactory, mnist: tuple[np.ndarray, np.ndarray]
+) -> Path:
+    file = tmp_path_factory.mktemp("data") / "small.npz"
+    images, digits = mnist
+    np.savez(
+        file, x_train=images[:400], y_train=digits[:400], x_test=images[400:600],
+        y_test=digits[400:600],
+    )  # fmt: skip
+    return file
+
+
+@pytest.mark.timeout(300)
+def test_training_twice_with_one_seed_gives_the_same_complete_checkpoint(
+    small_mnist: Path, tmp_path: Path
+) -> None:
+    outputs = [tmp_path / run / "mnist_cnn_model.h5" for run in ("first", "second")]
+    for output in outputs:
+        subprocess.run(
+            [sys.executable, "Modelling/train_cnn.py", "--data", str(small_mnist), "--epochs", "2",
+             "--seed", "3", "--batch-size", "32", "--output", str(output)],
+            cwd=ROOT, check=True, capture_output=True, timeout=200,
+        )  # fmt: skip
+    sides = [read_side_file(output) for output in outputs]
+    assert sides[0] is not None
+    assert sides[1] is not None
+    assert sides[0].sha256 == sides[1].sha256 == sha256_of(outputs[0])
+    assert sides[0].engines["float32"] == sides[1].engines["float32"]
+    assert sides[0].training["seed"] == 3
+    plots = outputs[0].parent / "mnist_cnn_model_plots"
+    for plot in ("loss_plot.png", "confusion_matrix.png"):
+        with Image.open(plots / plot) as image:
+            assert min(image.size) > 300
+    left = {path.name.split(".")[-1] for path in outputs[0].parent.iterdir() if path.is_file()}
+    assert left <= {"h5", "tflite", "json"}
+    assert load_classifier(outputs[0]).labels == tuple("0123456789")
+
+
+def test_wrong_data_is_refused_in_one_line(tmp_path: Path, capsys: Any) -> None:
+    data = tmp_path / "data.npz"
+    assert train_cnn.main(["--data", str(data)]) == 2
+    np.savez(data, x_train=np.zeros((2, 8, 8), np.uint8))
+    assert train_cnn.main(["--data", str(data)]) == 2
+    np.savez(data, **{name: np.zeros((2, 8, 8)) for name in ARRAYS})
+    assert train_cnn.main(["--data", str(data)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert "y_train" in lines[1]
+    assert "must be uint8" in lines[2]
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_before_the_training(
+    small_mnist: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    output = str(tmp_path / "file" / "mine.h5")
+    assert train_cnn.main(["--data", str(small_mnist), "--output", output]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_data_set_names_its_classes(colour_data: Path) -> None:
+    dataset = load_dataset("colours", colour_data)
+    assert dataset.labels == COLOURS
+    assert dataset.input_shape == (32, 32, 3)
+
+
+def test_without_names_the_classes_are_their_indices(colour_data: Path, tmp_path: Path) -> None:
+    with np.load(colour_data) as archive:
+        np.savez(tmp_path / "bare.npz", **{name: archive[name] for name in ARRAYS})
+    assert load_dataset("mnist", tmp_path / "bare.npz").labels == ("0", "1", "2")
+
+
+def test_the_command_line_predicts_and_draws(
+    seven: Image.Image, tmp_path: Path, capsys: Any
+) -> None:
+    photo, note = tmp_path / "photo.png", tmp_path / "note.txt"
+    seven.save(photo)
+    note.write_text("buy milk")
+    drawn = tmp_path / "out.png"
+    assert predict_cnn.main([str(photo), "--show", str(drawn)]) == 0
+    assert predict_cnn.main([str(photo), str(note), str(tmp_path / "missing.png")]) == 1
+    output = capsys.readouterr().out
+    assert "not an image" in output
+    assert "No such file" in output
+    assert output.count(" 7 ") == 2
+    with Image.open(drawn) as image:
+        assert min(image.size) > 200
+
+
+def test_the_side_file_is_plain_json_for_other_tools() -> None:
+    side = json.loads(DEFAULT_CHECKPOINT.with_suffix(".json").read_text())
+    assert side["labels"] == list("0123456789")
+    assert side["input_shape"] == [28, 28, 1]
+    assert set(side["training"]) >= {"dataset", "test_accuracy", "seed", "date", "versions"}

@@ -1,0 +1,214 @@
+"""Pixels of any kind become what the model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from Modelling.batch_preparation import prepare_batch
+from Modelling.checkpoint import DIGITS, RESIZE
+from Modelling.data_preparation import ImageError, decode_image, encode_npy, prepare_image
+from Modelling.predict_cnn import Classifier
+
+Encode = Callable[..., bytes]
+Mnist = tuple[np.ndarray, np.ndarray]
+
+SHAPE = (28, 28, 1)
+
+
+def enlarged(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((280, 280), Image.Resampling.BICUBIC))
+
+
+def coloured(image: np.ndarray) -> np.ndarray:
+    """Blue ink on yellowish paper."""
+    ink = image[..., None] / 255
+    return (ink * (30, 60, 200) + (1 - ink) * (250, 240, 200)).astype(np.uint8)
+
+
+def off_centre(image: np.ndarray) -> np.ndarray:
+    sheet = np.full((90, 120), 255, np.uint8)
+    sheet[5:33, 70:98] = 255 - image
+    return sheet
+
+
+def test_images_in_mnists_own_form_pass_bit_for_bit(mnist: Mnist) -> None:
+    images = mnist[0]
+    prepared, errors = prepare_batch([encode_npy(image) for image in images], SHAPE, DIGITS)
+    assert not any(errors)
+    assert np.array_equal(prepared, images[..., None].astype(np.float32) / np.float32(255))
+
+
+def test_saved_as_png_they_pass_bit_for_bit_too(mnist: Mnist, encode: Encode) -> None:
+    images = mnist[0][:500]
+    prepared, _ = prepare_batch([encode(image, "PNG") for image in images], SHAPE, DIGITS)
+    assert np.array_equal(prepared, images[..., None].astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    ("change", "file_format"),
+    [
+        pytest.param(enlarged, "PNG", id="280x280"),
+        pytest.param(lambda image: 255 - image, "PNG", id="dark on light"),
+        pytest.param(lambda image: 255 - enlarged(image), "PNG", id="280x280 dark on light"),
+        pytest.param(lambda image: coloured(enlarged(image)), "PNG", id="coloured"),
+        pytest.param(off_centre, "PNG", id="off centre"),
+        pytest.param(lambda image: image, "JPEG", id="JPEG"),
+        pytest.param(lambda image: coloured(enlarged(image)), "JPEG", id="coloured JPEG"),
+    ],
+)
+def test_changed_images_are_read_nearly_as_well(
+    change: Callable[[np.ndarray], np.ndarray],
+    file_format: str,
+    mnist: Mnist,
+    encode: Encode,
+    classifier: Classifier,
+) -> None:
+    images, digits = mnist[0][::10], mnist[1][::10]
+    datas = [encode(change(image), file_format) for image in images]
+    prepared, errors = classifier.prepare_batch(datas)
+    assert not any(errors)
+    assert (classifier.predict(prepared).class_indices == digits).mean() >= 0.99
+
+
+def test_uneven_light_and_grain_do_not_hide_a_digit(mnist: Mnist, classifier: Classifier) -> None:
+    rng = np.random.default_rng(0)
+    light = np.linspace(0.55, 0.95, 400)[None, :].repeat(350, 0)
+    datas = []
+    for image in mnist[0][:100]:
+        sheet = light.copy()
+        sheet[30:310, 90:370] *= 1 - 0.75 * enlarged(image) / 255
+        sheet += rng.normal(0, 0.03, sheet.shape)
+        datas.append(encode_npy((sheet.clip(0, 1) * 255).astype(np.uint8)))
+    prepared, _ = classifier.prepare_batch(datas)
+    assert (classifier.predict(prepared).class_indices == mnist[1][:100]).mean() >= 0.97
+
+
+def test_a_hairline_does_not_fade_away(classifier: Classifier) -> None:
+    sheet = np.full((400, 400), 255, np.uint8)
+    sheet[100:300, 200] = 0
+    prepared = prepare_image(sheet, SHAPE, DIGITS)
+    assert prepared.max() == 1
+    assert classifier.predict(prepared[None]).labels == ["1"]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param(np.zeros((28, 28), np.uint8), id="black 28x28"),
+        pytest.param(np.full((28, 28), 255, np.uint8), id="white 28x28"),
+        pytest.param(np.full((300, 200, 3), 200, np.uint8), id="grey sheet"),
+        pytest.param(np.zeros((50, 50, 4), np.uint8), id="transparent"),
+        pytest.param(np.zeros((1, 1), np.uint8), id="one pixel"),
+        pytest.param(np.zeros((28, 28), np.float32), id="float zeros"),
+    ],
+)
+def test_a_blank_image_is_refused(image: np.ndarray) -> None:
+    with pytest.raises(ImageError, match=r"blank image: (no ink|all of it is transparent)"):
+        prepare_image(image, SHAPE, DIGITS)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (np.nan, "NaN or infinite"),
+        (np.inf, "NaN or infinite"),
+        (-np.inf, "NaN or infinite"),
+        (-1.0, "negative"),
+        (1e9, "up to 1e"),
+    ],
+)
+@pytest.mark.parametrize("preprocessing", [DIGITS, RESIZE])
+def test_pixels_that_are_no_brightness_are_refused(
+    value: float, reason: str, preprocessing: str
+) -> None:
+    image = np.zeros((28, 28), np.float32)
+    image[14, 14] = value
+    with pytest.raises(ImageError, match=reason):
+        prepare_image(image, SHAPE, preprocessing)
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.sampled_from([(), (3,), (4,)]),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([DIGITS, RESIZE]),
+    st.sampled_from([(28, 28, 1), (32, 32, 3), (5, 9, 4)]),
+)
+@settings(max_examples=150)
+def test_any_size_gives_the_models_shape_in_the_unit_range(
+    height: int,
+    width: int,
+    channels: tuple[int, ...],
+    seed: int,
+    preprocessing: str,
+    input_shape: tuple[int, int, int],
+) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, *channels), np.uint8)
+    try:
+        prepared = prepare_image(image, input_shape, preprocessing)
+    except ImageError:
+        assert preprocessing == DIGITS  # noise without ink
+        return
+    assert prepared.shape == input_shape
+    assert prepared.dtype == np.float32
+    assert prepared.min() >= 0
+    assert prepared.max() <= 1
+
+
+@st.composite
+def published(draw: st.DrawFn) -> bytes:
+    """Messages that the fast path takes, that it must not take, and that are no images."""
+    kind = draw(st.sampled_from(["plain", "dark on light", "blank", "channel", "big", "bad"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    digit = np.zeros((28, 28), np.uint8)
+    digit[4:24, 4:24] = rng.integers(0, 256, (20, 20))
+    return {
+        "plain": encode_npy(digit),
+        "dark on light": encode_npy(255 - digit),
+        "blank": encode_npy(digit * 0),
+        "channel": encode_npy(digit[..., None]),
+        "big": encode_npy(np.kron(digit, np.ones((3, 3), np.uint8))),
+        "bad": encode_npy(digit)[:-1],
+    }[kind]
+
+
+@given(st.lists(published(), max_size=12), st.sampled_from([DIGITS, RESIZE]))
+def test_the_fast_way_through_a_batch_equals_the_slow_way(
+    datas: list[bytes], preprocessing: str
+) -> None:
+    prepared, errors = prepare_batch(datas, SHAPE, preprocessing)
+    slow, reasons = [], []
+    for data in datas:
+        try:
+            slow.append(prepare_image(decode_image(data), SHAPE, preprocessing))
+            reasons.append(None)
+        except ImageError as error:
+            reasons.append(str(error))
+    assert [error and str(error) for error in errors] == reasons
+    assert np.array_equal(prepared, np.array(slow, np.float32).reshape(-1, *SHAPE))
+
+
+def test_a_bad_image_costs_only_itself(mnist: Mnist, classifier: Classifier) -> None:
+    datas = [encode_npy(image) for image in mnist[0][:5]]
+    datas[2] = b"not an image"
+    prepared, errors = classifier.prepare_batch(datas)
+    assert [error is None for error in errors] == [True, True, False, True, True]
+    assert classifier.predict(prepared).labels == ["7", "2", "0", "4"]
+
+
+def test_for_other_models_transparency_shows_white() -> None:
+    image = np.zeros((4, 4, 4), np.uint8)
+    assert (prepare_image(image, (4, 4, 3), RESIZE) == 1).all()
+
+
+def test_for_other_models_an_image_of_their_size_passes_bit_for_bit() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    prepared = prepare_image(image, (32, 32, 3), RESIZE)
+    assert np.array_equal(prepared, image.astype(np.float32) / np.float32(255))

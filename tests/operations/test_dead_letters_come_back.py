@@ -1,0 +1,84 @@
+"""The cause is mended, the letters are replayed, and every image is in the DB once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from Modelling.data_preparation import bundled_test_images
+from tests.brokers.harness import clean_environment
+from tests.pipeline.runner import ROOT, Pipeline, wait_until
+
+COUNT = 60
+
+# A deployment at fault: its image library cannot read PNG.
+BROKEN_LIBRARY = """
+from PIL import PngImagePlugin
+def refuse(self):
+    raise SyntaxError("no PNG support in this build")
+PngImagePlugin.PngImageFile._open = refuse
+"""
+
+
+def dead_letters_command(pipeline: Pipeline, *arguments: str) -> list[str]:
+    command = [sys.executable, "-m", "MessageBroker", "dead-letters", *arguments, pipeline.images]
+    return [*command, "--config-dir", str(pipeline.config_dir), "--json"]
+
+
+def environment(pipeline: Pipeline) -> dict[str, str]:
+    return {**clean_environment(), **pipeline.broker.environment}
+
+
+def run(pipeline: Pipeline, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        dead_letters_command(pipeline, *arguments),
+        cwd=ROOT, env=environment(pipeline), capture_output=True, check=True,
+    )  # fmt: skip
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_mended_replayed_and_killed_in_between_every_image_is_stored_once(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(BROKEN_LIBRARY)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i, image in enumerate(bundled_test_images()[0][:COUNT]):
+        Image.fromarray(image).save(photos / f"{i}.png")
+
+    faulty = pipeline.sub(PYTHONPATH=str(broken)).ready()
+    pipeline.pub().ready()
+    pipeline.app_2().ready()
+    pipeline.app_1(photos).end()
+    broker = pipeline.connect()
+    letters = f"{pipeline.images}-dead-letter"
+    wait_until(lambda: broker.backlog(letters) == COUNT, "all are dead letters")
+    assert pipeline.stored() == 0
+    faulty.terminate()
+
+    pipeline.sub().ready()  # mended
+    killed = subprocess.Popen(
+        dead_letters_command(pipeline, "replay", "--reason", "undecodable image"),
+        cwd=ROOT, env=environment(pipeline), stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_until(lambda: pipeline.stored() > 0 or killed.poll() is not None, "some came back")
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    wait_until(
+        lambda: (
+            run(pipeline, "replay")["dead_letters"][0]["kept"] == 0 and broker.backlog(letters) == 0
+        ),
+        "a second replay ends the work",
+    )
+
+    pipeline.wait_for_rows(COUNT)
+    pipeline.assert_each_stored_once()

@@ -1,0 +1,200 @@
+"""What a script tells of itself is true, and telling it harms nobody."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from Pipeline import metric_table
+from Pipeline.events import timestamp
+from Pipeline.life_cycle import Stop
+from Pipeline.live_metrics import LiveMetrics
+from Pipeline.metrics_server import CLIENT_SECONDS, MAX_CLIENTS, MetricsServer, _Handler
+from Pipeline.probe import LineCount
+from Pipeline.summary import Tally
+from tests.brokers.harness import LocalUnderTest
+from tests.operations.scripts import free_port, get, scrape, wait_until_ready
+from tests.pipeline.runner import ROOT, Pipeline, wait_until
+
+COUNT = 300
+
+
+def test_counters_equal_what_the_db_and_the_topics_hold(pipeline: Pipeline) -> None:
+    ports = {name: free_port() for name in ("sub", "pub", "app_2")}
+    scripts = [
+        pipeline.sub("--metrics-port", ports["sub"]),
+        pipeline.pub("--metrics-port", ports["pub"]),
+        pipeline.app_2("--metrics-port", ports["app_2"]),
+    ]
+    for script in scripts:
+        script.ready()
+    broker = pipeline.connect()
+    broker.publish(pipeline.images, b"no image").result()
+    broker.publish(pipeline.inferences, b"no inference").result()
+    twice = b'{"id": "twice", "label": "1"}'
+    broker.publish(pipeline.inferences, twice).result()
+    broker.publish(pipeline.inferences, twice).result()
+    broker.publish(pipeline.inferences, twice.replace(b'"1"', b'"2"')).result()
+    pipeline.app_1("--count", COUNT).end()
+    pipeline.wait_for_rows(COUNT + 1)
+    wait_until(
+        lambda: (
+            scrape(ports["app_2"]).values.get("serving_db_rows") == COUNT + 1
+            and scrape(ports["sub"]).values["serving_subscription_backlog_messages"] == 0
+            and scrape(ports["pub"]).values["serving_queue_depth_records"] == 0
+            and scrape(ports["app_2"]).values["serving_messages_received"] == COUNT + 4
+        ),
+        "everything has arrived, and the gauges know it",
+    )
+
+    sub, pub, app_2 = (scrape(ports[name]) for name in ("sub", "pub", "app_2"))
+    assert sub.values["serving_messages_received"] == COUNT + 1
+    assert sub.values["serving_images_predicted"] == COUNT
+    assert sub.values["serving_messages_dead_lettered"] == 1
+    assert sub.histograms["serving_inference_seconds"][float("inf")] > 0
+    assert sub.infos["serving_model"]["version"] == pipeline.rows()[-1]["model"]
+    assert sub.infos["serving_script"] == {"script": "model_server_sub", "broker": "local"}
+    assert pub.values["serving_results_published"] == COUNT
+    assert app_2.values["serving_results_stored"] == len(pipeline.rows())
+    assert app_2.values["serving_duplicates_suppressed"] == 1
+    assert app_2.values["serving_conflicts"] == 1
+    assert app_2.values["serving_messages_dead_lettered"] == 1
+    # The one that was published without a time has no latency.
+    assert app_2.values["serving_end_to_end_latency_seconds_count"] == COUNT
+    for topic in (pipeline.images, pipeline.inferences):
+        assert broker.backlog(f"{topic}-dead-letter") == 1
+
+
+def test_app_1_counts_what_it_reports(pipeline: Pipeline) -> None:
+    port = free_port()
+    app_1 = pipeline.app_1("--count", 100_000, "--rate", 100, "--metrics-port", port)
+    wait_until(lambda: get(port, "/metrics")[0] == 200, "it serves")
+    wait_until(lambda: scrape(port).values.get("serving_images_published", 0) > 50, "some are out")
+    before = len(pipeline.ids())
+    published = scrape(port).values["serving_images_published"]
+    app_1.terminate()
+    assert before <= published <= len(pipeline.ids())
+
+
+def test_a_port_in_use_is_told_once_and_taken_when_it_is_free(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        server = MetricsServer(port, CollectorRegistry(), lambda: None)
+        assert f"port {port} cannot be had" in caplog.text
+    with closing(server):
+        wait_until(lambda: get(port, "/healthz") == (200, "alive\n"), "it has the port now")
+        assert len(caplog.records) == 2, caplog.text
+
+
+def test_a_script_runs_where_its_metrics_port_is_taken(pipeline: Pipeline) -> None:
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))
+        other.listen()
+        app_1 = pipeline.app_1("--count", 10, "--metrics-port", other.getsockname()[1])
+        assert app_1.end().startswith("app_1: 10 of 10")
+    assert app_1.output.count("cannot be had") == 1
+
+
+def test_clients_that_hang_are_cut_off_and_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _Handler.timeout == CLIENT_SECONDS
+    monkeypatch.setattr(_Handler, "timeout", 1.0)
+    port = free_port()
+    server = MetricsServer(port, CollectorRegistry(), lambda: None)
+    with ExitStack() as hanging:
+        for _ in range(2 * MAX_CLIENTS):
+            client = hanging.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.sendall(b"GET /metrics")  # and nothing more
+        wait_until(lambda: get(port, "/healthz")[0] == 200, "others are served again")
+        started = time.monotonic()
+        server.close()
+        assert time.monotonic() - started < 5.0  # it waits for none of them
+
+
+def test_a_scrape_asks_for_the_format_and_compression_it_wants() -> None:
+    port = free_port()
+    with closing(MetricsServer(port, CollectorRegistry(), lambda: None)):
+        asked = "-H", "Accept: application/openmetrics-text; version=1.0.0"
+        command = ["curl", "-si", "--compressed", *asked, f"http://127.0.0.1:{port}/metrics"]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        except FileNotFoundError:
+            pytest.skip("curl is not installed")
+    assert "Content-Type: application/openmetrics-text" in answer
+    assert "Content-Encoding: gzip" in answer
+    assert answer.rstrip().endswith("# EOF")
+
+
+def test_a_script_is_ready_only_while_it_works_and_its_broker_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("Pipeline.probe.INTERVAL_SECONDS", 0.05)
+    port, stop, embedded = free_port(), Stop(), LocalUnderTest()
+    embedded.start()
+    broker, topic = embedded.connect_with_topic()
+    with LiveMetrics("app_1", port, stop) as metrics, broker.subscribe(topic) as subscription:
+        assert get(port, "/readyz") == (503, "starting, or standing by\n")
+        with metrics.follow(broker, Tally(), subscription=subscription):
+            wait_until_ready(port)
+            with embedded.outage():
+                wait_until(lambda: get(port, "/readyz")[0] == 503, "it is not ready")
+                assert get(port, "/healthz") == (200, "alive\n")
+            wait_until_ready(port)
+            stop.request()
+            assert get(port, "/readyz") == (503, "draining\n")
+    embedded.end_of_test()
+    embedded.stop()
+
+
+def test_a_clock_that_jumps_makes_no_negative_latency() -> None:
+    with LiveMetrics("app_2", 0, Stop()) as metrics:
+        metrics.stored([{"published_at": "2999-01-01T00:00:00Z"}, {"published_at": timestamp()}])
+        metrics.stored([{"published_at": "no time"}, {"published_at": None}, {}])
+        assert sum(metrics._latencies._counts) == 2
+        assert 0.0 <= metrics._latencies.sum < 60.0
+
+
+def test_rows_are_counted_from_the_text_and_anew_after_it_was_replaced(tmp_path: Path) -> None:
+    db = tmp_path / "db.txt"
+    rows = LineCount(db)
+    assert rows.count() == 0
+    db.write_bytes(b"1\n2\n")
+    assert rows.count() == 2
+    with db.open("ab") as file:
+        file.write(b"3\n")
+    assert rows.count() == 3
+    other = tmp_path / "other.txt"
+    other.write_bytes(b"a\nb\nc\nd\n")
+    other.replace(db)
+    assert rows.count() == 4
+    db.write_bytes(b"cut\n")  # the same file, shorter
+    assert rows.count() == 1
+
+
+def test_without_a_port_nothing_of_prometheus_is_imported() -> None:
+    code = "import app_1, app_2, model_server_pub, sys; print('prometheus_client' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "False\n"
+
+
+def test_the_documentation_names_every_metric_and_no_other() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    named = set(re.findall(r"`(serving_\w+)", text))
+    counters = {each.name for each in metric_table.all_metrics()}
+    known = {re.sub("_(total|info|bucket|sum|count)$", "", name) for name in named}
+    assert known == counters

@@ -1,0 +1,184 @@
+"""A new checkpoint takes over while the server runs; an unfit one does not."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from Modelling.checkpoint import write_atomically
+from Pipeline import reload
+from Pipeline.life_cycle import Stop
+from Pipeline.reload import LiveModel
+from tests.brokers.harness import clean_environment
+from tests.operations.scripts import CheckpointFolder, free_port, scrape
+from tests.pipeline.runner import ROOT, Pipeline, wait_until
+
+RELOADS = 10
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CheckpointFolder:
+    monkeypatch.setattr(reload, "LOOK_SECONDS", 0.02)
+    return CheckpointFolder(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def model(checkpoint: CheckpointFolder, caplog: pytest.LogCaptureFixture) -> Iterator[LiveModel]:
+    caplog.set_level(logging.INFO)
+    with LiveModel(checkpoint.path, 1, Stop()) as model:
+        yield model
+
+
+def quick_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second instead of five: the rule is the same."""
+    monkeypatch.setattr(reload, "PATIENCE", 0.5)
+    monkeypatch.setattr(reload, "open_checkpoint", lambda path: _open(path, patience=0.5))
+
+
+_open = reload.open_checkpoint
+
+
+def test_a_new_checkpoint_takes_over_by_itself(
+    checkpoint: CheckpointFolder, model: LiveModel
+) -> None:
+    before = model.current()
+    version = checkpoint.install(1)
+    wait_until(lambda: model.version.startswith(version), "the new one answers")
+    images = np.zeros((1, 28, 28, 1), np.float32)
+    assert model.current() is not before
+    assert model.current().predict(images).labels == before.predict(images).labels
+    assert model.reloads == {"swapped": 1, "refused": 0}
+
+
+def test_files_that_arrive_one_by_one_are_awaited(
+    checkpoint: CheckpointFolder, model: LiveModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    new, side = checkpoint.successor(1)
+    old_version = model.version
+    write_atomically(checkpoint.path, new)
+    wait_until(lambda: model._seen != () and model._seen == model._signature(), "it was noticed")
+    assert model.version == old_version
+    write_atomically(checkpoint.side_file, side)
+    wait_until(lambda: model.version != old_version, "the new one answers")
+    assert "is unfit, " not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fault", ["half of the file", "garbage", "empty", "no JSON", "form missing", "gone"]
+)
+def test_an_unfit_checkpoint_is_told_once_and_the_old_one_goes_on(
+    fault: str,
+    checkpoint: CheckpointFolder,
+    model: LiveModel,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quick_patience(monkeypatch)
+    before = model.current()
+    new, _ = checkpoint.successor(1)
+    if fault == "half of the file":
+        checkpoint.path.write_bytes(new[: len(new) // 2])
+    elif fault == "garbage":
+        checkpoint.path.write_bytes(b"garbage")
+    elif fault == "empty":
+        checkpoint.path.write_bytes(b"")
+    elif fault == "no JSON":
+        checkpoint.side_file.write_text("{")
+    elif fault == "form missing":
+        side = json.loads(checkpoint.side_file.read_text())
+        for form in side["engines"].values():
+            (checkpoint.path.parent / form["file"]).unlink()
+        checkpoint.side_file.touch()
+    else:
+        checkpoint.path.unlink()
+    wait_until(lambda: model.reloads["refused"] > 0, "it was refused")
+    model.close()
+    assert model.current() is before
+    assert model.reloads == {"swapped": 0, "refused": 1}
+    assert caplog.text.count("is unfit, ") == 1
+    assert before.version in caplog.text
+
+
+def test_after_an_unfit_checkpoint_a_good_one_takes_over(
+    checkpoint: CheckpointFolder, model: LiveModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick_patience(monkeypatch)
+    checkpoint.path.write_bytes(b"garbage")
+    wait_until(lambda: model.reloads["refused"] == 1, "the bad one was refused")
+    version = checkpoint.install(2)
+    wait_until(lambda: model.version.startswith(version), "the good one answers")
+
+
+def test_a_model_that_answers_nonsense_does_not_take_over(model: LiveModel) -> None:
+    class Diverged:
+        input_shape = (28, 28, 1)
+
+        def probabilities(self, images: np.ndarray) -> np.ndarray:
+            return np.full((len(images), 10), np.nan, np.float32)
+
+    with pytest.raises(reload.CheckpointError, match="probabilities"):
+        reload._try_out(Diverged())  # type: ignore[arg-type]
+    reload._try_out(model.current())
+
+
+def test_reloads_under_load_lose_nothing_and_every_result_names_its_model(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    folder, port = CheckpointFolder(tmp_path / "checkpoints"), free_port()
+    sub = pipeline.sub("--checkpoint", folder.path, "--metrics-port", port).ready()
+    pipeline.pub().ready()
+    pipeline.app_2().ready()
+    app_1 = pipeline.app_1("--count", 1_000_000, "--rate", 200)
+    pipeline.wait_for_rows(50)
+
+    versions = []
+    for number in range(1, RELOADS + 1):
+        versions.append(folder.install(number))
+        sub.process.send_signal(signal.SIGHUP)  # at once, without waiting for the next look
+        wait_until(
+            lambda: str(pipeline.rows()[-1]["model"]).startswith(versions[-1]),
+            f"reload {number} answers",
+        )
+    app_1.terminate()
+    pipeline.wait_for_rows(len(pipeline.ids()))
+
+    pipeline.assert_each_stored_once()
+    used = [row["model"] for row in pipeline.rows()]
+    assert [each for each in versions if any(model.startswith(each) for model in used)] == versions
+    # A swap that is seen twice (by its files and by the signal) is fine; a refusal is not.
+    assert scrape(port).values['serving_model_reloads{outcome="refused"}'] == 0
+    assert sub.output.count("is unfit, ") == 0
+
+
+def test_a_closed_terminal_ends_the_server_although_hangup_means_reload(
+    pipeline: Pipeline,
+) -> None:
+    ours, theirs = pty.openpty()
+    script = start_on(theirs, pipeline)
+    os.close(theirs)
+    text = b""
+    while b"ready: " not in text:
+        text += os.read(ours, 1000)
+    os.close(ours)  # the terminal is gone
+    script.send_signal(signal.SIGHUP)
+    assert script.wait(30) == 0
+
+
+def start_on(terminal: int, pipeline: Pipeline) -> subprocess.Popen[bytes]:
+    """The server with a terminal for its messages."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "model_server_sub.py"), "--config-dir",
+         str(pipeline.config_dir), "--queue", str(pipeline.queue)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=terminal, cwd=pipeline.folder,
+        env={**clean_environment(), **pipeline.broker.environment},
+    )  # fmt: skip

@@ -1,0 +1,119 @@
+"""Restarts, many servers and standbys under load: every image once in the DB."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from MessageBroker import OutgoingMessage
+from Pipeline.events import image_event
+from Pipeline.image_source import ImageSource
+from tests.pipeline.runner import Pipeline, Script, wait_until
+
+
+def test_a_rolling_restart_of_everything_under_load_loses_nothing(pipeline: Pipeline) -> None:
+    restart_everything(pipeline)
+
+
+@pytest.mark.soak
+def test_a_rolling_restart_loses_nothing_on_any_broker(pipeline_on_each_broker: Pipeline) -> None:
+    restart_everything(pipeline_on_each_broker)
+
+
+def restart_everything(pipeline: Pipeline) -> None:
+    running = {"sub": pipeline.sub(), "pub": pipeline.pub(), "app_2": pipeline.app_2()}
+    for script in running.values():
+        script.ready()
+    app_1 = pipeline.app_1("--count", 1_000_000, "--rate", 200)
+    pipeline.wait_for_rows(100)
+
+    for name in ("sub", "pub", "app_2"):
+        # The new one first: it stands by, or shares the work, until the old one has ended.
+        successor: Script = getattr(pipeline, name)()
+        if name == "app_2":
+            successor.says("held by")
+        else:
+            successor.ready()
+        running[name].terminate()
+        running[name] = successor.ready()
+        pipeline.wait_for_rows(pipeline.stored() + 50)
+    app_1.terminate()  # app_1, too: what it reported as confirmed counts
+    app_1 = pipeline.app_1("--count", 200)
+    app_1.end()
+
+    pipeline.wait_for_rows(len(pipeline.ids()))
+    pipeline.assert_each_stored_once()
+
+
+def test_servers_with_queues_of_their_own_share_the_work(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    queues = [tmp_path / f"queue_{i}" / "log.txt" for i in range(2)]
+    for queue in queues:
+        pipeline.start("model_server_sub", "--queue", queue, "--batch-size", 16).ready()
+        pipeline.start("model_server_pub", "--queue", queue).ready()
+    pipeline.app_2().ready()
+    pipeline.app_1("--count", 1000, "--rate", 500).end()
+    pipeline.wait_for_rows(1000)
+    pipeline.assert_each_stored_once()
+    ended = [script.terminate() for script in pipeline.scripts if script.process.poll() is None]
+    shares = [line for line in ended if line.startswith("model_server_sub: ")]
+    assert len(shares) == 2
+    assert not any(line.startswith("model_server_sub: 0 ") for line in shares), shares
+
+
+def test_standbys_take_over_from_a_killed_publisher_and_a_killed_db_writer(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.sub().ready()
+    pub, app_2 = pipeline.pub().ready(), pipeline.app_2().ready()
+    pipeline.app_1("--count", 50).end()
+    pipeline.wait_for_rows(50)
+    pipeline.pub().says("held by")
+    pipeline.app_2().says("held by")
+    pub.kill()
+    app_2.kill()
+    pipeline.app_1("--count", 50).end()
+    pipeline.wait_for_rows(100)
+    pipeline.assert_each_stored_once()
+
+
+def test_images_from_machines_with_wrong_clocks_are_stored_all_the_same(
+    pipeline: Pipeline,
+) -> None:
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.images)
+    image = next(iter(ImageSource([], 1)))
+    moments = ["1970-01-01T00:00:00Z", "2999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "?"]
+    events: list[OutgoingMessage] = []
+    for moment in moments:
+        _, event = image_event(
+            image.data,
+            prefix="ce_",
+            subject="clock",
+            content_type=image.content_type,
+            time=moment,
+        )
+        events.append(event)
+    broker.publish_batch(pipeline.images, events)
+    pipeline.sub("--metrics-port", 0).ready()
+    pipeline.pub().ready()
+    pipeline.app_2().ready()
+    pipeline.wait_for_rows(len(moments))
+    assert len({row["id"] for row in pipeline.rows()}) == len(moments)
+
+
+def test_a_rolling_restart_of_the_server_needs_no_second_metrics_port(pipeline: Pipeline) -> None:
+    from tests.operations.scripts import free_port, get, wait_until_ready
+
+    port = free_port()
+    old = pipeline.pub("--metrics-port", port).ready()
+    wait_until_ready(port)
+    new = pipeline.pub("--metrics-port", port).says("cannot be had").ready()
+    stopped = threading.Thread(target=old.terminate)
+    stopped.start()
+    new.says(f"metrics are served on port {port} now")
+    stopped.join()
+    wait_until(lambda: get(port, "/readyz")[0] == 200, "the new one serves the metrics")

@@ -1,0 +1,109 @@
+"""A trace leads through all stages; a log line is one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+
+import pytest
+
+from MessageBroker import OutgoingMessage
+from Pipeline.image_source import ImageSource
+from Pipeline.logs import configure_logging
+from tests.pipeline.runner import Pipeline
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
+
+
+def send(pipeline: Pipeline, *trace_parents: str, **environment: str) -> None:
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.images)
+    image = next(iter(ImageSource([], 1))).data
+    for parent in trace_parents:
+        message = OutgoingMessage(image, attributes={"traceparent": parent})
+        broker.publish_batch(pipeline.images, [message])
+    scripts = [
+        pipeline.start("model_server_sub", "--queue", pipeline.queue, **environment),
+        pipeline.start("model_server_pub", "--queue", pipeline.queue, **environment),
+        pipeline.start("app_2", "--db", pipeline.db, **environment),
+    ]
+    pipeline.wait_for_rows(len(trace_parents))
+    for script in scripts:
+        script.ready().terminate()
+
+
+def test_the_trace_context_passes_through_untouched_when_nobody_traces(pipeline: Pipeline) -> None:
+    send(pipeline, PARENT, "nonsense")
+    assert [row["traceparent"] for row in pipeline.rows()] == [PARENT, "nonsense"]
+
+
+def test_each_stage_adds_its_span_below_the_one_before(pipeline: Pipeline) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    send(pipeline, PARENT, "nonsense", OTEL_TRACES_EXPORTER="console")
+    first, second = (row["traceparent"] for row in pipeline.rows())
+    parent = PARENT.split("-")[2]
+    for script, name in zip(
+        pipeline.scripts, ("classify image", "publish result", "store result"), strict=True
+    ):
+        own, above = span_of(script.output, name, TRACE_ID)
+        assert above == parent
+        parent = own
+    assert first.split("-")[1:3] == [TRACE_ID, parent]
+    assert TRACE_ID not in second  # what was no context begins a new trace
+
+
+def span_of(output: str, name: str, trace_id: str) -> tuple[str, str]:
+    """The id of a span that was printed, and its parent's."""
+    for text in re.findall(r"^\{.*?^\}", output, re.MULTILINE | re.DOTALL):
+        span = json.loads(text)
+        if span["name"] == name and span["context"]["trace_id"] == f"0x{trace_id}":
+            return span["context"]["span_id"][2:], span["parent_id"][2:]
+    raise AssertionError(f"no span {name!r} in: {output}")
+
+
+def test_an_exporter_that_is_missing_is_told_once_and_stops_nothing(pipeline: Pipeline) -> None:
+    send(pipeline, PARENT, OTEL_TRACES_EXPORTER="nobody")
+    assert pipeline.rows()[0]["traceparent"] == PARENT
+    assert pipeline.scripts[0].output.count("no installed package brings the exporter") == 1
+
+
+@pytest.fixture
+def _restored_logging() -> object:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("_restored_logging")
+def test_a_name_from_elsewhere_forges_no_log_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("app_2", "info", "text")
+    logging.getLogger("test").warning(
+        "bad file %s", "a\n2026-01-01 00:00:00 ERROR forged\x1b[31m ü"
+    )
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert line.endswith("ü")
+
+
+@pytest.mark.usefixtures("_restored_logging")
+def test_json_logs_are_one_object_a_line_with_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("app_2", "info", "json")
+    logging.getLogger("test").warning("two\nlines", extra={"model": "m@1"})
+    [line] = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert told.pop("time").endswith("+00:00")
+    assert told == {
+        "level": "warning", "script": "app_2", "logger": "test", "message": "two\nlines",
+        "model": "m@1",
+    }  # fmt: skip
+
+
+def test_the_last_words_of_a_script_are_json_too(pipeline: Pipeline) -> None:
+    script = pipeline.start("model_server_sub", "--log-format", "json", "--checkpoint", "none.h5")
+    script.process.wait()
+    for line in script.output.splitlines():
+        assert json.loads(line)["level"] == "error"

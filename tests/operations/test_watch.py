@@ -1,0 +1,157 @@
+"""The watch tells whether all is well: in a terminal, in a narrow one, and without one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from Pipeline.life_cycle import Stop
+from Pipeline.live_metrics import LiveMetrics
+from Pipeline.result_store import Counts
+from Pipeline.watch import last_rows
+from Pipeline.watch_stages import Target, parse, problems, quantile
+from Queue import codec
+from tests.brokers.harness import LocalUnderTest
+from tests.operations.scripts import free_port, wait_until_ready
+from tests.pipeline.runner import ROOT
+
+WATCH = [sys.executable, "-m", "Pipeline.watch", "--interval", "0.1"]
+
+
+@pytest.fixture
+def counts() -> Counts:
+    return Counts(stored=1234)
+
+
+@pytest.fixture
+def app_2(counts: Counts, tmp_path: Path) -> Iterator[int]:
+    """The metrics of an app_2 at work; its port."""
+    embedded, port = LocalUnderTest(), free_port()
+    embedded.start()
+    broker, topic = embedded.connect_with_topic()
+    with (
+        LiveMetrics("app_2", port, Stop()) as metrics,
+        broker.subscribe(topic) as subscription,
+        metrics.follow(broker, counts, subscription=subscription, db=tmp_path / "db.txt"),
+    ):
+        metrics.batch(10)
+        metrics.stored([{"published_at": "2999-01-01T00:00:00Z"}] * 10)
+        wait_until_ready(port)
+        yield port
+    embedded.end_of_test()
+    embedded.stop()
+
+
+def test_once_as_json_tells_scripts_what_is_wrong(app_2: int) -> None:
+    result = subprocess.run(
+        [*WATCH, "--once", "--json", str(app_2), str(free_port())],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    told = json.loads(result.stdout)
+    assert result.returncode == 1
+    assert told["well"] is False
+    assert told["problems"] == [
+        "model_server_sub is not seen anywhere",
+        "model_server_pub is not seen anywhere",
+    ]
+    assert told["stages"][0]["script"] == "app_2"
+    assert told["stages"][0]["total"] == 1234
+    assert told["stages"][0]["broker"] == "local"
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_it_fits_into_any_terminal_and_ends_on_control_c(app_2: int, columns: int) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    watch = subprocess.Popen(
+        [*WATCH, str(app_2)], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, "TERM": "xterm"}, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while b"app_2" not in shown:
+        shown += os.read(ours, 4096)
+    watch.send_signal(signal.SIGINT)
+    while watch.poll() is None:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:
+            break
+    assert watch.wait(10) == 0
+    assert b"Traceback" not in shown
+    os.close(ours)
+
+
+def test_without_a_terminal_it_says_a_line_each_time(app_2: int) -> None:
+    with subprocess.Popen(
+        [*WATCH, str(app_2)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as watch:
+        assert watch.stdout is not None
+        lines = [watch.stdout.readline() for _ in range(2)]
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(10) == 0
+    assert all("app_2 0/s" in line for line in lines)
+
+
+def test_a_reader_that_goes_away_is_no_error(app_2: int) -> None:
+    command = f"{' '.join(WATCH)} {app_2} | head -n 1"
+    result = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert result.stderr == ""
+
+
+def test_a_target_that_hangs_or_speaks_something_else_is_shown_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("Pipeline.watch_stages.SCRAPE_SECONDS", 0.2)
+    with socket.socket() as hanging:
+        hanging.bind(("127.0.0.1", 0))
+        hanging.listen()
+        stage = Target(f"127.0.0.1:{hanging.getsockname()[1]}").look()
+    assert not stage.ready
+    assert "timed out" in stage.state
+    with pytest.raises(ValueError):
+        parse("<html>")
+
+
+def test_a_fault_is_a_problem_for_a_while_and_is_counted_for_good(
+    app_2: int, counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Target(f"127.0.0.1:{app_2}")
+    for _ in range(3):
+        target.look()
+    counts.dead_lettered = 2
+    stage = target.look()
+    assert f"app_2 (127.0.0.1:{app_2}): 2 dead-lettered" in problems([stage])
+    monkeypatch.setattr("Pipeline.watch_stages.FAULT_SECONDS", 0.0)
+    for _ in range(4):
+        stage = target.look()
+    assert stage.faults == {"dead-lettered": 2}
+
+
+def test_quantiles_are_estimated_as_prometheus_does() -> None:
+    buckets = {0.1: 50.0, 0.2: 100.0, float("inf"): 100.0}
+    assert quantile(0.5, buckets) == pytest.approx(0.1)
+    assert quantile(0.75, buckets) == pytest.approx(0.15)
+    assert quantile(0.99, {0.1: 0.0, float("inf"): 5.0}) == 0.1
+    assert quantile(0.5, {}) is None
+    assert quantile(0.5, {0.1: 0.0, float("inf"): 0.0}) is None
+
+
+def test_the_last_rows_are_read_from_the_end_of_a_long_db(tmp_path: Path) -> None:
+    db = tmp_path / "db.txt"
+    lines = [codec.frame(b'{"id":"%d"' % i) for i in range(1000)]
+    db.write_bytes(b"".join(lines) + b'{"id":"torn')
+    assert [row["id"] for row in last_rows(db, 2)] == ["999", "998"]
+    assert last_rows(tmp_path / "elsewhere.txt", 2) == []

@@ -1,0 +1,166 @@
+"""The four scripts as a user runs them: real processes, each with a log of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from MessageBroker.broker_core import BrokerCore
+from tests.brokers.harness import BrokerUnderTest, clean_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS = 60.0
+LOOK_SECONDS = 0.05
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Look again and again until it is true; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}"
+        time.sleep(LOOK_SECONDS)
+
+
+@dataclass
+class Script:
+    """One script, running."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def ready(self) -> Script:
+        """Wait until it says that it is ready."""
+        wait_until(
+            lambda: "ready: " in self.output or self.process.poll() is not None,
+            f"{self.name} is ready",
+        )
+        assert self.process.poll() is None, self.output
+        return self
+
+    def says(self, text: str) -> Script:
+        wait_until(lambda: text in self.output, f"{self.name} says {text!r}: {self.log}")
+        return self
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def terminate(self) -> str:
+        """Ask it to end; it has to end with 0. Returns its last line."""
+        self.process.terminate()
+        return self.end()
+
+    def end(self, code: int = 0) -> str:
+        """Wait for its end. Returns its last line."""
+        assert self.process.wait(PATIENCE_SECONDS) == code, self.output
+        assert "Traceback" not in self.output, self.output
+        return self.output.strip().splitlines()[-1]
+
+
+class Pipeline:
+    """One pipeline on one broker: topics, queue and DB of its own."""
+
+    def __init__(self, broker: BrokerUnderTest, folder: Path) -> None:
+        self.broker = broker
+        self.folder = folder
+        self.queue = folder / "Queue" / "log.txt"
+        self.db = folder / "DB" / "db.txt"
+        self.ids_file = folder / "ids.txt"
+        self.config_dir = folder / "config"
+        shutil.copytree(broker.config_dir, self.config_dir, ignore=shutil.ignore_patterns("broker"))
+        self.images = broker.unused_name("images")
+        self.inferences = broker.unused_name("inferences")
+        with (self.config_dir / "broker_config.ini").open("a") as ini:
+            ini.write(f"[topics]\nimages = {self.images}\ninferences = {self.inferences}\n")
+        self.scripts: list[Script] = []
+
+    def start(self, name: str, *arguments: object, **environment: str) -> Script:
+        log = self.folder / f"{len(self.scripts)}-{name}.log"
+        command = [sys.executable, str(ROOT / f"{name}.py"), "--config-dir", str(self.config_dir)]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, *map(str, arguments)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env={**clean_environment(), **self.broker.environment, **environment},
+            )
+        script = Script(name, process, log)
+        self.scripts.append(script)
+        return script
+
+    def app_1(self, *arguments: object) -> Script:
+        return self.start("app_1", "--ids", self.ids_file, *arguments)
+
+    def sub(self, *arguments: object, **environment: str) -> Script:
+        return self.start("model_server_sub", "--queue", self.queue, *arguments, **environment)
+
+    def pub(self, *arguments: object) -> Script:
+        return self.start("model_server_pub", "--queue", self.queue, *arguments)
+
+    def app_2(self, *arguments: object) -> Script:
+        return self.start("app_2", "--db", self.db, *arguments)
+
+    def connect(self) -> BrokerCore:
+        return self.broker.connect()
+
+    def ids(self) -> list[str]:
+        return self.ids_file.read_text().split()
+
+    def rows(self, db: Path | None = None) -> list[dict[str, Any]]:
+        path = db or self.db
+        if not path.exists():
+            return []
+        lines = path.read_bytes().split(b"\n")
+        return [orjson.loads(line) for line in lines[:-1] if line]
+
+    def stored(self, db: Path | None = None) -> int:
+        path = db or self.db
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def wait_for_rows(self, count: int, db: Path | None = None) -> None:
+        wait_until(lambda: self.stored(db) >= count, f"{count} rows in {db or self.db}")
+
+    def assert_each_stored_once(self, db: Path | None = None) -> None:
+        """What app_1 reported is in the DB, each image once."""
+        stored = [row["id"] for row in self.rows(db)]
+        assert len(stored) == len(set(stored)), "an id is twice in the DB"
+        assert sorted(stored) == sorted(self.ids())
+
+    def stop(self) -> None:
+        for script in self.scripts:
+            if script.process.poll() is None:
+                script.process.send_signal(signal.SIGCONT)
+                script.process.kill()
+                script.process.wait()
+
+
+def dead_letters(broker: BrokerCore, topic: str, count: int) -> list[Any]:
+    """Read `count` dead letters of a topic."""
+    letters: list[Any] = []
+    with broker.subscribe(f"{topic}-dead-letter") as subscription:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while len(letters) < count and time.monotonic() < deadline:
+            received = subscription.receive(100, 1.0)
+            letters += received
+            subscription.ack(received)
+    return letters
+
+
+def environment_without(*names: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in names}

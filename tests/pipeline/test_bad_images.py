@@ -1,0 +1,169 @@
+"""What is no image goes to the dead-letter topic with its bytes, and holds nobody up."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import signal
+from pathlib import Path
+
+import numpy as np
+
+from MessageBroker import OutgoingMessage
+from Modelling.data_preparation import bundled_test_images, encode_npy
+from tests.pipeline.runner import Pipeline, dead_letters, wait_until
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+GOOD = encode_npy(bundled_test_images()[0][0])
+BAD = {
+    "empty": b"",
+    "text": b"seven",
+    "pickle": pickle.dumps([1, 2, 3]),
+    "pickle in npy clothes": npy(np.array([{"a": 1}], dtype=object)),
+    "truncated array": GOOD[:-100],
+    "truncated png": b"\x89PNG\r\n\x1a\n" + b"\0" * 20,
+    "not a number": npy(np.full((28, 28), np.nan, np.float32)),
+    "infinite": npy(np.full((28, 28), np.inf, np.float32)),
+    "wrong shape": npy(np.zeros((2, 3, 4, 5), np.uint8)),
+    "complex": npy(np.ones((28, 28), np.complex64)),
+    "no pixels": npy(np.zeros((0, 28), np.uint8)),
+}
+
+
+def test_rubbish_is_dead_lettered_with_its_bytes_and_a_reason_and_the_rest_goes_on(
+    pipeline_on_each_broker: Pipeline,
+) -> None:
+    pipeline = pipeline_on_each_broker
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.images)
+    messages = [OutgoingMessage(data, attributes={"case": case}) for case, data in BAD.items()]
+    messages += [OutgoingMessage(GOOD, attributes={"case": f"good {i}"}) for i in range(50)]
+    broker.publish_batch(pipeline.images, messages)
+    for script in (pipeline.sub(), pipeline.pub(), pipeline.app_2()):
+        script.ready()
+
+    pipeline.wait_for_rows(50)
+    letters = dead_letters(broker, pipeline.images, len(BAD))
+    assert {letter.attributes["case"]: letter.data for letter in letters} == BAD
+    for letter in letters:
+        assert letter.attributes["dead_letter_reason"] == "undecodable image"
+        assert letter.attributes["dead_letter_error"]
+        assert letter.attributes["dead_letter_source_topic"] == pipeline.images
+    assert {row["label"] for row in pipeline.rows()} == {"7"}
+
+
+def test_an_image_without_attributes_has_the_same_id_each_time_it_is_delivered(
+    pipeline: Pipeline,
+) -> None:
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.images)
+    broker.publish(pipeline.images, GOOD).result()
+    other_queue = pipeline.folder / "other" / "log.txt"
+    other_id = pipeline.broker.unused_name("other")
+    first = pipeline.start(
+        "model_server_sub", "--queue", other_queue, "--subscription", other_id
+    ).ready()
+    broker.publish(pipeline.images, GOOD).result()
+    wait_until(
+        lambda: (
+            (pipeline.folder / "other" / "log.txt").exists()
+            and (pipeline.folder / "other" / "log.txt").read_bytes().count(b"\n") == 1
+        ),
+        "the second subscription's result",
+    )
+    first.terminate()
+    pipeline.sub("--exit-when-idle", 1).end()
+    own = [line.split(b'"id":"')[1][:36] for line in pipeline.queue.read_bytes().splitlines()]
+    other = other_queue.read_bytes().split(b'"id":"')[1][:36]
+    assert len(own) == 2
+    assert own[1] == other
+
+
+def test_what_is_no_inference_event_is_dead_lettered_by_app_2(pipeline: Pipeline) -> None:
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.inferences)
+    bad = {
+        "no json": b"{",
+        "no object": b"[1]",
+        "no id": b'{"label": "7"}',
+        "no label": b'{"id": "a"}',
+        "label of no text": b'{"id": "a", "label": 7}',
+        "not UTF-8": b'{"id": "\xff", "label": "7"}',
+    }
+    broker.publish_batch(
+        pipeline.inferences,
+        [OutgoingMessage(data, attributes={"case": case}) for case, data in bad.items()]
+        + [
+            OutgoingMessage(b'{"id": "ok", "label": "7"}'),
+            OutgoingMessage(b'{"id": "x", "label": "7"}', attributes={"ce_type": "other.v1"}),
+        ],
+    )
+    app_2 = pipeline.app_2().ready()
+    letters = dead_letters(broker, pipeline.inferences, len(bad) + 1)
+    assert {each.attributes.get("case"): each.data for each in letters} == {
+        **bad,
+        None: b'{"id": "x", "label": "7"}',
+    }
+    app_2.terminate()
+    assert [row["id"] for row in pipeline.rows()] == ["ok"]
+
+
+def test_a_corrupt_line_in_the_queue_is_dead_lettered_by_the_publisher(pipeline: Pipeline) -> None:
+    pipeline.app_1("--count", 3).end()
+    pipeline.sub("--exit-when-idle", 1).end()
+    lines = pipeline.queue.read_bytes().splitlines(keepends=True)
+    rotten = lines[1].replace(b'"label":"2"', b'"label":"3"')
+    pipeline.queue.write_bytes(lines[0] + rotten + lines[2])
+    pipeline.pub("--exit-when-idle", 2).end()
+    [letter] = dead_letters(pipeline.connect(), pipeline.inferences, 1)
+    assert letter.data == rotten.rstrip(b"\n")
+    assert letter.attributes["dead_letter_reason"] == "corrupt line in the queue"
+    pipeline.app_2("--exit-when-idle", 1).end()
+    assert [row["source"] for row in pipeline.rows()] == ["mnist-test/0", "mnist-test/2"]
+
+
+# Stands for native code that brings the process down: the test cannot publish a real such image.
+KILLER = """
+import os, signal
+from Modelling import predict_cnn
+prepare_batch = predict_cnn.Classifier.prepare_batch
+def prepare_or_die(self, datas):
+    if b"poison" in datas:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return prepare_batch(self, datas)
+predict_cnn.Classifier.prepare_batch = prepare_or_die
+"""
+
+
+def test_an_image_that_kills_the_server_is_dead_lettered_at_the_fourth_crash_and_no_other_is(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(KILLER)
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.images)
+    messages = (
+        [OutgoingMessage(GOOD)] * 20 + [OutgoingMessage(b"poison")] + [OutgoingMessage(GOOD)] * 20
+    )
+    broker.publish_batch(pipeline.images, messages)
+    root = str(Path(__file__).resolve().parents[2])
+    crashes = 0
+    while True:
+        sub = pipeline.sub("--exit-when-idle", 12, PYTHONPATH=f"{tmp_path}:{root}")
+        if sub.process.wait(120) != -signal.SIGKILL:
+            break
+        crashes += 1
+        assert crashes <= 4, "it is never given up"
+    assert crashes == 4
+    sub.end()
+    [letter] = dead_letters(broker, pipeline.images, 1)
+    assert letter.data == b"poison"
+    assert letter.attributes["dead_letter_reason"] == "killed the model server"
+    pipeline.pub("--exit-when-idle", 1).end()
+    pipeline.app_2("--exit-when-idle", 1).end()
+    assert pipeline.stored() == 40

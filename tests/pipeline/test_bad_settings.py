@@ -1,0 +1,120 @@
+"""Wrong options and settings: one clear line that says what to do, and the right exit code."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from pathlib import Path
+
+import psutil
+import pytest
+
+from Modelling.predict_cnn import DEFAULT_CHECKPOINT
+from tests.pipeline.runner import Pipeline
+
+FAILED, USAGE = 1, 2
+
+
+def last_line(pipeline: Pipeline, script: str, *arguments: object, code: int, **env: str) -> str:
+    return pipeline.start(script, *arguments, **env).end(code)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "says"),
+    [
+        ("app_1", ["--no-such-option"], "--no-such-option"),
+        ("app_1", ["--count", "0"], "'0' is not a whole number of at least 1"),
+        ("app_1", ["--rate", "nan"], "'nan' is not a number above 0"),
+        ("app_1", ["missing.png"], "there is no file or folder 'missing.png'"),
+        ("app_1", ["."], "no images in ."),
+        ("app_1", ["--broker", "rabbit"], "invalid choice: 'rabbit'"),
+        ("app_2", ["--exit-when-idle", "-1"], "'-1' is not a number above 0"),
+        ("app_2", ["--config-dir", "nowhere"], "there is no folder 'nowhere'"),
+        ("model_server_sub", ["--checkpoint", "missing.h5"], "missing.h5"),
+        ("model_server_sub", ["--batch-size", "many"], "'many' is not a whole number"),
+        ("model_server_pub", ["--metrics-port", "70000"], "'70000' is not a port"),
+    ],
+)
+def test_wrong_options_are_named(
+    pipeline: Pipeline, script: str, arguments: list[str], says: str
+) -> None:
+    assert says in last_line(pipeline, script, *arguments, code=USAGE)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("broker_config.ini", "[broker]\nname = rabbit\n", "names the broker 'rabbit': choose one"),
+        ("broker_config.ini", "name = local\n", "line 1: a line before the first [section]"),
+        ("broker_config.ini", "[brokers]\nname = local\n", "unknown section [brokers]"),
+        ("broker_config.ini", "[broker]\nnames = local\n", "[broker] names is unknown"),
+        ("broker_config.ini", "[broker]\nname = <WHICH>\n", "[broker] name is still '<WHICH>'"),
+        ("broker_config.ini", "[broker]\nname =\n", "[broker] name is empty: fill it in"),
+        ("broker_config.ini", "[broker]\nname = ${NO_SUCH}\n", "NO_SUCH, which is not set"),
+        ("broker_config.ini", "[delivery]\nmin_backoff = soon\n", "'soon': it must be a number"),
+        ("broker_config.ini", None, "cannot be read"),
+        ("local_config.ini", "[default]\nfolder = x\n", "[default] folder is unknown"),
+    ],
+)
+def test_a_broken_ini_file_is_named_with_section_and_key(
+    pipeline: Pipeline, file: str, text: str | None, says: str
+) -> None:
+    path = pipeline.config_dir / file
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    environment = {"LOCAL_BROKER_PATH": ""} if file == "local_config.ini" else {}
+    line = last_line(pipeline, "app_1", "--count", 1, code=USAGE, **environment)
+    assert says in line
+    assert file in line
+
+
+def test_an_unknown_broker_in_the_environment_is_named(pipeline: Pipeline) -> None:
+    line = last_line(pipeline, "app_1", code=USAGE, MESSAGE_BROKER="rabbit")
+    assert "MESSAGE_BROKER names the broker 'rabbit'" in line
+
+
+def test_a_checkpoint_that_does_not_match_its_side_file_is_refused(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(DEFAULT_CHECKPOINT.parent, folder)
+    checkpoint = folder / DEFAULT_CHECKPOINT.name
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
+    line = last_line(pipeline, "model_server_sub", "--checkpoint", checkpoint, code=USAGE)
+    assert checkpoint.name in line
+
+
+@pytest.mark.parametrize(
+    ("script", "option"),
+    [("app_2", "--db"), ("model_server_pub", "--queue"), ("model_server_sub", "--queue")],
+)
+def test_a_path_that_cannot_be_written_is_named(
+    pipeline: Pipeline, script: str, option: str
+) -> None:
+    path = "/proc/nowhere/file.txt"  # not writable for anybody, root included
+    assert "/proc/nowhere" in last_line(pipeline, script, option, path, code=FAILED)
+
+
+def test_the_embedded_brokers_folder_that_cannot_be_written_is_named(pipeline: Pipeline) -> None:
+    line = last_line(pipeline, "app_1", code=USAGE, LOCAL_BROKER_PATH="/proc/nowhere")
+    assert "LOCAL_BROKER_PATH" in line
+
+
+@pytest.mark.parametrize("victim", ["app_2", "sub"])
+def test_a_full_disk_is_waited_out_and_nothing_is_lost(pipeline: Pipeline, victim: str) -> None:
+    scripts = {"sub": pipeline.sub(), "pub": pipeline.pub(), "app_2": pipeline.app_2()}
+    for script in scripts.values():
+        script.ready()
+    # No byte beyond the first 50,000 of any file: the kernel's answer to every write is an error.
+    process = psutil.Process(scripts[victim].process.pid)
+    unlimited = process.rlimit(psutil.RLIMIT_FSIZE)
+    process.rlimit(psutil.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+    pipeline.app_1("--count", 2000).end()
+    scripts[victim].says("; waiting")
+    assert pipeline.stored() < 2000
+    process.rlimit(psutil.RLIMIT_FSIZE, unlimited)
+    pipeline.wait_for_rows(2000)
+    for script in scripts.values():
+        script.terminate()
+    pipeline.assert_each_stored_once()

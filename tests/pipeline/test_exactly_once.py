@@ -1,0 +1,155 @@
+"""Every image that app_1 reported as published ends exactly once in the DB."""
+
+from __future__ import annotations
+
+import pytest
+
+from Modelling.data_preparation import bundled_test_images, encode_npy
+from Modelling.predict_cnn import DEFAULT_CHECKPOINT, load_classifier
+from tests.pipeline.runner import Pipeline, wait_until
+
+ALL_IMAGES = 10_000
+
+
+def labels_of_the_engine() -> list[str]:
+    images, _ = bundled_test_images()
+    classifier = load_classifier(DEFAULT_CHECKPOINT)
+    prepared, errors = classifier.prepare_batch([encode_npy(image) for image in images])
+    assert not any(errors)
+    return classifier.predict(prepared).labels
+
+
+@pytest.mark.timeout(400)
+def test_ten_thousand_images_arrive_once_though_each_consumer_is_killed_in_mid_run(
+    pipeline_on_each_broker: Pipeline,
+) -> None:
+    pipeline = pipeline_on_each_broker
+    sub, pub, app_2 = pipeline.sub().ready(), pipeline.pub().ready(), pipeline.app_2().ready()
+    app_1 = pipeline.app_1()
+    pipeline.wait_for_rows(500)
+    sub.kill()
+    sub = pipeline.sub()
+    pipeline.wait_for_rows(2000)
+    pub.kill()
+    pub = pipeline.pub()
+    pipeline.wait_for_rows(4000)
+    app_2.kill()
+    app_2 = pipeline.app_2()
+
+    pipeline.wait_for_rows(ALL_IMAGES)
+    assert f"{ALL_IMAGES:,} of {ALL_IMAGES:,} images confirmed" in app_1.end()
+    for script in (sub, pub, app_2):
+        script.terminate()
+    pipeline.assert_each_stored_once()
+    predicted = {row["source"]: row["label"] for row in pipeline.rows()}
+    engine = labels_of_the_engine()
+    assert [predicted[f"mnist-test/{i}"] for i in range(ALL_IMAGES)] == engine
+
+
+def test_images_published_before_any_consumer_ever_started_arrive(pipeline: Pipeline) -> None:
+    assert "1,000 of 1,000 images confirmed" in pipeline.app_1("--count", 1000).end()
+    app_2 = pipeline.app_2().ready()
+    pub = pipeline.pub().ready()
+    sub = pipeline.sub().ready()
+    pipeline.wait_for_rows(1000)
+    for script in (sub, pub, app_2):
+        script.terminate()
+    pipeline.assert_each_stored_once()
+
+
+def test_a_clean_stop_in_mid_run_loses_nothing(pipeline: Pipeline) -> None:
+    pipeline.app_1("--count", 4000)
+    scripts = [pipeline.sub("--batch-size", 16), pipeline.pub(), pipeline.app_2()]
+    pipeline.wait_for_rows(300)
+    for script in scripts:
+        script.terminate()
+    assert pipeline.stored() < 4000, "the stop came too late to show anything"
+    scripts = [pipeline.sub(), pipeline.pub(), pipeline.app_2()]
+    pipeline.wait_for_rows(4000)
+    for script in scripts:
+        script.terminate()
+    pipeline.assert_each_stored_once()
+
+
+def test_two_model_servers_share_the_images(pipeline: Pipeline) -> None:
+    subs = [pipeline.sub("--batch-size", 16).ready() for _ in range(2)]
+    pipeline.pub()
+    pipeline.app_2()
+    pipeline.app_1("--count", 3000).end()
+    pipeline.wait_for_rows(3000)
+    shares = [int(sub.terminate().split()[1].replace(",", "")) for sub in subs]
+    assert sum(shares) == 3000
+    assert min(shares) > 0
+    pipeline.assert_each_stored_once()
+
+
+def test_two_subscriptions_each_get_every_result(pipeline: Pipeline) -> None:
+    other_db = pipeline.folder / "audit.txt"
+    audit = pipeline.broker.unused_name("audit")
+    pipeline.start("app_2", "--db", other_db, "--subscription", audit).ready()
+    pipeline.app_2().ready()
+    pipeline.sub()
+    pipeline.pub()
+    pipeline.app_1("--count", 500).end()
+    pipeline.wait_for_rows(500)
+    pipeline.wait_for_rows(500, other_db)
+    pipeline.assert_each_stored_once()
+    pipeline.assert_each_stored_once(other_db)
+
+
+def test_a_second_app_2_on_the_same_db_stands_by_and_takes_over(pipeline: Pipeline) -> None:
+    first = pipeline.app_2().ready()
+    second = pipeline.app_2().says(f"held by process {first.process.pid}")
+    assert "ready: " not in second.output
+    pipeline.sub()
+    pipeline.pub()
+    app_1 = pipeline.app_1("--count", 1500, "--rate", 500)
+    pipeline.wait_for_rows(300)
+    first.kill()
+    second.ready()
+    app_1.end()
+    pipeline.wait_for_rows(1500)
+    pipeline.assert_each_stored_once()
+
+
+def test_a_second_publisher_on_the_same_queue_stands_by_and_takes_over(pipeline: Pipeline) -> None:
+    first = pipeline.pub().ready()
+    pipeline.sub()
+    pipeline.app_2()
+    app_1 = pipeline.app_1("--count", 1500, "--rate", 500)
+    pipeline.wait_for_rows(100)
+    second = pipeline.pub().ready().says(f"held by process {first.process.pid}")
+    first.kill()
+    app_1.end()
+    pipeline.wait_for_rows(1500)
+    assert not second.terminate().startswith("model_server_pub: 0 results")
+    pipeline.assert_each_stored_once()
+
+
+def test_a_consumer_that_is_idle_for_long_enough_ends_with_0(pipeline: Pipeline) -> None:
+    pipeline.app_1("--count", 100).end()
+    sub = pipeline.sub("--exit-when-idle", 1)
+    assert sub.end().startswith("model_server_sub: 100 images classified")
+    assert pipeline.pub("--exit-when-idle", 1).end().startswith("model_server_pub: 100 results")
+    assert pipeline.app_2("--exit-when-idle", 1).end().startswith("app_2: 100 results stored")
+
+
+def test_a_consumer_that_stands_by_can_be_stopped(pipeline: Pipeline) -> None:
+    first = pipeline.app_2().ready()
+    second = pipeline.app_2().says(f"held by process {first.process.pid}")
+    second.terminate()
+
+
+def test_a_count_beyond_the_input_starts_over_with_new_ids(pipeline: Pipeline) -> None:
+    pipeline.app_1("--count", 10_050).end()
+    assert len(set(pipeline.ids())) == 10_050
+
+
+def test_app_1_keeps_the_rate(pipeline: Pipeline) -> None:
+    pipeline.sub()
+    pipeline.pub()
+    pipeline.app_2()
+    pipeline.app_1("--count", 40, "--rate", 20).end()
+    pipeline.wait_for_rows(40)
+    times = sorted(row["published_at"] for row in pipeline.rows())
+    wait_until(lambda: len(set(times)) == 40, "each image has a time of its own", seconds=1)

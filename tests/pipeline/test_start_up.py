@@ -1,0 +1,41 @@
+"""What the scripts import, and how they stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.pipeline.runner import ROOT, Pipeline
+
+
+@pytest.mark.parametrize("script", ["app_1", "model_server_pub", "app_2", "model_server_sub"])
+def test_no_script_imports_tensorflow_or_a_client_that_it_does_not_use(script: str) -> None:
+    heavy = "{'tensorflow', 'keras', 'matplotlib', 'confluent_kafka', 'google.cloud.pubsub'}"
+    code = f"import sys, {script}; print(sorted({heavy} & set(sys.modules)))"
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "[]"
+
+
+def test_the_shipped_checkpoint_is_served_without_tensorflow(pipeline: Pipeline) -> None:
+    sub = pipeline.sub().ready()
+    maps = (ROOT / f"/proc/{sub.process.pid}/maps").read_text()
+    assert "tensorflow/python" not in maps
+
+
+def test_a_second_signal_ends_at_once_and_nothing_is_lost(pipeline: Pipeline) -> None:
+    app_1 = pipeline.app_1("--count", 4000)
+    sub = pipeline.sub("--batch-size", 16).ready()
+    app_1.end()
+    sub.process.send_signal(signal.SIGINT)
+    sub.process.send_signal(signal.SIGINT)
+    assert sub.process.wait(30) in (0, 1)
+    pipeline.sub().ready()
+    pipeline.pub()
+    pipeline.app_2()
+    pipeline.wait_for_rows(4000)
+    pipeline.assert_each_stored_once()
