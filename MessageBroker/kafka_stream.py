@@ -276,8 +276,9 @@ class KafkaStream(Stream):
             if self._paused:
                 self._resume()
             self._store_moved()
-            if not self._fetched:
-                self._collect(max_messages, timeout)
+            room = max_messages - len(self._fetched)
+            if room > 0:  # what came while the application was at work is not all that is there
+                self._collect(room, 0 if self._fetched else timeout)
             self._last_fetch = time.monotonic()
             messages = self._hand_out(max_messages, max_bytes)
         if messages:

@@ -25,6 +25,9 @@ from tests.conformance.stories import (
     wait_until_ready,
 )
 
+# Work in which a consumer renews its leases several times (s).
+WORK_SECONDS = 3.5
+
 
 def test_the_first_consumer_misses_nothing(handler: BrokerUnderTest) -> None:
     """The subscription made with the topic gets what was published before anybody consumed."""
@@ -126,6 +129,19 @@ def test_many_consumers_receive_everything(handler: BrokerUnderTest) -> None:
         thread.join()
 
     assert not missing
+
+
+def test_a_receive_after_long_work_brings_all_that_came(handler: BrokerUnderTest) -> None:
+    """After long work one `receive` brings all that came meanwhile, not a part of it."""
+    broker, topic = handler.connect_with_topic()
+    subscription = broker.subscribe(topic)
+    broker.publish_batch(topic, numbered(1))
+    subscription.ack([receive_one(subscription)])
+    broker.publish_batch(topic, numbered(12))
+
+    time.sleep(WORK_SECONDS)
+
+    assert in_order(bodies(subscription.receive(500, 5.0))) == numbers(12)
 
 
 def test_one_stops_and_the_other_goes_on(handler: BrokerUnderTest) -> None:
