@@ -41,7 +41,8 @@ class Worker:
             text=True,
         )
         self._replies: queue.Queue[Any] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def call(self, command: str, **arguments: Any) -> Any:
         """Have one command done and return its result."""
@@ -64,15 +65,17 @@ class Worker:
         return line["result"]
 
     def replies_so_far(self) -> list[Any]:
-        """Return what has come, without waiting, until the process's end if it was killed."""
+        """Return what has come, without waiting; of a process that was killed, all it ever said."""
+        if self._process.poll() is not None:
+            self._reader.join()
         results = []
         while True:
-            dead = self._process.poll() is not None
             try:
-                line = self._replies.get(timeout=5.0 if dead else 0.01)
+                line = self._replies.get_nowait()
             except queue.Empty:
                 return results
-            if line is None:
+            if line is None:  # the end: whoever asks again shall find it again
+                self._replies.put(None)
                 return results
             assert "error" not in line, f"in the worker: {line['error']}"
             results.append(line["result"])
