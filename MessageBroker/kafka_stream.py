@@ -16,24 +16,22 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from MessageBroker.broker_interface import SUBSCRIPTION_SUFFIX
 from MessageBroker.driver import Stream
 from MessageBroker.errors import (
     BrokerError,
     BrokerUnavailableError,
-    ConfigurationError,
     TopicNotFoundError,
 )
 from MessageBroker.kafka_admin import KafkaAdmin
 from MessageBroker.kafka_client import ClientEvents, KafkaSettings
 from MessageBroker.kafka_errors import MISSING_TOPIC, error_of, is_outage
-from MessageBroker.kafka_groups import partitions_at_start, read_positions, start_note
 from MessageBroker.kafka_offsets import PartitionTracker
+from MessageBroker.kafka_positions import MemberPositions
 from MessageBroker.kafka_records import attributes_of, key_of, time_of
 from MessageBroker.message import Delivery, Message
 
@@ -85,13 +83,11 @@ class KafkaStream(Stream):
             settings: the clients' properties.
             admin: asks for the ends of partitions.
             from_the_beginning: where the group starts in a partition in which it has no position
-                yet: at the earliest message, or after the latest.
+                yet.
         """
         self._topic = topic
         self._group = group
         self._admin = admin
-        self._from_the_beginning = from_the_beginning
-        self._founded: int | None = None  # partitions of the topic when the group began
         self._where = f"Kafka at {settings.servers}: topic {topic!r}, group {group!r}"
         self._events = ClientEvents(settings.servers)
         self._polling = threading.Lock()
@@ -113,6 +109,9 @@ class KafkaStream(Stream):
             self._client = Consumer({**settings.for_consumer(group), **self._events.callbacks()})
         except KafkaException as error:
             raise settings.refused(error) from None
+        self._positions = MemberPositions(
+            self._client, self._events, admin, topic, group, self._where, from_the_beginning
+        )
 
     # ------------------------------------------------------------------ joining and leaving
 
@@ -123,8 +122,8 @@ class KafkaStream(Stream):
             ConfigurationError: the group consumes another topic.
             BrokerError: it could not join.
         """
-        if not self._read_positions(partitions, joined=False):
-            self._require_new_group()
+        if not self._positions.read(partitions, joined=False):
+            self._positions.require_new_group()
         self._subscribe()
         deadline = time.monotonic() + JOIN_TIMEOUT_SECONDS
         while not (self._member and self._has_positions(partitions)):
@@ -143,31 +142,7 @@ class KafkaStream(Stream):
         with self._lock:
             if all(partition in self._trackers for partition in partitions):
                 return True
-        return set(partitions) <= set(self._read_positions(partitions))
-
-    def _read_positions(self, partitions: Sequence[int], *, joined: bool = True) -> dict[int, int]:
-        wanted = {self._topic: partitions}
-        found = read_positions(self._client, self._events, self._where, wanted, joined=joined)
-        self._founded = next(
-            (founded for each in found if (founded := partitions_at_start(each)) is not None),
-            self._founded,
-        )
-        return {each.partition: each.offset for each in found}
-
-    def _require_new_group(self) -> None:
-        topics = self._admin.topics()
-        found = read_positions(self._client, self._events, self._where, topics, joined=False)
-        owners = {each.topic for each in found}
-        # `<topic>-sub` was made together with its topic, though nobody has used it yet.
-        owner = self._group.removesuffix(SUBSCRIPTION_SUFFIX)
-        if owner != self._group and owner in topics:
-            owners.add(owner)
-        others = sorted(owners - {self._topic})
-        if others:
-            raise ConfigurationError(
-                f"kafka: the subscription {self._group!r} belongs to the topic {others[0]!r}: "
-                f"choose another id for {self._topic!r}"
-            )
+        return set(partitions) <= set(self._positions.read(partitions))
 
     def _subscribe(self) -> None:
         self._client.subscribe(
@@ -179,7 +154,7 @@ class KafkaStream(Stream):
 
     def _on_assign(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
         try:
-            starts = self._starts([each.partition for each in partitions])
+            starts = self._positions.starts([each.partition for each in partitions])
         except BrokerUnavailableError as error:
             logger.debug("%s: the assignment could not be taken: %s", self._where, error)
             self._must_rejoin = True
@@ -212,58 +187,6 @@ class KafkaStream(Stream):
                     lost += tracker.unacknowledged()
         if lost:
             self.on_lost(lost)
-
-    def _starts(self, partitions: Sequence[int]) -> dict[int, int]:
-        """Tell where to go on in newly assigned partitions; commit it where there was nothing."""
-        if not partitions:
-            return {}
-        committed = self._read_positions(partitions)
-        earliest = self._admin.earliest(self._topic, partitions)
-        for partition, offset in committed.items():
-            if offset < earliest[partition]:
-                logger.error(
-                    "%s: retention removed the messages of partition %d from offset %d to %d "
-                    "before this group had them: going on at the earliest that is left",
-                    self._where,
-                    partition,
-                    offset,
-                    earliest[partition] - 1,
-                )
-        new = [partition for partition in partitions if partition not in committed]
-        if new:
-            begin = self._begin(new, earliest)
-            committed.update(begin)
-            error = self._commit(begin)
-            if error is not None:
-                raise self._events.explain(error, self._where)
-        return {each: max(committed[each], earliest[each]) for each in partitions}
-
-    def _begin(self, new: Sequence[int], earliest: Mapping[int, int]) -> dict[int, int]:
-        """Choose the first position in partitions where the group has none."""
-        everywhere = self._admin.partitions(self._topic) or new
-        self._read_positions(everywhere)  # may tell when the group was founded
-        if self._founded is None:
-            self._founded = len(everywhere)
-        # Partitions added to the topic since belong to the group from their first message on.
-        added = [each for each in new if each >= self._founded]
-        if self._from_the_beginning:
-            added = list(new)
-        founding = [each for each in new if each not in added]
-        latest = self._admin.latest(self._topic, founding) if founding else {}
-        return {**{each: earliest[each] for each in added}, **latest}
-
-    def _position(self, partition: int, offset: int) -> TopicPartition:
-        """Make a position to commit; with it goes how many partitions the group began with."""
-        return TopicPartition(self._topic, partition, offset, start_note(self._founded))
-
-    def _commit(self, offsets: Mapping[int, int]) -> KafkaError | None:
-        """Commit as a member: the coordinator refuses it from one that is none any more."""
-        wanted = [self._position(each, offset) for each, offset in offsets.items()]
-        try:
-            done = self._client.commit(offsets=wanted, asynchronous=False)
-        except KafkaException as exception:
-            return error_of(exception)
-        return next((each.error for each in done if each.error is not None), None)
 
     # ------------------------------------------------------------------ fetching
 
@@ -438,9 +361,9 @@ class KafkaStream(Stream):
             self._moved.clear()
         if not stored:
             return
-        offsets = [self._position(each.partition, position) for each, position in stored.items()]
+        offsets = {each.partition: position for each, position in stored.items()}
         try:
-            self._client.store_offsets(offsets=offsets)
+            self._client.store_offsets(offsets=self._positions.to_commit(offsets))
         except KafkaException as exception:
             # The client has taken the partition away and is about to tell us.
             logger.debug("%s: offsets were not stored: %s", self._where, error_of(exception))
@@ -495,7 +418,7 @@ class KafkaStream(Stream):
     def _was_expelled(self) -> bool:
         with self._lock:
             positions = {each.partition: each.stored for each in self._trackers.values()}
-        error = self._commit(positions)
+        error = self._positions.commit(positions)
         return error is not None and error.code() in EXPELLED
 
     def release(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - all go
