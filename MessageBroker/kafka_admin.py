@@ -49,7 +49,7 @@ class KafkaAdmin:
     def __init__(self, settings: KafkaSettings, topic: TopicSettings) -> None:
         self._settings = settings
         self._topic = topic
-        self._events = ClientEvents(settings.servers)
+        self._events = ClientEvents(settings)
         self._lock = threading.Lock()
         self._connected: AdminClient | None = None
         self._where = f"Kafka at {settings.servers}"
@@ -101,6 +101,13 @@ class KafkaAdmin:
             raise self._events.explain(found.error, f"{self._where}: topic {topic!r}")
         return sorted(found.partitions)
 
+    def with_leaders(self, topic: str) -> set[int]:
+        """Return the partitions of a topic that can be used now: those that have a leader."""
+        found = self._metadata(topic, REQUEST_TIMEOUT_SECONDS).topics.get(topic)
+        if found is None:
+            return set()
+        return {number for number, each in found.partitions.items() if each.leader >= 0}
+
     def create_topics(self, topics: Iterable[str]) -> set[str]:
         """Create the topics that are missing, in order; return the new ones.
 
@@ -140,9 +147,7 @@ class KafkaAdmin:
     def _wait_for_leaders(self, topic: str) -> None:
         deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
         while True:
-            metadata = self._metadata(topic, REQUEST_TIMEOUT_SECONDS).topics.get(topic)
-            partitions = metadata.partitions.values() if metadata is not None else ()
-            if partitions and all(each.leader >= 0 for each in partitions):
+            if set(self.partitions(topic) or ()) == self.with_leaders(topic) != set():
                 return
             if time.monotonic() >= deadline:
                 raise BrokerUnavailableError(

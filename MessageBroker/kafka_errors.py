@@ -52,6 +52,7 @@ OUTAGES = frozenset(
         KafkaError._PREV_IN_PROGRESS,
         KafkaError._DESTROY_BROKER,
         KafkaError._ISR_INSUFF,
+        KafkaError._NOENT,  # no partition of those that were asked for has a leader
         KafkaError.BROKER_NOT_AVAILABLE,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,

@@ -8,7 +8,6 @@ nothing is ever skipped.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -24,7 +23,7 @@ class PartitionTracker(Generic[T]):
     The caller holds a lock.
     """
 
-    __slots__ = ("_next", "_order", "_unacknowledged", "partition", "revoked", "stored")
+    __slots__ = ("_next", "_unacknowledged", "partition", "revoked", "stored")
 
     def __init__(self, partition: int, start: int) -> None:
         """Begin at offset `start`: everything below is acknowledged."""
@@ -32,7 +31,8 @@ class PartitionTracker(Generic[T]):
         self.revoked = False
         self.stored = start  # what the client was last told; the caller's to set
         self._next = start
-        self._order: deque[int] = deque()  # delivered, from the first unacknowledged on
+        # By offset, in the order of the partition: what is acknowledged leaves no trace, so that
+        # one message that waits for long costs no memory for all that flow past it.
         self._unacknowledged: dict[int, T] = {}
 
     @property
@@ -43,27 +43,19 @@ class PartitionTracker(Generic[T]):
     @property
     def position(self) -> int:
         """The offset to commit: all that was delivered below it is acknowledged."""
-        return self._order[0] if self._order else self._next
+        return next(iter(self._unacknowledged), self._next)
 
     def deliver(self, offsets: Sequence[int], deliveries: Sequence[T]) -> None:
         """Take note of deliveries, in the order of the partition.
 
         Offsets rise, not always by one: compaction and transactions leave gaps.
         """
-        self._order.extend(offsets)
         self._unacknowledged.update(zip(offsets, deliveries, strict=True))
         self._next = offsets[-1] + 1
 
     def acknowledge(self, offset: int) -> None:
         """Take note of an acknowledgement; a second one changes nothing."""
         self._unacknowledged.pop(offset, None)
-
-    def advance(self) -> int:
-        """Pass over all that is acknowledged without a gap; return the new `position`."""
-        order, unacknowledged = self._order, self._unacknowledged
-        while order and order[0] not in unacknowledged:
-            order.popleft()
-        return self.position
 
     def unacknowledged(self) -> list[T]:
         """List what was delivered and not acknowledged, in the order of the partition."""

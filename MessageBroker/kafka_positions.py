@@ -94,9 +94,14 @@ class MemberPositions:
     def starts(self, partitions: Sequence[int]) -> dict[int, int]:
         """Tell where to go on in newly assigned partitions; commit it where there was nothing.
 
+        Returns:
+            The offsets of those that have a leader. Without one nothing can be asked or fetched.
+
         Raises:
             BrokerError: it cannot be found out, or not be committed.
         """
+        led = self._admin.with_leaders(self._topic)
+        partitions = [each for each in partitions if each in led]
         if not partitions:
             return {}
         committed = self.read(partitions)

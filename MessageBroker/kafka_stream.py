@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -33,7 +33,8 @@ from MessageBroker.kafka_errors import MISSING_TOPIC, error_of, is_outage
 from MessageBroker.kafka_offsets import PartitionTracker
 from MessageBroker.kafka_positions import MemberPositions
 from MessageBroker.kafka_records import attributes_of, key_of, time_of
-from MessageBroker.message import Delivery, Message
+from MessageBroker.limits import MAX_MESSAGE_BYTES
+from MessageBroker.message import Delivery, DeliveryState, Message
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ PROBE_TIMEOUT_SECONDS = 1.0
 # Joining a group takes 0.2 s, 3 s on a new cluster, and 6 s more where a member has just died (s).
 JOIN_TIMEOUT_SECONDS = 30.0
 JOIN_POLL_SECONDS = 0.05
+# How soon to try again to start a partition that had no leader, say (s).
+START_RETRY_SECONDS = 1.0
 # What leaving may take before the broker counts as away (s).
 LEAVE_TIMEOUT_SECONDS = 5.0
 
@@ -62,6 +65,14 @@ EXPELLED = frozenset(
 )
 
 Tracker = PartitionTracker[Delivery]
+# What was fetched of one partition: offsets and deliveries, in its order.
+TrackedBatch = tuple[Tracker, list[int], list[Delivery]]
+
+
+def _clock() -> float:
+    """Return seconds that also count while the machine sleeps, where the system tells them."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class KafkaStream(Stream):
@@ -89,19 +100,24 @@ class KafkaStream(Stream):
         self._group = group
         self._admin = admin
         self._where = f"Kafka at {settings.servers}: topic {topic!r}, group {group!r}"
-        self._events = ClientEvents(settings.servers)
+        self._events = ClientEvents(settings)
         self._polling = threading.Lock()
         self._lock = threading.Lock()
         self._sign = threading.Lock()
         self._trackers: dict[int, Tracker] = {}
         self._moved: set[Tracker] = set()  # acknowledged further than the client was told
+        self._unstarted: set[int] = set()  # assigned, and it is not known yet where to go on
         self._fetched: deque[Any] = deque()
+        self._largest = MAX_MESSAGE_BYTES  # of the messages that came last
+        self._has_enough = False  # what was fetched is more than the byte limit let through
         self._revoked_while_fetching: set[int] = set()
-        self._paused = False
+        self._paused: set[int] = set()
         self._member = False
         self._must_rejoin = False
+        self._probe_failed = False
         self._failure: BrokerError | None = None
-        self._last_fetch = self._last_answer = self._last_sign = time.monotonic()
+        self._last_fetch = self._last_answer = self._last_start = time.monotonic()
+        self._last_sign = _clock()
         # Half a session: the group may have had no sign of life for a while before the stop.
         self._stop_seconds = settings.session_seconds / 2
         self.on_lost = lambda _deliveries: None
@@ -128,7 +144,8 @@ class KafkaStream(Stream):
         deadline = time.monotonic() + JOIN_TIMEOUT_SECONDS
         while not (self._member and self._has_positions(partitions)):
             with self._polling:
-                self._collect(1, JOIN_POLL_SECONDS)
+                self._mend_membership()
+                self._collect(1, 1, JOIN_POLL_SECONDS)
             if self._failure is not None:
                 raise self._failure
             if time.monotonic() >= deadline:
@@ -149,33 +166,55 @@ class KafkaStream(Stream):
             [self._topic],
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
-            on_lost=self._on_revoke,
+            on_lost=self._on_lost,
         )
 
-    def _on_assign(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
-        try:
-            starts = self._positions.starts([each.partition for each in partitions])
-        except BrokerUnavailableError as error:
-            logger.debug("%s: the assignment could not be taken: %s", self._where, error)
-            self._must_rejoin = True
-            starts = {}
-        except BrokerError as error:
-            self._failure = error
-            starts = {}
-        assigned = [TopicPartition(self._topic, each, offset) for each, offset in starts.items()]
-        self._client.incremental_assign(assigned)
-        with self._lock:
-            for partition, start in starts.items():
-                self._trackers[partition] = PartitionTracker(partition, start)
+    def _on_assign(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        # The group counts all of them as ours, so none may be forgotten: one without a leader, say,
+        # is tried again, while the others flow.
+        self._unstarted.update(each.partition for each in partitions)
+        starts = self._find_starts()
+        client.incremental_assign(starts)  # also if empty: the client would take all of them
+        self._begin_at(starts)
         self._member = True
 
-    def _on_revoke(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
+    def _find_starts(self) -> list[TopicPartition]:
+        """Find out where to begin in the assigned partitions; leave out what cannot be told yet."""
+        self._last_start = time.monotonic()
+        try:
+            starts = self._positions.starts(sorted(self._unstarted))
+        except BrokerUnavailableError as error:
+            logger.debug("%s: not started yet: %s", self._where, error)
+            return []
+        except BrokerError as error:
+            self._failure = error
+            return []
+        return [TopicPartition(self._topic, each, offset) for each, offset in starts.items()]
+
+    def _begin_at(self, starts: Sequence[TopicPartition]) -> None:
+        self._unstarted.difference_update(each.partition for each in starts)
+        with self._lock:
+            for start in starts:
+                tracker: Tracker = PartitionTracker(start.partition, start.offset)
+                self._trackers[start.partition] = tracker
+
+    def _on_revoke(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         """Partitions go to another consumer, or the group counted this one as dead."""
         self._store_moved()  # the client commits it before it lets the partitions go
         gone = {each.partition for each in partitions}
         self._revoked_while_fetching |= gone
         self._fetched = deque(each for each in self._fetched if each.partition() not in gone)
+        self._unstarted -= gone
+        self._paused -= gone
         self._lose(gone)
+        # One that was never started is none of the client's, and it takes back only its own.
+        client.incremental_unassign(
+            [each for each in client.assignment() if each.partition in gone]
+        )
+
+    def _on_lost(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        self._member = False  # until the group has dealt us partitions again
+        self._on_revoke(client, partitions)
 
     def _lose(self, partitions: Collection[int]) -> None:
         lost: list[Delivery] = []
@@ -194,14 +233,15 @@ class KafkaStream(Stream):
         """See `Stream.fetch`."""
         self._notice_a_stop()
         with self._polling:
-            if self._must_rejoin:
-                self._rejoin()
+            self._mend_membership()
             if self._paused:
                 self._resume()
             self._store_moved()
-            room = max_messages - len(self._fetched)
-            if room > 0:  # what came while the application was at work is not all that is there
-                self._collect(room, 0 if self._fetched else timeout)
+            # What came while the application was at work is not all that is there. But beyond the
+            # byte limit hardly more is taken: the group must be served, and memory stay bounded.
+            room = 1 if self._has_enough else max_messages - len(self._fetched)
+            if room > 0:
+                self._collect(room, max_bytes, 0 if self._fetched else timeout)
             self._last_fetch = time.monotonic()
             messages = self._hand_out(max_messages, max_bytes)
         if messages:
@@ -230,24 +270,39 @@ class KafkaStream(Stream):
             )
         self._events.topic_missed = False
 
-    def _collect(self, limit: int, timeout: float) -> None:
+    def _collect(self, limit: int, max_bytes: int, timeout: float) -> None:
         """Take what the client has; wait for the first for up to `timeout` seconds."""
         self._revoked_while_fetching.clear()
         try:
             # `consume` waits for all that it was asked for, `poll` for one.
-            records = self._client.consume(limit, 0)
+            records = self._consume(limit, max_bytes)
             if not records and timeout > 0:
                 first = self._client.poll(timeout)
                 if first is not None:
-                    records = [first]
-                    if limit > 1:
-                        records += self._client.consume(limit - 1, 0)
+                    records = [first, *self._consume(limit - 1, max_bytes)]
         except KafkaException as exception:
             self._failure = self._events.explain(error_of(exception), self._where)
             return
         if self._revoked_while_fetching:
             records = self._without_revoked(records)
         self._fetched.extend(records)
+
+    def _consume(self, limit: int, max_bytes: int) -> list[Any]:
+        """Take what is there at once: as much as stays within `max_bytes` or hardly exceeds it.
+
+        Sizes are known afterwards only. So the largest of the last ones is reckoned with.
+        """
+        records: list[Any] = []
+        while limit > 0 and max_bytes > 0:
+            step = max(1, min(limit, max_bytes // self._largest))
+            taken = self._client.consume(step, 0)
+            records += taken
+            if len(taken) < step:
+                break
+            self._largest = max(1, *map(len, taken))
+            limit -= step
+            max_bytes -= step * self._largest
+        return records
 
     def _without_revoked(self, records: list[Any]) -> list[Any]:
         """Drop what was fetched together with the news that its partition is gone.
@@ -269,26 +324,31 @@ class KafkaStream(Stream):
     def _hand_out(self, limit: int, max_bytes: int) -> list[Message]:
         """Make messages of what was fetched. This loop is what consuming costs."""
         messages: list[Message] = []
-        offsets: dict[int, list[int]] = {}
-        deliveries: dict[int, list[Delivery]] = {}
+        batches: dict[int, TrackedBatch] = {}
         topic, trackers, fetched = self._topic, self._trackers, self._fetched
-        size = 0
+        taken = size = 0
         last_timestamp, time_taken = -1, time_of(-1)
-        while fetched and len(messages) < limit and size < max_bytes:
-            record = fetched.popleft()
+        for record in fetched:
+            if len(messages) == limit or size >= max_bytes:
+                break
+            taken += 1
             error = record.error()
             if error is not None:
                 self._note(error)
                 continue
-            partition, offset = record.partition(), record.offset()
-            tracker = trackers.get(partition)
-            if tracker is None:
-                continue
+            partition = record.partition()
+            batch = batches.get(partition)
+            if batch is None:
+                tracker = trackers.get(partition)
+                if tracker is None:
+                    continue
+                batch = batches[partition] = (tracker, [], [])
+            offset = record.offset()
             data = record.value() or b""
             timestamp = record.timestamp()[1]
             if timestamp != last_timestamp:
                 last_timestamp, time_taken = timestamp, time_of(timestamp)
-            delivery = Delivery((tracker, offset), len(data))
+            delivery = Delivery((batch[0], offset), len(data))
             messages.append(
                 Message(
                     f"{partition}-{offset}-{timestamp}",
@@ -301,15 +361,23 @@ class KafkaStream(Stream):
                 )
             )
             size += len(data)
-            if partition in offsets:
-                offsets[partition].append(offset)
-                deliveries[partition].append(delivery)
-            else:
-                offsets[partition], deliveries[partition] = [offset], [delivery]
-        with self._lock:
-            for partition, ours in offsets.items():
-                trackers[partition].deliver(ours, deliveries[partition])
+            batch[1].append(offset)
+            batch[2].append(delivery)
+        self._deliver(batches.values())
+        # Only now: what an error kept from a tracker must not be passed over by a later ack.
+        for _ in range(taken):
+            fetched.popleft()
+        self._has_enough = bool(fetched) and size >= max_bytes
         return messages
+
+    def _deliver(self, batches: Iterable[TrackedBatch]) -> None:
+        with self._lock:
+            for tracker, offsets, deliveries in batches:
+                if tracker.revoked:  # by the thread that noticed a stop, just now
+                    for delivery in deliveries:
+                        delivery.state = DeliveryState.LOST
+                else:
+                    tracker.deliver(offsets, deliveries)
 
     def _note(self, error: KafkaError) -> None:
         """Keep an error that came in place of a message, for the next fetch to raise."""
@@ -320,16 +388,34 @@ class KafkaStream(Stream):
         else:
             self._failure = self._events.explain(error, self._where)
 
-    def _resume(self) -> None:
-        self._client.resume(self._client.assignment())
-        self._paused = False
+    def _pause(self) -> None:
+        """Let the client fetch nothing more, from partitions that have come since either."""
+        more = [each for each in self._client.assignment() if each.partition not in self._paused]
+        if more:
+            self._client.pause(more)
+            self._paused.update(each.partition for each in more)
 
-    def _rejoin(self) -> None:
-        """Leave and join again: the partitions are dealt out anew."""
-        self._must_rejoin = False
-        self._member = False
-        self._client.unsubscribe()
-        self._subscribe()
+    def _resume(self) -> None:
+        assigned = self._client.assignment()
+        self._client.resume([each for each in assigned if each.partition in self._paused])
+        self._paused.clear()
+
+    def _mend_membership(self) -> None:
+        if self._must_rejoin:
+            # The partitions are dealt out anew.
+            self._must_rejoin = self._member = False
+            self._client.unsubscribe()
+            self._subscribe()
+        self._start_the_rest()
+
+    def _start_the_rest(self) -> None:
+        """Try again to begin with partitions for which that was not possible at once."""
+        if not self._unstarted or time.monotonic() - self._last_start < START_RETRY_SECONDS:
+            return
+        starts = self._find_starts()
+        if starts:
+            self._client.incremental_assign(starts)
+            self._begin_at(starts)
 
     # ------------------------------------------------------------------ settling
 
@@ -346,7 +432,7 @@ class KafkaStream(Stream):
                 else:
                     tracker.acknowledge(offset)
                     touched.add(tracker)
-            self._moved.update(each for each in touched if each.advance() != each.stored)
+            self._moved.update(each for each in touched if each.position != each.stored)
         return late
 
     def _store_moved(self) -> None:
@@ -365,8 +451,11 @@ class KafkaStream(Stream):
         try:
             self._client.store_offsets(offsets=self._positions.to_commit(offsets))
         except KafkaException as exception:
-            # The client has taken the partition away and is about to tell us.
+            # The client may have taken a partition away and be about to tell us; the others' acks
+            # are kept for the next time.
             logger.debug("%s: offsets were not stored: %s", self._where, error_of(exception))
+            with self._lock:
+                self._moved.update(stored)
             return
         for tracker, position in stored.items():
             tracker.stored = position
@@ -385,18 +474,21 @@ class KafkaStream(Stream):
             self._probe()
 
     def _serve(self) -> None:
-        if len(self._fetched) >= MAX_WAITING and not self._paused:
-            self._client.pause(self._client.assignment())
-            self._paused = True
-        self._collect(1, 0)
+        self._start_the_rest()
+        if len(self._fetched) >= MAX_WAITING:
+            self._pause()
+        self._collect(1, 1, 0)
 
     def _probe(self) -> None:
         """Ask by another connection than the consumer's: there, requests wait behind fetches."""
         try:
             found = self._admin.partitions(self._topic, PROBE_TIMEOUT_SECONDS)
         except BrokerUnavailableError:
-            self._events.away = True
+            # Once is little: on a busy machine an answer may take longer than a probe waits.
+            self._events.away = self._events.away or self._probe_failed
+            self._probe_failed = True
             return
+        self._probe_failed = False
         self._last_answer = time.monotonic()
         self._events.answered()
         self._events.topic_missed = found is None
@@ -408,12 +500,11 @@ class KafkaStream(Stream):
         have had since. Acks that were taken before the client has noticed would seem to count.
         """
         with self._sign:
-            now = time.monotonic()
-            stood_still = now - self._last_sign > self._stop_seconds
+            stood_still = _clock() - self._last_sign > self._stop_seconds
             if stood_still and self._trackers and self._was_expelled():
                 self._must_rejoin = True
                 self._lose(list(self._trackers))
-            self._last_sign = time.monotonic()
+            self._last_sign = _clock()
 
     def _was_expelled(self) -> bool:
         with self._lock:
@@ -433,12 +524,13 @@ class KafkaStream(Stream):
             self._must_rejoin = True
             deadline = time.monotonic() + LEAVE_TIMEOUT_SECONDS
             while self._trackers and time.monotonic() < deadline:
-                self._collect(1, JOIN_POLL_SECONDS)
+                self._collect(1, 1, JOIN_POLL_SECONDS)
 
     @property
     def ready(self) -> bool:
         """See `Stream.ready`."""
-        return self._member and not self._must_rejoin and not self._events.away
+        all_started = self._member and not self._must_rejoin and not self._unstarted
+        return all_started and not self._events.away
 
     def close(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - all go
         """Commit, and leave the group, so that others have the partitions at once."""

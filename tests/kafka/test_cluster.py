@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from MessageBroker import OutgoingMessage
+from MessageBroker.kafka_admin import TopicSettings
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_server import KafkaCluster, find_or_skip
 
@@ -57,3 +58,39 @@ def test_nothing_is_lost_and_nothing_fails_when_nodes_are_killed_in_turn(
     assert len(published) == ROUNDS * PER_ROUND
     assert published <= arrived
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.timeout(240)
+def test_partitions_without_a_leader_are_waited_for_and_the_others_flow(
+    three_nodes: KafkaCluster,
+) -> None:
+    """One copy of each partition, a node that is lost, and a group that is dealt anew meanwhile."""
+    three_nodes.restart(1)
+    topic = TopicSettings(num_partitions=6, replication_factor=1)
+    properties = {"bootstrap.servers": three_nodes.bootstrap_servers}
+    with KafkaHandler(properties, topic=topic) as broker:
+        broker.create_topic("single-copies")
+        leaver = broker.subscribe("single-copies")
+        stayer = broker.subscribe("single-copies")
+        arrived: set[bytes] = set()
+
+        def take_until(condition: Callable[[], bool]) -> None:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not condition():
+                assert time.monotonic() < deadline, f"{len(arrived)} arrived"
+                messages = stayer.receive(500, 0.2)
+                arrived.update(message.data for message in messages)
+                stayer.ack(messages)
+
+        take_until(lambda: stayer.ready)
+        three_nodes.kill(2)
+        take_until(lambda: len(broker._admin.with_leaders("single-copies")) < 6)
+        leaver.close()  # its partitions come to the other, those without a leader too
+        take_until(lambda: not stayer.ready)
+        published = [broker.publish("single-copies", str(each).encode()) for each in range(600)]
+        take_until(lambda: bool(arrived))
+        three_nodes.restart(2)
+        take_until(lambda: len(arrived) == 600)
+
+        assert all(future.result(PATIENCE_SECONDS) for future in published)
+        assert stayer.ready
