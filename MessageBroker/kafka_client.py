@@ -41,6 +41,17 @@ _FIXED_FOR_CONSUMERS = {
     "group.protocol": "classic",
     # Offsets out of range: again rather than never.
     "auto.offset.reset": "earliest",
+    # The end of a partition is no error.
+    "enable.partition.eof": "false",
+}
+# What would break a promise with any value.
+_REFUSED = {
+    "group.id": "it is the subscription's id (`--subscription`)",
+    "group.instance.id": (
+        "a static member keeps its partitions after it has closed, and two subscriptions of one "
+        "process would fence each other"
+    ),
+    "transactional.id": "the producer uses no transactions, and would fence another with this id",
 }
 
 _DEFAULTS = {
@@ -82,6 +93,8 @@ _DEFAULTS_FOR_CONSUMERS = {
     "fetch.error.backoff.ms": "100",
     "fetch.queue.backoff.ms": "50",
 }
+
+TLS_HINT = "is security.protocol right? The broker's listener must use TLS too"
 
 _SECRET_NAME = re.compile(
     r"password|secret|token|oauth|jaas|sasl\.username|\.key|ssl.*pem", re.IGNORECASE
@@ -148,6 +161,11 @@ class KafkaSettings:
         }
 
     @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return "ssl" in self._default.get("security.protocol", "").lower()
+
+    @property
     def session_seconds(self) -> float:
         """How long a silent consumer stays in its group (seconds)."""
         properties = self.for_consumer("")
@@ -180,10 +198,14 @@ def _refuse_changes(properties: Mapping[str, str], fixed: Mapping[str, str]) -> 
                 f"kafka_config.ini: {name} must stay {fixed[name]!r}, what the handler promises "
                 "rests on it: remove the line"
             )
-        if name == "group.id":
+        if name in _REFUSED:
             raise ConfigurationError(
-                "kafka_config.ini: group.id is the subscription's id (`--subscription`): remove "
-                "the line"
+                f"kafka_config.ini: {name} cannot be set, {_REFUSED[name]}: remove the line"
+            )
+        if name == "auto.commit.interval.ms" and value.strip() == "0":
+            raise ConfigurationError(
+                "kafka_config.ini: auto.commit.interval.ms must not be 0, acks would never be "
+                "committed: remove the line"
             )
 
 
@@ -193,8 +215,9 @@ class ClientEvents:
     The callbacks run in whichever thread polls the client.
     """
 
-    def __init__(self, servers: str) -> None:
-        self._servers = servers
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._servers = settings.servers
+        self._tls = settings.uses_tls
         self._cause: KafkaError | None = None  # the last lost or refused connection
         self._refusal: KafkaError | None = None
         self.away = False
@@ -225,7 +248,10 @@ class ClientEvents:
             if refusal is not None:
                 return refusal
             if self._cause is not None:
-                return translate(self._cause, tried)
+                # A listener without TLS answers a handshake by closing the connection, or with
+                # bytes that make no sense, as the moment wants it.
+                hint = f"{self._cause.str()} ({TLS_HINT})" if self._tls else ""
+                return translate(self._cause, tried, hint)
         return translate(error, tried)
 
     def unavailable(self) -> BrokerError:

@@ -122,7 +122,7 @@ class GroupReader:
 
     def _client(self, group: str) -> tuple[Consumer, ClientEvents]:
         if group not in self._clients:
-            events = ClientEvents(self._settings.servers)
+            events = ClientEvents(self._settings)
             try:
                 client = Consumer({**self._settings.for_consumer(group), **events.callbacks()})
             except KafkaException as error:

@@ -90,10 +90,14 @@ class KafkaHandler(BrokerCore):
                 f"{ini.where('default', 'bootstrap.servers')} is missing: fill it in, or set "
                 f"{VARIABLES['bootstrap.servers']}"
             )
+        producer, consumer = (
+            {name: environment.get(name, value) for name, value in ini.section(section).items()}
+            for section in ("producer", "consumer")
+        )
         return cls(
             properties,
-            producer=ini.section("producer"),
-            consumer=ini.section("consumer"),
+            producer=producer,
+            consumer=consumer,
             topic=_topic_settings(ini),
             delivery=delivery,
         )
@@ -173,7 +177,8 @@ class KafkaHandler(BrokerCore):
         earliest = self._admin.earliest(topic, partitions)
         latest = self._admin.latest(topic, partitions)
         return sum(
-            latest[each] - max(earliest[each], committed.get(each, 0)) for each in partitions
+            max(0, latest[each] - max(earliest[each], committed.get(each, 0)))
+            for each in partitions
         )
 
     # ------------------------------------------------------------------ life cycle

@@ -41,7 +41,7 @@ class KafkaPublisher:
             ConfigurationError: a property that the client library does not take.
         """
         self._where = f"Kafka at {settings.servers}"
-        self._events = ClientEvents(settings.servers)
+        self._events = ClientEvents(settings)
         try:
             self._client = Producer({**settings.for_producer(), **self._events.callbacks()})
         except KafkaException as error:

@@ -58,14 +58,14 @@ def test_a_ping_takes_no_longer_than_it_may(connect: Connect) -> None:
     with pytest.raises(BrokerUnavailableError, match="make kafka"):
         broker.ping(1.0)
 
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 5.0
 
 
 def test_tls_to_a_plain_port_is_unavailable_and_says_so(connect: Connect) -> None:
     broker = connect({"security.protocol": "SSL"})
 
-    with pytest.raises(BrokerUnavailableError, match="PLAINTEXT broker listener"):
-        broker.ping(2.0)
+    with pytest.raises(BrokerUnavailableError, match=r"is security\.protocol right\?"):
+        broker.ping(9.0)
 
 
 def test_a_password_without_tls_to_a_plain_port_is_an_error_in_time(
@@ -104,6 +104,10 @@ def test_the_right_password_is_taken(connect: Connect, as_user: AsUser) -> None:
         ({"no.such.property": "1"}, "no.such.property"),
         ({"enable.auto.offset.store": "true"}, "enable.auto.offset.store"),
         ({"group.id": "mine"}, "group.id"),
+        ({"group.instance.id": "mine"}, "group.instance.id"),
+        ({"transactional.id": "mine"}, "transactional.id"),
+        ({"enable.partition.eof": "true"}, "enable.partition.eof"),
+        ({"auto.commit.interval.ms": "0"}, "auto.commit.interval.ms"),
         ({"bootstrap.servers": ""}, "bootstrap.servers"),
     ],
 )
@@ -114,6 +118,21 @@ def test_a_property_that_cannot_be_used_is_named(
         connect({"sasl.password": PASSWORD, **properties}).publish("topic", b"").result(10)
 
     assert PASSWORD not in str(caught.value)
+
+
+def test_the_environment_wins_over_every_section(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kafka_config.ini").write_text(
+        "[default]\nbootstrap.servers = one:9092\n[producer]\nbootstrap.servers = two:9092\n"
+        "[consumer]\nbootstrap.servers = three:9092\n"
+    )
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "four:9092")
+
+    settings = KafkaHandler.from_config(tmp_path, DeliverySettings())._settings
+
+    for properties in (settings.for_admin(), settings.for_producer(), settings.for_consumer("g")):
+        assert properties["bootstrap.servers"] == "four:9092"
 
 
 @pytest.mark.parametrize("value", ["six", "0", "-2"])
