@@ -34,7 +34,7 @@ from MessageBroker.kafka_offsets import PartitionTracker
 from MessageBroker.kafka_positions import MemberPositions
 from MessageBroker.kafka_records import attributes_of, key_of, time_of
 from MessageBroker.limits import MAX_MESSAGE_BYTES
-from MessageBroker.message import Delivery, DeliveryState, Message
+from MessageBroker.message import Delivery, DeliveryState, Message, received_message
 
 logger = logging.getLogger(__name__)
 
@@ -350,14 +350,14 @@ class KafkaStream(Stream):
                 last_timestamp, time_taken = timestamp, time_of(timestamp)
             delivery = Delivery((batch[0], offset), len(data))
             messages.append(
-                Message(
+                received_message(
                     f"{partition}-{offset}-{timestamp}",
                     data,
                     attributes_of(record.headers()),
                     key_of(record.key()),
                     topic,
                     time_taken,
-                    _delivery=delivery,
+                    delivery,
                 )
             )
             size += len(data)

@@ -6,7 +6,7 @@ import enum
 import uuid
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from MessageBroker.redelivery import Lane
@@ -52,7 +52,7 @@ class Delivery:
         self.lane: Lane | None = None
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message, as it was received. It never changes.
 
@@ -75,30 +75,9 @@ class Message:
     topic: str
     publish_time: datetime
     delivery_attempt: int = 1
-    _delivery: Delivery = field(repr=False, compare=False, kw_only=True)
-
-    def __init__(
-        self,
-        id: str,  # noqa: A002 - the field's name
-        data: bytes,
-        attributes: dict[str, str],
-        key: str | None,
-        topic: str,
-        publish_time: datetime,
-        delivery_attempt: int = 1,
-        *,
-        _delivery: Delivery | None = None,
-    ) -> None:
-        # What `dataclass` would write for a frozen class takes three times as long, and this is
-        # the dearest step of receiving a small message.
-        _set_id(self, id)
-        _set_data(self, data)
-        _set_attributes(self, attributes)
-        _set_key(self, key)
-        _set_topic(self, topic)
-        _set_publish_time(self, publish_time)
-        _set_delivery_attempt(self, delivery_attempt)
-        _set_delivery(self, _delivery or Delivery(None, 0))
+    _delivery: Delivery = field(
+        default_factory=lambda: Delivery(None, 0), repr=False, compare=False, kw_only=True
+    )
 
     def __repr__(self) -> str:
         """Leave out the body: it may be megabytes."""
@@ -109,13 +88,44 @@ class Message:
         )
 
 
-(
-    _set_id,
-    _set_data,
-    _set_attributes,
-    _set_key,
-    _set_topic,
-    _set_publish_time,
-    _set_delivery_attempt,
-    _set_delivery,
-) = (vars(Message)[each.name].__set__ for each in fields(Message))
+class _Draft:
+    """A message while it is being made."""
+
+    __slots__ = tuple(each.name for each in fields(Message))
+
+    id: str
+    data: bytes
+    attributes: dict[str, str]
+    key: str | None
+    topic: str
+    publish_time: datetime
+    delivery_attempt: int
+    _delivery: Delivery
+
+
+def received_message(
+    message_id: str,
+    data: bytes,
+    attributes: dict[str, str],
+    key: str | None,
+    topic: str,
+    publish_time: datetime,
+    delivery: Delivery,
+) -> Message:
+    """Make a message at its first delivery, for the handlers.
+
+    Making it is the dearest step of receiving a small message, and the constructor of a frozen
+    class takes four times as long: it sets each field by a call. So the fields of a class of the
+    same layout are set, and then the class.
+    """
+    draft = _Draft()
+    draft.id = message_id
+    draft.data = data
+    draft.attributes = attributes
+    draft.key = key
+    draft.topic = topic
+    draft.publish_time = publish_time
+    draft.delivery_attempt = 1
+    draft._delivery = delivery
+    draft.__class__ = Message  # type: ignore[assignment]
+    return cast(Message, draft)
