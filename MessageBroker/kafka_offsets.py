@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from MessageBroker.message import Delivery
+
 T = TypeVar("T")
 
 
@@ -60,3 +62,17 @@ class PartitionTracker(Generic[T]):
     def unacknowledged(self) -> list[T]:
         """List what was delivered and not acknowledged, in the order of the partition."""
         return list(self._unacknowledged.values())
+
+
+class KafkaDelivery(Delivery):
+    """One delivery of a record. It knows its place itself: a handle would be one object more."""
+
+    __slots__ = ("offset", "tracker")
+
+    def __init__(self, tracker: Tracker, offset: int, size: int) -> None:
+        super().__init__(None, size)
+        self.tracker = tracker
+        self.offset = offset
+
+
+Tracker = PartitionTracker[KafkaDelivery]

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -30,7 +30,7 @@ from MessageBroker.errors import (
 from MessageBroker.kafka_admin import KafkaAdmin
 from MessageBroker.kafka_client import ClientEvents, KafkaSettings
 from MessageBroker.kafka_errors import MISSING_TOPIC, error_of, is_outage
-from MessageBroker.kafka_offsets import PartitionTracker
+from MessageBroker.kafka_offsets import KafkaDelivery, PartitionTracker, Tracker
 from MessageBroker.kafka_positions import MemberPositions
 from MessageBroker.kafka_records import attributes_of, key_of, time_of
 from MessageBroker.limits import MAX_MESSAGE_BYTES
@@ -64,9 +64,8 @@ EXPELLED = frozenset(
     }
 )
 
-Tracker = PartitionTracker[Delivery]
 # What was fetched of one partition: offsets and deliveries, in its order.
-TrackedBatch = tuple[Tracker, list[int], list[Delivery]]
+TrackedBatch = tuple[Tracker, list[int], list[KafkaDelivery]]
 
 
 def _clock() -> float:
@@ -348,7 +347,7 @@ class KafkaStream(Stream):
             timestamp = record.timestamp()[1]
             if timestamp != last_timestamp:
                 last_timestamp, time_taken = timestamp, time_of(timestamp)
-            delivery = Delivery((batch[0], offset), len(data))
+            delivery = KafkaDelivery(batch[0], offset, len(data))
             messages.append(
                 received_message(
                     f"{partition}-{offset}-{timestamp}",
@@ -425,12 +424,12 @@ class KafkaStream(Stream):
         late = 0
         touched: set[Tracker] = set()
         with self._lock:
-            for delivery in deliveries:
-                tracker, offset = delivery.handle
+            for delivery in cast("Sequence[KafkaDelivery]", deliveries):
+                tracker = delivery.tracker
                 if tracker.revoked:
                     late += 1
                 else:
-                    tracker.acknowledge(offset)
+                    tracker.acknowledge(delivery.offset)
                     touched.add(tracker)
             self._moved.update(each for each in touched if each.position != each.stored)
         return late

@@ -43,12 +43,14 @@ class Delivery:
 
     __slots__ = ("deadline", "handle", "lane", "sequence", "size", "state")
 
+    # Set by the core when it hands the message out for the first time.
+    sequence: int  # order of arrival in its subscription
+    deadline: float  # monotonic time at which max_lease_seconds are over
+
     def __init__(self, handle: Any, size: int) -> None:
         self.handle = handle  # whatever the handler needs to acknowledge; only it looks inside
         self.size = size  # bytes of data, counted against max_outstanding_bytes
         self.state = DeliveryState.OUT
-        self.sequence = 0  # order of arrival in its subscription
-        self.deadline = 0.0  # monotonic time at which max_lease_seconds are over
         self.lane: Lane | None = None
 
 
