@@ -31,6 +31,7 @@ BENCHMARKS = {
     "queue": "The queue beside a bare loop of write and fdatasync, and beside its peers",
     "db": "The DB",
     "pipeline": "The four scripts against the bare model, and the latency under load",
+    "budget": "Where the time of one image goes",
 }
 
 

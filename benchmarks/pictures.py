@@ -14,16 +14,22 @@ import matplotlib.pyplot as plt
 RESULTS = Path(__file__).resolve().parent / "results"
 INK, PAPER = "#1d3557", "#fbfaf7"
 COLOURS = {"local": "#2a9d8f", "kafka": "#457b9d", "pubsub": "#e9a23b", "bare": "#8d99ae"}
-SCRIPT_COLOURS = ("#a8dadc", "#d62839", "#e9a23b", "#2a9d8f")
+STEP_COLOURS = (
+    "#a8dadc", "#e9a23b", "#d5d5d0", "#2a9d8f", "#f4d58d", "#e76f51",
+    "#b5838d", "#84a98c", "#90be6d", "#6d9dc5", "#cdb4db", "#f28482", "#98c1d9", "#d9ae94",
+)  # fmt: skip
+# Microseconds below which a number has no room in its bar.
+LEAST_LABELLED = 1.5
 
 
 def draw_all() -> list[Path]:
     """Draw what there are results for."""
-    file = RESULTS / "pipeline.json"
-    if not file.exists():
-        return []
-    results: dict[str, Any] = json.loads(file.read_text())
-    return [throughput(results), latency(results), budget(results)]
+    pictures = (("pipeline", throughput), ("pipeline", latency), ("budget", budget))
+    return [
+        draw(json.loads(file.read_text()))
+        for name, draw in pictures
+        if (file := RESULTS / f"{name}.json").exists()
+    ]
 
 
 def throughput(results: dict[str, Any]) -> Path:
@@ -59,23 +65,28 @@ def latency(results: dict[str, Any]) -> Path:
 
 
 def budget(results: dict[str, Any]) -> Path:
-    figure, axis = _axis("where one image's time goes: CPU of each script")
-    for i, each in enumerate(results.values()):
+    bars = [(broker, script) for broker, scripts in results.items() for script in scripts]
+    figure, axis = _axis("where the time of one image goes", height=0.5 * len(bars) + 1)
+    colours: dict[str, Any] = {}
+    for i, (broker, script) in enumerate(bars):
         left = 0.0
-        for (script, cost), colour in zip(
-            each["cpu_us_per_image"].items(), SCRIPT_COLOURS, strict=True
-        ):
-            axis.barh(i, cost, 0.5, left=left, color=colour, label=script if i == 0 else None)
-            axis.text(left + cost / 2, i, f"{cost:.0f}", ha="center", va="center", fontsize=9)
+        for step, cost in results[broker][script].items():
+            label = None if step in colours else step
+            colour = colours.setdefault(step, STEP_COLOURS[len(colours) % len(STEP_COLOURS)])
+            axis.barh(i, cost, 0.7, left=left, color=colour, label=label)
+            if cost >= LEAST_LABELLED:
+                axis.text(left + cost / 2, i, f"{cost:.0f}", ha="center", va="center", fontsize=8)
             left += cost
-    axis.set_yticks(range(len(results)), list(results))
+        axis.text(left, i, f" {left:.0f}", va="center", color=INK)
+    axis.set_yticks(range(len(bars)), [f"{script}, {broker}" for broker, script in bars])
+    axis.invert_yaxis()
     axis.set_xlabel("microseconds of one core per image")
-    axis.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
     return _save(figure, "budget.png")
 
 
-def _axis(title: str) -> tuple[Any, Any]:
-    figure, axis = plt.subplots(figsize=(9, 3.8), facecolor=PAPER)
+def _axis(title: str, height: float = 3.8) -> tuple[Any, Any]:
+    figure, axis = plt.subplots(figsize=(9, height), facecolor=PAPER)
     axis.set_facecolor(PAPER)
     axis.set_title(title, loc="left", color=INK, fontsize=13)
     axis.spines[["top", "right"]].set_visible(False)

@@ -91,7 +91,7 @@ class Pipeline:
 
     def start(self, name: str, *arguments: object, **environment: str) -> Script:
         log = self.folder / f"{len(self.scripts)}-{name}.log"
-        command = [sys.executable, str(ROOT / f"{name}.py"), "--config-dir", str(self.config_dir)]
+        command = [*self.command(name), "--config-dir", str(self.config_dir)]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*command, *map(str, arguments)],
@@ -103,6 +103,10 @@ class Pipeline:
         script = Script(name, process, log)
         self.scripts.append(script)
         return script
+
+    def command(self, name: str) -> list[str]:
+        """How a script is started; benchmarks put something before it."""
+        return [sys.executable, str(ROOT / f"{name}.py")]
 
     def app_1(self, *arguments: object) -> Script:
         return self.start("app_1", "--ids", self.ids_file, *arguments)
