@@ -102,6 +102,10 @@ class Stream(ABC):
         """Give back deliveries while the stream goes on: they shall be delivered again.
 
         Called when `max_lease_seconds` are over, and for what was fetched while closing.
+
+        Raises:
+            BrokerUnavailableError: the broker is away. The core calls again at the next interval,
+                or hands them to `close`.
         """
 
     @property

@@ -68,6 +68,7 @@ class SubscriptionCore(Subscription):
         self._redelivery = Redelivery()
         self._nacks: dict[str, int] = {}  # by message id
         self._unsent_acks: list[Delivery] = []
+        self._unreleased: list[Delivery] = []
         self._sequence = 0
         self._late_acks = 0
         self._acks_under_way = 0
@@ -118,7 +119,7 @@ class SubscriptionCore(Subscription):
             with self._lock:
                 if not self._closed.is_set():
                     return messages + self._admit(fetched)
-            self._stream.release([message._delivery for message in fetched])
+            self._release([message._delivery for message in fetched])
             raise self._closed_error()
 
     def _fetch(self, max_messages: int, max_bytes: int, wait: float) -> list[Message]:
@@ -320,6 +321,7 @@ class SubscriptionCore(Subscription):
                 given_back = list(self._outstanding)
                 for delivery in given_back:
                     self._forget(delivery, LOST)
+                given_back += self._unreleased
             try:
                 self._stream.close(given_back)
             except BrokerError as error:  # its lease ends what could not be given back
@@ -345,9 +347,32 @@ class SubscriptionCore(Subscription):
         if deliveries:
             self._acknowledge(deliveries)
 
+    def _release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give back what is this consumer's no more; what the broker cannot take yet, later."""
+        try:
+            self._stream.release(deliveries)
+        except BrokerUnavailableError as error:
+            logger.debug("%d messages are given back later: %s", len(deliveries), error)
+            with self._lock:
+                self._unreleased.extend(deliveries)
+        except BrokerError as error:
+            logger.error(
+                "%d messages of %s were not given back: %s",
+                len(deliveries),
+                self.subscription_id,
+                error,
+            )
+
+    def _retry_releases(self) -> None:
+        with self._lock:
+            deliveries, self._unreleased = self._unreleased, []
+        if deliveries:
+            self._release(deliveries)
+
     def _keep_leases(self) -> None:
         while not self._closed.wait(self._stream.renew_interval):
             self._retry_acks()
+            self._retry_releases()
             self._give_back_overdue()
             with self._lock:
                 outstanding = list(self._outstanding)
@@ -375,7 +400,7 @@ class SubscriptionCore(Subscription):
                 self._settings.max_lease_seconds,
             )
             self._lose(overdue)
-            self._stream.release(overdue)
+            self._release(overdue)
 
     def _lose(self, deliveries: Sequence[Delivery]) -> None:
         with self._lock:

@@ -41,6 +41,7 @@ class ListStream(Stream):
         self.closed = False
         self.used_after_close: list[str] = []
         self.before_acknowledge: Callable[[], None] = lambda: None
+        self.before_release: Callable[[], None] = lambda: None
 
     def arrive(self, *messages: Message) -> None:
         with self.arrived:
@@ -66,6 +67,7 @@ class ListStream(Stream):
         self._note("renew")
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
+        self.before_release()
         self._note("release")
         self.given_back += [delivery.handle for delivery in deliveries]
 

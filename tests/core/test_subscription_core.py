@@ -7,8 +7,15 @@ import time
 
 import pytest
 
-from MessageBroker.errors import AuthenticationError, BrokerUnavailableError, TopicNotFoundError
+from MessageBroker import Message
+from MessageBroker.errors import (
+    AuthenticationError,
+    BrokerUnavailableError,
+    ClosedError,
+    TopicNotFoundError,
+)
 from tests.core.streams import DeadLetters, ListStream, message, subscription_over
+from tests.pipeline.runner import wait_until
 
 
 def receive_until(subscription, count: int) -> list[str]:
@@ -99,10 +106,6 @@ def test_a_stream_that_cannot_give_back_is_still_closed(caplog: pytest.LogCaptur
 
 def test_acks_of_an_outage_are_sent_afterwards() -> None:
     stream = ListStream()
-
-    def away() -> None:
-        raise BrokerUnavailableError("away")
-
     with subscription_over(stream) as subscription:
         stream.arrive(message("one"))
         stream.before_acknowledge = away
@@ -115,6 +118,66 @@ def test_acks_of_an_outage_are_sent_afterwards() -> None:
         while not stream.acknowledged and time.monotonic() < deadline:
             time.sleep(0.01)
         assert stream.acknowledged == ["one"]
+
+
+def away() -> None:
+    raise BrokerUnavailableError("away")
+
+
+def test_what_could_not_be_given_back_in_an_outage_is_given_back_afterwards() -> None:
+    stream = ListStream()
+    with subscription_over(stream, max_lease_seconds=0.1) as subscription:
+        tried = threading.Event()
+
+        def refuse() -> None:
+            tried.set()
+            away()
+
+        stream.before_release = refuse
+        stream.arrive(message("kept too long"))
+        subscription.receive(1, 1)
+        assert tried.wait(10)
+        assert stream.given_back == []
+
+        stream.before_release = lambda: None
+
+        wait_until(lambda: stream.given_back == ["kept too long"], "it is given back")
+
+
+def test_what_could_not_be_given_back_before_the_end_is_given_back_by_the_end() -> None:
+    stream = ListStream()
+    stream.renew_interval = 600  # the keeper has no turn any more
+    subscription = subscription_over(stream)
+    fetching, closing = threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+    stream.before_release = away
+    fetch = stream.fetch
+
+    def fetch_while_it_is_closed(*arguments: float) -> list[Message]:
+        fetching.set()
+        closing.wait(10)
+        return fetch(*arguments)  # type: ignore[arg-type]
+
+    def receive() -> None:
+        try:
+            subscription.receive(1, 5)
+        except BaseException as error:
+            errors.append(error)
+
+    stream.fetch = fetch_while_it_is_closed  # type: ignore[method-assign,assignment]
+    stream.arrive(message("fetched too late"))
+    receiving = threading.Thread(target=receive)
+    receiving.start()
+    assert fetching.wait(10)
+    ending = threading.Thread(target=subscription.close)
+    ending.start()
+    wait_until(lambda: subscription._closed.is_set(), "it is being closed")
+    closing.set()
+    receiving.join()
+    ending.join()
+
+    assert [type(error) for error in errors] == [ClosedError]
+    assert stream.given_back == ["fetched too late"]
 
 
 def test_attempts_are_remembered_for_what_comes_again() -> None:
