@@ -35,6 +35,7 @@ from MessageBroker.errors import (
     PublishError,
     TopicNotFoundError,
 )
+from MessageBroker.forks import Opener
 from MessageBroker.settings import DeliverySettings
 from MessageBroker.subscription_core import SubscriptionCore
 
@@ -52,6 +53,7 @@ class BrokerCore(BrokerInterface):
             delivery: how messages are delivered; None for the defaults.
         """
         self.delivery = delivery or DeliverySettings()
+        self._opener = Opener(f"the {self.name} broker")
         self._lock = threading.Lock()
         self._confirmed = threading.Condition(self._lock)
         self._in_flight: dict[Publication, None] = {}  # in order of publication
@@ -240,6 +242,8 @@ class BrokerCore(BrokerInterface):
         self._ping(timeout)
 
     def close(self, timeout: float = CLOSE_TIMEOUT_SECONDS) -> None:
+        if self._opener.is_another_process:
+            return  # a child that ends: it is still in use by the parent
         with self._lock:
             if self._closed:
                 return
@@ -255,6 +259,7 @@ class BrokerCore(BrokerInterface):
             publication.fail(ClosedError(f"{self.name} was closed before it had the message"))
 
     def _require_open(self) -> None:
+        self._opener.require()
         if self._closed:
             raise self._closed_error()
 

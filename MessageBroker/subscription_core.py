@@ -19,6 +19,7 @@ from MessageBroker.errors import (
     ClosedError,
     ConfigurationError,
 )
+from MessageBroker.forks import Opener
 from MessageBroker.message import Delivery, DeliveryState, Message
 from MessageBroker.redelivery import Redelivery
 from MessageBroker.settings import DeliverySettings
@@ -60,6 +61,7 @@ class SubscriptionCore(Subscription):
         self._settings = settings
         self._publish_dead_letter = publish_dead_letter
         self._on_close = on_close
+        self._opener = Opener(f"the subscription {subscription_id!r}")
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._receiving = threading.Lock()
@@ -85,6 +87,7 @@ class SubscriptionCore(Subscription):
     def receive(self, max_messages: int, timeout: float) -> list[Message]:
         if max_messages < 1:
             raise ValueError(f"max_messages must be at least 1, not {max_messages}")
+        self._opener.require()
         deadline = time.monotonic() + timeout
         while True:
             messages = self._receive_once(max_messages, deadline)
@@ -165,6 +168,7 @@ class SubscriptionCore(Subscription):
     # ------------------------------------------------------------------ settle
 
     def ack(self, messages: Sequence[Message]) -> None:
+        self._opener.require()
         settled: list[Delivery] = []
         with self._lock:
             outstanding, nacks = self._outstanding, self._nacks
@@ -196,6 +200,7 @@ class SubscriptionCore(Subscription):
                 self._changed.notify_all()
 
     def nack(self, messages: Sequence[Message], delay: float | None = None) -> None:
+        self._opener.require()
         exhausted: list[Message] = []
         with self._lock:
             for message in messages:
@@ -219,6 +224,7 @@ class SubscriptionCore(Subscription):
                 f"{self.topic!r} holds dead letters itself: ack or nack them, or purge them with "
                 "`python -m MessageBroker dead-letters purge`"
             )
+        self._opener.require()
         self._require_open()
         return self._move_to_dead_letters(messages, reason, error)
 
@@ -308,6 +314,8 @@ class SubscriptionCore(Subscription):
         return not self._away and not self._closed.is_set() and self._stream.ready
 
     def close(self) -> None:
+        if self._opener.is_another_process:
+            return  # a child that ends: the parent goes on
         with self._lock:
             if self._closed.is_set():
                 return

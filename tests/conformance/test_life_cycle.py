@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
+import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -298,6 +302,64 @@ def test_close_wakes_a_waiting_receive(handler: BrokerUnderTest) -> None:
     with pytest.raises(ClosedError):
         outcome.result(15)
     thread.join()
+
+
+def in_a_child(work: Callable[[], None]) -> str:
+    """Do something in a child made by fork; return what it raised there, as text."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os.write(writing, b"nothing was raised")
+        except BaseException as error:
+            os.write(writing, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        answered = bool(select.select([pipe], [], [], PATIENCE_SECONDS)[0])
+        if not answered:
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert answered, "it hangs in the child"
+        return pipe.read().decode()
+
+
+def test_a_child_made_by_fork_opens_its_own(handler: BrokerUnderTest) -> None:
+    """What was opened before a fork is a ConfigurationError in the child, and works in the parent.
+
+    A child has none of the threads that publish, and would share the parent's connections.
+    """
+    broker, topic = handler.connect_with_topic()
+    subscription = broker.subscribe(topic)
+    broker.publish_batch(topic, numbered(2))
+    first, second = receive(subscription, 2)
+    calls: list[Callable[[], object]] = [
+        lambda: broker.publish(topic, b"body"),
+        lambda: broker.publish_batch(topic, numbered(1)),
+        lambda: broker.flush(1),
+        lambda: broker.subscribe(topic),
+        lambda: broker.list_topics(),
+        lambda: broker.ping(1),
+        lambda: subscription.receive(1, 1),
+        lambda: subscription.ack([first]),
+        lambda: subscription.nack([first]),
+        lambda: subscription.dead_letter([first], "no image"),
+    ]
+
+    def use_what_the_parent_opened() -> None:
+        for call in calls:
+            with pytest.raises(ConfigurationError, match="open one of your own in the child"):
+                call()
+        subscription.close()
+        broker.close()
+
+    assert in_a_child(use_what_the_parent_opened) == "nothing was raised"
+
+    subscription.ack([first])
+    subscription.close()
+    assert bodies(receive(broker.subscribe(topic), 1)) == bodies([second])
 
 
 def publish_until_closed(broker: BrokerInterface, topic: str, busy: threading.Barrier) -> set[str]:
