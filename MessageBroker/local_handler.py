@@ -71,7 +71,7 @@ class LocalHandler(BrokerCore):
         self._catalogue_lock = threading.Lock()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._turnstile = Turnstile(self._catalogue_path)
+            self._turnstile = Turnstile(self._catalogue_path, create=True)
         except OSError as error:
             raise ConfigurationError(
                 f"local broker: {self._folder} cannot be written ({error.strerror}): set "

@@ -108,7 +108,7 @@ class TopicStore:
         """
         self.topic = topic
         self._path = path
-        self._turnstile = Turnstile(path)
+        self._turnstile = Turnstile(path, create=True)
         self._purged_at = 0
         self._bells = path.with_suffix(".bells")
         with translated_errors(path):
