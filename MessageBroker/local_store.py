@@ -10,9 +10,6 @@ have a row each, because a key is held by one consumer at a time. So for every s
 A claim without a consumer is free: it was given back, or its consumer died, or (keyed) another
 consumer holds earlier messages of its key. A consumer lives as long as it renews its row. Rows
 below what every subscription has acknowledged are deleted.
-
-Durability is SQLite's: WAL with `synchronous=FULL`, one fsync a transaction. Fairness is ours:
-SQLite's busy handler polls, and starves a writer beside busy ones. See `local_turnstile`.
 """
 
 from __future__ import annotations
@@ -23,22 +20,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from MessageBroker.errors import BrokerUnavailableError, ConfigurationError, TopicNotFoundError
+from MessageBroker.errors import TopicNotFoundError
 from MessageBroker.local_claims import Claims, carve, runs
+from MessageBroker.local_database import SharedDatabase
 from MessageBroker.local_doorbell import Doorbell, is_heard, ring
-from MessageBroker.local_turnstile import Turnstile
 
 # A consumer that does not renew for so long is dead: others take its messages. Three renewals
 # may be missed, and failover stays within 15 seconds.
 LEASE_SECONDS = 10.0
-# Sixteen messages of an image's size fit a page: twice the speed of SQLite's 4,096.
-PAGE_BYTES = 16_384
-# Waiting for a writer that holds the file outside the turnstile (a backup, a debugger).
-BUSY_TIMEOUT_SECONDS = 5.0
 # Acknowledged rows are deleted so many at a time, to spread the cost.
 PURGE_EVERY = 1024
+
+# A message to append: id, publish_ms, key, attributes, data.
+Row = tuple[bytes, int, "str | None", "bytes | None", bytes]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS topic (next_seq INTEGER NOT NULL, deleted INTEGER NOT NULL);
@@ -56,35 +51,6 @@ CREATE TABLE IF NOT EXISTS claim (
 """
 
 
-@contextlib.contextmanager
-def translated_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into the broker's.
-
-    What passes by itself or by making room (locked, full, unreadable) is an outage; a file that is
-    damaged or no database needs somebody to look at it.
-    """
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise BrokerUnavailableError(f"local broker: {path} cannot be used now: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise ConfigurationError(
-            f"local broker: {path} is damaged ({error}): move its folder away, or restore it"
-        ) from error
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a database of the broker, durable and shared."""
-    db = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
-    )
-    db.execute(f"PRAGMA page_size={PAGE_BYTES}")
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute("PRAGMA fullfsync=ON")  # macOS: fsync alone leaves data in the disk's cache
-    return db
-
-
 @dataclass(frozen=True)
 class StoredMessage:
     """A row of `message`: `attributes` is JSON, `id` the 16 bytes of a UUID."""
@@ -100,58 +66,50 @@ class StoredMessage:
 class TopicStore:
     """One connection to a topic's file. For one thread at a time; open another for another."""
 
-    def __init__(self, path: Path, topic: str) -> None:
-        """Open the file, making what is missing of it.
+    def __init__(self, path: Path, topic: str, schema: str | None = None) -> None:
+        """Open the file, which `make` has made.
 
         Raises:
             BrokerUnavailableError, ConfigurationError: it cannot be opened.
         """
         self.topic = topic
-        self._path = path
-        self._turnstile = Turnstile(path, create=True)
         self._purged_at = 0
         self._bells = path.with_suffix(".bells")
-        with translated_errors(path):
-            self._bells.mkdir(exist_ok=True)
-            self._db = connect(path)
-            if not self._db.execute("PRAGMA user_version").fetchone()[0]:
-                with self._turnstile.held():
-                    self._db.executescript(
-                        f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version=1; COMMIT"
-                    )
+        self._database = SharedDatabase(path, schema)
+        self._value = self._database.value
+
+    @classmethod
+    def make(cls, path: Path, topic: str) -> TopicStore:
+        """Make the file, or what is missing of it, and open it."""
+        return cls(path, topic, SCHEMA)
 
     def close(self) -> None:
         """Close the connection."""
-        self._db.close()
-        self._turnstile.close()
+        self._database.close()
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with translated_errors(self._path), self._turnstile.held():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._require_topic()
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # a failed COMMIT may have ended it
-                    self._db.execute("ROLLBACK")
-                raise
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._database.reading() as db:
+            self._require_topic()
+            yield db
+
+    @contextlib.contextmanager
+    def _writing(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
+        with self._database.writing(patience) as db:
+            self._require_topic()
+            yield db
 
     def _require_topic(self) -> None:
         if self._value("SELECT deleted FROM topic"):
             raise TopicNotFoundError(
                 f"local broker: the topic {self.topic!r} was deleted: create it again"
             )
-
-    def _value(self, sql: str, *parameters: Any) -> Any:
-        row = self._db.execute(sql, parameters).fetchone()
-        return row[0] if row else None
+        self._database.require_there()
 
     # ------------------------------------------------------------------ publishing
 
-    def append(self, rows: Sequence[tuple[bytes, int, str | None, bytes | None, bytes]]) -> None:
-        """Append messages (id, publish_ms, key, attributes, data), durable when it returns."""
+    def append(self, rows: Sequence[Row]) -> None:
+        """Append messages, durable when it returns."""
         with self._writing() as db:
             first = self._value("SELECT next_seq FROM topic")
             db.executemany(
@@ -161,25 +119,35 @@ class TopicStore:
             db.execute("UPDATE topic SET next_seq = ?", (first + len(rows),))
         ring(self._bells)
 
-    def mark_deleted(self) -> None:
-        """Tell every process that has the file open that the topic is gone, and free its room."""
-        with self._writing() as db:
-            for table in ("message", "subscription", "consumer", "claim"):
-                db.execute(f"DELETE FROM {table}")  # noqa: S608
+    def mark_deleted(self, patience: float | None = None) -> None:
+        """Tell every process that has the file open that the topic is gone; twice is fine.
+
+        Args:
+            patience: see `SharedDatabase.writing`.
+        """
+        with self._database.writing(patience) as db:
             db.execute("UPDATE topic SET deleted = 1")
         ring(self._bells)
 
+    def is_deleted(self) -> bool:
+        """Tell whether `mark_deleted` was called."""
+        with self._database.reading():
+            return bool(self._value("SELECT deleted FROM topic"))
+
     # ------------------------------------------------------------------ subscriptions
 
-    def add_subscription(self, subscription: str, *, from_start: bool) -> None:
+    def add_subscription(
+        self, subscription: str, *, from_start: bool, patience: float | None = None
+    ) -> None:
         """Create a subscription unless it is there.
 
         Args:
             subscription: its id.
             from_start: whether it gets what is still stored, or only what comes from now on.
+            patience: see `SharedDatabase.writing`.
         """
         start = "coalesce((SELECT min(seq) FROM message), next_seq)" if from_start else "next_seq"
-        with self._writing() as db:
+        with self._writing(patience) as db:
             db.execute(
                 f"INSERT OR IGNORE INTO subscription SELECT ?, {start} FROM topic",  # noqa: S608
                 (subscription,),
@@ -187,8 +155,7 @@ class TopicStore:
 
     def backlog(self, subscription: str) -> int | None:
         """Count what is not acknowledged; None where there is no such subscription."""
-        with translated_errors(self._path):
-            self._require_topic()
+        with self._reading():
             count: int | None = self._value(
                 "SELECT (SELECT next_seq FROM topic) - next_seq + coalesce("
                 "(SELECT sum(last - first + 1) FROM claim WHERE subscription = id), 0) "
@@ -200,8 +167,7 @@ class TopicStore:
     def has_work(self, subscription: str) -> bool:
         """Tell, without writing, whether a claim may find anything."""
         now = time.monotonic()
-        with translated_errors(self._path):
-            self._require_topic()
+        with self._reading():
             return bool(
                 self._value(
                     "SELECT next_seq < (SELECT next_seq FROM topic) OR EXISTS ("
@@ -218,7 +184,9 @@ class TopicStore:
 
     def doorbell(self, consumer: str) -> Doorbell:
         """Hang up a bell that rings when there may be work."""
-        return Doorbell(self._bells, consumer)
+        with self._reading():
+            self._bells.mkdir(exist_ok=True)
+            return Doorbell(self._bells, consumer)
 
     def join(self, subscription: str, consumer: str) -> None:
         """Register a consumer whose bell hangs, alive for `LEASE_SECONDS`."""
@@ -277,11 +245,12 @@ class TopicStore:
             claims = Claims(db, subscription, consumer, max_messages, max_bytes)
             claims.take_free()
             claims.take_new()
-        with translated_errors(self._path):
-            return [message for each in claims.ranges() for message in self._read(*each)]
+        with self._reading() as db:
+            return [message for each in claims.ranges() for message in self._read(db, *each)]
 
-    def _read(self, first: int, last: int) -> list[StoredMessage]:
-        rows = self._db.execute(
+    @staticmethod
+    def _read(db: sqlite3.Connection, first: int, last: int) -> list[StoredMessage]:
+        rows = db.execute(
             "SELECT seq, id, publish_ms, key, attributes, data FROM message "
             "WHERE seq BETWEEN ? AND ? ORDER BY seq",
             (first, last),

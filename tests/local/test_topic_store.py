@@ -25,7 +25,7 @@ class TopicModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.store = TopicStore(self.folder / "topic.sqlite", "topic")
+        self.store = TopicStore.make(self.folder / "topic.sqlite", "topic")
         self.keys: list[str | None] = []
         self.holder: dict[str, dict[int, str | None]] = {each: {} for each in SUBSCRIPTIONS}
         self.bells = {}
@@ -110,7 +110,7 @@ class TopicModel(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.store.close()
-        self.store = TopicStore(self.folder / "topic.sqlite", "topic")
+        self.store = TopicStore.make(self.folder / "topic.sqlite", "topic")
 
     @invariant()
     def backlogs_are_right(self) -> None:
@@ -130,7 +130,7 @@ test_claims_follow_the_model = TopicModel.TestCase
 
 
 def test_what_all_subscriptions_have_acknowledged_is_deleted(tmp_path: Path) -> None:
-    store = TopicStore(tmp_path / "topic.sqlite", "topic")
+    store = TopicStore.make(tmp_path / "topic.sqlite", "topic")
     row = (b"0" * 16, 0, None, None, b"x" * 900)
     bells = [store.doorbell(each) for each in SUBSCRIPTIONS]
     for subscription in SUBSCRIPTIONS:

@@ -1,0 +1,173 @@
+"""Files of the embedded broker that are deleted, removed by hand, or closed under somebody."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from MessageBroker.errors import (
+    BrokerUnavailableError,
+    ClosedError,
+    ConfigurationError,
+    TopicNotFoundError,
+)
+from MessageBroker.local_store import TopicStore
+from tests.conformance.stories import bodies, receive, wait_until
+from tests.local.conftest import Connect
+
+
+def the_file_of(folder: Path, topic: str) -> Path:
+    (path,) = folder.glob(f"{topic}.????????????.sqlite")
+    return path
+
+
+def test_a_file_that_is_not_there_is_made_by_nobody_who_opens_it(tmp_path: Path) -> None:
+    with pytest.raises(BrokerUnavailableError, match="was removed"):
+        TopicStore(tmp_path / "topic.sqlite", "topic")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_race_with_a_deletion_is_lost_with_the_right_error(
+    connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, other = connect(), connect()
+    broker.create_topic("topic")
+    opening = TopicStore.__init__
+
+    def open_too_late(store: TopicStore, path: Path, *arguments: str) -> None:
+        monkeypatch.setattr(TopicStore, "__init__", opening)
+        other.delete_topic("topic")
+        opening(store, path, *arguments)
+
+    monkeypatch.setattr(TopicStore, "__init__", open_too_late)
+    with pytest.raises(TopicNotFoundError):
+        broker.publish("topic", b"body").result(30)
+    assert list(folder.glob("topic.*")) == []
+
+
+def test_a_race_with_a_deletion_and_a_making_reaches_the_new_topic(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, other = connect(), connect()
+    broker.create_topic("topic")
+    opening = TopicStore.__init__
+
+    def open_too_late(store: TopicStore, path: Path, *arguments: str) -> None:
+        monkeypatch.setattr(TopicStore, "__init__", opening)
+        other.delete_topic("topic")
+        other.create_topic("topic")
+        opening(store, path, *arguments)
+
+    monkeypatch.setattr(TopicStore, "__init__", open_too_late)
+    broker.publish("topic", b"body").result(30)
+
+    assert bodies(receive(other.subscribe("topic"), 1)) == ["body"]
+
+
+def test_nothing_is_confirmed_into_a_folder_that_was_removed(
+    connect: Connect, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    broker.publish("topic", b"before").result(30)
+    subscription = broker.subscribe("topic", "late")
+
+    shutil.rmtree(folder)
+    future = broker.publish("topic", b"after")
+
+    wait_until(lambda: "was removed" in caplog.text, "the publisher says why it waits")
+    assert not future.done()
+    caplog.clear()
+    assert subscription.receive(1, 0.2) == []
+    assert "was removed" in caplog.text
+    with pytest.raises(BrokerUnavailableError, match="was removed"):
+        broker.create_topic("another")
+    with pytest.raises(BrokerUnavailableError, match="was removed"):
+        broker.ping(5)
+
+
+def test_a_folder_that_is_moved_back_takes_what_waited(connect: Connect, folder: Path) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    broker.publish("topic", b"before").result(30)
+
+    folder.rename(folder.with_name("elsewhere"))
+    future = broker.publish("topic", b"meanwhile")
+    with pytest.raises(BrokerUnavailableError):
+        broker.flush(1.0)
+    folder.with_name("elsewhere").rename(folder)
+
+    assert future.result(30)
+    assert bodies(receive(connect().subscribe("topic"), 2)) == ["before", "meanwhile"]
+
+
+def test_a_topic_whose_file_was_removed_is_made_anew(connect: Connect, folder: Path) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    the_file_of(folder, "topic").unlink()
+
+    assert connect().create_topic("topic") is True
+
+    broker.publish("topic", b"body").result(30)
+    assert bodies(receive(broker.subscribe("topic"), 1)) == ["body"]
+
+
+def test_names_that_begin_alike_do_not_take_each_others_files(connect: Connect) -> None:
+    broker = connect()
+    long = "t" * 210  # its dead-letter topic has the same first 200 characters
+    names = ["topic", "topic.0123456789ab", long]
+    for name in names:
+        broker.create_topic(name)
+        broker.publish(name, b"kept").result(30)
+
+    for name in ("topic", long):
+        assert broker.create_topic(name + "x") is True
+        assert broker.delete_topic(name + "x") is True
+    broker.delete_topic("topic")
+    broker.create_topic("topic")
+
+    for name in names[1:]:
+        assert bodies(receive(connect().subscribe(name), 1)) == ["kept"]
+
+
+def test_a_topic_may_be_deleted_while_it_is_published_to(connect: Connect) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    futures = []
+    deleting = threading.Thread(target=connect().delete_topic, args=("topic",))
+    with contextlib.suppress(TopicNotFoundError):
+        for number in range(20_000):
+            futures.append(broker.publish("topic", b"body"))
+            if number == 500:
+                deleting.start()
+    deleting.join()
+
+    outcomes = {type(future.exception(30)) for future in futures}
+
+    assert outcomes <= {type(None), TopicNotFoundError}
+
+
+def test_a_broker_that_was_closed_meanwhile_is_closed_and_not_damaged(connect: Connect) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    broker._catalogue.close()  # as `close` in another thread does it after the check
+
+    for call in (broker.list_topics, lambda: broker.ping(1), lambda: broker.backlog("topic")):
+        with pytest.raises(ClosedError):
+            call()
+
+
+def test_a_damaged_file_is_named(connect: Connect, folder: Path) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    the_file_of(folder, "topic").write_bytes(b"no database" * 1000)
+    for path in (*folder.glob("topic.*-wal"), *folder.glob("topic.*-shm")):
+        path.unlink()
+
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        broker.publish("topic", b"body").result(30)
