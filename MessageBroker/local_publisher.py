@@ -15,8 +15,13 @@ import orjson
 import uuid_utils
 
 from MessageBroker.driver import Publication
-from MessageBroker.errors import BrokerError, BrokerUnavailableError, ClosedError
-from MessageBroker.local_store import TopicStore
+from MessageBroker.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    ClosedError,
+    TopicNotFoundError,
+)
+from MessageBroker.local_store import Row, TopicStore
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +40,7 @@ class LocalPublisher:
 
     def __init__(self, open_store: Callable[[], TopicStore], topic: str) -> None:
         self._open_store = open_store
+        self._store: TopicStore | None = None
         self._waiting: deque[Publication] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
@@ -67,12 +73,10 @@ class LocalPublisher:
         return len(self._waiting) >= MAX_BUFFERED_MESSAGES or self._bytes >= MAX_BUFFERED_BYTES
 
     def _run(self) -> None:
-        store: TopicStore | None = None
         away = False
         while group := self._next_group():
             try:
-                store = store or self._open_store()
-                store.append(_rows(group))
+                self._append(_rows(group))
             except BrokerUnavailableError as error:
                 if not away:
                     logger.warning("%s; waiting for it", error)
@@ -87,6 +91,25 @@ class LocalPublisher:
             away = False
             for publication in group:
                 publication.confirm(publication.message_id)
+        self._close_store()
+
+    def _append(self, rows: Sequence[Row]) -> None:
+        """Append to the topic as it is now: others may have deleted it and made it again."""
+        if self._store is not None:
+            try:
+                self._store.append(rows)
+            except TopicNotFoundError:
+                self._close_store()
+            except BrokerError:
+                self._close_store()  # another file may stand there the next time
+                raise
+            else:
+                return
+        self._store = self._open_store()
+        self._store.append(rows)
+
+    def _close_store(self) -> None:
+        store, self._store = self._store, None
         if store is not None:
             store.close()
 
@@ -114,7 +137,7 @@ class LocalPublisher:
             self._bytes += sum(len(publication.data) for publication in group)
 
 
-def _rows(group: Sequence[Publication]) -> list[tuple[bytes, int, str | None, bytes | None, bytes]]:
+def _rows(group: Sequence[Publication]) -> list[Row]:
     now_ms = time.time_ns() // 1_000_000
     rows = []
     for publication in group:

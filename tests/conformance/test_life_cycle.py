@@ -159,6 +159,20 @@ def test_a_topic_made_again_starts_empty(handler: BrokerUnderTest) -> None:
     assert_nothing_comes(again)
 
 
+def test_a_topic_made_again_elsewhere_takes_messages(handler: BrokerUnderTest) -> None:
+    """A topic that others delete and make again takes the messages of whoever published before."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish(topic, b"before").result()
+    other = handler.connect()
+    other.delete_topic(topic)
+    wait_until(lambda: topic not in other.list_topics(), "the topic is gone")
+    other.create_topic(topic)
+
+    broker.publish(topic, b"after").result(30)
+
+    assert receive_one(other.subscribe(topic)).data == b"after"
+
+
 def test_a_subscription_belongs_to_one_topic(handler: BrokerUnderTest) -> None:
     """A subscription id that belongs to another topic is a ConfigurationError."""
     broker, topic = handler.connect_with_topic()
