@@ -11,6 +11,7 @@ A bell is a hint, never the truth: the consumer looks into the file before and a
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 from pathlib import Path
@@ -22,16 +23,41 @@ class Doorbell:
     """A consumer's bell."""
 
     def __init__(self, folder: Path, consumer: str) -> None:
-        """Hang up a bell named `consumer` in `folder`."""
+        """Hang up a bell named `consumer` in `folder`, making the folder if it is missing.
+
+        Raises:
+            OSError: it cannot be made.
+        """
         self._path = folder / consumer
-        unfinished = folder / f".{consumer}"
-        os.mkfifo(unfinished)
-        # Opened for writing too: a pipe whose last writer has gone reads as ended for ever.
-        self._pipe = os.open(unfinished, os.O_RDWR | os.O_NONBLOCK)
-        # Named when somebody listens, for `ring` removes bells where nobody does.
-        unfinished.rename(self._path)
+        self._pipe = self._hang()
         self._poll = select.poll()
         self._poll.register(self._pipe, select.POLLIN)
+
+    def hang_again(self) -> None:
+        """Hang it up anew: others, or a cleaner of old files, have taken it down.
+
+        Raises:
+            OSError: it cannot be made; the old one stays.
+        """
+        pipe = self._hang()
+        # The descriptor keeps its number, for another thread may be waiting at it.
+        os.dup2(pipe, self._pipe, inheritable=False)
+        os.close(pipe)
+
+    def _hang(self) -> int:
+        self._path.parent.mkdir(exist_ok=True)
+        unfinished = self._path.with_name(f".{self._path.name}")
+        unfinished.unlink(missing_ok=True)
+        os.mkfifo(unfinished)
+        # Opened for writing too: a pipe whose last writer has gone reads as ended for ever.
+        pipe = os.open(unfinished, os.O_RDWR | os.O_NONBLOCK)
+        # Named when somebody listens, for `ring` removes bells where nobody does.
+        try:
+            unfinished.rename(self._path)
+        except OSError:
+            os.close(pipe)
+            raise
+        return pipe
 
     def wait(self, timeout: float) -> bool:
         """Wait until it rings; False after `timeout` seconds."""
@@ -43,36 +69,52 @@ class Doorbell:
 
     def close(self) -> None:
         """Take the bell down."""
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # whoever finds it silent takes it down
+            self._path.unlink(missing_ok=True)
         os.close(self._pipe)
 
 
 def is_heard(folder: Path, consumer: str) -> bool:
-    """Tell whether a consumer's process lives: the kernel closes the bells of dead ones."""
+    """Tell whether a consumer's process may live: the kernel closes the bells of dead ones.
+
+    Only a bell that hangs nowhere or that nobody listens to tells of a death. What keeps this
+    process from finding out (its open files are too many, say) tells nothing: the lease decides.
+    """
     try:
-        os.close(os.open(folder / consumer, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError:  # ENXIO: nobody listens; ENOENT: it was taken down
-        return False
+        os.close(_open_to_ring(folder / consumer))
+    except OSError as error:
+        return error.errno not in (errno.ENXIO, errno.ENOENT)
     return True
 
 
 def ring(folder: Path) -> None:
-    """Ring all bells in `folder`, and take down those of dead consumers."""
+    """Ring all bells in `folder`, and take down those of dead consumers.
+
+    Never raises: what it tells of has been committed, and who was not woken looks by itself.
+    """
     try:
         bells = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    except FileNotFoundError:  # the topic was deleted
+    except OSError:  # the topic was deleted; or too many files are open
         return
     for path in bells:
-        try:
-            pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-        except FileNotFoundError:
-            continue
-        except OSError:  # ENXIO: nobody listens
+        with contextlib.suppress(OSError):
+            _ring_one(path)
+
+
+def _ring_one(path: Path) -> None:
+    try:
+        pipe = _open_to_ring(path)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nobody listens
             path.unlink(missing_ok=True)
-            continue
-        try:
-            os.write(pipe, b"\0")
-        except BlockingIOError:
-            pass  # it has rung so often that it cannot be missed
-        finally:
-            os.close(pipe)
+        return
+    try:
+        os.write(pipe, b"\0")
+    except BlockingIOError:
+        pass  # it has rung so often that it cannot be missed
+    finally:
+        os.close(pipe)
+
+
+def _open_to_ring(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_NONBLOCK)

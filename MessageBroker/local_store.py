@@ -185,8 +185,12 @@ class TopicStore:
     def doorbell(self, consumer: str) -> Doorbell:
         """Hang up a bell that rings when there may be work."""
         with self._reading():
-            self._bells.mkdir(exist_ok=True)
             return Doorbell(self._bells, consumer)
+
+    def hang_again(self, bell: Doorbell) -> None:
+        """Hang up a bell that may have been taken down."""
+        with self._reading():
+            bell.hang_again()
 
     def join(self, subscription: str, consumer: str) -> None:
         """Register a consumer whose bell hangs, alive for `LEASE_SECONDS`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
@@ -28,13 +29,17 @@ class LocalStream(Stream):
 
     def __init__(self, open_store: Callable[[], TopicStore], subscription_id: str) -> None:
         self._subscription = subscription_id
-        self._claims = open_store()
-        self._settles = open_store()
         self._settling = threading.Lock()
         self._deliveries: dict[int, Delivery] = {}  # what this consumer holds; under _settling
         self._consumer = str(uuid.uuid4())
-        self._bell = self._claims.doorbell(self._consumer)
-        self._settles.join(self._subscription, self._consumer)
+        with contextlib.ExitStack() as opened:
+            self._claims = opened.enter_context(contextlib.closing(open_store()))
+            self._settles = opened.enter_context(contextlib.closing(open_store()))
+            self._bell = opened.enter_context(
+                contextlib.closing(self._claims.doorbell(self._consumer))
+            )
+            self._settles.join(self._subscription, self._consumer)
+            self._opened = opened.pop_all()
 
     def fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         """See `Stream.fetch`."""
@@ -91,16 +96,18 @@ class LocalStream(Stream):
             try:
                 self._settles.leave(self._consumer)
             finally:
-                self._bell.close()
-                self._settles.close()
-                self._claims.close()
+                self._opened.close()
 
     def _rejoin(self) -> None:
-        """Begin anew after others gave this consumer up for dead (it was stopped, say)."""
+        """Begin anew after others gave this consumer up for dead (it was stopped, say).
+
+        With a new bell: without one it would be given up again at once.
+        """
         with self._settling:
+            self._settles.hang_again(self._bell)
+            self._settles.join(self._subscription, self._consumer)
             lost = list(self._deliveries.values())
             self._deliveries.clear()
-            self._settles.join(self._subscription, self._consumer)
         self.on_lost(lost)
 
     def _held_among(self, deliveries: Sequence[Delivery]) -> list[int]:
