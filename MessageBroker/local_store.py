@@ -26,9 +26,10 @@ from MessageBroker.local_claims import Claims, carve, runs
 from MessageBroker.local_database import SharedDatabase
 from MessageBroker.local_doorbell import Doorbell, is_heard, ring
 
-# A consumer that does not renew for so long is dead: others take its messages. Three renewals
-# may be missed, and failover stays within 15 seconds.
+# A consumer that does not renew for so long is dead: others take its messages. Failover stays
+# within 15 seconds, and there are three chances within a lease.
 LEASE_SECONDS = 10.0
+RENEW_SECONDS = 3.0
 # Acknowledged rows are deleted so many at a time, to spread the cost.
 PURGE_EVERY = 1024
 
@@ -204,7 +205,7 @@ class TopicStore:
     def renew(self, consumer: str) -> bool:
         """Live on for `LEASE_SECONDS`; False if others had given this consumer up for dead."""
         with self._writing() as db:
-            self._bury_the_dead(db)
+            self._bury_the_dead(db, consumer)
             return bool(
                 db.execute(
                     "UPDATE consumer SET expires = ? WHERE id = ?",
@@ -218,14 +219,24 @@ class TopicStore:
             self._bury(db, consumer)
         ring(self._bells)
 
-    def _bury_the_dead(self, db: sqlite3.Connection) -> None:
+    def _bury_the_dead(self, db: sqlite3.Connection, living: str = "") -> None:
+        """Free what dead consumers hold. `living` is the one that asks, and so is not dead.
+
+        A process that was killed is known at once by its bell, a stopped one by its lease. But if
+        `living` itself comes late by a whole renewal, and is still here, then all were kept from
+        renewing (a full disk, a locked file, a machine that swaps): all get a new lease.
+        """
         # Monotonic time begins anew at boot: a time beyond one lease is from an earlier boot.
-        # A process that was killed is known at once by its bell; a stopped one by its lease.
         now = time.monotonic()
-        consumers = db.execute("SELECT id, expires FROM consumer").fetchall()
-        for consumer, expires in consumers:
-            if not now <= expires <= now + LEASE_SECONDS or not is_heard(self._bells, consumer):
+        leases = dict(db.execute("SELECT id, expires FROM consumer").fetchall())
+        own = leases.pop(living, None)
+        stalled = own is not None and own < now + LEASE_SECONDS - 2 * RENEW_SECONDS
+        for consumer, expires in leases.items():
+            in_time = now <= expires <= now + LEASE_SECONDS
+            if not (in_time or stalled) or not is_heard(self._bells, consumer):
                 self._bury(db, consumer)
+        if stalled:
+            db.execute("UPDATE consumer SET expires = ?", (now + LEASE_SECONDS,))
 
     @staticmethod
     def _bury(db: sqlite3.Connection, consumer: str) -> None:
@@ -243,7 +254,7 @@ class TopicStore:
         publishers need not wait for the reading.
         """
         with self._writing() as db:
-            self._bury_the_dead(db)
+            self._bury_the_dead(db, consumer)
             if not self._value("SELECT 1 FROM consumer WHERE id = ?", consumer):
                 return None
             claims = Claims(db, subscription, consumer, max_messages, max_bytes)

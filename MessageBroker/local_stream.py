@@ -12,11 +12,8 @@ from datetime import datetime, timezone
 import orjson
 
 from MessageBroker.driver import Stream
-from MessageBroker.local_store import StoredMessage, TopicStore
+from MessageBroker.local_store import RENEW_SECONDS, StoredMessage, TopicStore
 from MessageBroker.message import Delivery, Message
-
-# Three chances within a lease of ten seconds.
-RENEW_SECONDS = 3.0
 
 
 class LocalStream(Stream):

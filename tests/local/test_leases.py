@@ -1,0 +1,87 @@
+"""Who is taken for dead, and who is not."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from MessageBroker import local_store
+from MessageBroker.local_store import LEASE_SECONDS, RENEW_SECONDS, TopicStore
+
+
+class Crowd:
+    """Consumers of one topic, whose bells hang, under a clock that the test sets."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        clock = types.SimpleNamespace(monotonic=lambda: self.now)
+        monkeypatch.setattr(local_store, "time", clock)
+        self.store = TopicStore.make(path, "topic")
+        self.store.add_subscription("topic-sub", from_start=True)
+        self.bells = contextlib.ExitStack()
+
+    def join(self, *consumers: str) -> None:
+        for consumer in consumers:
+            self.bells.enter_context(contextlib.closing(self.store.doorbell(consumer)))
+            self.store.join("topic-sub", consumer)
+
+    def claim(self, consumer: str) -> list[int] | None:
+        claimed = self.store.claim("topic-sub", consumer, 1, 1000)
+        return claimed and [each.seq for each in claimed]
+
+
+@pytest.fixture
+def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowd]:
+    crowd = Crowd(tmp_path / "topic.sqlite", monkeypatch)
+    with crowd.bells, contextlib.closing(crowd.store):
+        crowd.store.append([(b"0" * 16, 0, None, None, b"data")] * 3)
+        yield crowd
+
+
+def test_a_stall_of_all_kills_nobody(crowd: Crowd) -> None:
+    crowd.join("first", "second", "third")
+    assert crowd.claim("first") == [1]
+    assert crowd.claim("second") == [2]
+
+    crowd.now += 3 * LEASE_SECONDS  # nobody could commit: the disk was full, say
+
+    assert crowd.claim("third") == [3]
+    assert crowd.store.renew("second")
+    assert crowd.store.renew("first")
+    assert crowd.store.acknowledge("topic-sub", "first", [1]) == 1
+
+
+def test_a_stall_of_less_than_a_lease_kills_nobody(crowd: Crowd) -> None:
+    crowd.join("first")
+    crowd.now += RENEW_SECONDS  # just before the first renews
+    crowd.join("second")
+
+    crowd.now += LEASE_SECONDS - 1.0
+
+    assert crowd.store.renew("second")
+    assert crowd.store.renew("first")
+
+
+def test_a_consumer_alone_does_not_bury_itself(crowd: Crowd) -> None:
+    crowd.join("alone")
+    crowd.now += 3 * LEASE_SECONDS
+    assert crowd.store.renew("alone")
+
+    crowd.now += 3 * LEASE_SECONDS
+    assert crowd.claim("alone") == [1]
+
+
+def test_a_stopped_consumer_is_buried_by_one_that_renews_in_time(crowd: Crowd) -> None:
+    crowd.join("stopped", "renewing")
+    assert crowd.claim("stopped") == [1]
+    stopped = crowd.now
+    while not (taken := crowd.claim("renewing")) or taken != [1]:
+        crowd.now += RENEW_SECONDS
+        assert crowd.now < stopped + 15
+        assert crowd.store.renew("renewing")
+
+    assert not crowd.store.renew("stopped")
