@@ -247,11 +247,12 @@ class TopicStore:
 
     def claim(
         self, subscription: str, consumer: str, max_messages: int, max_bytes: int
-    ) -> list[StoredMessage] | None:
+    ) -> list[tuple[int, int]] | None:
         """Take the oldest messages that nobody holds; None if this consumer was given up for dead.
 
-        The messages are read after the transaction: nobody else can take them any more, and
-        publishers need not wait for the reading.
+        Returns:
+            Ranges of sequence numbers, to be read by `read` after the transaction: nobody else can
+            take them any more, and publishers need not wait for the reading.
         """
         with self._writing() as db:
             self._bury_the_dead(db, consumer)
@@ -260,17 +261,20 @@ class TopicStore:
             claims = Claims(db, subscription, consumer, max_messages, max_bytes)
             claims.take_free()
             claims.take_new()
-        with self._reading() as db:
-            return [message for each in claims.ranges() for message in self._read(db, *each)]
+        return claims.ranges()
 
-    @staticmethod
-    def _read(db: sqlite3.Connection, first: int, last: int) -> list[StoredMessage]:
-        rows = db.execute(
-            "SELECT seq, id, publish_ms, key, attributes, data FROM message "
-            "WHERE seq BETWEEN ? AND ? ORDER BY seq",
-            (first, last),
-        )
-        return [StoredMessage(*row) for row in rows.fetchall()]
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[StoredMessage]:
+        """Read messages that were claimed."""
+        with self._reading() as db:
+            return [
+                StoredMessage(*row)
+                for each in ranges
+                for row in db.execute(
+                    "SELECT seq, id, publish_ms, key, attributes, data FROM message "
+                    "WHERE seq BETWEEN ? AND ? ORDER BY seq",
+                    each,
+                ).fetchall()
+            ]
 
     # ------------------------------------------------------------------ settling
 

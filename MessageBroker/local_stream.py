@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 import orjson
 
 from MessageBroker.driver import Stream
+from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local_store import RENEW_SECONDS, StoredMessage, TopicStore
 from MessageBroker.message import Delivery, Message
 
@@ -28,6 +29,7 @@ class LocalStream(Stream):
         self._subscription = subscription_id
         self._settling = threading.Lock()
         self._deliveries: dict[int, Delivery] = {}  # what this consumer holds; under _settling
+        self._unread: list[int] = []  # claimed, and not to be read; under _settling
         self._consumer = str(uuid.uuid4())
         with contextlib.ExitStack() as opened:
             self._claims = opened.enter_context(contextlib.closing(open_store()))
@@ -50,10 +52,15 @@ class LocalStream(Stream):
                 return []
 
     def _claim(self, max_messages: int, max_bytes: int) -> list[Message]:
-        stored = self._claims.claim(self._subscription, self._consumer, max_messages, max_bytes)
-        if stored is None:
+        ranges = self._claims.claim(self._subscription, self._consumer, max_messages, max_bytes)
+        if ranges is None:
             self._rejoin()
             return []
+        try:
+            stored = self._claims.read(ranges)
+        except BaseException:  # whatever it was: nobody else can free them
+            self._give_up_unread(ranges)
+            raise
         messages = [_message(each, self._claims.topic) for each in stored]
         with self._settling:
             for each in messages:
@@ -71,6 +78,7 @@ class LocalStream(Stream):
     def renew(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - one row for all
         """See `Stream.renew`."""
         with self._settling:
+            self._free_unread()
             alive = self._settles.renew(self._consumer)
         if not alive:
             self._rejoin()
@@ -105,7 +113,20 @@ class LocalStream(Stream):
             self._settles.join(self._subscription, self._consumer)
             lost = list(self._deliveries.values())
             self._deliveries.clear()
+            self._unread.clear()
         self.on_lost(lost)
+
+    def _give_up_unread(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Free what was claimed and could not be read: nobody would ever hand it out."""
+        with self._settling:
+            self._unread += [seq for first, last in ranges for seq in range(first, last + 1)]
+            with contextlib.suppress(BrokerUnavailableError):  # then at the next renewal
+                self._free_unread()
+
+    def _free_unread(self) -> None:
+        if self._unread:
+            self._settles.release(self._subscription, self._consumer, self._unread)
+            self._unread.clear()
 
     def _held_among(self, deliveries: Sequence[Delivery]) -> list[int]:
         """Leave out deliveries of an earlier life of this consumer."""

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from MessageBroker import local_store
+from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local_store import LEASE_SECONDS, RENEW_SECONDS, TopicStore
+from MessageBroker.local_stream import LocalStream
+from tests.conformance.stories import bodies, receive
+from tests.local.conftest import Connect
 
 
 class Crowd:
@@ -29,9 +33,8 @@ class Crowd:
             self.bells.enter_context(contextlib.closing(self.store.doorbell(consumer)))
             self.store.join("topic-sub", consumer)
 
-    def claim(self, consumer: str) -> list[int] | None:
-        claimed = self.store.claim("topic-sub", consumer, 1, 1000)
-        return claimed and [each.seq for each in claimed]
+    def claim(self, consumer: str) -> list[tuple[int, int]] | None:
+        return self.store.claim("topic-sub", consumer, 1, 1000)
 
 
 @pytest.fixture
@@ -44,12 +47,12 @@ def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowd]:
 
 def test_a_stall_of_all_kills_nobody(crowd: Crowd) -> None:
     crowd.join("first", "second", "third")
-    assert crowd.claim("first") == [1]
-    assert crowd.claim("second") == [2]
+    assert crowd.claim("first") == [(1, 1)]
+    assert crowd.claim("second") == [(2, 2)]
 
     crowd.now += 3 * LEASE_SECONDS  # nobody could commit: the disk was full, say
 
-    assert crowd.claim("third") == [3]
+    assert crowd.claim("third") == [(3, 3)]
     assert crowd.store.renew("second")
     assert crowd.store.renew("first")
     assert crowd.store.acknowledge("topic-sub", "first", [1]) == 1
@@ -72,16 +75,36 @@ def test_a_consumer_alone_does_not_bury_itself(crowd: Crowd) -> None:
     assert crowd.store.renew("alone")
 
     crowd.now += 3 * LEASE_SECONDS
-    assert crowd.claim("alone") == [1]
+    assert crowd.claim("alone") == [(1, 1)]
 
 
 def test_a_stopped_consumer_is_buried_by_one_that_renews_in_time(crowd: Crowd) -> None:
     crowd.join("stopped", "renewing")
-    assert crowd.claim("stopped") == [1]
+    assert crowd.claim("stopped") == [(1, 1)]
     stopped = crowd.now
-    while not (taken := crowd.claim("renewing")) or taken != [1]:
+    while not (taken := crowd.claim("renewing")) or taken != [(1, 1)]:
         crowd.now += RENEW_SECONDS
         assert crowd.now < stopped + 15
         assert crowd.store.renew("renewing")
 
     assert not crowd.store.renew("stopped")
+
+
+def test_what_was_claimed_and_cannot_be_read_goes_to_others(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalStream, "renew_interval", 0.05)
+    broker = connect()
+    broker.create_topic("topic")
+    unlucky = broker.subscribe("topic")
+    broker.publish("topic", b"body").result(30)
+
+    def fail(*_: object) -> None:
+        raise BrokerUnavailableError("local broker: disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unlucky._stream._claims, "read", fail)  # type: ignore[attr-defined]
+        patch.setattr(unlucky._stream._settles, "release", fail)  # type: ignore[attr-defined]
+        assert unlucky.receive(1, 0.2) == []
+
+    assert bodies(receive(connect().subscribe("topic"), 1)) == ["body"]
