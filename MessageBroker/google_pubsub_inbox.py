@@ -2,6 +2,10 @@
 
 It holds what was pulled and not yet fetched, how much more is wanted, and what the pulls have
 found out about the broker.
+
+It is bounded: what is here and what the application has un-acked together fill the limits of the
+subscription. The pulls ask before they begin (`wait_for_demand`), ask for no more than there is
+room for (`room`), and end what would go on by itself (`full`).
 """
 
 from __future__ import annotations
@@ -12,17 +16,29 @@ from collections import deque
 from collections.abc import Sequence
 
 from MessageBroker.errors import BrokerError, BrokerUnavailableError
-from MessageBroker.message import Delivery, Message
+from MessageBroker.message import Delivery, DeliveryState, Message
+
+# Reading ahead begins again when less than this share of the limits is taken: a consumer that works
+# at its limits would otherwise open and end streams for single messages.
+READ_AHEAD_SHARE = 0.5
+
+_SETTLED = (DeliveryState.DONE, DeliveryState.LOST)
 
 
 class Inbox:
-    """A buffer that the pulls fill as far as the last fetch asked for, and no further."""
+    """A buffer that the pulls fill as far as the last fetch asked for, and the limits allow."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._demanded = threading.Condition(self._lock)
         self._messages: deque[Message] = deque()
+        self._bytes = 0
+        # What the application has, and some of it may be settled by now: see `_has_room`.
+        self._fetched: list[Delivery] = []
+        self._fetched_bytes = 0
         self._wanted = 0  # what the last fetch asked for
         self._fetched_at = time.monotonic()
         self._answered_at = time.monotonic()
@@ -54,6 +70,9 @@ class Inbox:
             while self._messages and len(taken) < max_messages and size < max_bytes:
                 taken.append(self._messages.popleft())
                 size += taken[-1]._delivery.size
+            self._bytes -= size
+            self._fetched += [message._delivery for message in taken]
+            self._fetched_bytes += size
             self._demanded.notify_all()
             return taken
 
@@ -61,9 +80,6 @@ class Inbox:
     def unused_seconds(self) -> float:
         """Seconds since the last fetch."""
         return time.monotonic() - self._fetched_at
-
-    def __len__(self) -> int:
-        return len(self._messages)
 
     def deliveries(self) -> list[Delivery]:
         """Return the deliveries of all that is here."""
@@ -75,9 +91,15 @@ class Inbox:
         with self._lock:
             deliveries = [message._delivery for message in self._messages]
             self._messages.clear()
+            self._bytes = 0
             self._wanted = 0
             self._demanded.notify_all()
             return deliveries
+
+    def note_settled(self) -> None:
+        """Something was acknowledged, or lost: there may be room again."""
+        with self._lock:
+            self._demanded.notify_all()
 
     def close(self) -> None:
         """Want nothing more."""
@@ -93,16 +115,63 @@ class Inbox:
         return self._closed.is_set()
 
     def wait_for_demand(self, *, always: bool) -> int:
-        """Wait until less is here than is wanted; return what is wanted, 0 when closed.
+        """Wait until less is here than is wanted, and there is room for it.
 
         Args:
             always: something is wanted even though there is enough.
+
+        Returns:
+            How many messages are wanted, 0 when closed.
         """
         with self._lock:
-            self._demanded.wait_for(
-                lambda: self.closed or always or len(self._messages) < self._wanted
-            )
-            return 0 if self.closed else max(1, self._wanted)
+            self._demanded.wait_for(lambda: self.closed or self._is_wanted(always))
+            if self.closed:
+                return 0
+            if self._wanted > self._max_messages - self._held:
+                self._forget_settled()
+            return max(1, min(self._wanted, self._max_messages - self._held))
+
+    def _is_wanted(self, always: bool) -> bool:
+        if len(self._messages) < self._wanted:
+            return self._has_room(1.0)
+        return always and self._has_room(READ_AHEAD_SHARE)
+
+    def _has_room(self, share: float) -> bool:
+        """Tell whether less than this share of the limits is taken.
+
+        Nobody tells the inbox which deliveries are settled: it looks, but only if that matters.
+        """
+        if self._is_below(share):
+            return True
+        self._forget_settled()
+        return self._is_below(share)
+
+    def _forget_settled(self) -> None:
+        self._fetched = [each for each in self._fetched if each.state not in _SETTLED]
+        self._fetched_bytes = sum(each.size for each in self._fetched)
+
+    def _is_below(self, share: float) -> bool:
+        return (
+            self._held < share * self._max_messages
+            and self._bytes + self._fetched_bytes < share * self._max_bytes
+        )
+
+    @property
+    def _held(self) -> int:
+        return len(self._messages) + len(self._fetched)
+
+    @property
+    def full(self) -> bool:
+        """True while what is here and un-acked fills the limits."""
+        with self._lock:
+            return not self._has_room(1.0)
+
+    def room(self) -> tuple[int, int]:
+        """Return how many messages and bytes the limits allow now, each at least 1."""
+        with self._lock:
+            self._forget_settled()
+            taken = self._bytes + self._fetched_bytes
+            return max(1, self._max_messages - self._held), max(1, self._max_bytes - taken)
 
     def pause(self, seconds: float) -> None:
         """Wait, but not beyond the close."""
@@ -112,6 +181,7 @@ class Inbox:
         """Add what was pulled."""
         with self._lock:
             self._messages.extend(messages)
+            self._bytes += sum(message._delivery.size for message in messages)
             self._arrived.notify_all()
 
     # ------------------------------------------------------------------ how the broker is

@@ -13,7 +13,7 @@ its consumer for as long as the service believes that the consumer lives: to one
 would send again and again what is not acknowledged, and the emulator does so even to one that was
 killed. So a stream lasts a few seconds. It is half-closed, which loses nothing, when all that it
 brought is acknowledged, or soon after; another one is open meanwhile. Its time limit, which the
-service keeps too, ends the stream of a consumer that cannot do so.
+service keeps too, ends the stream of a consumer that cannot do so. A full inbox ends it too.
 
 So a consumer begins with streams, turns to pulls when the first messages have no key, and back to
 streams for good when one has.
@@ -37,7 +37,6 @@ from MessageBroker.google_pubsub_leases import LEASE_SECONDS, Lease, Leases
 from MessageBroker.google_pubsub_messages import decode
 from MessageBroker.google_pubsub_topics import SubscriptionSettings
 from MessageBroker.message import Delivery, DeliveryState, Message
-from MessageBroker.settings import DeliverySettings
 
 THREADS = 2
 # Pub/Sub gives no more.
@@ -79,7 +78,6 @@ class Pulls:
         topic: str,
         subscription_id: str,
         settings: SubscriptionSettings,
-        delivery: DeliverySettings,
         leases: Leases,
         inbox: Inbox,
         explain: Callable[[BrokerError], BrokerError],
@@ -91,9 +89,8 @@ class Pulls:
             topic: the topic.
             subscription_id: its subscription.
             settings: how the subscription was made.
-            delivery: bounds what a stream may have un-acked.
             leases: gives back what cannot be used.
-            inbox: where messages go.
+            inbox: where messages go; it bounds what may come.
             explain: says what an error means that ends the pulls.
         """
         self._connection = connection
@@ -101,7 +98,6 @@ class Pulls:
         self._subscription_id = subscription_id
         self._path = connection.subscription_path(subscription_id)
         self._settings = settings
-        self._delivery = delivery
         self._leases = leases
         self._inbox = inbox
         self._explain = explain
@@ -257,13 +253,13 @@ class Pulls:
         self, end: threading.Event, duration: float, brought: Sequence[Delivery]
     ) -> Iterator[Any]:
         """Open a stream, and half-close it when its time is over, or at `end`."""
-        room = self._delivery.max_outstanding_messages - len(self._inbox)
+        max_messages, max_bytes = self._inbox.room()
         yield StreamingPullRequest(
             subscription=self._path,
             stream_ack_deadline_seconds=LEASE_SECONDS,
             client_id=self._client_id,
-            max_outstanding_messages=max(1, room),
-            max_outstanding_bytes=self._delivery.max_outstanding_bytes,
+            max_outstanding_messages=max_messages,
+            max_outstanding_bytes=max_bytes,
         )
         if end.wait(duration):
             return
@@ -282,6 +278,10 @@ class Pulls:
                 self._streaming = False
                 self._end_of_streams.set()
         self._inbox.put(messages)
+        # The service counts what one stream brought, the emulator nothing: several streams, one
+        # after another, would bring without end what a busy application does not take.
+        if self._inbox.full:
+            self.end_streams()
 
     # ------------------------------------------------------------------ what both bring
 

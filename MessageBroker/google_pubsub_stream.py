@@ -49,13 +49,12 @@ class PubSubStream(Stream):
         self._subscription_id = subscription_id
         self._topics = topics
         self._leases = Leases(connection, subscription_id)
-        self._inbox = Inbox()
+        self._inbox = Inbox(delivery.max_outstanding_messages, delivery.max_outstanding_bytes)
         self._pulls = Pulls(
             connection,
             topic,
             subscription_id,
             settings,
-            delivery,
             self._leases,
             self._inbox,
             self._explain,
@@ -67,6 +66,7 @@ class PubSubStream(Stream):
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
         """Acknowledge; those whose lease was over by our clock are late."""
+        self._inbox.note_settled()
         late = self._leases.acknowledge(deliveries)
         self._inbox.note_answer()
         return late
@@ -78,6 +78,7 @@ class PubSubStream(Stream):
             unused = self._inbox.clear()
             self._pulls.end_streams()
             self._leases.try_to_give_back(unused)
+        self._inbox.note_settled()  # what the core has given up makes room too
         try:
             lapsed = self._leases.renew([*deliveries, *self._inbox.deliveries()])
             if self._inbox.silent_seconds > SILENCE_SECONDS:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
-from google.pubsub_v1 import PublishResponse, Topic
+from google.pubsub_v1 import PublishResponse, Subscription, Topic
 
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+# Gets the requests as they come, and yields answers; when it returns the stream ends.
+StreamAnswer = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
 
 
 class FakeService:
@@ -17,8 +19,9 @@ class FakeService:
 
     def __init__(self) -> None:
         self._answers: dict[str, Answer] = {}
+        self._stream_answer: StreamAnswer = _refuse_streams
         self.requests: list[tuple[str, bytes]] = []
-        self._server = grpc.server(ThreadPoolExecutor(8))
+        self._server = grpc.server(ThreadPoolExecutor(16))  # a stream occupies one
         self._server.add_generic_rpc_handlers((_AnyMethod(self),))
         port = self._server.add_insecure_port("127.0.0.1:0")
         self.host = f"127.0.0.1:{port}"
@@ -27,6 +30,10 @@ class FakeService:
     def answer(self, method: str, answer: Answer) -> None:
         """Answer `method` (`Publish`, `GetTopic`, ...; `*` for all others) by a function."""
         self._answers[method] = answer
+
+    def answer_streams(self, answer: StreamAnswer) -> None:
+        """Answer `StreamingPull` by a generator."""
+        self._stream_answer = answer
 
     def refuse(self, method: str, code: grpc.StatusCode, details: str) -> None:
         """Answer `method` with an error."""
@@ -40,6 +47,13 @@ class FakeService:
     def have_topics(self) -> None:
         """Say that every topic exists."""
         self.answer("GetTopic", lambda _request, _context: Topic.serialize(Topic(name="any")))
+
+    def have_subscription(self, topic: str, **settings: Any) -> None:
+        """Say that every topic exists, and every subscription, which is of `topic`."""
+        self.have_topics()
+        path = f"projects/some-project/topics/{topic}"
+        found = Subscription({"name": "any", "topic": path, "ack_deadline_seconds": 12, **settings})
+        self.answer("GetSubscription", lambda _request, _context: Subscription.serialize(found))
 
     def confirm(self, count: int) -> bytes:
         """Return the answer to a publication of `count` messages."""
@@ -57,6 +71,21 @@ class FakeService:
             raise AssertionError("abort raises")
         return answer(request, context)
 
+    def handle_stream(
+        self, requests: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
+        def noted() -> Iterator[bytes]:
+            for request in requests:
+                self.requests.append(("StreamingPull", request))
+                yield request
+
+        yield from self._stream_answer(noted(), context)
+
+
+def _refuse_streams(_requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    context.abort(grpc.StatusCode.UNIMPLEMENTED, "no stream was expected")
+    yield b""
+
 
 class _AnyMethod(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, service: FakeService) -> None:
@@ -64,6 +93,8 @@ class _AnyMethod(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = handler_call_details.method.rpartition("/")[2]
+        if method == "StreamingPull":
+            return grpc.stream_stream_rpc_method_handler(self._service.handle_stream)
         return grpc.unary_unary_rpc_method_handler(
             lambda request, context: self._service.handle(method, request, context)
         )

@@ -1,0 +1,126 @@
+"""Streams as the emulator never ends or fills them: a fake service does."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+import grpc
+import pytest
+from google.pubsub_v1 import StreamingPullRequest, StreamingPullResponse
+
+from MessageBroker import DeliverySettings, Message
+from MessageBroker.google_pubsub_handler import PubSubHandler
+from MessageBroker.google_pubsub_inbox import Inbox
+from MessageBroker.message import Delivery, DeliveryState
+from tests.conformance.stories import receive, wait_until
+from tests.pubsub.fake_service import FakeService
+
+TOPIC = "some-topic"
+
+
+def messages_of(size: int, count: int) -> list[Message]:
+    now = datetime.now(timezone.utc)
+    return [
+        Message("id", b"", {}, "k", TOPIC, now, _delivery=Delivery(None, size))
+        for _ in range(count)
+    ]
+
+
+class Source:
+    """Numbered messages of one key for as many streams as are opened, one after another."""
+
+    def __init__(self, service: FakeService, size: int = 10) -> None:
+        self._size = size
+        self._numbers = itertools.count()
+        self.grants: list[tuple[int, int]] = []
+        self.sent = 0
+        self.open = 0
+        service.have_subscription(TOPIC, enable_message_ordering=True)
+        service.answer("*", lambda _request, _context: b"")
+        service.answer_streams(self.stream)
+
+    def stream(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        """Send until the other side half-closes, whatever it has granted."""
+        asked = StreamingPullRequest.deserialize(next(requests))
+        self.grants.append((asked.max_outstanding_messages, asked.max_outstanding_bytes))
+        ended = threading.Event()
+
+        def wait_for_the_end() -> None:
+            for _ in requests:
+                pass
+            ended.set()
+
+        threading.Thread(target=wait_for_the_end, daemon=True).start()
+        self.open += 1
+        while not ended.wait(0.02) and context.is_active():
+            yield self.message()
+        self.open -= 1
+
+    def message(self) -> bytes:
+        number = next(self._numbers)
+        self.sent += 1
+        message = {
+            "data": str(number).encode().ljust(self._size),
+            "ordering_key": "k",
+            "message_id": str(number),
+        }
+        received = [{"ack_id": str(number), "message": message}]
+        return StreamingPullResponse.serialize(StreamingPullResponse(received_messages=received))
+
+
+@pytest.mark.parametrize(
+    ("limits", "fits"),
+    [({"max_outstanding_messages": 5}, 5), ({"max_outstanding_bytes": 1_000_000}, 4)],
+    ids=["messages", "bytes"],
+)
+def test_what_is_read_ahead_of_keys_stays_within_the_limits(
+    service: FakeService, limits: dict[str, int], fits: int
+) -> None:
+    source = Source(service, size=300_000)
+    settings = DeliverySettings(**limits)  # type: ignore[arg-type]
+    with PubSubHandler("some-project", delivery=settings) as broker:
+        subscription = broker.subscribe(TOPIC)
+        held = receive(subscription, fits)
+        wait_until(lambda: source.open == 0, "full, it has no stream open")
+        sent = source.sent
+        assert sent < 100  # fifty a second come on each stream until it has ended
+
+        for _ in range(10):
+            assert subscription.receive(10, 0.1) == []  # it holds what it may
+        assert (source.sent, source.open) == (sent, 0)
+
+        while source.sent == sent:  # it goes on with what it has, and then with new streams
+            subscription.ack(held)
+            held = receive(subscription, 1)
+
+
+def test_a_stream_is_granted_what_is_left_of_the_limits() -> None:
+    inbox = Inbox(max_messages=5, max_bytes=1000)
+    assert inbox.room() == (5, 1000)
+    inbox.put(messages_of(100, count=4))
+    assert (inbox.room(), inbox.full) == ((1, 600), False)
+    out = inbox.fetch(2, 1000, 0)
+    inbox.put(messages_of(600, count=3))
+    assert (inbox.room(), inbox.full) == ((1, 1), True)  # nothing at all cannot be asked for
+
+    for message, state in zip(out, (DeliveryState.DONE, DeliveryState.LOST), strict=True):
+        message._delivery.state = state
+
+    assert (len(inbox.deliveries()), inbox.full) == (5, True)
+    inbox.clear()
+    assert (inbox.room(), inbox.full) == ((5, 1000), False)
+
+
+def test_a_consumer_at_its_limit_opens_no_stream_for_each_message(service: FakeService) -> None:
+    source = Source(service)
+    settings = DeliverySettings(max_outstanding_messages=40)
+    with PubSubHandler("some-project", delivery=settings) as broker:
+        subscription = broker.subscribe(TOPIC)
+        for _ in range(200):
+            subscription.ack(receive(subscription, 1))
+            time.sleep(0.005)  # slower than they come
+    assert len(source.grants) < 40
