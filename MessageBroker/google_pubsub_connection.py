@@ -260,12 +260,24 @@ def _find_credentials() -> Any:
 
 
 def _token_error(error: Any) -> BrokerError:
-    if isinstance(error, auth_errors.TransportError) or error.retryable:
+    if error.retryable or _is_of_transport(error):
         return BrokerUnavailableError(
-            f"Pub/Sub: the token service cannot be reached ({type(error).__name__}): check the "
+            f"Pub/Sub: the token service does not answer ({type(error).__name__}): check the "
             "network"
         )
     return AuthenticationError(
         f"Pub/Sub: Google refuses the credentials ({type(error).__name__}): make a new key, or "
         "log in again with `gcloud auth application-default login`"
     )
+
+
+def _is_of_transport(error: object) -> bool:
+    """Tell whether nobody answered, which refuses nothing.
+
+    The metadata server's credentials wrap that into the error of a refusal, not to be retried.
+    """
+    if isinstance(error, auth_errors.TransportError):
+        return True
+    if not isinstance(error, BaseException):
+        return False
+    return any(_is_of_transport(each) for each in (error.__cause__, *error.args))

@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
+from google.auth import exceptions as auth_errors
 from google.pubsub_v1 import PublishRequest, Subscription
 
 from MessageBroker import (
@@ -98,6 +100,83 @@ def test_a_right_that_is_lost_in_mid_run_reaches_the_consumer(service: FakeServi
         pytest.raises(AuthenticationError, match=r"pubsub\.subscriptions\.consume"),
     ):
         subscription.receive(1, 10.0)
+
+
+class Credentials:
+    """An account whose token is over; what a refresh does the test says."""
+
+    valid = False
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    def refresh(self, _request: object) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+def wrapped(how: str) -> Exception:
+    """Return what google-auth makes of a metadata server that does not answer."""
+    lost = auth_errors.TransportError("no route to the metadata server")
+    refusal = auth_errors.RefreshError(lost if how == "args" else "no token")
+    if how == "cause":
+        refusal.__cause__ = lost
+    return refusal
+
+
+@pytest.mark.parametrize("how", ["args", "cause"])
+def test_a_metadata_server_that_is_away_in_mid_run_is_waited_for(
+    service: FakeService, how: str
+) -> None:
+    credentials = Credentials(wrapped(how))
+    failures = threading.Semaphore(0)
+
+    def away(_request: bytes, context: grpc.ServicerContext) -> bytes:
+        failures.release()
+        context.abort(grpc.StatusCode.UNAVAILABLE, "Getting metadata from plugin failed")
+        raise AssertionError("abort raises")
+
+    service.have_topics()
+    service.answer("Publish", away)
+    with PubSubHandler("some-project") as broker:
+        broker._connection._credentials = credentials
+        future = broker.publish("some-topic", b"x")
+        for _ in range(2):
+            assert failures.acquire(timeout=20)
+        assert not future.done()
+
+        service.answer("Publish", lambda _request, _context: service.confirm(1))
+        assert future.result(20) == "0"
+
+
+def test_a_consumer_waits_for_a_metadata_server_that_is_away(service: FakeService) -> None:
+    """A pull or stream that fails asks for a token, to see whether the credentials are refused."""
+    failures: list[float] = []
+
+    def away(_requests: object, context: grpc.ServicerContext) -> Iterator[bytes]:
+        failures.append(time.monotonic())
+        context.abort(grpc.StatusCode.UNAVAILABLE, "Getting metadata from plugin failed")
+        yield b""
+
+    service.have_subscription("some-topic")
+    service.answer_streams(away)
+    with PubSubHandler("some-project") as broker:
+        broker._connection._credentials = Credentials(wrapped("args"))
+        subscription = broker.subscribe("some-topic")
+        deadline = time.monotonic() + 20
+        while len(failures) < 4:
+            assert subscription.receive(1, 0.2) == []
+            assert time.monotonic() < deadline
+
+
+def test_a_token_that_is_refused_in_mid_run_ends_what_waits(service: FakeService) -> None:
+    service.have_topics()
+    service.refuse("Publish", grpc.StatusCode.UNAVAILABLE, "Getting metadata from plugin failed")
+    with PubSubHandler("some-project") as broker:
+        broker._connection._credentials = Credentials(auth_errors.RefreshError("invalid_grant"))
+        future = broker.publish("some-topic", b"x")
+        with pytest.raises(AuthenticationError, match="refuses the credentials"):
+            future.result(20)
 
 
 def test_an_unknown_project_is_a_configuration_error(service: FakeService) -> None:
