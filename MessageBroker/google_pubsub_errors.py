@@ -39,6 +39,10 @@ class ResourceExistsError(BrokerError):
     """Raised when Pub/Sub answers ALREADY_EXISTS."""
 
 
+class NoAnswerInTimeError(BrokerUnavailableError):
+    """Raised at DEADLINE_EXCEEDED: for a call that waits for messages, none came."""
+
+
 def translate(error: google_errors.GoogleAPICallError, tried: str) -> BrokerError:
     """Turn an error of the client library into one of ours.
 
@@ -49,7 +53,8 @@ def translate(error: google_errors.GoogleAPICallError, tried: str) -> BrokerErro
     code = error.grpc_status_code or grpc.StatusCode.UNKNOWN
     said = f"{tried}: {code.name}: {_first_words(error.message or '')}"
     if code in TRANSIENT_CODES:
-        return BrokerUnavailableError(
+        late = code is grpc.StatusCode.DEADLINE_EXCEEDED
+        return (NoAnswerInTimeError if late else BrokerUnavailableError)(
             f"{said}: check the network and that Pub/Sub (or the emulator that "
             "PUBSUB_EMULATOR_HOST names) is up"
         )

@@ -32,6 +32,7 @@ from google.pubsub_v1 import PullRequest, StreamingPullRequest
 
 from MessageBroker.errors import BrokerError, BrokerUnavailableError, ConfigurationError
 from MessageBroker.google_pubsub_connection import Connection
+from MessageBroker.google_pubsub_errors import NoAnswerInTimeError
 from MessageBroker.google_pubsub_inbox import Inbox
 from MessageBroker.google_pubsub_leases import LEASE_SECONDS, Lease, Leases
 from MessageBroker.google_pubsub_messages import decode
@@ -192,10 +193,16 @@ class Pulls:
         started = time.monotonic()
         try:
             response = self._connection.call(self._client.pull, request, tried, self._pull_timeout)
+        except NoAnswerInTimeError:
+            if not self._streaming and not self._inbox.ready:
+                raise
+            # Nothing came; whether the broker is away, a probe finds out. The service's time may
+            # be over before ours, and one that says so at once must not be asked without end.
+            self._inbox.pause(MIN_BACKOFF_SECONDS)
+            return []
         except BrokerUnavailableError:
-            nothing_came = time.monotonic() - started >= self._pull_timeout
-            if self._streaming or (nothing_came and self._inbox.ready):
-                return []  # whether the broker is away, a probe finds out
+            if self._streaming:
+                return []  # cancelled, for streams to begin
             raise
         return self._admit(
             response, started, self._pull_timeout, self._settings.ack_deadline_seconds
@@ -229,6 +236,7 @@ class Pulls:
             end = self._end_of_streams
         started = time.monotonic()
         brought: list[Delivery] = []
+        answered = False
         refusal: ConfigurationError | None = None
         try:
             for response in self._connection.stream(
@@ -238,13 +246,17 @@ class Pulls:
                 STREAM_TIMEOUT_SECONDS,
                 to_grpc_metadata((("subscription", self._path),)),
             ):
+                answered = True
                 try:
                     self._take_from_stream(response, started, brought)
                 except ConfigurationError as error:
                     refusal = error
                     end.set()  # and give back what comes until then
         except BrokerUnavailableError:
-            if time.monotonic() - started < duration or not self._inbox.ready:
+            # The service ends every stream with an error, also one that we have half-closed. Only
+            # one that brought nothing and ended before its time says that the broker is away.
+            lasted = time.monotonic() - started >= duration
+            if not (answered or end.is_set() or (lasted and self._inbox.ready)):
                 raise
         if refusal is not None:
             raise refusal

@@ -1,4 +1,4 @@
-"""Streams as the emulator never ends or fills them: a fake service does."""
+"""Pulls and streams as the emulator never ends or fills them: a fake service does."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from datetime import datetime, timezone
 
 import grpc
 import pytest
-from google.pubsub_v1 import StreamingPullRequest, StreamingPullResponse
+from google.pubsub_v1 import PullResponse, StreamingPullRequest
 
 from MessageBroker import DeliverySettings, Message
 from MessageBroker.google_pubsub_handler import PubSubHandler
 from MessageBroker.google_pubsub_inbox import Inbox
 from MessageBroker.message import Delivery, DeliveryState
-from tests.conformance.stories import receive, wait_until
+from tests.conformance.stories import receive, receive_one, wait_until
 from tests.pubsub.fake_service import FakeService
 
 TOPIC = "some-topic"
@@ -31,16 +31,35 @@ def messages_of(size: int, count: int) -> list[Message]:
 
 
 class Source:
-    """Numbered messages of one key for as many streams as are opened, one after another."""
+    """Numbered messages, one after another, for all pulls and streams.
 
-    def __init__(self, service: FakeService, size: int = 10) -> None:
+    Args:
+        service: it says that there is a topic, and takes all acks and leases.
+        size: bytes of each message.
+        key: of all messages.
+        end: the status of streams that were half-closed.
+        subscription: its settings.
+    """
+
+    def __init__(
+        self,
+        service: FakeService,
+        *,
+        size: int = 10,
+        key: str = "k",
+        end: grpc.StatusCode = grpc.StatusCode.OK,
+        **subscription: object,
+    ) -> None:
         self._size = size
+        self._key = key
+        self._end = end
         self._numbers = itertools.count()
         self.grants: list[tuple[int, int]] = []
         self.sent = 0
         self.open = 0
-        service.have_subscription(TOPIC, enable_message_ordering=True)
+        service.have_subscription(TOPIC, enable_message_ordering=True, **subscription)
         service.answer("*", lambda _request, _context: b"")
+        service.answer("Pull", lambda _request, _context: self.next())
         service.answer_streams(self.stream)
 
     def stream(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -57,19 +76,22 @@ class Source:
         threading.Thread(target=wait_for_the_end, daemon=True).start()
         self.open += 1
         while not ended.wait(0.02) and context.is_active():
-            yield self.message()
+            yield self.next()
         self.open -= 1
+        if self._end is not grpc.StatusCode.OK:
+            context.abort(self._end, "the stream is over")
 
-    def message(self) -> bytes:
+    def next(self) -> bytes:
+        """Return an answer with the next message; the two methods' answers look the same."""
         number = next(self._numbers)
         self.sent += 1
         message = {
             "data": str(number).encode().ljust(self._size),
-            "ordering_key": "k",
+            "ordering_key": self._key,
             "message_id": str(number),
         }
         received = [{"ack_id": str(number), "message": message}]
-        return StreamingPullResponse.serialize(StreamingPullResponse(received_messages=received))
+        return PullResponse.serialize(PullResponse(received_messages=received))
 
 
 @pytest.mark.parametrize(
@@ -124,3 +146,44 @@ def test_a_consumer_at_its_limit_opens_no_stream_for_each_message(service: FakeS
             subscription.ack(receive(subscription, 1))
             time.sleep(0.005)  # slower than they come
     assert len(source.grants) < 40
+
+
+# ---------------------------------------------------------------------- what is no outage
+
+
+def test_streams_that_end_with_an_error_as_they_do_on_the_service_are_no_outage(
+    service: FakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Source(service, end=grpc.StatusCode.UNAVAILABLE)
+    settings = DeliverySettings(max_outstanding_messages=5)
+    with PubSubHandler("some-project", delivery=settings) as broker:
+        subscription = broker.subscribe(TOPIC)
+        while len(source.grants) < 6:
+            held = receive(subscription, 5)
+            wait_until(lambda: source.open == 0, "full, it half-closes before its time is over")
+            assert subscription.ready
+            subscription.ack(held)
+    assert not caplog.records
+
+
+def test_a_pull_that_ends_before_its_time_brought_nothing_and_is_no_outage(
+    service: FakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Source(service, key="", end=grpc.StatusCode.UNAVAILABLE)
+    pulls = itertools.count(1)
+    asked = threading.Event()
+
+    def pull(_request: bytes, context: grpc.ServicerContext) -> bytes:
+        if next(pulls) <= 6:
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "nothing to deliver")
+        asked.set()
+        return source.next()
+
+    service.answer("Pull", pull)
+    with PubSubHandler("some-project") as broker:
+        subscription = broker.subscribe(TOPIC)
+        while not asked.is_set():
+            subscription.ack(subscription.receive(10, 0.1))
+            assert subscription.ready
+        receive_one(subscription)
+    assert not caplog.records
