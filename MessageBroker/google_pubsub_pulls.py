@@ -34,7 +34,12 @@ from MessageBroker.errors import BrokerError, BrokerUnavailableError, Configurat
 from MessageBroker.google_pubsub_connection import Connection
 from MessageBroker.google_pubsub_errors import NoAnswerInTimeError
 from MessageBroker.google_pubsub_inbox import Inbox
-from MessageBroker.google_pubsub_leases import LEASE_SECONDS, Lease, Leases
+from MessageBroker.google_pubsub_leases import (
+    LEASE_SECONDS,
+    RENEW_BELOW_SECONDS,
+    Lease,
+    Leases,
+)
 from MessageBroker.google_pubsub_messages import decode
 from MessageBroker.google_pubsub_topics import SubscriptionSettings
 from MessageBroker.message import Delivery, DeliveryState, Message
@@ -314,8 +319,18 @@ class Pulls:
             self._leases.try_to_give_back(deliveries)
             raise self._not_ordered()
         if lease > MAX_LEASE_SECONDS:
-            self._leases.start(deliveries)
+            self._shorten(deliveries)
         return messages
+
+    def _shorten(self, deliveries: list[Delivery]) -> None:
+        try:
+            self._leases.start(deliveries)
+        except BrokerUnavailableError:
+            # Dropped, they would be nobody's until their long leases end. The next renewal, within
+            # a second, takes leases for due that seem to end soon.
+            soon = time.monotonic() + RENEW_BELOW_SECONDS / 2
+            for delivery in deliveries:
+                delivery.handle.until = soon
 
     def _not_ordered(self) -> ConfigurationError:
         name = self._subscription_id

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 import grpc
 import pytest
-from google.pubsub_v1 import PullResponse, StreamingPullRequest
+from google.pubsub_v1 import ModifyAckDeadlineRequest, PullResponse, StreamingPullRequest
 
 from MessageBroker import DeliverySettings, Message
 from MessageBroker.google_pubsub_handler import PubSubHandler
@@ -187,3 +187,33 @@ def test_a_pull_that_ends_before_its_time_brought_nothing_and_is_no_outage(
             assert subscription.ready
         receive_one(subscription)
     assert not caplog.records
+
+
+def test_a_batch_whose_long_leases_cannot_be_shortened_at_once_is_not_dropped(
+    service: FakeService,
+) -> None:
+    Source(service, key="", ack_deadline_seconds=600)
+    refused: set[str] = set()
+    shortened: set[str] = set()
+
+    def shorten(request: bytes, context: grpc.ServicerContext) -> bytes:
+        ids = ModifyAckDeadlineRequest.deserialize(request).ack_ids
+        if len(refused) < 2:
+            refused.update(ids)
+            context.abort(grpc.StatusCode.UNAVAILABLE, "try again later")
+        shortened.update(ids)
+        return b""
+
+    service.answer("ModifyAckDeadline", shorten)
+    with PubSubHandler("some-project") as broker:
+        subscription = broker.subscribe(TOPIC)
+        arrived: set[str] = set()
+
+        def receive_some() -> None:
+            arrived.update(message.id for message in subscription.receive(1, 0.1))
+
+        wait_until(
+            lambda: receive_some() is None and len(refused) >= 2 and refused <= arrived,
+            "what came before the refusal is here",
+        )
+        wait_until(lambda: refused <= shortened, "its leases are short after all")
