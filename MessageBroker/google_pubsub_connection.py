@@ -36,6 +36,7 @@ from MessageBroker.errors import (
     AuthenticationError,
     BrokerError,
     BrokerUnavailableError,
+    ClosedError,
     ConfigurationError,
 )
 from MessageBroker.google_pubsub_errors import translate
@@ -78,6 +79,7 @@ class Connection:
         self._credentials: Any = None
         self._publisher: Any = None
         self._subscriber: Any = None
+        self._closed = False
 
     @property
     def where(self) -> str:
@@ -125,12 +127,15 @@ class Connection:
             timeout: seconds.
 
         Raises:
+            ClosedError: the channel was closed before the call.
             BrokerError: of the class that `translate` chooses.
         """
         try:
             return rpc(request=request, timeout=timeout, retry=None)
         except google_errors.GoogleAPICallError as error:
             raise self._explain(error, tried) from None
+        except ValueError as error:  # all that gRPC says of a channel that was closed
+            raise self._closed_error() from error
 
     def stream(
         self,
@@ -149,6 +154,11 @@ class Connection:
                 answers.cancel()  # if it was left early; otherwise it has ended
         except google_errors.GoogleAPICallError as error:
             raise self._explain(error, tried) from None
+        except ValueError as error:
+            raise self._closed_error() from error
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"the connection to {self.where} was closed")
 
     def _explain(self, error: google_errors.GoogleAPICallError, tried: str) -> BrokerError:
         failure = translate(error, f"Pub/Sub: {tried} in {self.where} failed")
@@ -177,6 +187,7 @@ class Connection:
     def close(self) -> None:
         """Close the channels. Calls in progress end with an error."""
         with self._lock:
+            self._closed = True
             for client in (self._publisher, self._subscriber):
                 if client is not None:
                     client.transport.close()
@@ -186,6 +197,8 @@ class Connection:
         return self._new_client(SubscriberClient, SubscriberGrpcTransport)
 
     def _prepare(self) -> None:
+        if self._closed:
+            raise self._closed_error()
         if os.getpid() != self._process_id:
             raise ConfigurationError(
                 "Pub/Sub: this broker was made in another process, and gRPC does not survive a "

@@ -26,6 +26,7 @@ from MessageBroker.driver import Publication
 from MessageBroker.errors import (
     BrokerError,
     BrokerUnavailableError,
+    ClosedError,
     ConfigurationError,
     PublishError,
     TopicNotFoundError,
@@ -218,7 +219,7 @@ class Publisher:
             except BrokerUnavailableError as error:
                 logger.debug("%s; trying again", error)
                 if self._stopped.wait(backoff * random.uniform(0.5, 1.0)):
-                    raise
+                    raise ClosedError("pubsub was closed before it had the message") from None
                 backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
 
     def _publish_once(self, request: Any, tried: str) -> Sequence[str]:

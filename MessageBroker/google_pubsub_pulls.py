@@ -30,7 +30,12 @@ from typing import Any
 from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.pubsub_v1 import PullRequest, StreamingPullRequest
 
-from MessageBroker.errors import BrokerError, BrokerUnavailableError, ConfigurationError
+from MessageBroker.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    ClosedError,
+    ConfigurationError,
+)
 from MessageBroker.google_pubsub_connection import Connection
 from MessageBroker.google_pubsub_errors import NoAnswerInTimeError
 from MessageBroker.google_pubsub_inbox import Inbox
@@ -205,7 +210,7 @@ class Pulls:
             # be over before ours, and one that says so at once must not be asked without end.
             self._inbox.pause(MIN_BACKOFF_SECONDS)
             return []
-        except BrokerUnavailableError:
+        except (BrokerUnavailableError, ClosedError):
             if self._streaming:
                 return []  # cancelled, for streams to begin
             raise

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import grpc
@@ -24,13 +25,17 @@ from MessageBroker import (
     AuthenticationError,
     BrokerError,
     BrokerUnavailableError,
+    ClosedError,
     ConfigurationError,
     MessageBrokerFactory,
     OutgoingMessage,
     PublishError,
     TopicNotFoundError,
 )
+from MessageBroker.driver import Publication
+from MessageBroker.google_pubsub_connection import Connection
 from MessageBroker.google_pubsub_handler import PubSubHandler
+from MessageBroker.google_pubsub_publisher import Publisher
 from tests.brokers.harness import FOREIGN_VARIABLES, clean_environment
 from tests.pubsub.fake_service import FakeService
 
@@ -345,6 +350,45 @@ def test_the_order_of_a_key_holds_when_a_request_has_to_be_repeated(service: Fak
             broker.publish("some-topic", body, key="k")
         broker.flush(20)
     assert taken == bodies
+
+
+def test_what_is_not_confirmed_at_the_close_fails_with_that(service: FakeService) -> None:
+    asked = threading.Event()
+
+    def publish(_request: bytes, context: grpc.ServicerContext) -> bytes:
+        asked.set()
+        context.abort(grpc.StatusCode.UNAVAILABLE, "try again later")
+        raise AssertionError("abort raises")
+
+    service.have_topics()
+    service.answer("Publish", publish)
+    connection = Connection("some-project")
+    publisher = Publisher(connection)
+    settled: Future[Publication] = Future()
+    publisher.send([Publication("some-topic", b"x", None, {}, settled.set_result)])
+    assert asked.wait(10)
+    connection.close()
+    publisher.stop(10.0)
+    assert isinstance(settled.result(10).error, ClosedError)
+
+
+def test_a_call_beside_the_close_says_that_it_was_closed(service: FakeService) -> None:
+    service.have_subscription("some-topic")
+    broker = PubSubHandler("some-project")
+    assert broker.backlog("some-topic", "some-topic-sub") is None
+    broker._connection.close()  # just after the call found the broker open
+    for attempt in (
+        lambda: broker._has_topic("some-topic"),
+        lambda: broker._backlog("some-topic", "some-topic-sub"),
+        lambda: broker._open_stream("some-topic", "some-topic-sub"),
+        lambda: broker._ping(1.0),
+        broker._connection.new_subscriber,
+    ):
+        with pytest.raises(ClosedError):
+            attempt()
+    with pytest.raises(ClosedError):
+        broker.publish("some-topic", b"x").result(10)
+    broker.close()
 
 
 def test_a_topic_that_was_deleted_in_mid_run_fails_what_is_published(service: FakeService) -> None:
