@@ -137,7 +137,8 @@ class Publisher:
             return
         lane.queued = True
         self._line.append(lane)
-        if self._idle:
+        # One that was notified for an earlier lane is idle until it has the lock.
+        if self._idle >= len(self._line):
             self._work.notify()
         elif len(self._senders) < SENDERS:
             sender = threading.Thread(

@@ -326,6 +326,26 @@ def test_a_service_that_is_overloaded_is_waited_for(service: FakeService) -> Non
         assert broker.publish("some-topic", b"x").result(20) == "0"
 
 
+def test_messages_of_two_keys_that_come_at_once_are_sent_at_once(service: FakeService) -> None:
+    together = threading.Barrier(2)
+
+    def publish(request: bytes, context: grpc.ServicerContext) -> bytes:
+        messages = PublishRequest.deserialize(request).messages
+        try:
+            if messages[0].ordering_key:
+                together.wait(20)
+        except threading.BrokenBarrierError:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "it came alone")
+        return service.confirm(len(messages))
+
+    service.have_topics()
+    service.answer("Publish", publish)
+    with PubSubHandler("some-project") as broker:
+        broker.publish("some-topic", b"x").result(20)  # one sender has been started
+        keyed = [OutgoingMessage(b"x", key) for key in ("a", "b")]
+        assert broker.publish_batch("some-topic", keyed) == ["0", "0"]
+
+
 def test_the_order_of_a_key_holds_when_a_request_has_to_be_repeated(service: FakeService) -> None:
     taken: list[bytes] = []
     failures = iter([True, False, True, True, False])
