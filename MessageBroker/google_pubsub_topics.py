@@ -28,6 +28,7 @@ from google.pubsub_v1 import (
 from MessageBroker.broker_interface import is_dead_letter_topic
 from MessageBroker.errors import (
     AuthenticationError,
+    BrokerError,
     ConfigurationError,
     SubscriptionNotFoundError,
     TopicNotFoundError,
@@ -94,7 +95,11 @@ class Topics:
         return True
 
     def delete(self, topic: str) -> bool:
-        """Delete a topic, then its subscriptions: one that is left over is of no topic."""
+        """Delete a topic, then its subscriptions: one that is left over is of no topic.
+
+        Raises:
+            BrokerError: of the first subscription that could not be deleted; all were tried.
+        """
         path = self._connection.topic_path(topic)
         rpc = self._connection.publisher.list_topic_subscriptions
         tried = f"deleting the topic {topic!r}"
@@ -107,8 +112,14 @@ class Topics:
             )
         except ResourceNotFoundError:
             return False
+        failures: list[BrokerError] = []
         for subscription in subscriptions:
-            self._delete_subscription(subscription)
+            try:
+                self._delete_subscription(subscription)
+            except BrokerError as error:  # the topic is gone: the others have to go too
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return True
 
     def list_names(self) -> list[str]:

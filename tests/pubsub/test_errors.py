@@ -19,7 +19,12 @@ from pathlib import Path
 import grpc
 import pytest
 from google.auth import exceptions as auth_errors
-from google.pubsub_v1 import PublishRequest, Subscription
+from google.pubsub_v1 import (
+    DeleteSubscriptionRequest,
+    ListTopicSubscriptionsResponse,
+    PublishRequest,
+    Subscription,
+)
 
 from MessageBroker import (
     AuthenticationError,
@@ -81,6 +86,29 @@ def test_refused_credentials_are_an_authentication_error(service: FakeService) -
     service.refuse("*", grpc.StatusCode.UNAUTHENTICATED, "Request had invalid credentials.")
     with PubSubHandler("some-project") as broker, pytest.raises(AuthenticationError):
         broker.subscribe("some-topic")
+
+
+def test_deleting_a_topic_deletes_all_subscriptions_that_it_may(service: FakeService) -> None:
+    paths = [f"projects/some-project/subscriptions/{name}" for name in ("one", "two", "three")]
+    deleted: list[str] = []
+
+    def delete(request: bytes, context: grpc.ServicerContext) -> bytes:
+        path = DeleteSubscriptionRequest.deserialize(request).subscription
+        if path == paths[0]:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "pubsub.subscriptions.delete")
+        deleted.append(path)
+        return b""
+
+    listed = ListTopicSubscriptionsResponse(subscriptions=paths)
+    service.answer(
+        "ListTopicSubscriptions", lambda *_: ListTopicSubscriptionsResponse.serialize(listed)
+    )
+    service.answer("DeleteTopic", lambda *_: b"")
+    service.answer("DeleteSubscription", delete)
+    with PubSubHandler("some-project") as broker:
+        with pytest.raises(AuthenticationError, match="'one'"):
+            broker.delete_topic("some-topic")
+        assert deleted == paths[1:]
 
 
 def test_a_right_that_is_lost_in_mid_run_reaches_the_publisher(service: FakeService) -> None:
