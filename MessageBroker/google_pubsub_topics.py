@@ -55,6 +55,7 @@ class SubscriptionSettings:
     topic_path: str
     ack_deadline_seconds: int
     ordered: bool
+    exactly_once: bool
 
 
 class Topics:
@@ -190,7 +191,8 @@ class Topics:
 
         Raises:
             TopicNotFoundError: the topic is gone.
-            ConfigurationError: the subscription belongs to another topic.
+            ConfigurationError: the subscription belongs to another topic, or has exactly-once
+                delivery.
         """
         for _ in range(ROUNDS):
             try:
@@ -207,7 +209,16 @@ class Topics:
                 topic,
             )
             self._delete_subscription(self._connection.subscription_path(subscription_id))
-        return self.check_subscription(topic, subscription_id)
+        settings = self.check_subscription(topic, subscription_id)
+        if settings.exactly_once:
+            # With it the service answers INVALID_ARGUMENT to requests that hold a lease that is
+            # over, and acks and renewals that are late have to be harmless.
+            raise ConfigurationError(
+                f"Pub/Sub: the subscription {subscription_id!r} has exactly-once delivery, with "
+                "which late acks are errors: switch it off with `gcloud pubsub subscriptions "
+                f"update {subscription_id} --no-enable-exactly-once-delivery`"
+            )
+        return settings
 
     def probe(self, topic: str, subscription_id: str, timeout: float) -> None:
         """Ask for a subscription, to see whether the service answers and it is still there.
@@ -237,7 +248,10 @@ class Topics:
                 "topics create`, which makes its default subscription"
             ) from None
         return SubscriptionSettings(
-            found.topic, found.ack_deadline_seconds, found.enable_message_ordering
+            found.topic,
+            found.ack_deadline_seconds,
+            found.enable_message_ordering,
+            found.enable_exactly_once_delivery,
         )
 
     def _create_subscription(self, topic: str, subscription_id: str) -> None:

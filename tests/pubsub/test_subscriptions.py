@@ -106,6 +106,17 @@ def test_keys_on_a_foreign_subscription_without_ordering_are_refused_with_the_co
     assert [each.message.data for each in bare.pull_until_something_comes(name)] == [b"with"]
 
 
+def test_exactly_once_delivery_is_refused_with_the_command_that_switches_it_off(
+    handler: BrokerUnderTest, bare: BareClient
+) -> None:
+    """It answers INVALID_ARGUMENT to late acks and renewals, which must be harmless."""
+    broker, topic = handler.connect_with_topic()
+    name = handler.unused_name("subscription")
+    bare.subscribe(topic, name, enable_exactly_once_delivery=True)
+    with pytest.raises(ConfigurationError, match=f"update {name} --no-enable-exactly-once"):
+        broker.subscribe(topic, name)
+
+
 def test_a_subscription_whose_topic_was_deleted_is_made_again_with_a_warning(
     handler: BrokerUnderTest, bare: BareClient, caplog: pytest.LogCaptureFixture
 ) -> None:
