@@ -19,7 +19,7 @@ class FakeService:
 
     def __init__(self) -> None:
         self._answers: dict[str, Answer] = {}
-        self._stream_answer: StreamAnswer = _refuse_streams
+        self._stream_answer: StreamAnswer = self._answer_once
         self.requests: list[tuple[str, bytes]] = []
         self._server = grpc.server(ThreadPoolExecutor(16))  # a stream occupies one
         self._server.add_generic_rpc_handlers((_AnyMethod(self),))
@@ -74,17 +74,12 @@ class FakeService:
     def handle_stream(
         self, requests: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
-        def noted() -> Iterator[bytes]:
-            for request in requests:
-                self.requests.append(("StreamingPull", request))
-                yield request
+        yield from self._stream_answer(requests, context)
 
-        yield from self._stream_answer(noted(), context)
-
-
-def _refuse_streams(_requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-    context.abort(grpc.StatusCode.UNIMPLEMENTED, "no stream was expected")
-    yield b""
+    def _answer_once(
+        self, requests: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
+        yield self.handle("StreamingPull", next(requests), context)
 
 
 class _AnyMethod(grpc.GenericRpcHandler):  # type: ignore[misc]
