@@ -12,12 +12,17 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from typing import Any
 
 # gRPC's C core may write to the terminal by itself. Its errors reach us as codes: nothing is
 # missed. It reads the variable when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# Whether there is a metadata server google-auth asks three times, for 12 s where there is none. A
+# Google machine whose server is slow to start is known by its hardware all the same.
+os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
 
 with warnings.catch_warnings():
     # google.api_core announces the end of its support for a Python at every start.
@@ -51,6 +56,9 @@ ADMIN_RETRY_SECONDS = 0.25
 # A local port answers in milliseconds or never.
 EMULATOR_CONNECT_SECONDS = 2.0
 TOKEN_TIMEOUT_SECONDS = 7.0
+# For finding credentials and their first token. google-auth repeats what it asks, and takes no
+# limit for all of it.
+CREDENTIALS_TIMEOUT_SECONDS = 8.0
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -75,6 +83,7 @@ class Connection:
         self.project_id = project_id
         self.emulator = os.environ.get(EMULATOR_VARIABLE, "").strip()
         self._lock = threading.Lock()
+        self._preparing = threading.Lock()
         self._process_id = os.getpid()
         self._credentials: Any = None
         self._publisher: Any = None
@@ -98,24 +107,84 @@ class Connection:
     @property
     def publisher(self) -> Any:
         """The client for topics and publishing."""
-        with self._lock:
-            if self._publisher is None:
-                self._prepare()
-                self._publisher = self._new_client(PublisherClient, PublisherGrpcTransport)
-            return self._publisher
+        if self._publisher is None:
+            self.prepare()
+            with self._lock:
+                self._require_open()
+                if self._publisher is None:
+                    self._publisher = self._new_client(PublisherClient, PublisherGrpcTransport)
+        return self._publisher
 
     @property
     def subscriber(self) -> Any:
         """The client for subscriptions, acks and leases."""
-        with self._lock:
-            if self._subscriber is None:
-                self._subscriber = self._new_subscriber()
-            return self._subscriber
+        if self._subscriber is None:
+            self.prepare()
+            with self._lock:
+                self._require_open()
+                if self._subscriber is None:
+                    self._subscriber = self._new_subscriber()
+        return self._subscriber
 
     def new_subscriber(self) -> Any:
         """Open a subscriber client with a channel of its own; the caller closes its transport."""
+        self.prepare()
         with self._lock:
+            self._require_open()
             return self._new_subscriber()
+
+    def prepare(self, timeout: float = CREDENTIALS_TIMEOUT_SECONDS) -> None:
+        """Find the emulator, or credentials that Google takes; do nothing if that was done.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            BrokerUnavailableError: the emulator or the token service does not answer in time.
+            AuthenticationError: there are no credentials, or they are refused.
+            ConfigurationError: the broker was taken through a fork, or the emulator's address is
+                wrong.
+        """
+        if os.getpid() != self._process_id:
+            raise ConfigurationError(
+                "Pub/Sub: this broker was made in another process, and gRPC does not survive a "
+                "fork: call MessageBrokerFactory.get_broker in the process that uses it"
+            )
+        self._require_open()
+        if self._publisher is not None or self._subscriber is not None:
+            return
+        if self.emulator:
+            self._check_emulator(min(timeout, EMULATOR_CONNECT_SECONDS))
+        elif self._credentials is None:
+            self._await_credentials(timeout)
+
+    def _await_credentials(self, timeout: float) -> None:
+        found: Future[None] = Future()
+
+        def find() -> None:
+            try:
+                with self._preparing:  # whoever comes second finds them
+                    if self._credentials is None:
+                        credentials = _find_credentials()
+                        _check_token(credentials)
+                        self._credentials = credentials
+                found.set_result(None)
+            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                found.set_exception(error)
+
+        threading.Thread(target=find, name="pubsub credentials", daemon=True).start()
+        try:
+            found.result(timeout)
+        except FutureTimeoutError:
+            raise BrokerUnavailableError(
+                f"Pub/Sub: no credentials for {self.where} after {timeout:g} seconds: neither the "
+                "metadata server nor a token service answers: check the network, or set "
+                "GOOGLE_APPLICATION_CREDENTIALS"
+            ) from None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise self._closed_error()
 
     def call(self, rpc: Callable[..., Any], request: Any, tried: str, timeout: float) -> Any:
         """Make one call, once.
@@ -163,7 +232,7 @@ class Connection:
     def _explain(self, error: google_errors.GoogleAPICallError, tried: str) -> BrokerError:
         failure = translate(error, f"Pub/Sub: {tried} in {self.where} failed")
         if isinstance(failure, BrokerUnavailableError):
-            self._check_token()  # gRPC calls refused credentials UNAVAILABLE too
+            _check_token(self._credentials)  # gRPC calls refused credentials UNAVAILABLE too
         return failure
 
     def administrate(
@@ -193,24 +262,7 @@ class Connection:
                     client.transport.close()
 
     def _new_subscriber(self) -> Any:
-        self._prepare()
         return self._new_client(SubscriberClient, SubscriberGrpcTransport)
-
-    def _prepare(self) -> None:
-        if self._closed:
-            raise self._closed_error()
-        if os.getpid() != self._process_id:
-            raise ConfigurationError(
-                "Pub/Sub: this broker was made in another process, and gRPC does not survive a "
-                "fork: call MessageBrokerFactory.get_broker in the process that uses it"
-            )
-        if self._publisher is not None or self._subscriber is not None:
-            return
-        if self.emulator:
-            self._check_emulator()
-        elif self._credentials is None:
-            self._credentials = _find_credentials()
-            self._check_token()
 
     def _new_client(self, client: Any, transport: Any) -> Any:
         if self.emulator:
@@ -224,7 +276,7 @@ class Connection:
             credentials=self._credentials, transport=partial(transport, channel=open_channel)
         )
 
-    def _check_emulator(self) -> None:
+    def _check_emulator(self, timeout: float) -> None:
         host, _, port = self.emulator.rpartition(":")
         try:
             address = (host.strip("[]"), int(port))
@@ -234,7 +286,7 @@ class Connection:
                 "localhost:8085"
             ) from None
         try:
-            socket.create_connection(address, EMULATOR_CONNECT_SECONDS).close()
+            socket.create_connection(address, timeout).close()
         except OSError as error:
             raise BrokerUnavailableError(
                 f"{EMULATOR_VARIABLE} names an emulator on {self.emulator}, which does not answer "
@@ -242,18 +294,18 @@ class Connection:
                 "variable to use Google Cloud"
             ) from None
 
-    def _check_token(self) -> None:
-        """Fetch a token where one is needed, so that refused credentials are told as such."""
-        credentials = self._credentials
-        # A service account signs its tokens itself; the service answers UNAUTHENTICATED.
-        if credentials is None or isinstance(credentials, service_account.Credentials):
-            return
-        if credentials.valid:
-            return
-        try:
-            credentials.refresh(partial(Request(), timeout=TOKEN_TIMEOUT_SECONDS))
-        except auth_errors.GoogleAuthError as error:
-            raise _token_error(error) from None
+
+def _check_token(credentials: Any) -> None:
+    """Fetch a token where one is needed, so that refused credentials are told as such."""
+    # A service account signs its tokens itself; the service answers UNAUTHENTICATED.
+    if credentials is None or isinstance(credentials, service_account.Credentials):
+        return
+    if credentials.valid:
+        return
+    try:
+        credentials.refresh(partial(Request(), timeout=TOKEN_TIMEOUT_SECONDS))
+    except auth_errors.GoogleAuthError as error:
+        raise _token_error(error) from None
 
 
 def _find_credentials() -> Any:

@@ -7,6 +7,7 @@ create. Two processes may do all of it at once.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -138,7 +139,10 @@ class Topics:
         Raises:
             ConfigurationError: there is no such project.
         """
-        self._list(self._connection.publisher.list_topics, timeout)
+        deadline = time.monotonic() + timeout
+        self._connection.prepare(timeout)
+        left = max(0.1, deadline - time.monotonic())
+        self._list(self._connection.publisher.list_topics, left)
 
     def _list(self, rpc: Callable[..., Any], timeout: float = ADMIN_TIMEOUT_SECONDS) -> Any:
         project = self._connection.project_id

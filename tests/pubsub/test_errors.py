@@ -225,7 +225,60 @@ def test_an_unknown_project_is_a_configuration_error(service: FakeService) -> No
                 attempt()
 
 
-def test_no_credentials_at_all_is_an_authentication_error_that_says_how_to_get_some(
+SAY_WHAT_PING_SAYS = """
+import sys, time
+from MessageBroker import *
+broker = MessageBrokerFactory.get_broker("pubsub")
+began = time.monotonic()
+try: broker.ping(float(sys.argv[1]))
+except BrokerError as error: print(type(error).__name__, error)
+broker.close()
+print(time.monotonic() - began)
+"""
+
+
+def ping_without_credentials(folder: Path, timeout: float) -> tuple[str, float]:
+    """Ping in a process that has no key, no login, and a metadata server that never answers.
+
+    Returns:
+        The error, and the seconds that it took.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        finished = subprocess.run(
+            [sys.executable, "-c", SAY_WHAT_PING_SAYS, str(timeout)],
+            cwd=ROOT,
+            env={
+                **clean_environment(),
+                "GOOGLE_CLOUD_PROJECT": "some-project",
+                "HOME": str(folder),
+                "CLOUDSDK_CONFIG": str(folder),
+                "GCE_METADATA_IP": f"127.0.0.1:{silent.getsockname()[1]}",
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    error, seconds = finished.stdout.splitlines()
+    return error, float(seconds)
+
+
+def test_no_credentials_at_all_is_an_authentication_error_within_ten_seconds(
+    tmp_path: Path,
+) -> None:
+    error, seconds = ping_without_credentials(tmp_path, 10.0)
+    assert error.startswith("AuthenticationError Pub/Sub: no usable credentials")
+    assert "GOOGLE_APPLICATION_CREDENTIALS" in error
+    assert seconds < 10
+
+
+def test_looking_for_credentials_takes_no_longer_than_ping_may(tmp_path: Path) -> None:
+    error, seconds = ping_without_credentials(tmp_path, 0.5)
+    assert error.startswith("BrokerUnavailableError Pub/Sub: no credentials")
+    assert seconds < 3  # which is what one question to the metadata server takes
+
+
+def test_a_key_file_that_is_missing_is_an_authentication_error_that_names_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
