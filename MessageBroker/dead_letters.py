@@ -32,8 +32,12 @@ from MessageBroker.settings import DeliverySettings
 # Read and settled together. More letters than this are done in several rounds.
 MAX_ROUND_LETTERS = 100_000
 MAX_ROUND_BYTES = 1024 * 1024 * 1024
-# Where the broker cannot count, so long without a letter is taken for the end.
+# Where the broker cannot count, or counts more than comes, so long without a letter is taken for
+# the end, ...
 IDLE_SECONDS = 3.0
+# ... but not before this time: what a reader held that was killed just before comes to another
+# within the failover's 15 s.
+FAILOVER_SECONDS = 15.5
 # Letters younger than the beginning by more than this came after it. Clocks differ by less.
 CLOCK_TOLERANCE = timedelta(seconds=5)
 
@@ -184,6 +188,7 @@ class _Reader:
     def __init__(self, broker: BrokerCore, subscription: Subscription) -> None:
         self._subscription = subscription
         self._unread = broker.backlog(subscription.topic, subscription.subscription_id)
+        self._began = time.monotonic()
         self._newest = datetime.now(timezone.utc) + CLOCK_TOLERANCE
         self._held = 0
         self._held_bytes = 0
@@ -209,7 +214,8 @@ class _Reader:
                 yield letter
             if not self._subscription.ready:
                 idle_since = time.monotonic()
-            elif time.monotonic() - idle_since > IDLE_SECONDS:
+            now = time.monotonic()
+            if now - self._began > FAILOVER_SECONDS and now - idle_since > IDLE_SECONDS:
                 return
 
     def settle(self, letters: Sequence[Message], returned: Iterable[str]) -> None:

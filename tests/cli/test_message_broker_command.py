@@ -97,6 +97,19 @@ def test_listing_dead_letters_takes_none(handler: BrokerUnderTest) -> None:
     assert in_order(bodies(read_dead_letters(broker, topic, 6))) == numbers(6)
 
 
+def test_letters_that_a_killed_reader_held_are_there(handler: BrokerUnderTest) -> None:
+    """They come when its lease is over, and no sooner."""
+    _, topic = make_letters(handler)
+    worker = handler.worker()
+    worker.call("subscribe", topic=dead_letter_topic(topic))
+    assert len(worker.call("receive", count=6)) == 6
+    worker.kill()
+
+    letters = answer(handler, "dead-letters", "list", topic)["letters"]
+
+    assert sorted(each["attributes"]["number"] for each in letters) == numbers(6)
+
+
 def test_replaying_by_reason_sends_those_home_and_keeps_the_rest(handler: BrokerUnderTest) -> None:
     broker, topic = make_letters(handler)
     with broker.subscribe(dead_letter_topic(topic)) as looking:
