@@ -9,9 +9,15 @@ import pytest
 from google.pubsub_v1 import AcknowledgeRequest
 
 from MessageBroker import OutgoingMessage
+from MessageBroker.dead_letter_attributes import ALL, dead_letter_attributes
 from MessageBroker.google_pubsub_connection import Connection
 from MessageBroker.google_pubsub_leases import Lease, Leases
-from MessageBroker.google_pubsub_messages import EMPTY_ATTRIBUTE, decode, encode
+from MessageBroker.google_pubsub_messages import (
+    EMPTY_ATTRIBUTE,
+    PACKED_ATTRIBUTE,
+    decode,
+    encode,
+)
 from MessageBroker.message import Delivery
 from tests.brokers.harness import BrokerUnderTest
 from tests.conformance.stories import bodies, in_order, numbered, numbers, receive, receive_one
@@ -92,6 +98,49 @@ def test_a_message_without_anything_travels_with_an_attribute_that_nobody_sees()
 def test_no_other_attribute_is_touched(data: bytes, attributes: dict[str, str]) -> None:
     message = decode(encode(data, "k", attributes), "topic", None)
     assert (message.data, message.attributes, message.key) == (data, attributes, "k")
+
+
+def letter_of(count: int, value: str = "v") -> dict[str, str]:
+    """Return the attributes of a dead letter whose message had `count` of its own."""
+    return dead_letter_attributes(
+        {f"name {number}": value for number in range(count)},
+        topic="topic",
+        message_id="1",
+        attempts=1,
+        reason="of no use",
+        error="e" * 2000,
+    )
+
+
+@pytest.mark.parametrize("count", [94, 95, 100])
+def test_a_letter_with_more_attributes_than_the_service_takes_carries_all_of_them(
+    count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    letter = letter_of(count)
+    encoded = encode(b"x", None, letter)
+    assert len(encoded.attributes) == min(count + 6, 100)
+    assert all(len(value.encode()) <= 1024 for value in encoded.attributes.values())
+    assert {name: encoded.attributes[name] for name in ALL} == {name: letter[name] for name in ALL}
+    assert decode(encoded, "topic", None).attributes == letter
+    assert not caplog.records
+
+
+def test_attributes_that_fit_nowhere_are_named_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    letter = letter_of(100, "v" * 300)
+    encoded = encode(b"x", None, letter)
+    assert len(encoded.attributes) == 100
+    assert all(len(value.encode()) <= 1024 for value in encoded.attributes.values())
+    (record,) = caplog.records
+    for name in letter.keys() - decode(encoded, "topic", None).attributes.keys():
+        assert name in record.getMessage()
+
+
+@pytest.mark.parametrize("value", ["", "no JSON", "[1]", '{"a": 1}'])
+def test_an_attribute_of_that_name_which_is_not_ours_is_left_alone(value: str) -> None:
+    message = decode(encode(b"x", None, {PACKED_ATTRIBUTE: value}), "topic", None)
+    assert message.attributes == {PACKED_ATTRIBUTE: value}
 
 
 # ---------------------------------------------------------------------- pulls and streams
