@@ -28,6 +28,7 @@ from MessageBroker.errors import (
     BrokerUnavailableError,
     ClosedError,
     ConfigurationError,
+    MessageTooLargeError,
     PublishError,
     TopicNotFoundError,
 )
@@ -42,6 +43,9 @@ SENDERS = 4
 # Pub/Sub takes 1,000 messages and 10 MB a request; the rest is for the framing.
 MAX_BATCH_MESSAGES = 1000
 MAX_BATCH_BYTES = 8 * 1024 * 1024
+# A message that is larger is refused for ever, by whichever code. Users' messages are smaller, but
+# one of somebody else's may grow to this as a dead letter.
+MAX_REQUEST_BYTES = 10_000_000
 # What each message and each attribute adds to a request, generously.
 OVERHEAD_BYTES = 64
 # What may wait unsent or unconfirmed before `publish` blocks.
@@ -202,12 +206,18 @@ class Publisher:
                 publication.confirm(message_id)
 
     def _publish(self, topic: str, batch: Sequence[Publication]) -> Sequence[str]:
-        request = PublishRequest.wrap(
-            PublishRequest.pb()(
-                topic=self._connection.topic_path(topic),
-                messages=[encode(each.data, each.key, each.attributes) for each in batch],
-            )
+        encoded = PublishRequest.pb()(
+            topic=self._connection.topic_path(topic),
+            messages=[encode(each.data, each.key, each.attributes) for each in batch],
         )
+        # A batch is smaller, unless it is a single message that is not.
+        if len(batch) == 1 and (size := encoded.ByteSize()) > MAX_REQUEST_BYTES:
+            raise MessageTooLargeError(
+                f"Pub/Sub: a message to {topic!r} has {size:,} bytes with its attributes, and the "
+                f"service takes {MAX_REQUEST_BYTES:,}: it can never be published there; read it "
+                "from where it is, and acknowledge it"
+            )
+        request = PublishRequest.wrap(encoded)
         tried = f"publishing {len(batch)} messages to {topic!r}"
         backoff = MIN_BACKOFF_SECONDS
         while True:

@@ -41,7 +41,9 @@ from MessageBroker.driver import Publication
 from MessageBroker.google_pubsub_connection import Connection
 from MessageBroker.google_pubsub_handler import PubSubHandler
 from MessageBroker.google_pubsub_publisher import Publisher
-from tests.brokers.harness import FOREIGN_VARIABLES, clean_environment
+from tests.brokers.harness import FOREIGN_VARIABLES, BrokerUnderTest, clean_environment
+from tests.conformance.stories import receive_one
+from tests.pubsub.bare_client import BareClient
 from tests.pubsub.fake_service import FakeService
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -386,6 +388,18 @@ def test_a_message_that_the_service_refuses_does_not_take_its_batch_with_it(
                 "some-topic", [OutgoingMessage(each) for each in (b"a", b"bad", b"c")]
             )
         assert set(caught.value.failures) == {1}
+
+
+@pytest.mark.parametrize("running_broker", ["pubsub"], indirect=True)
+def test_a_foreign_message_too_large_to_become_a_letter_says_so_in_the_log(
+    handler: BrokerUnderTest, bare: BareClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The service may refuse it by a code that says to try again: it would be tried for ever."""
+    broker, topic = handler.connect_with_topic()
+    bare.publish(topic, {"data": bytes(9_999_900)})
+    with broker.subscribe(topic) as subscription:
+        assert subscription.dead_letter([receive_one(subscription)], "of no use") == 0
+    assert "the service takes 10,000,000: it can never be published there" in caplog.text
 
 
 def test_a_service_that_is_overloaded_is_waited_for(service: FakeService) -> None:
