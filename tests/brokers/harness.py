@@ -26,6 +26,7 @@ from tests.brokers.worker import Worker
 if TYPE_CHECKING:
     from tests.brokers.kafka_server import KafkaCluster
     from tests.brokers.pubsub_emulator import PubSubEmulator
+    from tests.brokers.tcp_proxy import TcpProxy
 
 # Short back-offs: the tests assert what comes again, not that it takes half a second.
 QUICK = {"min_backoff": 0.05, "max_backoff": 0.4}
@@ -195,34 +196,52 @@ class KafkaUnderTest(BrokerUnderTest):
 
 
 class PubSubUnderTest(BrokerUnderTest):
-    """The real Pub/Sub emulator. Its data do not outlive its process: a restart is a freeze."""
+    """The real Pub/Sub emulator behind a proxy.
+
+    Its data do not outlive its process. So a restart or an outage is one of the proxy, which breaks
+    all connections and refuses new ones.
+    """
 
     name = "pubsub"
     inattention_seconds = 12.0
     counts_backlog = False  # Pub/Sub tells it to Cloud Monitoring only, minutes later
     _emulator: PubSubEmulator
+    _proxy: TcpProxy
 
     def start(self) -> None:
         from tests.brokers.pubsub_emulator import PubSubEmulator, find_or_skip
+        from tests.brokers.tcp_proxy import TcpProxy
 
         find_or_skip()
         self._emulator = PubSubEmulator()
         self._emulator.start()
+        self._proxy = TcpProxy(self._emulator.port)
         self._write_ini("broker_config.ini", QUICK_INI.format(name=self.name))
         project = self._emulator.environment["GOOGLE_CLOUD_PROJECT"]
         self._write_ini("pubsub_config.ini", f"[default]\nproject_id = {project}\n")
 
     def stop(self) -> None:
+        if hasattr(self, "_proxy"):
+            self._proxy.cut()
         if hasattr(self, "_emulator"):
             self._emulator.stop()
         super().stop()
 
     @property
     def environment(self) -> dict[str, str]:
-        return self._emulator.environment
+        return {**self._emulator.environment, "PUBSUB_EMULATOR_HOST": self._proxy.host}
 
     @contextlib.contextmanager
     def outage(self) -> Iterator[None]:
+        self._proxy.cut()
+        try:
+            yield
+        finally:
+            self._proxy.mend()
+
+    @contextlib.contextmanager
+    def silence(self) -> Iterator[None]:
+        """The emulator is frozen inside: it takes connections, and answers nothing."""
         self._emulator.pause()
         try:
             yield

@@ -19,8 +19,17 @@ from MessageBroker.google_pubsub_messages import (
     encode,
 )
 from MessageBroker.message import Delivery
-from tests.brokers.harness import BrokerUnderTest
-from tests.conformance.stories import bodies, in_order, numbered, numbers, receive, receive_one
+from tests.brokers.harness import BrokerUnderTest, PubSubUnderTest
+from tests.conformance.stories import (
+    bodies,
+    in_order,
+    numbered,
+    numbers,
+    receive,
+    receive_bodies,
+    receive_one,
+    wait_until,
+)
 from tests.pubsub.bare_client import BareClient
 from tests.pubsub.fake_service import FakeService
 
@@ -141,6 +150,26 @@ def test_attributes_that_fit_nowhere_are_named_in_the_log(
 def test_an_attribute_of_that_name_which_is_not_ours_is_left_alone(value: str) -> None:
     message = decode(encode(b"x", None, {PACKED_ATTRIBUTE: value}), "topic", None)
     assert message.attributes == {PACKED_ATTRIBUTE: value}
+
+
+@on_the_emulator
+def test_a_service_that_answers_nothing_any_more_is_waited_for(
+    running_broker: PubSubUnderTest,
+    handler: BrokerUnderTest,
+) -> None:
+    """No connection breaks: only time tells. The conformance suite has the other kind of outage."""
+    broker, topic = handler.connect_with_topic()
+    subscription = broker.subscribe(topic)
+    broker.publish(topic, b"0").result()
+    held = receive(subscription, 1)
+    with running_broker.silence():
+        future = broker.publish(topic, b"1")
+        subscription.ack(held)
+        # Its probe has failed by then.
+        wait_until(lambda: subscription.receive(1, 0.2) == [] and not subscription.ready, "away")
+        assert not future.done()
+    assert future.result(60)
+    receive_bodies([subscription], ["1"])
 
 
 # ---------------------------------------------------------------------- pulls and streams
