@@ -6,7 +6,9 @@ emulator has changed, and that something of ours may be simpler now.
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import statistics
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from google.api_core.exceptions import InvalidArgument
+from google.api_core.exceptions import DeadlineExceeded, InvalidArgument
 
 from tests.brokers.harness import BrokerUnderTest
 from tests.brokers.pubsub_emulator import PubSubEmulator
@@ -27,6 +29,8 @@ pytestmark = [
 
 # How often the emulator looks for messages on behalf of those who wait.
 TICK_SECONDS = 0.05
+# What depends on who is first is tried so often before it counts as different.
+ATTEMPTS = 4
 
 PULL_AND_HANG = """
 import sys
@@ -94,9 +98,13 @@ def test_the_emulator_answers_an_empty_pull_a_second_before_its_time_is_over(
 ) -> None:
     name = handler.unused_name()
     bare.create(name)
-    started = time.monotonic()
-    assert bare.pull(name, timeout=3.0) == []
-    assert 1.5 < time.monotonic() - started < 3.0
+    for _ in range(ATTEMPTS):
+        started = time.monotonic()
+        with contextlib.suppress(DeadlineExceeded):  # a busy machine may need that second
+            assert bare.pull(name, timeout=3.0) == []
+            assert time.monotonic() - started > 1.5
+            return
+    pytest.fail("each pull ended with DEADLINE_EXCEEDED")
 
 
 def test_the_emulator_wakes_a_waiting_pull_within_50_ms_only(
@@ -104,31 +112,67 @@ def test_the_emulator_wakes_a_waiting_pull_within_50_ms_only(
 ) -> None:
     name = handler.unused_name()
     bare.create(name)
-    waits = []
-    for _ in range(5):
-        times: list[float] = []
+    came: queue.Queue[float] = queue.Queue()
 
-        def pull(times: list[float] = times) -> None:
-            received = bare.pull_until_something_comes(name)
-            times.append(time.monotonic())
-            bare.ack(name, received)
+    def pull() -> None:
+        received = bare.pull_until_something_comes(name)
+        came.put(time.monotonic())
+        bare.ack(name, received)
 
+    def seconds(pull_waits: bool) -> float:
+        """Return the time from a publication to its arrival by a pull."""
         puller = threading.Thread(target=pull)
-        puller.start()
-        puller.join(0.2)  # it waits by now
+        if pull_waits:
+            puller.start()
+            puller.join(0.2)
         published = time.monotonic()
         bare.publish(name, *data(1))
+        if not pull_waits:
+            puller.start()
         puller.join()
-        waits.append(times[0] - published)
-    assert max(waits) > 0.02
+        return came.get() - published
+
+    for _ in range(ATTEMPTS):  # a busy machine makes both slow
+        waiting, asking = ([seconds(waits) for _ in range(9)] for waits in (True, False))
+        if statistics.median(waiting) > statistics.median(asking) + TICK_SECONDS / 5:
+            return
+    pytest.fail("a pull that waits is answered as soon as one that begins")
 
 
 def test_the_emulator_goes_on_handing_messages_to_pulls_that_were_killed_or_cancelled(
     handler: BrokerUnderTest, bare: BareClient
 ) -> None:
-    killed, cancelled = handler.unused_name(), handler.unused_name()
+    for attempt in range(ATTEMPTS):
+        killed, cancelled = handler.unused_name(), handler.unused_name()
+        for name in (killed, cancelled):
+            bare.create(name, ack_deadline_seconds=10)
+        begin_and_end_pulls(handler, bare, killed, cancelled, TICK_SECONDS * 10 * 2**attempt)
+        published = time.monotonic()
+        bare.publish(killed, *data(1))
+        bare.publish(cancelled, *data(1))
+        time.sleep(TICK_SECONDS * 5)  # a pull that comes first would take it
+        # On a busy machine the pulls may not have begun, or the leases be over by now.
+        if not any(bare.pull(name, timeout=3.0) for name in (killed, cancelled)):
+            break
+    else:
+        pytest.fail("living pulls got what should have gone to dead ones")
     for name in (killed, cancelled):
-        bare.create(name, ack_deadline_seconds=10)
+        assert numbers(bare.pull_until_something_comes(name)) == [0]
+        assert time.monotonic() - published > 8  # the lease that nobody could end
+
+
+def begin_and_end_pulls(
+    handler: BrokerUnderTest, bare: BareClient, killed: str, cancelled: str, seconds: float
+) -> None:
+    """Pull from one subscription in a process that is killed, and from another until cancelled.
+
+    Args:
+        handler: the broker.
+        bare: cancels.
+        killed: a subscription.
+        cancelled: another.
+        seconds: how long the pulls have to reach the emulator.
+    """
     host, project = handler.environment.values()
     process = subprocess.Popen(
         [sys.executable, "-c", PULL_AND_HANG, host, project, killed], stdout=subprocess.PIPE
@@ -136,21 +180,10 @@ def test_the_emulator_goes_on_handing_messages_to_pulls_that_were_killed_or_canc
     call = bare.begin_pull(cancelled)
     assert process.stdout is not None
     assert process.stdout.readline() == b"pulling\n"
-    time.sleep(TICK_SECONDS * 10)  # the pulls have reached the emulator by then
+    time.sleep(seconds)
     process.kill()
     process.communicate()
     call.cancel()
-
-    published = time.monotonic()
-    bare.publish(killed, *data(1))
-    bare.publish(cancelled, *data(1))
-    time.sleep(TICK_SECONDS * 5)  # a pull that comes first would take it
-
-    for name in (killed, cancelled):
-        assert bare.pull(name, timeout=3.0) == []
-    for name in (killed, cancelled):
-        assert numbers(bare.pull_until_something_comes(name)) == [0]
-        assert time.monotonic() - published > 8  # the lease that nobody could end
 
 
 def test_the_emulator_gives_a_pull_no_more_of_a_key_before_all_of_it_is_acked(
