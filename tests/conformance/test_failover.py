@@ -26,11 +26,11 @@ def test_a_killed_consumer_is_replaced_within_fifteen_seconds(handler: BrokerUnd
     worker.call("subscribe", topic=topic)
     broker.publish_batch(topic, [*numbered(10, key="a"), *numbered(10, key="b")])
     assert len(worker.call("receive", count=20)) == 20
+    survivor = broker.subscribe(topic)
 
     worker.kill()
     killed = time.monotonic()
     broker.publish_batch(topic, numbered(20, key="a")[10:])
-    survivor = broker.subscribe(topic)
     arrived = receive(survivor, 30)
 
     assert time.monotonic() - killed < FAILOVER_SECONDS
@@ -49,10 +49,10 @@ def test_a_stopped_consumer_is_replaced_within_fifteen_seconds(handler: BrokerUn
     worker.call("subscribe", topic=topic)
     broker.publish_batch(topic, numbered(20))
     assert in_order(worker.call("receive", count=20)) == numbers(20)
+    survivor = broker.subscribe(topic)
 
     worker.pause()
     stopped = time.monotonic()
-    survivor = broker.subscribe(topic)
     arrived = receive(survivor, 20)
     assert time.monotonic() - stopped < FAILOVER_SECONDS
     worker.resume()

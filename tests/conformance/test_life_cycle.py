@@ -32,6 +32,7 @@ from tests.conformance.stories import (
     receive,
     receive_bodies,
     receive_one,
+    receive_soon,
     wait_until,
     wait_until_ready,
 )
@@ -267,7 +268,7 @@ def test_closing_a_broker_closes_its_subscriptions(handler: BrokerUnderTest) -> 
 
     with pytest.raises(ClosedError):
         subscription.receive(1, 0.1)
-    again = receive(handler.connect().subscribe(topic), 20, patience=8)
+    again = receive_soon(handler.connect().subscribe(topic), 20)
     assert in_order(bodies(again)) == numbers(20)
 
 

@@ -20,6 +20,7 @@ from tests.conformance.stories import (
     receive,
     receive_bodies,
     receive_one,
+    receive_soon,
 )
 
 
@@ -160,7 +161,7 @@ def test_what_was_nacked_comes_again_after_closing(handler: BrokerUnderTest) -> 
     with broker.subscribe(topic) as first:
         first.nack(receive(first, 10), delay=600)
 
-    again = receive(handler.connect().subscribe(topic), 10, patience=8)
+    again = receive_soon(handler.connect().subscribe(topic), 10)
 
     assert in_order(bodies(again)) == numbers(10)
 

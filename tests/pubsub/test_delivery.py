@@ -272,11 +272,11 @@ def test_a_stopped_consumers_keys_go_to_another_in_order(handler: BrokerUnderTes
     worker = handler.worker()
     worker.call("subscribe", topic=topic)
     assert worker.call("receive", count=5) == numbers(5)
+    subscription = broker.subscribe(topic)
     worker.pause()
     ended = time.monotonic()
     broker.publish_batch(topic, [OutgoingMessage(str(n).encode(), "k") for n in range(5, 8)])
     arrived: list[str] = []
-    subscription = broker.subscribe(topic)
     while not set(numbers(8)) <= set(arrived):
         messages = subscription.receive(10, 0.5)
         subscription.ack(messages)

@@ -83,9 +83,9 @@ def test_a_foreign_subscription_with_long_leases_fails_over_soon(
     worker.call("ack")
     broker.publish_batch(topic, numbered(3))
     assert len(worker.call("receive", count=3)) == 3
-    worker.kill()
-    killed = time.monotonic()
     with broker.subscribe(topic, name) as subscription:
+        worker.kill()
+        killed = time.monotonic()
         assert sorted(bodies(receive(subscription, 3))) == numbers(3)
     assert time.monotonic() - killed < FAILOVER_SECONDS
 
