@@ -94,17 +94,17 @@ def publish(
     try:
         with tracing.spans("publish image", [each.attributes for _, each in events], root=True):
             broker.publish_batch(topic, [message for _, message in events])
-    except PublishError as error:
-        for i, each in error.failures.items():
-            logger.error("%s was not published: %s", group[i][0].subject, each)
-        return [event_id for i, (event_id, _) in enumerate(events) if i not in error.failures]
-    except MessageTooLargeError as error:
-        if len(group) > 1:  # one of them; the others shall not suffer
+    except (PublishError, MessageTooLargeError) as error:
+        failures = error.failures if isinstance(error, PublishError) else {}
+        if not failures and len(group) > 1:
+            # One of them was refused before anything was sent; the others shall not suffer.
             return [
                 event_id for each in group for event_id in publish(broker, topic, [each], tracing)
             ]
-        logger.error("%s was not published: %s", group[0][0].subject, error)
-        return []
+        failures = failures or {0: error}
+        for i, each in failures.items():
+            logger.error("%s was not published: %s", group[i][0].subject, each)
+        return [event_id for i, (event_id, _) in enumerate(events) if i not in failures]
     return [event_id for event_id, _ in events]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import mimetypes
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from MessageBroker.limits import cut
 from Modelling.data_preparation import IMAGE_SUFFIXES, bundled_test_images, encode_npy
 from Pipeline.life_cycle import EXIT_USAGE, ScriptError
 
@@ -76,14 +78,23 @@ class ImageSource:
             yield SourceImage(path.read_bytes(), subject, content_type)
 
 
+def subject_of(name: str) -> str:
+    """Make a file's name into one that every broker takes as an attribute.
+
+    Names are bytes to the system: those that are not UTF-8 are written in hex, and what is too
+    long (a path may have 4,096 bytes) is cut at its end.
+    """
+    return cut(os.fsencode(name).decode("utf-8", "backslashreplace"))
+
+
 def _image_files(path: Path) -> list[tuple[Path, str]]:
     """Return the files of an argument, each with its subject."""
     if path.is_file():
-        return [(path, path.name)]
+        return [(path, subject_of(path.name))]
     if not path.is_dir():
         raise ScriptError(f"there is no file or folder {str(path)!r}", EXIT_USAGE)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if len(images) < len(files):
         logger.info("%s: skipped %d files that are no images", path, len(files) - len(images))
-    return [(file, file.relative_to(path).as_posix()) for file in images]
+    return [(file, subject_of(file.relative_to(path).as_posix())) for file in images]

@@ -1,0 +1,63 @@
+"""Files as they lie on a disk: names that are no text, names that are too long, files that go."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import app_1
+from Modelling.data_preparation import bundled_test_images, encode_npy
+from Pipeline.events import timestamp
+from Pipeline.image_source import SourceImage, subject_of
+from Pipeline.tracing import Tracing
+from tests.brokers.harness import BrokerUnderTest
+from tests.pipeline.runner import Pipeline
+
+GOOD = encode_npy(bundled_test_images()[0][0])
+
+
+def folder_of(path: Path, *names: bytes) -> Path:
+    """A folder of images with these names; skips where the file system wants UTF-8."""
+    path.mkdir()
+    for name in names:
+        try:
+            (path / os.fsdecode(name)).write_bytes(GOOD)
+        except OSError as error:
+            pytest.skip(f"the file system refuses the name: {error}")
+    return path
+
+
+def test_a_file_whose_name_is_no_utf8_is_published_like_any_other(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    photos = folder_of(tmp_path / "photos", b"a.npy", b"b\xff.npy", b"c.npy")
+    assert pipeline.app_1(photos).end().startswith("app_1: 3 of 3 images confirmed")
+    broker = pipeline.connect()
+    with broker.subscribe(pipeline.images) as subscription:
+        messages = subscription.receive(10, 10.0)
+    assert {each.attributes["ce_subject"] for each in messages} == {
+        "a.npy", "b\\xff.npy", "c.npy",
+    }  # fmt: skip
+    assert len(pipeline.ids()) == 3
+
+
+def test_a_subject_fits_into_an_attribute_however_deep_the_folder() -> None:
+    deep = "/".join(["ü" * 100] * 20) + ".png"
+    assert len(subject_of(deep).encode()) <= 1024
+    assert subject_of("scans/ü.png") == "scans/ü.png"
+
+
+@pytest.mark.parametrize("fault", [{"subject": "\udcff"}, {"expected_label": "7" * 2000}])
+def test_only_what_the_broker_has_counts_as_confirmed(
+    embedded_broker: BrokerUnderTest, fault: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker, topic = embedded_broker.connect_with_topic()
+    fields = {"subject": "good", "content_type": "application/x-npy"}
+    images = [SourceImage(GOOD, **fields), SourceImage(GOOD, **{**fields, **fault})]
+    confirmed = app_1.publish(broker, topic, [(image, timestamp()) for image in images], Tracing())
+    assert len(confirmed) == 1
+    assert broker.backlog(topic) == 1
+    assert caplog.text.count("was not published") == 1
+    embedded_broker.end_of_test()
