@@ -10,7 +10,8 @@ import argparse
 import contextlib
 import logging
 
-from MessageBroker import BrokerInterface
+from MessageBroker import BrokerInterface, MessageTooLargeError, OutgoingMessage, PublishError
+from MessageBroker.limits import cut
 from Pipeline import options as opt
 from Pipeline.events import inference_events
 from Pipeline.life_cycle import (
@@ -29,6 +30,7 @@ from Queue import CorruptLine, FileQueue
 logger = logging.getLogger("model_server_pub")
 
 CORRUPT_LINE = "corrupt line in the queue"
+UNPUBLISHABLE = "cannot be published"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,18 +60,45 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
             with tracing.spans("publish result", batch.records):
                 prefix = broker.cloudevents_prefix
                 events = inference_events(batch.records, prefix=prefix)
-                broker.publish_batch(topic, events)
+                refused = publish(broker, topic, events)
             for line in batch.corrupt:
                 dead_letter(broker, topic, line)
-                tally.dead_lettered += 1
+            tally.dead_lettered += refused + len(batch.corrupt)
             queue.commit(batch)
-            tally.add(len(batch.records))
+            tally.add(len(batch.records) - refused)
             metrics.batch(len(batch.records))
             clock.restart()
     print(
         f"model_server_pub: {tally.done:,} results published{tally.rate}, "
         f"{tally.dead_lettered} dead-lettered"
     )
+
+
+def publish(broker: BrokerInterface, topic: str, events: list[OutgoingMessage]) -> int:
+    """Publish results, and dead-letter those that the broker will never take.
+
+    The queue hands out in order: one result that stays would keep all others from being published.
+
+    Returns:
+        How many were dead-lettered.
+    """
+    try:
+        broker.publish_batch(topic, events)
+    except (PublishError, MessageTooLargeError) as error:
+        failures = error.failures if isinstance(error, PublishError) else {}
+        if not failures and len(events) > 1:
+            # One of them was refused before anything was sent; the others shall not suffer.
+            return sum(publish(broker, topic, [event]) for event in events)
+        failures = failures or {0: error}
+        for i, each in failures.items():
+            # Its attributes may be what the broker refuses.
+            attributes = {name: cut(value) for name, value in (events[i].attributes or {}).items()}
+            broker.publish_dead_letter(
+                topic, events[i].data, reason=UNPUBLISHABLE, error=each, attributes=attributes
+            ).result()
+            logger.warning("a result was dead-lettered: %s: %s", UNPUBLISHABLE, each)
+        return len(failures)
+    return 0
 
 
 def dead_letter(broker: BrokerInterface, topic: str, line: CorruptLine) -> None:

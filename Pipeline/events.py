@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,6 +23,7 @@ import orjson
 import uuid_utils
 
 from MessageBroker import Message, OutgoingMessage
+from MessageBroker.limits import MAX_ATTRIBUTE_VALUE_BYTES, cut
 from MessageBroker.message import message_uuid
 
 IMAGE_TYPE = "event-driven-model-serving.image.v1"
@@ -34,6 +36,10 @@ TRACE_PARENT = "traceparent"
 JSON_TYPE = "application/json"
 
 _PREFIXES = ("ce_", "ce-")
+# An id becomes an attribute again, of the result.
+MAX_ID_BYTES = MAX_ATTRIBUTE_VALUE_BYTES
+# No timestamp that anybody needs is longer; digits after the point may be any number.
+MAX_TIME_CHARACTERS = 64
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -129,14 +135,18 @@ class ImageOrigin:
 
 
 def image_origin(message: Message, broker_name: str) -> ImageOrigin:
-    """Read the attributes of a received image; all of them may be missing."""
+    """Read the attributes of a received image; all of them may be missing.
+
+    Foreign producers on Kafka know no limits of ours: what is too long for an attribute is cut, so
+    that the result can be put into the queue and published.
+    """
     attributes = message.attributes
     return ImageOrigin(
         id=_image_id(message, broker_name),
-        source=_get(attributes, "subject"),
-        expected_label=_get(attributes, "expectedlabel"),
+        source=_cut(_get(attributes, "subject")),
+        expected_label=_cut(_get(attributes, "expectedlabel")),
         published_at=_valid_time(_get(attributes, "time")) or timestamp(message.publish_time),
-        traceparent=attributes.get(TRACE_PARENT),
+        traceparent=_cut(attributes.get(TRACE_PARENT)),
     )
 
 
@@ -146,7 +156,15 @@ def _image_id(message: Message, broker_name: str) -> str:
         return message_uuid(broker_name, message.topic, message.id)
     if _UUID.fullmatch(event_id):
         return event_id.lower()
-    return f"{_get(message.attributes, 'source') or ''}#{event_id}"  # unique within its source
+    # Unique within its source. A source is a URI reference, so this is one, too.
+    image_id = f"{_get(message.attributes, 'source') or ''}#{event_id}"
+    if len(image_id.encode()) > MAX_ID_BYTES:
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, image_id))
+    return image_id
+
+
+def _cut(text: str | None) -> str | None:
+    return None if text is None else cut(text)
 
 
 def _get(attributes: Mapping[str, str], name: str) -> str | None:
@@ -155,7 +173,7 @@ def _get(attributes: Mapping[str, str], name: str) -> str | None:
 
 
 def _valid_time(text: str | None) -> str | None:
-    if text is None:
+    if text is None or len(text) > MAX_TIME_CHARACTERS:
         return None
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))

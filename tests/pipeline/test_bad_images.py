@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import pickle
 import signal
+import uuid
 from pathlib import Path
 
 import numpy as np
+import orjson
 
 from MessageBroker import OutgoingMessage
 from Modelling.data_preparation import bundled_test_images, encode_npy
+from Queue import FileQueue
 from tests.pipeline.runner import Pipeline, dead_letters, wait_until
 
 
@@ -126,6 +129,37 @@ def test_a_corrupt_line_in_the_queue_is_dead_lettered_by_the_publisher(pipeline:
     assert letter.attributes["dead_letter_reason"] == "corrupt line in the queue"
     pipeline.app_2("--exit-when-idle", 1).end()
     assert [row["source"] for row in pipeline.rows()] == ["mnist-test/0", "mnist-test/2"]
+
+
+def test_a_foreign_image_with_a_very_long_id_is_stored_like_any_other(pipeline: Pipeline) -> None:
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.images)
+    attributes = {"ce_id": "i" * 1000, "ce_source": "s" * 1000}
+    broker.publish(pipeline.images, GOOD, attributes=attributes).result()
+    scripts = [pipeline.sub(), pipeline.pub(), pipeline.app_2()]
+    pipeline.wait_for_rows(1)
+    for script in scripts:
+        script.ready().terminate()
+    assert uuid.UUID(pipeline.rows()[0]["id"]).version == 5
+
+
+def test_a_result_that_cannot_be_published_is_dead_lettered_and_the_rest_goes_on(
+    pipeline: Pipeline,
+) -> None:
+    long = "x" * 2000
+    records = [{"id": "a", "label": "7"}, {"id": long, "label": "7"}, {"id": "b", "label": "7"}]
+    with FileQueue(pipeline.queue) as queue:
+        queue.put(records)
+    line = pipeline.pub("--exit-when-idle", 2).end()
+    assert line.startswith("model_server_pub: 2 results published")
+    assert line.endswith("1 dead-lettered")
+    [letter] = dead_letters(pipeline.connect(), pipeline.inferences, 1)
+    assert orjson.loads(letter.data)["id"] == long
+    assert letter.attributes["dead_letter_reason"] == "cannot be published"
+    assert "1,024 are the most" in letter.attributes["dead_letter_error"]
+    pipeline.app_2("--exit-when-idle", 1).end()
+    assert [row["id"] for row in pipeline.rows()] == ["a", "b"]
+    assert pipeline.pub("--exit-when-idle", 1).end().startswith("model_server_pub: 0 results")
 
 
 # Stands for native code that brings the process down: the test cannot publish a real such image.

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from MessageBroker import Message
+from MessageBroker.limits import check_message
 from Pipeline.events import (
     EventError,
     image_event,
@@ -51,6 +52,36 @@ def test_an_image_event_is_a_cloud_event_in_either_binding(prefix: str) -> None:
 def test_an_id_that_is_no_uuid_is_unique_only_together_with_its_source() -> None:
     origin = image_origin(received({"ce-id": "42", "ce-source": "/scanner/3"}), "pubsub")
     assert origin.id == "/scanner/3#42"
+
+
+def test_an_id_too_long_for_an_attribute_becomes_a_uuid_the_same_each_time() -> None:
+    attributes = {"ce_id": "i" * 1000, "ce_source": "s" * 1000}
+    first, again = (image_origin(received(attributes), "local").id for _ in range(2))
+    other = image_origin(received({**attributes, "ce_source": "t" * 1000}), "local").id
+    assert uuid.UUID(first).version == 5
+    assert first == again != other
+    longest = image_origin(received({"ce_id": "ü" * 511, "ce_source": "s"}), "local").id
+    assert longest == "s#" + "ü" * 511
+
+
+def test_what_a_foreign_program_wrote_at_length_still_fits_into_the_result() -> None:
+    long = "x" * 2_000_000  # a Kafka header may have it
+    names = ("ce_id", "ce_source", "ce_subject", "ce_expectedlabel", "ce_time", "traceparent")
+    origin = image_origin(received(dict.fromkeys(names, long)), "kafka")
+    record = inference_record(
+        origin,
+        label="7",
+        class_index=7,
+        confidence=1.0,
+        model="m@1",
+        received_at="",
+        predicted_at="",
+    )
+    [event] = inference_events([record], prefix="ce_")
+    check_message(event.data, None, dict(event.attributes or {}))
+    assert len(event.data) < 10_000
+    digits = "2026-01-01T12:00:00." + "0" * 1000 + "Z"
+    assert len(image_origin(received({"ce_time": digits}), "kafka").published_at) < 64
 
 
 def test_a_uuid_is_the_same_image_however_it_is_written() -> None:
