@@ -21,6 +21,7 @@ import numpy as np
 from Modelling.checkpoint import (
     PATIENCE,
     RETRY_INTERVAL,
+    Checkpoint,
     open_checkpoint,
     sha256_of,
     side_file_path,
@@ -64,8 +65,11 @@ class LiveModel:
         self._checkpoint = checkpoint
         self._threads = threads
         self._stop = stop
+        found = open_checkpoint(checkpoint)
+        self._forms = _forms_of(found)
         self._seen = self._signature()
         self._current = load_classifier(checkpoint, threads=threads)
+        self._had_side_file = found.side is not None
         self._wake = threading.Event()
         self._hurry = False
         self._closed = False
@@ -114,9 +118,7 @@ class LiveModel:
             self._wake.wait(LOOK_SECONDS)
             self._wake.clear()
             hurry, self._hurry = self._hurry, False
-            signature = self._signature()
-            if not self._closed and (hurry or signature != self._seen):
-                self._seen = signature
+            if not self._closed and (hurry or self._signature() != self._seen):
                 self._reload()
 
     def _reload(self) -> None:
@@ -132,38 +134,49 @@ class LiveModel:
             self._swap(successor)
 
     def _load(self) -> Classifier:
-        self._wait_for_compiled_forms()
+        found = self._wait_until_complete()
         successor = load_classifier(self._checkpoint, threads=self._threads)
         _try_out(successor)
+        self._had_side_file = found.side is not None
         return successor
 
-    def _wait_for_compiled_forms(self) -> None:
-        """Wait until the side file and all that it names belong together.
+    def _wait_until_complete(self) -> Checkpoint:
+        """Wait until the checkpoint, its side file and all that it names belong together.
 
-        The loader would be content without the compiled forms and take TensorFlow, which is
-        slower by far and takes seconds to import: not what a half-copied checkpoint should cause.
+        The loader would be content without the side file, and answer with numbers in place of
+        labels; and without the compiled forms, and take TensorFlow, which is slower by far and
+        takes seconds to import: not what a half-copied checkpoint should cause.
 
         Raises:
             CheckpointError: they still do not after 5 seconds.
         """
         deadline = time.monotonic() + PATIENCE
         while True:
-            checkpoint = open_checkpoint(self._checkpoint)
-            engines = checkpoint.side.engines.values() if checkpoint.side else ()
-            folder = checkpoint.path.parent
-            late = [
-                each.file
-                for each in engines
-                if not _has(folder / Path(each.file).name, each.sha256)
-            ]
-            if not late:
-                return
+            # Before they are read: what changes from here on is looked at once more.
+            self._seen = self._signature()
+            found = open_checkpoint(self._checkpoint)
+            self._forms = _forms_of(found)
+            lack = self._what_lacks(found)
+            if lack is None:
+                return found
             if time.monotonic() >= deadline or self._closed:
-                raise CheckpointError(
-                    f"{self._checkpoint}: {', '.join(late)} beside it is missing or not the one "
-                    "that its side file names: copy all of its files"
-                )
+                raise CheckpointError(f"{self._checkpoint}: {lack}: copy all of its files")
             time.sleep(RETRY_INTERVAL)
+
+    def _what_lacks(self, checkpoint: Checkpoint) -> str | None:
+        if checkpoint.side is None:
+            if self._had_side_file:
+                return f"its side file {side_file_path(checkpoint.path).name} is missing"
+            return None
+        late = [
+            each.file
+            for each in checkpoint.side.engines.values()
+            if not _has(checkpoint.path.with_name(Path(each.file).name), each.sha256)
+        ]
+        if late:
+            named = "is missing or not the one that its side file names"
+            return f"{', '.join(late)} beside it {named}"
+        return None
 
     def _swap(self, successor: Classifier) -> None:
         before, self._current = self._current, successor
@@ -189,7 +202,14 @@ class LiveModel:
 
     def _signature(self) -> Signature:
         """Tell one state of the files from another; a missing file has one too."""
-        return tuple(_stamp(path) for path in (self._checkpoint, side_file_path(self._checkpoint)))
+        files = (self._checkpoint, side_file_path(self._checkpoint), *self._forms)
+        return tuple(_stamp(path) for path in files)
+
+
+def _forms_of(checkpoint: Checkpoint) -> tuple[Path, ...]:
+    """Tell where the compiled forms lie that a side file names."""
+    engines = checkpoint.side.engines.values() if checkpoint.side else ()
+    return tuple(checkpoint.path.with_name(Path(each.file).name) for each in engines)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

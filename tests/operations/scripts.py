@@ -55,6 +55,8 @@ class CheckpointFolder:
             shutil.copy(file, folder)
         self.path = folder / DEFAULT_CHECKPOINT.name
         self.side_file = self.path.with_suffix(".json")
+        engines = json.loads(self.side_file.read_bytes())["engines"].values()
+        self.forms = [folder / engine["file"] for engine in engines]
         self._original = self.path.read_bytes()
         self._side = json.loads(self.side_file.read_bytes())
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import logging
 import os
 import pty
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from Pipeline.life_cycle import Stop
 from Pipeline.reload import LiveModel
 from tests.brokers.harness import clean_environment
 from tests.operations.scripts import CheckpointFolder, free_port, scrape
-from tests.pipeline.runner import ROOT, Pipeline, wait_until
+from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, wait_until
 
 RELOADS = 10
 
@@ -74,7 +76,8 @@ def test_files_that_arrive_one_by_one_are_awaited(
 
 
 @pytest.mark.parametrize(
-    "fault", ["half of the file", "garbage", "empty", "no JSON", "form missing", "gone"]
+    "fault",
+    ["half of the file", "garbage", "empty", "no JSON", "no side file", "form missing", "gone"],
 )
 def test_an_unfit_checkpoint_is_told_once_and_the_old_one_goes_on(
     fault: str,
@@ -86,22 +89,23 @@ def test_an_unfit_checkpoint_is_told_once_and_the_old_one_goes_on(
     quick_patience(monkeypatch)
     before = model.current()
     new, _ = checkpoint.successor(1)
+    # In one step, each: a file that is cut first and filled then would be two changes.
     if fault == "half of the file":
-        checkpoint.path.write_bytes(new[: len(new) // 2])
+        write_atomically(checkpoint.path, new[: len(new) // 2])
     elif fault == "garbage":
-        checkpoint.path.write_bytes(b"garbage")
+        write_atomically(checkpoint.path, b"garbage")
     elif fault == "empty":
-        checkpoint.path.write_bytes(b"")
+        write_atomically(checkpoint.path, b"")
     elif fault == "no JSON":
-        checkpoint.side_file.write_text("{")
+        write_atomically(checkpoint.side_file, b"{")
+    elif fault == "no side file":
+        checkpoint.side_file.unlink()
     elif fault == "form missing":
-        side = json.loads(checkpoint.side_file.read_text())
-        for form in side["engines"].values():
-            (checkpoint.path.parent / form["file"]).unlink()
-        checkpoint.side_file.touch()
+        checkpoint.forms[0].unlink()
     else:
         checkpoint.path.unlink()
     wait_until(lambda: model.reloads["refused"] > 0, "it was refused")
+    let_it_look_again(model, monkeypatch)
     model.close()
     assert model.current() is before
     assert model.reloads == {"swapped": 0, "refused": 1}
@@ -109,14 +113,83 @@ def test_an_unfit_checkpoint_is_told_once_and_the_old_one_goes_on(
     assert before.version in caplog.text
 
 
+def test_a_compiled_form_that_comes_after_all_patience_is_over_is_noticed(
+    checkpoint: CheckpointFolder, model: LiveModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick_patience(monkeypatch)
+    form = checkpoint.forms[0]
+    compiled = form.read_bytes()
+    form.unlink()
+    version = checkpoint.install(1)
+    wait_until(lambda: model.reloads["refused"] > 0, "it was refused without the form")
+    write_atomically(form, compiled)
+    wait_until(lambda: model.version.startswith(version), "the new one answers")
+
+
+def test_a_model_that_never_had_a_side_file_needs_none_later(
+    checkpoint: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's model; loading it (with TensorFlow) is not what is tested here."""
+    monkeypatch.setattr(reload, "load_classifier", lambda path, threads: Named(open_sha(path)))
+    monkeypatch.setattr(reload, "_try_out", lambda _: None)
+    checkpoint.side_file.unlink()
+    with LiveModel(checkpoint.path, 1, Stop()) as model:
+        new, _ = checkpoint.successor(1)
+        write_atomically(checkpoint.path, new)
+        wait_until(lambda: model.version == open_sha(checkpoint.path), "the new one answers")
+
+
+class Named:
+    """A classifier of which only the version counts."""
+
+    labels = ("0", "1")
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+
+
+def open_sha(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def let_it_look_again(model: LiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = itertools.count()
+    signature, enough = model._signature, threading.Event()
+
+    def look() -> reload.Signature:
+        if next(looks) == 3:
+            enough.set()
+        return signature()
+
+    monkeypatch.setattr(model, "_signature", look)
+    assert enough.wait(PATIENCE_SECONDS)
+
+
 def test_after_an_unfit_checkpoint_a_good_one_takes_over(
     checkpoint: CheckpointFolder, model: LiveModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick_patience(monkeypatch)
-    checkpoint.path.write_bytes(b"garbage")
+    write_atomically(checkpoint.path, b"garbage")
     wait_until(lambda: model.reloads["refused"] == 1, "the bad one was refused")
     version = checkpoint.install(2)
     wait_until(lambda: model.version.startswith(version), "the good one answers")
+
+
+def test_hangup_alone_makes_it_look_at_once(
+    checkpoint: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "LOOK_SECONDS", 3600.0)  # by itself it would never look
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with LiveModel(checkpoint.path, 1, Stop()) as model:
+            model.on_signal()
+            version = checkpoint.install(1)
+            os.kill(os.getpid(), signal.SIGHUP)
+            wait_until(lambda: model.version.startswith(version), "the new one answers")
+            os.kill(os.getpid(), signal.SIGHUP)
+            wait_until(lambda: model.reloads["swapped"] == 2, "also when nothing has changed")
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_model_that_answers_nonsense_does_not_take_over(model: LiveModel) -> None:
