@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from MessageBroker import BrokerInterface, MessageTooLargeError, OutgoingMessage, PublishError
 from Pipeline import options as opt
 from Pipeline.events import image_event, timestamp
+from Pipeline.grace import within_grace
 from Pipeline.image_source import ImageSource, SourceImage
 from Pipeline.life_cycle import ScriptError, Stop, open_broker, run_script, topic_names
 from Pipeline.metrics import open_metrics
@@ -54,10 +56,13 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
         metrics = stack.enter_context(open_metrics("app_1", options, stop))
         ids_file = stack.enter_context(options.ids.open("a")) if options.ids else None
         broker = stack.enter_context(open_broker(options, stop, topic))
+        stack.callback(print_summary, tally, len(source))
         stack.enter_context(metrics.follow(broker, tally))
         progress = stack.enter_context(tqdm(total=len(source), unit=" images", disable=None))
         for group in paced_groups(source, options.rate, stop):
-            confirmed = publish(broker, topic, group, tracing)
+            confirmed = within_grace(
+                functools.partial(publish, broker, topic, group, tracing), stop
+            )
             tally.failed += len(group) - len(confirmed)
             tally.add(len(confirmed))
             metrics.batch(len(group))
@@ -65,12 +70,16 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
             if ids_file is not None:
                 ids_file.writelines(f"{each}\n" for each in confirmed)
                 ids_file.flush()
-    print(
-        f"app_1: {tally.done:,} of {len(source):,} images confirmed{tally.rate}, "
-        f"{tally.failed} failed"
-    )
     if tally.failed:
         raise ScriptError(f"{tally.failed} images were not published")
+
+
+def print_summary(tally: Tally, total: int) -> None:
+    """Say what is published, however the script ends: what is not counted here is not."""
+    print(
+        f"app_1: {tally.done:,} of {total:,} images confirmed{tally.rate}, {tally.failed} failed",
+        flush=True,
+    )
 
 
 def publish(

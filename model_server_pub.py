@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 
 from MessageBroker import BrokerInterface, MessageTooLargeError, OutgoingMessage, PublishError
 from MessageBroker.limits import cut
 from Pipeline import options as opt
 from Pipeline.events import inference_events
+from Pipeline.grace import within_grace
 from Pipeline.life_cycle import (
     POLL_SECONDS,
     IdleClock,
@@ -50,6 +52,7 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
         metrics = stack.enter_context(open_metrics("model_server_pub", options, stop))
         queue = stack.enter_context(FileQueue(options.queue))
         broker = stack.enter_context(open_broker(options, stop, topic))
+        stack.callback(print_summary, tally)
         stack.enter_context(metrics.follow(broker, tally, queue=options.queue))
         logger.info("ready: from %s", options.queue)
         clock = IdleClock(options.exit_when_idle)
@@ -60,17 +63,22 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
             with tracing.spans("publish result", batch.records):
                 prefix = broker.cloudevents_prefix
                 events = inference_events(batch.records, prefix=prefix)
-                refused = publish(broker, topic, events)
+                refused = within_grace(functools.partial(publish, broker, topic, events), stop)
             for line in batch.corrupt:
-                dead_letter(broker, topic, line)
+                within_grace(functools.partial(dead_letter, broker, topic, line), stop)
             tally.dead_lettered += refused + len(batch.corrupt)
             queue.commit(batch)
             tally.add(len(batch.records) - refused)
             metrics.batch(len(batch.records))
             clock.restart()
+
+
+def print_summary(tally: Tally) -> None:
+    """Say what was done, however the script ends."""
     print(
         f"model_server_pub: {tally.done:,} results published{tally.rate}, "
-        f"{tally.dead_lettered} dead-lettered"
+        f"{tally.dead_lettered} dead-lettered",
+        flush=True,
     )
 
 

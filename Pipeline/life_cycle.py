@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import logging
 import os
@@ -31,6 +32,11 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 # How often a waiting script looks whether it shall stop.
 POLL_SECONDS = 0.25
+# What a script may take to end once it was asked to. Half a minute is what supervisors allow as a
+# rule (systemd's own default is 90 s); closing the connections needs some of it.
+GRACE_SECONDS = 20.0
+# Some supervisors signal the process and then its group: those two are one request.
+SAME_REQUEST_SECONDS = 0.2
 # One look whether the broker is there.
 PING_SECONDS = 10.0
 PING_PAUSE_SECONDS = 0.5
@@ -53,6 +59,8 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._requested_at = 0.0
+        self._signalled_at: float | None = None
 
     @property
     def requested(self) -> bool:
@@ -61,7 +69,16 @@ class Stop:
 
     def request(self) -> None:
         """Ask the script to end."""
+        if not self.requested:
+            self._requested_at = time.monotonic()
         self._event.set()
+
+    @property
+    def grace_left(self) -> float:
+        """Seconds within which the script shall have ended; all of them while nobody asked."""
+        if not self.requested:
+            return GRACE_SECONDS
+        return max(0.0, self._requested_at + GRACE_SECONDS - time.monotonic())
 
     def wait(self, seconds: float) -> bool:
         """Wait; True if the script shall end."""
@@ -73,10 +90,13 @@ class Stop:
         signal.signal(signal.SIGTERM, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self.requested:
+        now = time.monotonic()
+        if self._signalled_at is None:
+            self._signalled_at = now
+            self.request()
+        elif now - self._signalled_at > SAME_REQUEST_SECONDS:
             # Whatever was confirmed is durable; whatever was not comes again.
             os._exit(EXIT_FAILED)
-        self.request()
 
 
 def run_script(
@@ -125,8 +145,9 @@ def topic_names(options: argparse.Namespace) -> TopicNames:
     return read_broker_config(options.config_dir).topics
 
 
-def open_broker(options: argparse.Namespace, stop: Stop, *topics: str) -> BrokerInterface:
-    """Create the broker's handler, wait until it answers, and create `topics`.
+@contextlib.contextmanager
+def open_broker(options: argparse.Namespace, stop: Stop, *topics: str) -> Iterator[BrokerInterface]:
+    """Create the broker's handler, wait until it answers, create `topics`; close it at the end.
 
     Raises:
         BrokerUnavailableError: it did not answer within `--wait-for-broker` seconds.
@@ -141,7 +162,10 @@ def open_broker(options: argparse.Namespace, stop: Stop, *topics: str) -> Broker
     except BaseException:
         broker.close(timeout=0.0)
         raise
-    return broker
+    try:
+        yield broker
+    finally:
+        broker.close(timeout=stop.grace_left)
 
 
 def _wait_until_it_answers(broker: BrokerInterface, seconds: float, stop: Stop) -> None:

@@ -7,6 +7,7 @@ acks. An image that cannot be decoded or predicted costs itself, not its batch.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from MessageBroker import Message, Subscription
 from Pipeline.events import image_origin, inference_record, timestamp
+from Pipeline.grace import within_grace
 from Pipeline.in_flight import InFlight, Suspicion
 from Pipeline.life_cycle import Stop
 from Pipeline.metrics import Metrics
@@ -175,7 +177,10 @@ class ModelServer:
             logger.warning(
                 "%d images are to be dead-lettered: %s: %s", len(messages), reason, error
             )
-            self.counts.dead_lettered += self._subscription.dead_letter(messages, reason, error)
+            self.counts.dead_lettered += within_grace(
+                functools.partial(self._subscription.dead_letter, messages, reason, error),
+                self._stop,
+            )
 
     def _put(self, records: list[dict[str, Any]]) -> bool:
         """Wait out what passes by itself; False if the script shall stop meanwhile."""

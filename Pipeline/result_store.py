@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from DB import (
 )
 from MessageBroker import Message, Subscription
 from Pipeline.events import EventError, parse_inference
+from Pipeline.grace import within_grace
 from Pipeline.life_cycle import Stop, StoppedError
 from Pipeline.metrics import Metrics
 from Pipeline.patience import wait_out
@@ -88,8 +90,11 @@ class ResultStore:
                     batch.rejected.append((message, error))
         for message, reason in batch.rejected:
             logger.warning("message %s is to be dead-lettered: %s", message.id, reason)
-            self.counts.dead_lettered += self._subscription.dead_letter(
-                [message], NO_INFERENCE_EVENT, reason
+            self.counts.dead_lettered += within_grace(
+                functools.partial(
+                    self._subscription.dead_letter, [message], NO_INFERENCE_EVENT, reason
+                ),
+                self._stop,
             )
 
     def _insert(self, results: list[tuple[Message, dict[str, Any]]]) -> None:

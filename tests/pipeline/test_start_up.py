@@ -1,8 +1,7 @@
-"""What the scripts import, and how they stop."""
+"""What the scripts import."""
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 
@@ -25,17 +24,3 @@ def test_the_shipped_checkpoint_is_served_without_tensorflow(pipeline: Pipeline)
     sub = pipeline.sub().ready()
     maps = (ROOT / f"/proc/{sub.process.pid}/maps").read_text()
     assert "tensorflow/python" not in maps
-
-
-def test_a_second_signal_ends_at_once_and_nothing_is_lost(pipeline: Pipeline) -> None:
-    app_1 = pipeline.app_1("--count", 4000)
-    sub = pipeline.sub("--batch-size", 16).ready()
-    app_1.end()
-    sub.process.send_signal(signal.SIGINT)
-    sub.process.send_signal(signal.SIGINT)
-    assert sub.process.wait(30) in (0, 1)
-    pipeline.sub().ready()
-    pipeline.pub()
-    pipeline.app_2()
-    pipeline.wait_for_rows(4000)
-    pipeline.assert_each_stored_once()

@@ -1,0 +1,124 @@
+"""How the scripts end when they are asked to, whatever holds them up."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from Pipeline.grace import UnconfirmedError, within_grace
+from Pipeline.life_cycle import SAME_REQUEST_SECONDS, Stop
+from Queue import FileQueue
+from tests.brokers.harness import BrokerUnderTest
+from tests.pipeline.runner import ROOT, Pipeline, wait_until
+
+# The rule is the same as with 20 seconds.
+SHORT_GRACE = """
+from Pipeline import life_cycle
+life_cycle.GRACE_SECONDS = 2.0
+"""
+# The first signal cannot finish what is in flight.
+HANGING_MODEL = """
+import threading
+from Modelling import predict_cnn
+def hang(self, datas):
+    print("hanging", flush=True)
+    threading.Event().wait()
+predict_cnn.Classifier.prepare_batch = hang
+"""
+
+
+def site(folder: Path, code: str) -> dict[str, str]:
+    """An environment in which Python runs `code` before anything else."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": f"{folder}:{ROOT}"}
+
+
+def test_app_1_asked_to_end_during_an_outage_ends_and_reports_what_is_published(
+    pipeline: Pipeline, embedded_broker: BrokerUnderTest, tmp_path: Path
+) -> None:
+    environment = site(tmp_path / "site", SHORT_GRACE)
+    app_1 = pipeline.start(
+        "app_1", "--ids", pipeline.ids_file, "--count", 10_000, "--rate", 200, **environment
+    )
+    wait_until(lambda: pipeline.ids_file.exists() and len(pipeline.ids()) > 100, "some are out")
+    with embedded_broker.outage():
+        app_1.says("waiting for it")
+        app_1.process.terminate()
+        app_1.end(1)
+    assert app_1.output.count("the broker has not answered within 2 seconds") == 1
+    assert f"app_1: {len(pipeline.ids()):,} of 10,000 images confirmed" in app_1.output
+    scripts = [pipeline.sub(), pipeline.pub(), pipeline.app_2()]
+    pipeline.wait_for_rows(len(pipeline.ids()))
+    for script in scripts:
+        script.ready().terminate()
+    pipeline.assert_each_stored_once()
+
+
+def test_the_publisher_asked_to_end_during_an_outage_ends_and_loses_nothing(
+    pipeline: Pipeline, embedded_broker: BrokerUnderTest, tmp_path: Path
+) -> None:
+    environment = site(tmp_path / "site", SHORT_GRACE)
+    pub = pipeline.start("model_server_pub", "--queue", pipeline.queue, **environment).ready()
+    with embedded_broker.outage():
+        with FileQueue(pipeline.queue) as queue:
+            queue.put([{"id": str(i), "label": "7"} for i in range(10)])
+        pub.says("waiting for it")
+        pub.process.terminate()
+        assert "the broker has not answered within 2 seconds" in pub.end(1)
+    pipeline.pub("--exit-when-idle", 2).end()
+    pipeline.app_2("--exit-when-idle", 2).end()
+    assert sorted(row["id"] for row in pipeline.rows()) == sorted(map(str, range(10)))
+
+
+def test_a_second_signal_ends_at_once_and_nothing_is_lost(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    pipeline.app_1("--count", 100).end()
+    sub = pipeline.sub(**site(tmp_path / "site", HANGING_MODEL)).says("hanging")
+    sub.process.send_signal(signal.SIGINT)
+    time.sleep(2 * SAME_REQUEST_SECONDS)
+    assert sub.process.poll() is None, "the first signal lets it finish what is in flight"
+    sub.process.send_signal(signal.SIGINT)
+    sub.end(1)
+    for script in (pipeline.sub(), pipeline.pub(), pipeline.app_2()):
+        script.ready()
+    pipeline.wait_for_rows(100)
+    pipeline.assert_each_stored_once()
+
+
+def test_a_signal_to_the_process_and_then_to_its_group_is_one_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As `timeout` sends it."""
+    now, ended, stop = [100.0], [], Stop()
+    monkeypatch.setattr("Pipeline.life_cycle.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("Pipeline.life_cycle.os", SimpleNamespace(_exit=ended.append))
+    for moment in (100.0, 100.1):
+        now[0] = moment
+        stop._on_signal(signal.SIGTERM, None)
+    assert stop.requested
+    assert ended == []
+    now[0] = 100.5
+    stop._on_signal(signal.SIGTERM, None)
+    assert ended == [1]
+
+
+def test_what_waits_for_the_broker_waits_without_limit_until_a_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("Pipeline.life_cycle.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("Pipeline.grace.POLL_SECONDS", 0.01)
+    stop, answer = Stop(), threading.Event()
+    threading.Timer(0.5, answer.set).start()
+    assert within_grace(lambda: answer.wait(60), stop) is True
+    stop.request()
+    with pytest.raises(UnconfirmedError):
+        within_grace(threading.Event().wait, stop)
+    with pytest.raises(ZeroDivisionError):
+        within_grace(lambda: 1 / 0, Stop())
