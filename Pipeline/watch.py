@@ -46,7 +46,13 @@ class Watch:
     """Looks again and again, and remembers the last minutes for the curve."""
 
     def __init__(self, targets: list[str], db: Path) -> None:
-        self._pipeline = Pipeline(targets)
+        """Watch.
+
+        Args:
+            targets: HOST:PORT of each script, all of which should answer; none for the usual.
+            db: for the last results.
+        """
+        self._pipeline = Pipeline(targets or default_targets(), named=bool(targets))
         self._db = db
         self._stored: deque[tuple[float, int]] = deque(maxlen=CURVE_POINTS)
         self.stages: list[Stage] = []
@@ -105,6 +111,11 @@ def target(text: str) -> str:
     return f"{match[1] or 'localhost'}:{match[2]}"
 
 
+def default_targets() -> list[str]:
+    """Where the scripts are by habit."""
+    return [target(each) for each in DEFAULT_TARGETS]
+
+
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(
@@ -126,7 +137,7 @@ def main() -> int:
     options = parser().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)  # either leaves the terminal as it was
-    watch = Watch(options.targets or [target(each) for each in DEFAULT_TARGETS], options.db)
+    watch = Watch(options.targets, options.db)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         if options.picture:
             return draw_picture(watch, options.interval, options.picture)

@@ -74,6 +74,7 @@ class Stage:
         faults: what went wrong since its start, by name, without zeros.
         recent_faults: what of it came in the last minutes of the watch; all, at the first look.
         model: version of the model, of the model server.
+        named: whether the user named the target: then something has to be there.
     """
 
     target: str
@@ -91,13 +92,15 @@ class Stage:
     faults: dict[str, int] = field(default_factory=dict)
     recent_faults: dict[str, int] = field(default_factory=dict)
     model: str | None = None
+    named: bool = False
 
 
 class Target:
     """One script that is watched."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, named: bool = False) -> None:
         self.address = address
+        self._named = named
         self._samples: deque[Sample] = deque()
         self._script = "?"
 
@@ -106,7 +109,7 @@ class Target:
         sample = scrape(self.address)
         if sample.error is not None:
             self._samples.clear()
-            return Stage(self.address, self._script, sample.error)
+            return Stage(self.address, self._script, sample.error, named=self._named)
         self._remember(sample)
         self._script = sample.infos.get(table.SCRIPT_INFO.name, {}).get("script", "?")
         start = sample.at - WINDOW_SECONDS
@@ -153,14 +156,21 @@ class Target:
                 values, self._samples[0].values if len(self._samples) > 2 else {}
             ),
             model=last.infos.get(table.MODEL_INFO.name, {}).get("version"),
+            named=self._named,
         )
 
 
 class Pipeline:
     """All scripts that are watched."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._targets = [Target(address) for address in addresses]
+    def __init__(self, addresses: Sequence[str], *, named: bool = False) -> None:
+        """Watch these.
+
+        Args:
+            addresses: HOST:PORT of each.
+            named: whether the user named them; those that are only tried may be away.
+        """
+        self._targets = [Target(address, named=named) for address in addresses]
 
     def look(self) -> list[Stage]:
         """Scrape all at once; the stages in the order of the pipeline."""
@@ -179,7 +189,9 @@ def problems(stages: Sequence[Stage]) -> list[str]:
         if script not in present and script != "app_1"
     ]
     for stage in stages:
-        if not stage.ready and stage.script not in ("?", "app_1"):
+        if stage.script == "?" and stage.named:
+            found.append(f"{stage.target}: {stage.state}")  # it never said what it is
+        elif not stage.ready and stage.script not in ("?", "app_1"):
             found.append(f"{stage.script} ({stage.target}): {stage.state}")
         for text, number in stage.recent_faults.items():
             found.append(f"{stage.script} ({stage.target}): {number:,} {text}")

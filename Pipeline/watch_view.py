@@ -113,7 +113,7 @@ def _narrow_table(stages: Sequence[Stage], plain: bool) -> Table:
 
 def _name(stage: Stage) -> Text:
     if stage.script == "?":
-        return Text(stage.target, QUIET)
+        return Text(stage.target, QUIET if _may_be_away(stage) else BAD)
     return Text.assemble(stage.script, (f" :{stage.target.rsplit(':', 1)[-1]}", QUIET))
 
 
@@ -131,7 +131,7 @@ def _state(stage: Stage) -> Text:
 
 
 def _may_be_away(stage: Stage) -> bool:
-    return stage.script in ("?", "app_1")
+    return stage.script == "app_1" or (stage.script == "?" and not stage.named)
 
 
 def _waiting(stage: Stage) -> str:

@@ -21,7 +21,7 @@ from Pipeline.life_cycle import Stop
 from Pipeline.live_metrics import LiveMetrics
 from Pipeline.result_store import Counts
 from Pipeline.watch import last_rows
-from Pipeline.watch_stages import Target, parse, problems, quantile
+from Pipeline.watch_stages import DONE, Pipeline, Stage, Target, parse, problems, quantile
 from Queue import codec
 from tests.brokers.harness import LocalUnderTest
 from tests.operations.scripts import free_port, wait_until_ready
@@ -55,8 +55,9 @@ def app_2(counts: Counts, tmp_path: Path) -> Iterator[int]:
 
 
 def test_once_as_json_tells_scripts_what_is_wrong(app_2: int) -> None:
+    nobody = free_port()
     result = subprocess.run(
-        [*WATCH, "--once", "--json", str(app_2), str(free_port())],
+        [*WATCH, "--once", "--json", str(app_2), str(nobody)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     told = json.loads(result.stdout)
@@ -65,6 +66,7 @@ def test_once_as_json_tells_scripts_what_is_wrong(app_2: int) -> None:
     assert told["problems"] == [
         "model_server_sub is not seen anywhere",
         "model_server_pub is not seen anywhere",
+        f"localhost:{nobody}: away",
     ]
     assert told["stages"][0]["script"] == "app_2"
     assert told["stages"][0]["total"] == 1234
@@ -138,6 +140,14 @@ def test_a_fault_is_a_problem_for_a_while_and_is_counted_for_good(
     for _ in range(4):
         stage = target.look()
     assert stage.faults == {"dead-lettered": 2}
+
+
+def test_a_target_that_was_named_and_never_answered_is_a_problem() -> None:
+    ready = [Stage("localhost:1", script, "ready", ready=True) for script in DONE]
+    named = Pipeline([f"127.0.0.1:{free_port()}"], named=True).look()
+    tried = Pipeline([f"127.0.0.1:{free_port()}"]).look()
+    assert problems(ready + named) == [f"{named[0].target}: away"]
+    assert problems(ready + tried) == []
 
 
 def test_quantiles_are_estimated_as_prometheus_does() -> None:
