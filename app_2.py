@@ -13,7 +13,8 @@ import logging
 from pathlib import Path
 
 from Pipeline import options as opt
-from Pipeline.life_cycle import Stop, open_broker, receive_batches, run_script, topic_names
+from Pipeline.batches import receive_batches
+from Pipeline.life_cycle import Stop, open_broker, run_script, topic_names
 from Pipeline.metrics import open_metrics
 from Pipeline.result_store import ResultStore, open_db
 from Pipeline.summary import Tally
@@ -39,7 +40,7 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
         tracing = stack.enter_context(open_tracing("app_2"))
         metrics = stack.enter_context(open_metrics("app_2", options, stop))
         # First the lock: a second app_2 on this DB stands by, and takes no messages from the first.
-        db = stack.enter_context(open_db(options.db, stop))
+        db = stack.enter_context(open_db(options.db, stop, metrics))
         broker = stack.enter_context(open_broker(options, stop, topic))
         subscription = stack.enter_context(broker.subscribe(topic, options.subscription))
         store = ResultStore(db, subscription, stop, metrics, tracing)

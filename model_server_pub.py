@@ -14,16 +14,10 @@ import logging
 from MessageBroker import BrokerInterface, MessageTooLargeError, OutgoingMessage, PublishError
 from MessageBroker.limits import cut
 from Pipeline import options as opt
+from Pipeline.batches import take_batches
 from Pipeline.events import inference_events
 from Pipeline.grace import within_grace
-from Pipeline.life_cycle import (
-    POLL_SECONDS,
-    IdleClock,
-    Stop,
-    open_broker,
-    run_script,
-    topic_names,
-)
+from Pipeline.life_cycle import Stop, open_broker, run_script, topic_names
 from Pipeline.metrics import open_metrics
 from Pipeline.summary import Tally
 from Pipeline.tracing import open_tracing
@@ -54,12 +48,7 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
         broker = stack.enter_context(open_broker(options, stop, topic))
         stack.callback(print_summary, tally)
         stack.enter_context(metrics.follow(broker, tally, queue=options.queue))
-        logger.info("ready: from %s", options.queue)
-        clock = IdleClock(options.exit_when_idle)
-        while not stop.requested and not clock.expired:
-            batch = queue.take(options.batch_size, POLL_SECONDS)
-            if not batch:
-                continue
+        for batch in take_batches(queue, broker, options, stop, metrics):
             with tracing.spans("publish result", batch.records):
                 prefix = broker.cloudevents_prefix
                 events = inference_events(batch.records, prefix=prefix)
@@ -70,7 +59,6 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
             queue.commit(batch)
             tally.add(len(batch.records) - refused)
             metrics.batch(len(batch.records))
-            clock.restart()
 
 
 def print_summary(tally: Tally) -> None:

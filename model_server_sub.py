@@ -14,8 +14,9 @@ from pathlib import Path
 
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT
 from Pipeline import options as opt
+from Pipeline.batches import receive_batches
 from Pipeline.in_flight import InFlight
-from Pipeline.life_cycle import Stop, open_broker, receive_batches, run_script, topic_names
+from Pipeline.life_cycle import Stop, open_broker, run_script, topic_names
 from Pipeline.metrics import open_metrics
 from Pipeline.model_server import ModelServer, Received
 from Pipeline.reload import LiveModel

@@ -1,4 +1,4 @@
-"""How a script begins and ends: signals, exit codes, waiting for the broker, idling."""
+"""How a script begins and ends: signals, exit codes, waiting for the broker."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from MessageBroker import (
     BrokerInterface,
     BrokerUnavailableError,
     ConfigurationError,
-    Message,
     MessageBrokerFactory,
-    Subscription,
 )
 from MessageBroker.configuration import TopicNames, read_broker_config
 from Pipeline.logs import configure_logging
@@ -186,34 +184,3 @@ def _wait_until_it_answers(broker: BrokerInterface, seconds: float, stop: Stop) 
             stop.wait(PING_PAUSE_SECONDS)
         else:
             return
-
-
-class IdleClock:
-    """Tells when nothing has come for long enough to end; never, without a limit."""
-
-    def __init__(self, limit: float | None) -> None:
-        self._limit = limit
-        self._since = time.monotonic()
-
-    def restart(self) -> None:
-        """Something came, or nothing could come."""
-        self._since = time.monotonic()
-
-    @property
-    def expired(self) -> bool:
-        """True once nothing has come for the limit."""
-        return self._limit is not None and time.monotonic() - self._since >= self._limit
-
-
-def receive_batches(
-    subscription: Subscription, options: argparse.Namespace, stop: Stop
-) -> Iterator[list[Message]]:
-    """Yield what comes, up to `--batch-size` at a time, until a stop or `--exit-when-idle`."""
-    clock = IdleClock(options.exit_when_idle)
-    while not stop.requested and not clock.expired:
-        messages = subscription.receive(options.batch_size, POLL_SECONDS)
-        if messages or not subscription.ready:
-            clock.restart()
-        if messages:
-            yield messages
-            clock.restart()

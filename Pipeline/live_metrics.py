@@ -46,6 +46,7 @@ class LiveMetrics(Metrics, Collector):
         self._script = script
         self._stop = stop
         self._work: _Work | None = None
+        self._standing_by = False
         self._batches = Histogram(table.BATCH)
         self._inferences = Histogram(table.INFERENCE)
         self._latencies = Histogram(table.LATENCY)
@@ -90,13 +91,19 @@ class LiveMetrics(Metrics, Collector):
         ages = (age_of(each.get("published_at"), now) for each in results)
         self._latencies.observe([age for age in ages if age is not None])
 
+    def standing_by(self, yes: bool) -> None:
+        """Say whether another process does the work."""
+        self._standing_by = yes
+
     def why_not_ready(self) -> str | None:
         """Tell why the script is not ready; None if it is."""
         work = self._work
         if self._stop.requested:
             return "draining"
+        if self._standing_by:
+            return "standing by"
         if work is None:
-            return "starting, or standing by"
+            return "starting"
         if work.subscription is not None and not work.subscription.ready:
             return "the broker is away, or has not assigned anything yet"
         return work.probe.why_not_ready()
@@ -109,6 +116,8 @@ class LiveMetrics(Metrics, Collector):
     def collect(self) -> Iterator[Family]:
         """Yield all metrics as they are now."""
         yield _gauge(table.READY, 0 if self.why_not_ready() else 1)
+        if self._script in table.STANDBY_SCRIPTS:
+            yield _gauge(table.STANDBY, 1 if self._standing_by else 0)
         yield from self._log_lines.families()
         work = self._work
         if work is None:

@@ -67,9 +67,13 @@ LATENCY = Metric(
     LATENCY_BUCKETS,
 )
 
+# Only one of each works on a queue, or on a DB; others wait for its end.
+STANDBY_SCRIPTS = ("model_server_pub", "app_2")
+
 SCRIPT_INFO = Metric("serving_script", "Which script this is, and on which broker.")
 MODEL_INFO = Metric("serving_model", "The model that answers now.")
 READY = Metric("serving_ready", "1 while the script is at work and its broker answers.")
+STANDBY = Metric("serving_standby", "1 while another process does the work of this one.")
 BACKLOG = Metric("serving_subscription_backlog_messages", "Messages that are not acknowledged.")
 QUEUE_DEPTH = Metric("serving_queue_depth_records", "Results in the queue, not yet published.")
 QUEUE_AGE = Metric("serving_queue_oldest_age_seconds", "Age of the oldest result in the queue.")
@@ -80,7 +84,7 @@ def all_metrics() -> list[Metric]:
     """List every metric once."""
     shared = [
         RECEIVED, LATE_ACKS, RELOADS, LOG_LINES, BATCH, INFERENCE, LATENCY, SCRIPT_INFO,
-        MODEL_INFO, READY, BACKLOG, QUEUE_DEPTH, QUEUE_AGE, DB_ROWS,
+        MODEL_INFO, READY, STANDBY, BACKLOG, QUEUE_DEPTH, QUEUE_AGE, DB_ROWS,
     ]  # fmt: skip
     counters = {each.name: each for script in COUNTERS.values() for each in script.values()}
     return [*counters.values(), *shared]

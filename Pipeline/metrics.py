@@ -80,6 +80,9 @@ class Metrics:
     def stored(self, results: Iterable[Mapping[str, Any]]) -> None:
         """Count the latencies of results that are durable in the DB now."""
 
+    def standing_by(self, yes: bool) -> None:
+        """Say whether another process does the work, and this one waits for its end."""
+
     def close(self) -> None:
         """Free the port."""
 

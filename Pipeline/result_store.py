@@ -46,17 +46,24 @@ class Batch:
     rejected: list[tuple[Message, Exception]] = field(default_factory=list)
 
 
-def open_db(path: Path, stop: Stop) -> ResultDatabase:
-    """Open the DB; while another app_2 holds it, stand by.
+def open_db(path: Path, stop: Stop, metrics: Metrics) -> ResultDatabase:
+    """Open the DB; while another app_2 holds it, stand by, and let the metrics say so.
 
     Raises:
         StoppedError: the script shall stop, and still stood by.
         DatabaseError: the file cannot be used.
     """
+
+    def waiting() -> bool:  # asked only while another one holds the DB
+        metrics.standing_by(True)
+        return stop.requested
+
     try:
-        return ResultDatabase(path, stop=lambda: stop.requested)
+        db = ResultDatabase(path, stop=waiting)
     except DatabaseLockedError as error:
         raise StoppedError from error
+    metrics.standing_by(False)
+    return db
 
 
 class ResultStore:

@@ -74,6 +74,7 @@ class Stage:
         faults: what went wrong since its start, by name, without zeros.
         recent_faults: what of it came in the last minutes of the watch; all, at the first look.
         model: version of the model, of the model server.
+        standby: whether another process does its work, and it waits for that one's end.
         named: whether the user named the target: then something has to be there.
     """
 
@@ -92,6 +93,7 @@ class Stage:
     faults: dict[str, int] = field(default_factory=dict)
     recent_faults: dict[str, int] = field(default_factory=dict)
     model: str | None = None
+    standby: bool = False
     named: bool = False
 
 
@@ -156,6 +158,7 @@ class Target:
                 values, self._samples[0].values if len(self._samples) > 2 else {}
             ),
             model=last.infos.get(table.MODEL_INFO.name, {}).get("version"),
+            standby=values.get(table.STANDBY.name) == 1,
             named=self._named,
         )
 
@@ -181,8 +184,13 @@ class Pipeline:
 
 
 def problems(stages: Sequence[Stage]) -> list[str]:
-    """Say what a person should look at. `app_1` may be away: it ends when all is published."""
+    """Say what a person should look at.
+
+    `app_1` may be away: it ends when all is published. A standby is well while another instance
+    of its script is at work.
+    """
     present = {stage.script for stage in stages}
+    at_work = {stage.script for stage in stages if stage.ready}
     found = [
         f"{script} is not seen anywhere"
         for script in DONE
@@ -191,6 +199,8 @@ def problems(stages: Sequence[Stage]) -> list[str]:
     for stage in stages:
         if stage.script == "?" and stage.named:
             found.append(f"{stage.target}: {stage.state}")  # it never said what it is
+        elif stage.standby and stage.script in at_work:
+            pass
         elif not stage.ready and stage.script not in ("?", "app_1"):
             found.append(f"{stage.script} ({stage.target}): {stage.state}")
         for text, number in stage.recent_faults.items():

@@ -131,7 +131,7 @@ def _state(stage: Stage) -> Text:
 
 
 def _may_be_away(stage: Stage) -> bool:
-    return stage.script == "app_1" or (stage.script == "?" and not stage.named)
+    return stage.standby or stage.script == "app_1" or (stage.script == "?" and not stage.named)
 
 
 def _waiting(stage: Stage) -> str:

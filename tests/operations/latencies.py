@@ -52,10 +52,10 @@ def restart_all(pipeline: Pipeline, folder: CheckpointFolder, _round: int) -> No
         [old] = running(pipeline, full)
         options = ("--checkpoint", folder.path) if name == "sub" else ()
         new = getattr(pipeline, name)(*options)
-        if name == "app_2":
-            new.says("held by")
-        else:
+        if name == "sub":
             new.ready()
+        else:
+            new.says("held by")
         old.terminate()
         new.ready()
         time.sleep(2.0)

@@ -146,7 +146,7 @@ def test_a_script_is_ready_only_while_it_works_and_its_broker_answers(
     embedded.start()
     broker, topic = embedded.connect_with_topic()
     with LiveMetrics("app_1", port, stop) as metrics, broker.subscribe(topic) as subscription:
-        assert get(port, "/readyz") == (503, "starting, or standing by\n")
+        assert get(port, "/readyz") == (503, "starting\n")
         with metrics.follow(broker, Tally(), subscription=subscription):
             wait_until_ready(port)
             with embedded.outage():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ import pytest
 from MessageBroker import OutgoingMessage
 from Pipeline.events import image_event
 from Pipeline.image_source import ImageSource
+from Pipeline.watch_stages import Pipeline as Watched
+from Pipeline.watch_stages import problems
+from tests.brokers.harness import BrokerUnderTest
+from tests.operations.scripts import free_port, get, scrape, wait_until_ready
 from tests.pipeline.runner import Pipeline, Script, wait_until
 
 
@@ -32,10 +37,10 @@ def restart_everything(pipeline: Pipeline) -> None:
     for name in ("sub", "pub", "app_2"):
         # The new one first: it stands by, or shares the work, until the old one has ended.
         successor: Script = getattr(pipeline, name)()
-        if name == "app_2":
-            successor.says("held by")
-        else:
+        if name == "sub":
             successor.ready()
+        else:
+            successor.says("held by")
         running[name].terminate()
         running[name] = successor.ready()
         pipeline.wait_for_rows(pipeline.stored() + 50)
@@ -106,14 +111,50 @@ def test_images_from_machines_with_wrong_clocks_are_stored_all_the_same(
 
 
 def test_a_rolling_restart_of_the_server_needs_no_second_metrics_port(pipeline: Pipeline) -> None:
-    from tests.operations.scripts import free_port, get, wait_until_ready
-
     port = free_port()
     old = pipeline.pub("--metrics-port", port).ready()
     wait_until_ready(port)
-    new = pipeline.pub("--metrics-port", port).says("cannot be had").ready()
+    new = pipeline.pub("--metrics-port", port).says("cannot be had").says("held by")
     stopped = threading.Thread(target=old.terminate)
     stopped.start()
     new.says(f"metrics are served on port {port} now")
     stopped.join()
     wait_until(lambda: get(port, "/readyz")[0] == 200, "the new one serves the metrics")
+
+
+@pytest.mark.parametrize("name", ["pub", "app_2"])
+def test_a_standby_says_so_and_worries_nobody_while_another_one_works(
+    pipeline: Pipeline, name: str
+) -> None:
+    ports = free_port(), free_port()
+    start = getattr(pipeline, name)
+    first = start("--metrics-port", ports[0]).ready()
+    second = start("--metrics-port", ports[1], "--exit-when-idle", 0.5).says("held by")
+    wait_until(lambda: get(ports[1], "/readyz") == (503, "standing by\n"), "it stands by")
+    wait_until_ready(ports[0])
+    assert [scrape(port).values["serving_standby"] for port in ports] == [0, 1]
+    both = Watched([f"127.0.0.1:{port}" for port in ports], named=True).look()
+    assert not [problem for problem in problems(both) if "standing by" in problem]
+    alone = Watched([f"127.0.0.1:{ports[1]}"], named=True).look()
+    assert f"{second.name} (127.0.0.1:{ports[1]}): standing by" in problems(alone)
+
+    first.kill()
+    second.ready()
+    second.end()
+
+
+def test_the_publishers_idle_clock_stands_still_while_it_stands_by_or_the_broker_is_away(
+    pipeline: Pipeline, embedded_broker: BrokerUnderTest
+) -> None:
+    first = pipeline.pub().ready()
+    standby = pipeline.pub("--exit-when-idle", 1).says("held by")
+    alone = pipeline.start(
+        "model_server_pub", "--queue", pipeline.folder / "other.txt", "--exit-when-idle", 5
+    ).ready()
+    with embedded_broker.outage():
+        time.sleep(6.0)  # that nothing happens can only be waited for
+        assert standby.process.poll() is None
+        assert alone.process.poll() is None
+    first.terminate()
+    standby.ready().end()
+    alone.end()
