@@ -60,6 +60,7 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
         stack.enter_context(metrics.follow(broker, tally))
         progress = stack.enter_context(tqdm(total=len(source), unit=" images", disable=None))
         for group in paced_groups(source, options.rate, stop):
+            tally.begin()
             confirmed = within_grace(
                 functools.partial(publish, broker, topic, group, tracing), stop
             )

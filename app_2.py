@@ -49,9 +49,11 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
         )
         logger.info("ready: into %s", options.db)
         for messages in receive_batches(subscription, options, stop):
+            tally.begin()
             metrics.batch(len(messages))
+            before = store.counts.stored
             store.store(messages)
-            tally.add(len(messages))
+            tally.add(store.counts.stored - before)
     counts = store.counts
     print(
         f"app_2: {counts.stored:,} results stored{tally.rate}, {counts.duplicates} duplicates "

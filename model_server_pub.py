@@ -49,6 +49,7 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
         stack.callback(print_summary, tally)
         stack.enter_context(metrics.follow(broker, tally, queue=options.queue))
         for batch in take_batches(queue, broker, options, stop, metrics):
+            tally.begin()
             with tracing.spans("publish result", batch.records):
                 prefix = broker.cloudevents_prefix
                 events = inference_events(batch.records, prefix=prefix)

@@ -18,7 +18,7 @@ from Pipeline.batches import receive_batches
 from Pipeline.in_flight import InFlight
 from Pipeline.life_cycle import Stop, open_broker, run_script, topic_names
 from Pipeline.metrics import open_metrics
-from Pipeline.model_server import ModelServer, Received
+from Pipeline.model_server import ModelServer, Outcome, Received
 from Pipeline.reload import LiveModel
 from Pipeline.stages import Stages
 from Pipeline.summary import Tally
@@ -64,13 +64,19 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
                 models=models,
             )
         )
-        stages = Stages(stop, server.predict, server.store)
+
+        def store(outcome: Outcome) -> None:
+            before = server.counts.predicted
+            server.store(outcome)
+            tally.add(server.counts.predicted - before)
+
+        stages = Stages(stop, server.predict, store)
         logger.info("ready: %s, from %s", models.version, subscription.subscription_id)
         try:
             for messages in receive_batches(subscription, options, stop):
+                tally.begin()
                 metrics.batch(len(messages))
                 stages.put(Received(messages))
-                tally.add(len(messages))
         finally:
             stages.finish()
     print(

@@ -6,24 +6,33 @@ import time
 
 
 class Tally:
-    """Counts what a script has done, and how fast: from the first to the last."""
+    """Counts what a script has done, and how fast: from the first's coming to the last's end.
+
+    The work on the first batch counts, too: a run of one batch would have no rate without it, and
+    one of two batches twice its own.
+    """
 
     def __init__(self) -> None:
         self.done = 0
         self.failed = 0
         self.dead_lettered = 0
-        self._first = 0.0
+        self._first: float | None = None
         self._last = 0.0
 
+    def begin(self) -> None:
+        """Start the clock, if it does not run: the first of all is to be worked on now."""
+        if self._first is None:
+            self._first = time.monotonic()
+
     def add(self, number: int) -> None:
-        """Count `number` more."""
-        self._last = time.monotonic()
-        if not self.done:
-            self._first = self._last
-        self.done += number
+        """Count `number` more that are done."""
+        if number:
+            self.begin()
+            self._last = time.monotonic()
+            self.done += number
 
     @property
     def rate(self) -> str:
-        """The rate in words; empty when there is too little to tell."""
-        seconds = self._last - self._first
-        return f", {self.done / seconds:,.0f}/s" if seconds > 0 else ""
+        """The rate in words; empty when nothing was done."""
+        seconds = self._last - (self._first or 0.0)
+        return f", {self.done / seconds:,.0f}/s" if self.done and seconds > 0 else ""

@@ -56,17 +56,20 @@ def test_servers_with_queues_of_their_own_share_the_work(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     queues = [tmp_path / f"queue_{i}" / "log.txt" for i in range(2)]
-    for queue in queues:
+    ports = [free_port() for _ in queues]
+    for queue, port in zip(queues, ports, strict=True):
         pipeline.start("model_server_sub", "--queue", queue, "--batch-size", 16).ready()
-        pipeline.start("model_server_pub", "--queue", queue).ready()
+        pipeline.start("model_server_pub", "--queue", queue, "--metrics-port", port).ready()
     pipeline.app_2().ready()
-    pipeline.app_1("--count", 1000, "--rate", 500).end()
-    pipeline.wait_for_rows(1000)
+    app_1 = pipeline.app_1("--count", 1_000_000, "--rate", 200)
+    # Until both have had some: either may be held up for a while on a busy machine.
+    wait_until(
+        lambda: all(scrape(port).values.get("serving_results_published") for port in ports),
+        "some results went through each queue",
+    )
+    app_1.terminate()
+    pipeline.wait_for_rows(len(pipeline.ids()))
     pipeline.assert_each_stored_once()
-    ended = [script.terminate() for script in pipeline.scripts if script.process.poll() is None]
-    shares = [line for line in ended if line.startswith("model_server_sub: ")]
-    assert len(shares) == 2
-    assert not any(line.startswith("model_server_sub: 0 ") for line in shares), shares
 
 
 def test_standbys_take_over_from_a_killed_publisher_and_a_killed_db_writer(

@@ -1,0 +1,50 @@
+"""The rate in a script's last line."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from Pipeline.summary import Tally
+from tests.pipeline.runner import Pipeline
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    moment = [1000.0]
+    monkeypatch.setattr("Pipeline.summary.time", SimpleNamespace(monotonic=lambda: moment[0]))
+    return moment
+
+
+def test_the_first_batch_takes_time_as_all_others_do(now: list[float]) -> None:
+    tally = Tally()
+    for _ in range(2):
+        tally.begin()
+        now[0] += 1.0
+        tally.add(100)
+    now[0] += 3600.0  # nothing comes any more
+    tally.add(0)
+    assert tally.rate == ", 100/s"
+
+
+def test_a_single_batch_has_a_rate_and_nothing_has_none(now: list[float]) -> None:
+    tally = Tally()
+    assert tally.rate == ""
+    tally.begin()
+    now[0] += 2.0
+    assert tally.rate == ""
+    tally.add(100)
+    assert tally.rate == ", 50/s"
+
+
+@pytest.mark.parametrize("count", [50, 257])
+def test_no_script_claims_a_rate_that_it_did_not_have(pipeline: Pipeline, count: int) -> None:
+    lines = [pipeline.app_1("--count", count).end()]
+    lines += [start("--exit-when-idle", 1).end() for start in (pipeline.sub, pipeline.pub)]
+    lines.append(pipeline.app_2("--exit-when-idle", 1).end())
+    for line in lines:
+        rate = re.search(r", ([\d,]+)/s", line)
+        assert rate, line
+        assert int(rate[1].replace(",", "")) < 100_000, line
