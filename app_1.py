@@ -90,6 +90,12 @@ def publish(
     tracing: Tracing,
 ) -> list[str]:
     """Publish a group; return the event ids of those that the broker has confirmed."""
+    for image, _ in group:
+        if image.trouble is not None:
+            logger.error(
+                "%s was not published: it cannot be read: %s", image.subject, image.trouble
+            )
+    group = [each for each in group if each[0].trouble is None]
     events: list[tuple[str, OutgoingMessage]] = [
         image_event(
             image.data,

@@ -22,12 +22,21 @@ UNKNOWN_TYPE = "application/octet-stream"
 
 @dataclass(frozen=True)
 class SourceImage:
-    """One image to publish."""
+    """One image to publish.
+
+    Attributes:
+        data: its bytes.
+        subject: what it is.
+        content_type: the media type of `data`.
+        expected_label: the truth, if it is known.
+        trouble: why it could not be read; it counts as an image, but there is none to publish.
+    """
 
     data: bytes
     subject: str
     content_type: str
     expected_label: str | None = None
+    trouble: str | None = None
 
 
 class ImageSource:
@@ -75,7 +84,12 @@ class ImageSource:
                 content_type = NPY_TYPE
             else:
                 content_type = mimetypes.guess_type(path.name)[0] or UNKNOWN_TYPE
-            yield SourceImage(path.read_bytes(), subject, content_type)
+            data, trouble = b"", None
+            try:
+                data = path.read_bytes()
+            except OSError as error:  # it vanished, or may not be read: the others are there still
+                trouble = error.strerror or str(error)
+            yield SourceImage(data, subject, content_type, trouble=trouble)
 
 
 def subject_of(name: str) -> str:

@@ -13,7 +13,7 @@ from Pipeline.events import timestamp
 from Pipeline.image_source import SourceImage, subject_of
 from Pipeline.tracing import Tracing
 from tests.brokers.harness import BrokerUnderTest
-from tests.pipeline.runner import Pipeline
+from tests.pipeline.runner import Pipeline, wait_until
 
 GOOD = encode_npy(bundled_test_images()[0][0])
 
@@ -61,3 +61,17 @@ def test_only_what_the_broker_has_counts_as_confirmed(
     assert broker.backlog(topic) == 1
     assert caplog.text.count("was not published") == 1
     embedded_broker.end_of_test()
+
+
+def test_a_file_that_cannot_be_read_costs_itself_and_the_summary_tells(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    photos = folder_of(tmp_path / "photos", *(b"%d.npy" % i for i in range(6)))
+    app_1 = pipeline.app_1(photos, "--rate", 1)
+    wait_until(lambda: pipeline.ids_file.exists() and len(pipeline.ids()) > 0, "it has begun")
+    (photos / "5.npy").unlink()
+    app_1.end(1)
+    assert "5.npy was not published: it cannot be read: No such file" in app_1.output
+    assert "app_1: 5 of 6 images confirmed" in app_1.output
+    assert "1 failed" in app_1.output
+    assert len(pipeline.ids()) == 5
