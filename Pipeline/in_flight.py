@@ -50,12 +50,19 @@ class InFlight:
             OSError: it cannot be written.
         """
         queue_path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._first_free(queue_path)
+        self._told = False
+        self._path, self._file = self._first_free(queue_path)
         self._crashes = self._count_crash()
-        self._write([])
+        try:
+            self._write([])
+        except OSError as error:
+            os.close(self._file)
+            raise OSError(
+                f"cannot write {self._path}: {error.strerror}: is there room on the disk?"
+            ) from error
 
     @staticmethod
-    def _first_free(queue_path: Path) -> int:
+    def _first_free(queue_path: Path) -> tuple[Path, int]:
         for i in range(MAX_SERVERS):
             path = queue_path.with_name(f"{queue_path.stem}.in_flight.{i}.json")
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -64,7 +71,7 @@ class InFlight:
             except BlockingIOError:
                 os.close(file)
             else:
-                return file
+                return path, file
         raise OSError(
             f"{MAX_SERVERS} model servers use {queue_path}: give this one another --queue"
         )
@@ -92,7 +99,7 @@ class InFlight:
     @contextlib.contextmanager
     def working_on(self, message_ids: Sequence[str]) -> Iterator[None]:
         """Note that these are being worked on; whoever comes out of it alive is acquitted."""
-        self._write(message_ids)
+        self._note(message_ids)
         try:
             yield
         finally:
@@ -103,11 +110,25 @@ class InFlight:
         if self._crashes:
             for message_id in message_ids:
                 self._crashes.pop(message_id, None)
-        self._write([])
+        self._note([])
 
     def close(self) -> None:
         """Let the journal go."""
         os.close(self._file)
+
+    def _note(self, message_ids: Sequence[str]) -> None:
+        """Write what is in flight; a disk that refuses costs the guard, not the images."""
+        try:
+            self._write(message_ids)
+        except OSError as error:
+            if not self._told:
+                logger.warning(
+                    "%s cannot be written (%s): until it can, an image that kills the server is "
+                    "not found out",
+                    self._path,
+                    error.strerror,
+                )
+            self._told = True
 
     def _write(self, message_ids: Sequence[str]) -> None:
         journal = orjson.dumps({"crashes": self._crashes, "in_flight": list(message_ids)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,26 @@ def test_a_damaged_journal_begins_anew(queue: Path, damage: bytes) -> None:
     crash(queue, "x")
     queue.with_name("log.in_flight.0.json").write_bytes(damage)
     assert InFlight(queue).suspicion("x") is Suspicion.NONE
+
+
+def refuse(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_at_the_start_is_named_with_the_file(
+    queue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("Pipeline.in_flight.os.pwrite", refuse)
+    with pytest.raises(OSError, match=r"cannot write .*log\.in_flight\.0\.json: No space left"):
+        InFlight(queue)
+
+
+def test_a_disk_that_fills_up_costs_the_guard_and_not_the_images(
+    queue: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = InFlight(queue)
+    monkeypatch.setattr("Pipeline.in_flight.os.pwrite", refuse)
+    for _ in range(2):
+        with journal.working_on(["x"]):
+            pass
+    assert caplog.text.count("cannot be written (No space left on device)") == 1
