@@ -8,6 +8,11 @@ Examples:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before all that takes time
+    from Pipeline import first_signals
+
+    first_signals.end_quietly()
+
 import argparse
 import contextlib
 import functools
@@ -141,7 +146,7 @@ def paced_groups(
     while sent < len(source) and not stop.requested:
         due = GROUP_SIZE
         if rate is not None:
-            due = int((time.monotonic() - start) * rate) + 1 - sent
+            due = int(min((time.monotonic() - start) * rate, len(source))) + 1 - sent
             if due < 1:
                 stop.wait(start + sent / rate - time.monotonic())
                 continue

@@ -6,6 +6,11 @@ Examples:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before all that takes time
+    from Pipeline import first_signals
+
+    first_signals.end_quietly()
+
 import argparse
 import contextlib
 import functools

@@ -7,6 +7,12 @@ Examples:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before all that takes time
+    from Pipeline import first_signals
+
+    first_signals.end_quietly()
+    first_signals.survive_hangup()
+
 import argparse
 import contextlib
 import logging
@@ -35,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     opt.add_subscription_option(parser)
     opt.add_queue_option(parser)
     parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="of Keras")
-    parser.add_argument("--threads", type=opt.count, help="of the model; default: all cores")
+    parser.add_argument("--threads", type=opt.threads, help="of the model; default: all cores")
     return parser
 
 

@@ -80,7 +80,7 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Wait; True if the script shall end."""
-        return self._event.wait(seconds)
+        return self._event.wait(min(seconds, threading.TIMEOUT_MAX))
 
     def on_signals(self) -> None:
         """Stop on SIGINT and SIGTERM; on the second one end at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,8 @@ DEFAULT_DB = PROJECT_ROOT / "DB" / "db_for_app_2.txt"
 
 # The fastest sizes of the engine are 8 to 64; larger batches spread the fsync and the acks.
 DEFAULT_BATCH_SIZE = 256
+# More than any machine has cores; far more than that, and the system refuses them in mid-start.
+MAX_THREADS = 1024
 DEFAULT_BROKER_WAIT_SECONDS = 10.0
 
 
@@ -81,8 +84,16 @@ def add_queue_option(parser: argparse.ArgumentParser) -> None:
 
 
 def count(text: str) -> int:
-    """Parse a whole number of at least 1."""
-    return _checked(text, int, "a whole number of at least 1", lambda value: value >= 1)
+    """Parse a whole number of at least 1, of a size that Python counts lengths with."""
+    return _checked(
+        text, int, "a whole number of at least 1", lambda value: 1 <= value <= sys.maxsize
+    )
+
+
+def threads(text: str) -> int:
+    """Parse a number of threads."""
+    meaning = f"a number of threads from 1 to {MAX_THREADS}"
+    return _checked(text, int, meaning, lambda value: 1 <= value <= MAX_THREADS)
 
 
 def positive(text: str) -> float:

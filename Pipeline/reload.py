@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -28,6 +27,7 @@ from Modelling.checkpoint import (
 )
 from Modelling.errors import CheckpointError
 from Modelling.predict_cnn import Classifier, load_classifier
+from Pipeline.first_signals import terminal_is_gone
 from Pipeline.life_cycle import Stop
 
 if TYPE_CHECKING:
@@ -73,7 +73,6 @@ class LiveModel:
         self._wake = threading.Event()
         self._hurry = False
         self._closed = False
-        self._had_terminal = sys.stderr.isatty()
         self._thread = threading.Thread(target=self._watch, name="reload", daemon=True)
         self._thread.start()
 
@@ -108,7 +107,7 @@ class LiveModel:
         self.close()
 
     def _on_sighup(self, _number: int, _frame: FrameType | None) -> None:
-        if self._had_terminal and not sys.stderr.isatty():
+        if terminal_is_gone():
             self._stop.request()  # no reload was meant: the terminal was closed
         self._hurry = True
         self._wake.set()

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT
-from tests.pipeline.runner import Pipeline
+from tests.pipeline.runner import Pipeline, wait_until
 
 FAILED, USAGE = 1, 2
 
@@ -24,6 +24,7 @@ def last_line(pipeline: Pipeline, script: str, *arguments: object, code: int, **
     [
         ("app_1", ["--no-such-option"], "--no-such-option"),
         ("app_1", ["--count", "0"], "'0' is not a whole number of at least 1"),
+        ("app_1", ["--count", str(10**30)], "is not a whole number of at least 1"),
         ("app_1", ["--rate", "nan"], "'nan' is not a number above 0"),
         ("app_1", ["missing.png"], "there is no file or folder 'missing.png'"),
         ("app_1", ["."], "no images in ."),
@@ -32,6 +33,7 @@ def last_line(pipeline: Pipeline, script: str, *arguments: object, code: int, **
         ("app_2", ["--config-dir", "nowhere"], "there is no folder 'nowhere'"),
         ("model_server_sub", ["--checkpoint", "missing.h5"], "missing.h5"),
         ("model_server_sub", ["--batch-size", "many"], "'many' is not a whole number"),
+        ("model_server_sub", ["--threads", "99999"], "is not a number of threads from 1 to 1024"),
         ("model_server_pub", ["--metrics-port", "70000"], "'70000' is not a port"),
     ],
 )
@@ -39,6 +41,12 @@ def test_wrong_options_are_named(
     pipeline: Pipeline, script: str, arguments: list[str], says: str
 ) -> None:
     assert says in last_line(pipeline, script, *arguments, code=USAGE)
+
+
+def test_a_rate_below_one_in_a_lifetime_waits_and_can_be_stopped(pipeline: Pipeline) -> None:
+    app_1 = pipeline.app_1("--count", 2, "--rate", "1e-300")
+    wait_until(lambda: pipeline.ids_file.exists() and len(pipeline.ids()) == 1, "the first is out")
+    assert app_1.terminate().startswith("app_1: 1 of 2 images confirmed")
 
 
 @pytest.mark.parametrize(
