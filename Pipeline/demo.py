@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -26,10 +27,13 @@ from MessageBroker import BROKER_NAMES, MessageBrokerFactory
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
 from Pipeline.options import PROJECT_ROOT, count
+from Pipeline.output_file import check_writable
 
 DEFAULT_COUNT = 10_000
 STATE_FOLDER = PROJECT_ROOT / ".demo"
 PICTURE = PROJECT_ROOT / "demo.png"
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -170,18 +174,35 @@ class Demo:
 
 @contextlib.contextmanager
 def fresh_state(folder: Path, *, keep: bool) -> Iterator[Path]:
-    """Make the state folder anew; remove it after a run that went well."""
+    """Make the state folder anew; remove it after a run that went well or was interrupted."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    yield folder
+    try:
+        yield folder
+    except KeyboardInterrupt:
+        if not keep:
+            shutil.rmtree(folder)
+        raise  # after any other error the logs in it tell what went wrong
     if not keep:
         shutil.rmtree(folder)
+
+
+def check_picture(path: Path) -> None:
+    """Find out at once, not after the run, whether the picture can be drawn."""
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise DemoError(f"--picture {path}: its name has to end in {', '.join(PICTURE_SUFFIXES)}")
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise DemoError(f"cannot write {path}: {error.strerror}") from error
 
 
 def main() -> None:
     """Run the demo."""
     options = parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        check_picture(options.picture)
         with fresh_state(STATE_FOLDER, keep=options.keep) as folder:
             demo = Demo(folder, options.broker, options.count)
             try:
@@ -205,6 +226,8 @@ def main() -> None:
             print(f"\n{options.picture}")
     except DemoError as error:
         sys.exit(f"demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit("demo: interrupted")
 
 
 def parser() -> argparse.ArgumentParser:

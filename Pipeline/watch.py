@@ -16,6 +16,7 @@ import json
 import re
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from dataclasses import asdict
@@ -27,6 +28,7 @@ from rich.console import Console
 from rich.live import Live
 
 from Pipeline.options import DEFAULT_DB, positive
+from Pipeline.output_file import check_writable
 from Pipeline.watch_stages import Pipeline, Stage, pairwise_rates, problems
 from Pipeline.watch_view import line, view
 from Queue import codec
@@ -138,12 +140,13 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)  # either leaves the terminal as it was
     watch = Watch(options.targets, options.db)
+    interval = min(options.interval, threading.TIMEOUT_MAX)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         if options.picture:
-            return draw_picture(watch, options.interval, options.picture)
+            return draw_picture(watch, interval, options.picture)
         if options.once or options.json:
-            return look_once(watch, options.interval, as_json=options.json)
-        watch_on(watch, options.interval)
+            return look_once(watch, interval, as_json=options.json)
+        watch_on(watch, interval)
     return 0
 
 
@@ -177,13 +180,17 @@ def look_once(watch: Watch, interval: float, *, as_json: bool) -> int:
 
 
 def draw_picture(watch: Watch, interval: float, path: Path) -> int:
-    """Save what a terminal would show."""
+    """Save what a terminal would show. Ends with 1 if the file cannot be written."""
+    try:
+        check_writable(path)
+    except OSError as error:
+        print(f"watch: cannot write {path}: {error.strerror}", file=sys.stderr)
+        return 1
     console = Console(record=True, width=PICTURE_COLUMNS, force_terminal=True, file=io.StringIO())
     for _ in range(PICTURE_LOOKS):
         watch.look()
         time.sleep(interval)
     console.print(watch.draw(console))
-    path.parent.mkdir(parents=True, exist_ok=True)
     console.save_svg(str(path), title="python -m Pipeline.watch")
     return 0
 

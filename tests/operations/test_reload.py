@@ -23,7 +23,7 @@ from Pipeline.life_cycle import Stop
 from Pipeline.reload import LiveModel
 from tests.brokers.harness import clean_environment
 from tests.operations.scripts import CheckpointFolder, free_port, scrape
-from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, wait_until
+from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, read_terminal, wait_until
 
 RELOADS = 10
 
@@ -239,9 +239,7 @@ def test_a_closed_terminal_ends_the_server_although_hangup_means_reload(
     ours, theirs = pty.openpty()
     script = start_on(theirs, pipeline)
     os.close(theirs)
-    text = b""
-    while b"ready: " not in text:
-        text += os.read(ours, 1000)
+    read_terminal(ours, b"ready: ")
     os.close(ours)  # the terminal is gone
     script.send_signal(signal.SIGHUP)
     assert script.wait(30) == 0

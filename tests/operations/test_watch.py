@@ -25,7 +25,7 @@ from Pipeline.watch_stages import DONE, Pipeline, Stage, Target, parse, problems
 from Queue import codec
 from tests.brokers.harness import LocalUnderTest
 from tests.operations.scripts import free_port, wait_until_ready
-from tests.pipeline.runner import ROOT
+from tests.pipeline.runner import ROOT, read_terminal
 
 WATCH = [sys.executable, "-m", "Pipeline.watch", "--interval", "0.1"]
 
@@ -82,15 +82,9 @@ def test_it_fits_into_any_terminal_and_ends_on_control_c(app_2: int, columns: in
         env={**os.environ, "TERM": "xterm"}, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)
-    shown = b""
-    while b"app_2" not in shown:
-        shown += os.read(ours, 4096)
+    shown = read_terminal(ours, b"app_2")
     watch.send_signal(signal.SIGINT)
-    while watch.poll() is None:
-        try:
-            shown += os.read(ours, 4096)
-        except OSError:
-            break
+    shown += read_terminal(ours)
     assert watch.wait(10) == 0
     assert b"Traceback" not in shown
     os.close(ours)
@@ -111,6 +105,13 @@ def test_a_reader_that_goes_away_is_no_error(app_2: int) -> None:
     command = f"{' '.join(WATCH)} {app_2} | head -n 1"
     result = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert result.stderr == ""
+
+
+def test_a_picture_that_cannot_be_written_is_told_at_once(app_2: int) -> None:
+    command = [*WATCH, "--picture", "/dev/null/watch.svg", str(app_2)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "watch: cannot write /dev/null/watch.svg: Not a directory\n"
 
 
 def test_a_target_that_hangs_or_speaks_something_else_is_shown_as_such(

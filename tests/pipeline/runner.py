@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -152,6 +153,23 @@ class Pipeline:
                 script.process.send_signal(signal.SIGCONT)
                 script.process.kill()
                 script.process.wait()
+
+
+def read_terminal(fd: int, until: bytes | None = None) -> bytes:
+    """Read what a terminal shows, up to a text, or to its end; fail after `PATIENCE_SECONDS`."""
+    shown, deadline = b"", time.monotonic() + PATIENCE_SECONDS
+    while until is None or until not in shown:
+        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"after {PATIENCE_SECONDS:g} s still not {until!r} in: {shown!r}"
+        try:
+            more = os.read(fd, 4096)
+        except OSError:  # Linux: everybody has closed the other end
+            more = b""
+        if not more:
+            assert until is None, f"it ended without {until!r}: {shown!r}"
+            break
+        shown += more
+    return shown
 
 
 def dead_letters(broker: BrokerCore, topic: str, count: int) -> list[Any]:
