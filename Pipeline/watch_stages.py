@@ -18,6 +18,8 @@ from Pipeline import metric_table as table
 
 # A script that does not answer within this is as good as away for one who watches.
 SCRAPE_SECONDS = 2.0
+# A proxy that the environment names is for the world outside, not for the machines of a pipeline.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # Rates and latencies are those of the last seconds.
 WINDOW_SECONDS = 10.0
 # A fault stands among the problems for so long; afterwards it is only counted.
@@ -211,7 +213,7 @@ def problems(stages: Sequence[Stage]) -> list[str]:
 def scrape(address: str) -> Sample:
     """Ask one script for its metrics and whether it is ready."""
     try:
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=SCRAPE_SECONDS) as answer:
+        with _opener.open(f"http://{address}/metrics", timeout=SCRAPE_SECONDS) as answer:
             text = answer.read().decode()
         return parse(text, _why_not_ready(address))
     except (OSError, HTTPException, ValueError) as error:
@@ -277,7 +279,7 @@ def _faults(now: Values, before: Values) -> dict[str, int]:
 
 def _why_not_ready(address: str) -> str | None:
     try:
-        with urllib.request.urlopen(f"http://{address}/readyz", timeout=SCRAPE_SECONDS):
+        with _opener.open(f"http://{address}/readyz", timeout=SCRAPE_SECONDS):
             return None
     except urllib.error.HTTPError as error:
         return error.read(500).decode(errors="replace").strip() or "not ready"
