@@ -8,6 +8,8 @@ import sys
 from datetime import datetime, timezone
 from types import TracebackType
 
+from Pipeline.printable import printable
+
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -34,11 +36,7 @@ def _log_uncaught(
 
 
 class _TextLines(logging.Formatter):
-    """Date, time, level, script and message: one line, whatever the message holds.
-
-    Names of files and errors of brokers come from elsewhere: a line break or an escape sequence in
-    them must not forge a line nor reach a terminal.
-    """
+    """Date, time, level, script and message: one line, whatever the message holds."""
 
     def __init__(self, script: str) -> None:
         pattern = f"%(asctime)s %(levelname)-7s {script}: %(message)s"
@@ -46,10 +44,7 @@ class _TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base's name
         """Format one record; what follows it, a traceback, keeps its lines."""
-        line = super().formatMessage(record)
-        if line.isprintable():
-            return line
-        return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+        return printable(super().formatMessage(record))
 
 
 class _JsonLines(logging.Formatter):

@@ -173,7 +173,7 @@ def look_once(watch: Watch, interval: float, *, as_json: bool) -> int:
     watch.look()
     console = Console()
     if as_json:
-        console.print_json(watch.as_json())
+        console.print_json(watch.as_json(), ensure_ascii=True)
     else:
         console.print(watch.draw(console))
     return 1 if watch.problems else 0

@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from Pipeline.moments import seconds_of
+from Pipeline.printable import printable
 from Pipeline.watch_stages import Stage
 
 # Below this there is room for the essential only.
-NARROW_COLUMNS = 76
+NARROW_COLUMNS = 100
 # Fewer points are no curve.
 SHORTEST_CURVE = 5
 BARS = "▁▂▃▄▅▆▇█"
@@ -50,14 +51,15 @@ def view(
         plain: the terminal knows ASCII only.
     """
     narrow = columns < NARROW_COLUMNS
+    # The verdict first: what does not fit into a low terminal is cut off at its foot.
     parts: list[RenderableType] = [
-        _narrow_table(stages, plain) if narrow else _wide_table(stages, plain)
+        _verdict(problems),
+        _narrow_table(stages, plain) if narrow else _wide_table(stages, plain),
     ]
     if len(rates) >= SHORTEST_CURVE:
         parts.append(_curve(rates, columns, plain))
     if results:
         parts.append(_results(results, narrow))
-    parts.append(_verdict(problems))
     return Group(*parts)
 
 
@@ -70,7 +72,7 @@ def line(stages: Sequence[Stage], problems: Sequence[str], now: datetime) -> str
         if stage.script != "?"
     ]
     verdict = "; ".join(problems) or "all is well"
-    return f"{now:%H:%M:%S}  {'  '.join(parts) or 'nobody answers'}  {verdict}"
+    return printable(f"{now:%H:%M:%S}  {'  '.join(parts) or 'nobody answers'}  {verdict}")
 
 
 def _wide_table(stages: Sequence[Stage], plain: bool) -> Table:
@@ -114,17 +116,17 @@ def _narrow_table(stages: Sequence[Stage], plain: bool) -> Table:
 def _name(stage: Stage) -> Text:
     if stage.script == "?":
         return Text(stage.target, QUIET if _may_be_away(stage) else BAD)
-    return Text.assemble(stage.script, (f" :{stage.target.rsplit(':', 1)[-1]}", QUIET))
+    return Text.assemble(printable(stage.script), (f" :{stage.target.rsplit(':', 1)[-1]}", QUIET))
 
 
 def _state(stage: Stage) -> Text:
     if not stage.ready:
-        return Text(stage.state, QUIET if _may_be_away(stage) else BAD)
+        return Text(printable(stage.state), QUIET if _may_be_away(stage) else BAD)
     text = Text("ready", GOOD)
     if stage.model:
-        text.append(f"  {stage.model}", QUIET)
+        text.append(f"  {printable(stage.model)}", QUIET)
     elif stage.broker:
-        text.append(f"  on {stage.broker}", QUIET)
+        text.append(f"  on {printable(stage.broker)}", QUIET)
     for fault, number in stage.faults.items():
         text.append(f"  {number:,} {fault}", FAULT)
     return text
@@ -161,15 +163,21 @@ def _results(results: Sequence[dict[str, Any]], narrow: bool) -> Table:
         label, expected = str(row.get("label")), row.get("expected_label")
         wrong = expected is not None and expected != label
         confidence = row.get("confidence")
+        shown = f"{label} for {expected}" if wrong else label
         cells: list[str | Text] = [
-            str(row.get("source") or row.get("id")),
-            Text(f"{label} for {expected}" if wrong else label, BAD if wrong else GOOD),
+            _foreign(row.get("source") or row.get("id")),
+            _foreign(shown, BAD if wrong else GOOD),
             f"{confidence:.1%}" if isinstance(confidence, (int, float)) else "",
         ]
         if not narrow:
-            cells += [_duration(latency_of(row)), str(row.get("model", ""))]
+            cells += [_duration(latency_of(row)), _foreign(row.get("model", ""))]
         table.add_row(*cells)
     return table
+
+
+def _foreign(value: object, style: str = "") -> Text:
+    """Show what another program wrote: no escape sequence of it counts, nor markup of rich."""
+    return Text(printable(str(value)), style)
 
 
 def latency_of(row: dict[str, Any]) -> float | None:
@@ -181,7 +189,7 @@ def latency_of(row: dict[str, Any]) -> float | None:
 def _verdict(problems: Sequence[str]) -> Text:
     if not problems:
         return Text("all is well", GOOD)
-    return Text("\n".join(problems), BAD)
+    return Text("\n".join(map(printable, problems)), BAD)
 
 
 def _rate(rate: float) -> str:

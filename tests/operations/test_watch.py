@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -13,15 +14,20 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from Pipeline.life_cycle import Stop
 from Pipeline.live_metrics import LiveMetrics
 from Pipeline.result_store import Counts
 from Pipeline.watch import last_rows
 from Pipeline.watch_stages import DONE, Pipeline, Stage, Target, parse, problems, quantile
+from Pipeline.watch_view import line, view
 from Queue import codec
 from tests.brokers.harness import LocalUnderTest
 from tests.operations.scripts import free_port, wait_until_ready
@@ -166,3 +172,49 @@ def test_the_last_rows_are_read_from_the_end_of_a_long_db(tmp_path: Path) -> Non
     db.write_bytes(b"".join(lines) + b'{"id":"torn')
     assert [row["id"] for row in last_rows(db, 2)] == ["999", "998"]
     assert last_rows(tmp_path / "elsewhere.txt", 2) == []
+
+
+EVIL = "seven\x1b]0;owned\x07\x9b2J[/red][bold]\n"
+
+
+def drawn(columns: int, lines: int = 24, **fields: Any) -> str:
+    console = Console(width=columns, height=lines, file=io.StringIO(), force_terminal=True)
+    told = {"stages": [], "problems": [], "rates": [], "results": [], **fields}
+    stages, found, rates, results = told.values()
+    console.print(view(stages, found, rates, results, columns=columns))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_what_other_programs_wrote_does_not_reach_the_terminal_as_commands(columns: int) -> None:
+    row = {"id": EVIL, "label": EVIL, "expected_label": EVIL, "model": EVIL, "source": EVIL}
+    stage = Stage("localhost:1", EVIL, EVIL, model=EVIL, broker=EVIL)
+    text = drawn(
+        columns, stages=[stage, replace(stage, ready=True)], results=[row], problems=[EVIL]
+    )
+    for command in ("\x1b]", "\x07", "\x9b"):
+        assert command not in text
+    assert line([stage], [EVIL], datetime.now(timezone.utc)).isprintable()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 99, 100])
+def test_the_verdict_is_seen_in_the_lowest_terminal(columns: int) -> None:
+    stages = [Stage(f"localhost:{i}", script, "ready", ready=True) for i, script in enumerate(DONE)]
+    text = drawn(columns, stages=stages, rates=[1.0] * 50, results=[{"label": "7"}] * 5)
+    assert "all is well" in text.splitlines()[0]
+    states = [row for row in text.splitlines() if "ready" in row]
+    assert len(states) == (4 if columns == 100 else 0), "a state that is shown is shown in one line"
+
+
+def test_a_proxy_for_the_world_is_not_asked_for_a_script_on_this_network(
+    app_2: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    result = subprocess.run(
+        [*WATCH, "--once", "--json", str(app_2)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert json.loads(result.stdout)["stages"][0]["state"] == "ready"
