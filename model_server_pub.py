@@ -98,7 +98,13 @@ def publish(broker: BrokerInterface, topic: str, events: list[OutgoingMessage]) 
             broker.publish_dead_letter(
                 topic, events[i].data, reason=UNPUBLISHABLE, error=each, attributes=attributes
             ).result()
-            logger.warning("a result was dead-lettered: %s: %s", UNPUBLISHABLE, each)
+            told = {"reason": UNPUBLISHABLE, "error": str(each), "number": 1}
+            logger.warning(
+                "a result was dead-lettered: %s: %s",
+                UNPUBLISHABLE,
+                each,
+                extra={"event": "dead-letter", **told},
+            )
         return len(failures)
     return 0
 
@@ -109,7 +115,14 @@ def dead_letter(broker: BrokerInterface, topic: str, line: CorruptLine) -> None:
     broker.publish_dead_letter(
         topic, line.raw, reason=CORRUPT_LINE, error=line.reason, attributes=place
     ).result()
-    logger.warning("%s, offset %d: dead-lettered: %s", line.file, line.offset, line.reason)
+    told = {"reason": CORRUPT_LINE, "error": line.reason, "number": 1, **place}
+    logger.warning(
+        "%s, offset %d: dead-lettered: %s",
+        line.file,
+        line.offset,
+        line.reason,
+        extra={"event": "dead-letter", **told},
+    )
 
 
 if __name__ == "__main__":

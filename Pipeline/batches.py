@@ -64,7 +64,8 @@ def take_batches(
     stands by, nor while the broker is away.
     """
     clock = IdleClock(options.exit_when_idle)
-    at_work = False
+    since = time.monotonic()
+    at_work = stood_by = False
     timeout = 0.0  # at first only a look: whose turn is it?
     while not stop.requested:
         batch = queue.take(options.batch_size, timeout)
@@ -74,7 +75,10 @@ def take_batches(
             metrics.standing_by(not at_work)
             clock.restart()
             if at_work:
+                if stood_by:
+                    log_take_over(options.queue, time.monotonic() - since)
                 logger.info("ready: from %s", options.queue)
+            stood_by = not at_work
         if batch:
             yield batch
             clock.restart()
@@ -82,6 +86,16 @@ def take_batches(
             if _answers(broker):
                 return
             clock.restart()
+
+
+def log_take_over(path: Path, seconds: float) -> None:
+    """Tell that this process works on a file from now on, in the place of another one."""
+    logger.info(
+        "%s: taken over, after %.1f seconds of standing by",
+        path,
+        seconds,
+        extra={"event": "take-over", "file": str(path), "seconds": round(seconds, 3)},
+    )
 
 
 def _takes(queue: Path) -> bool:

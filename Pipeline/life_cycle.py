@@ -179,7 +179,12 @@ def _wait_until_it_answers(broker: BrokerInterface, seconds: float, stop: Stop) 
             if time.monotonic() >= deadline:
                 raise
             if not told:
-                logger.warning("%s; waiting for it for %g seconds", error, seconds)
+                logger.warning(
+                    "%s; waiting for it for %g seconds",
+                    error,
+                    seconds,
+                    extra={"event": "outage", "broker": broker.name, "seconds": seconds},
+                )
             told = True
             stop.wait(PING_PAUSE_SECONDS)
         else:

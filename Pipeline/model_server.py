@@ -175,7 +175,17 @@ class ModelServer:
         self.counts.predicted += len(outcome.predicted)
         for reason, error, messages in outcome.rejections():
             logger.warning(
-                "%d images are to be dead-lettered: %s: %s", len(messages), reason, error
+                "%d images are to be dead-lettered: %s: %s",
+                len(messages),
+                reason,
+                error,
+                extra={
+                    "event": "dead-letter",
+                    "reason": reason,
+                    "error": error,
+                    "number": len(messages),
+                    "message_id": messages[0].id,
+                },
             )
             self.counts.dead_lettered += within_grace(
                 functools.partial(self._subscription.dead_letter, messages, reason, error),

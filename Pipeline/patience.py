@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -30,17 +31,27 @@ def wait_out(
     Returns:
         What `attempt` returned; None if the script shall stop.
     """
-    told = False
+    told, since = False, 0.0
     while True:
         try:
             result = attempt()
         except trouble as error:
             if not told:
-                logger.warning("%s; waiting", error)
+                since = time.monotonic()
+                logger.warning(
+                    "%s; waiting",
+                    error,
+                    extra={"event": "waiting", "trouble": type(error).__name__},
+                )
             told = True
             if stop.wait(PAUSE_SECONDS):
                 return None
         else:
             if told:
-                logger.info("it works again")
+                seconds = time.monotonic() - since
+                logger.info(
+                    "it works again, after %.1f seconds",
+                    seconds,
+                    extra={"event": "waited", "seconds": round(seconds, 3)},
+                )
             return result

@@ -185,7 +185,11 @@ class LiveModel:
             "reloaded: %s answers from now on, %s before",
             successor.version,
             "the same" if same else before.version,
-            extra={"model": successor.version, "model_before": before.version},
+            extra={
+                "event": "reload",
+                "model": successor.version,
+                "model_before": before.version,
+            },
         )
         if successor.labels != before.labels:
             logger.warning("the new model has other labels than the old one: see its side file")
@@ -196,7 +200,7 @@ class LiveModel:
             "the new checkpoint is unfit, %s goes on: %s",
             self._current.version,
             reason,
-            extra={"model": self._current.version},
+            extra={"event": "reload-refused", "model": self._current.version, "error": reason},
         )
 
     def _signature(self) -> Signature:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from DB import (
     ResultDatabase,
 )
 from MessageBroker import Message, Subscription
+from Pipeline.batches import log_take_over
 from Pipeline.events import EventError, parse_inference
 from Pipeline.grace import within_grace
 from Pipeline.life_cycle import Stop, StoppedError
@@ -53,8 +55,12 @@ def open_db(path: Path, stop: Stop, metrics: Metrics) -> ResultDatabase:
         StoppedError: the script shall stop, and still stood by.
         DatabaseError: the file cannot be used.
     """
+    since = time.monotonic()
+    stood_by = False
 
     def waiting() -> bool:  # asked only while another one holds the DB
+        nonlocal stood_by
+        stood_by = True
         metrics.standing_by(True)
         return stop.requested
 
@@ -63,6 +69,8 @@ def open_db(path: Path, stop: Stop, metrics: Metrics) -> ResultDatabase:
     except DatabaseLockedError as error:
         raise StoppedError from error
     metrics.standing_by(False)
+    if stood_by:
+        log_take_over(path, time.monotonic() - since)
     return db
 
 
@@ -96,7 +104,18 @@ class ResultStore:
                 except DatabaseRecordError as error:
                     batch.rejected.append((message, error))
         for message, reason in batch.rejected:
-            logger.warning("message %s is to be dead-lettered: %s", message.id, reason)
+            logger.warning(
+                "message %s is to be dead-lettered: %s",
+                message.id,
+                reason,
+                extra={
+                    "event": "dead-letter",
+                    "reason": NO_INFERENCE_EVENT,
+                    "error": str(reason),
+                    "number": 1,
+                    "message_id": message.id,
+                },
+            )
             self.counts.dead_lettered += within_grace(
                 functools.partial(
                     self._subscription.dead_letter, [message], NO_INFERENCE_EVENT, reason

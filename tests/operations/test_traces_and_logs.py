@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import re
+from typing import Any
 
 import pytest
 
 from MessageBroker import OutgoingMessage
 from Pipeline.image_source import ImageSource
+from Pipeline.life_cycle import Stop
 from Pipeline.logs import configure_logging
-from tests.pipeline.runner import Pipeline
+from Pipeline.patience import wait_out
+from tests.pipeline.runner import Pipeline, Script
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
@@ -104,6 +107,57 @@ def test_json_logs_are_one_object_a_line_with_fields(capsys: pytest.CaptureFixtu
 
 def test_the_last_words_of_a_script_are_json_too(pipeline: Pipeline) -> None:
     script = pipeline.start("model_server_sub", "--log-format", "json", "--checkpoint", "none.h5")
-    script.process.wait()
-    for line in script.output.splitlines():
-        assert json.loads(line)["level"] == "error"
+    assert script.process.wait(60) == 2
+    told = [json.loads(line) for line in script.output.splitlines()]
+    assert [line["level"] for line in told] == ["error"]
+    assert "none.h5" in told[0]["message"]
+
+
+def test_an_event_has_fields_that_a_collector_can_count(pipeline: Pipeline) -> None:
+    broker = pipeline.connect()
+    for topic in (pipeline.images, pipeline.inferences):
+        broker.create_topic(topic)
+    broker.publish(pipeline.images, b"no image").result()
+    broker.publish(pipeline.inferences, b"no result").result()
+    json_logs = "--log-format", "json"
+    sub, first = pipeline.sub(*json_logs), pipeline.app_2(*json_logs)
+    letters = [event_of(sub, "dead-letter"), event_of(first, "dead-letter")]
+    assert [each["reason"] for each in letters] == ["undecodable image", "no inference event"]
+    assert all(each["number"] == 1 and each["error"] and each["message_id"] for each in letters)
+
+    pub = pipeline.pub().ready()
+    standbys = [start(*json_logs).says("standing by") for start in (pipeline.pub, pipeline.app_2)]
+    pub.kill()
+    first.kill()
+    for standby, file in zip(standbys, (pipeline.queue, pipeline.db), strict=True):
+        told = event_of(standby, "take-over")
+        assert told["file"] == str(file)
+        assert told["seconds"] >= 0
+
+
+def test_what_is_waited_out_is_told_at_its_beginning_and_its_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("Pipeline.patience.PAUSE_SECONDS", 0.01)
+    answers = iter([OSError("full"), OSError("full"), None])
+
+    def attempt() -> bool:
+        error = next(answers)
+        if error:
+            raise error
+        return True
+
+    assert wait_out(OSError, attempt, Stop()) is True
+    begin, end = (vars(record) for record in caplog.records)
+    assert (begin["event"], begin["trouble"]) == ("waiting", "OSError")
+    assert end["event"] == "waited"
+    assert end["seconds"] > 0
+
+
+def event_of(script: Script, event: str) -> dict[str, Any]:
+    """The fields of the first line of this event, once it is there."""
+    script.says(f'"event": "{event}"')
+    lines = [line for line in script.output.splitlines() if f'"event": "{event}"' in line]
+    told: dict[str, Any] = json.loads(lines[0])
+    return told
