@@ -15,7 +15,10 @@ from Modelling.data_preparation import bundled_test_images
 from tests.brokers.harness import clean_environment
 from tests.pipeline.runner import ROOT, Pipeline, wait_until
 
-COUNT = 60
+COUNT = 3000
+# So many letters are published again when the replay is killed; none is acknowledged yet.
+KILLED_AFTER = 1000
+PHOTOS = 60
 
 # A deployment at fault: its image library cannot read PNG.
 BROKEN_LIBRARY = """
@@ -24,6 +27,25 @@ def refuse(self):
     raise SyntaxError("no PNG support in this build")
 PngImagePlugin.PngImageFile._open = refuse
 """
+
+# Stands for a moment in the middle, which a test could hardly hit otherwise.
+STANDSTILL = f"""
+import itertools, threading
+from MessageBroker import broker_core
+calls, publish = itertools.count(), broker_core.BrokerCore.publish_unchecked
+def publish_some(self, *arguments):
+    if next(calls) == {KILLED_AFTER}:
+        threading.Event().wait()
+    return publish(self, *arguments)
+broker_core.BrokerCore.publish_unchecked = publish_some
+"""
+
+
+def site(folder: Path, code: str) -> dict[str, str]:
+    """An environment in which Python runs `code` before anything else."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": f"{folder}:{ROOT}"}
 
 
 def dead_letters_command(pipeline: Pipeline, *arguments: str) -> list[str]:
@@ -47,18 +69,15 @@ def run(pipeline: Pipeline, *arguments: str) -> dict[str, Any]:
 def test_mended_replayed_and_killed_in_between_every_image_is_stored_once(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "sitecustomize.py").write_text(BROKEN_LIBRARY)
     photos = tmp_path / "photos"
     photos.mkdir()
-    for i, image in enumerate(bundled_test_images()[0][:COUNT]):
+    for i, image in enumerate(bundled_test_images()[0][:PHOTOS]):
         Image.fromarray(image).save(photos / f"{i}.png")
 
-    faulty = pipeline.sub(PYTHONPATH=str(broken)).ready()
+    faulty = pipeline.sub(**site(tmp_path / "broken", BROKEN_LIBRARY)).ready()
     pipeline.pub().ready()
     pipeline.app_2().ready()
-    pipeline.app_1(photos).end()
+    pipeline.app_1(photos, "--count", COUNT).end()
     broker = pipeline.connect()
     letters = f"{pipeline.images}-dead-letter"
     wait_until(lambda: broker.backlog(letters) == COUNT, "all are dead letters")
@@ -68,11 +87,14 @@ def test_mended_replayed_and_killed_in_between_every_image_is_stored_once(
     pipeline.sub().ready()  # mended
     killed = subprocess.Popen(
         dead_letters_command(pipeline, "replay", "--reason", "undecodable image"),
-        cwd=ROOT, env=environment(pipeline), stdout=subprocess.DEVNULL,
+        cwd=ROOT, env={**environment(pipeline), **site(tmp_path / "standstill", STANDSTILL)},
+        stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    wait_until(lambda: pipeline.stored() > 0 or killed.poll() is not None, "some came back")
+    pipeline.wait_for_rows(KILLED_AFTER)
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    assert killed.wait() == -signal.SIGKILL, "it was killed in the middle, not at its end"
+    assert pipeline.stored() == KILLED_AFTER
+    assert broker.backlog(letters) == COUNT
     wait_until(
         lambda: (
             run(pipeline, "replay")["dead_letters"][0]["kept"] == 0 and broker.backlog(letters) == 0

@@ -188,7 +188,7 @@ def test_an_image_that_kills_the_server_is_dead_lettered_at_the_fourth_crash_and
     root = str(Path(__file__).resolve().parents[2])
     crashes = 0
     while True:
-        sub = pipeline.sub("--exit-when-idle", 12, PYTHONPATH=f"{tmp_path}:{root}")
+        sub = pipeline.sub("--exit-when-idle", 20, PYTHONPATH=f"{tmp_path}:{root}")
         if sub.process.wait(120) != -signal.SIGKILL:
             break
         crashes += 1
