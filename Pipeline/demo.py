@@ -200,7 +200,8 @@ def check_picture(path: Path) -> None:
 def main() -> None:
     """Run the demo."""
     options = parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # either cleans up, also in the background
+        signal.signal(number, signal.default_int_handler)
     try:
         check_picture(options.picture)
         with fresh_state(STATE_FOLDER, keep=options.keep) as folder:
