@@ -1,4 +1,7 @@
-# One image for the four scripts: which one runs is the entry point's business (docker-compose.yml).
+# One image for the four scripts: which one runs is the command's business (docker-compose.yml).
+#
+#   docker build -t event-driven-model-serving .
+#   docker run --rm event-driven-model-serving app_1.py --help
 FROM python:3.12-slim
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -15,11 +18,16 @@ COPY Queue Queue
 COPY DB DB
 COPY Pipeline Pipeline
 
-# Queue and DB lie on volumes mounted here; nothing else is written.
-RUN useradd --uid 10001 serving && mkdir -p /state/queue /state/db && chown -R serving /state
+# What the scripts write: queue and DB on the volumes, or, without options, where the defaults are
+# (the folders themselves; the code in them stays root's). Nothing else is written.
+RUN useradd --uid 10001 serving \
+  && mkdir -p /state/queue /state/db .local_broker \
+  && chown -R serving /state .local_broker \
+  && chown serving Queue DB
 USER serving
 VOLUME ["/state/queue", "/state/db"]
 
-EXPOSE 9100
+# By habit app_1, model_server_sub, model_server_pub, app_2: each with --metrics-port.
+EXPOSE 9101 9102 9103 9104
 ENTRYPOINT ["python"]
-CMD ["-m", "Pipeline.demo", "--help"]
+CMD ["app_1.py", "--help"]
