@@ -13,13 +13,19 @@ import pytest
 from Pipeline.grace import UnconfirmedError, within_grace
 from Pipeline.life_cycle import SAME_REQUEST_SECONDS, Stop
 from Queue import FileQueue
-from tests.brokers.harness import BrokerUnderTest
-from tests.pipeline.runner import ROOT, Pipeline, wait_until
+from tests.pipeline.runner import ROOT, Pipeline, Script, wait_until
 
 # The rule is the same as with 20 seconds.
 SHORT_GRACE = """
-from Pipeline import life_cycle
-life_cycle.GRACE_SECONDS = 2.0
+from Pipeline import grace, life_cycle
+life_cycle.GRACE_SECONDS = grace.GRACE_SECONDS = 2.0
+within_grace = grace.within_grace
+def told(action, stop):
+    print("waits for the broker", flush=True)
+    result = within_grace(action, stop)
+    print("the broker answers", flush=True)
+    return result
+grace.within_grace = told
 """
 # The first signal cannot finish what is in flight.
 HANGING_MODEL = """
@@ -39,16 +45,32 @@ def site(folder: Path, code: str) -> dict[str, str]:
     return {"PYTHONPATH": f"{folder}:{ROOT}"}
 
 
+def wait_until_it_waits(script: Script) -> None:
+    """Wait until it has something to publish, and no answer."""
+
+    def waits() -> bool:
+        output = script.output
+        return output.rfind("waits for the broker") > output.rfind("the broker answers")
+
+    def waits_on() -> bool:  # an answer from before the outage may have been on its way
+        before = script.output
+        time.sleep(0.3)
+        return waits() and script.output == before
+
+    wait_until(waits_on, f"{script.name} waits for the broker")
+
+
 def test_app_1_asked_to_end_during_an_outage_ends_and_reports_what_is_published(
-    pipeline: Pipeline, embedded_broker: BrokerUnderTest, tmp_path: Path
+    pipeline_on_each_broker: Pipeline, tmp_path: Path
 ) -> None:
+    pipeline = pipeline_on_each_broker
     environment = site(tmp_path / "site", SHORT_GRACE)
     app_1 = pipeline.start(
         "app_1", "--ids", pipeline.ids_file, "--count", 10_000, "--rate", 200, **environment
     )
     wait_until(lambda: pipeline.ids_file.exists() and len(pipeline.ids()) > 100, "some are out")
-    with embedded_broker.outage():
-        app_1.says("waiting for it")
+    with pipeline.broker.outage():
+        wait_until_it_waits(app_1)
         app_1.process.terminate()
         app_1.end(1)
     assert app_1.output.count("the broker has not answered within 2 seconds") == 1
@@ -57,18 +79,21 @@ def test_app_1_asked_to_end_during_an_outage_ends_and_reports_what_is_published(
     pipeline.wait_for_rows(len(pipeline.ids()))
     for script in scripts:
         script.ready().terminate()
-    pipeline.assert_each_stored_once()
+    # What was not confirmed may have arrived all the same: it is in the DB, but was not promised.
+    stored = [row["id"] for row in pipeline.rows()]
+    assert len(stored) == len(set(stored))
+    assert set(pipeline.ids()) <= set(stored)
 
 
 def test_the_publisher_asked_to_end_during_an_outage_ends_and_loses_nothing(
-    pipeline: Pipeline, embedded_broker: BrokerUnderTest, tmp_path: Path
+    pipeline_on_each_broker: Pipeline, tmp_path: Path
 ) -> None:
+    pipeline = pipeline_on_each_broker
     environment = site(tmp_path / "site", SHORT_GRACE)
     pub = pipeline.start("model_server_pub", "--queue", pipeline.queue, **environment).ready()
-    with embedded_broker.outage():
-        with FileQueue(pipeline.queue) as queue:
-            queue.put([{"id": str(i), "label": "7"} for i in range(10)])
-        pub.says("waiting for it")
+    with pipeline.broker.outage(), FileQueue(pipeline.queue) as queue:
+        queue.put([{"id": str(i), "label": "7"} for i in range(10)])
+        wait_until_it_waits(pub)
         pub.process.terminate()
         assert "the broker has not answered within 2 seconds" in pub.end(1)
     pipeline.pub("--exit-when-idle", 2).end()
