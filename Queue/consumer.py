@@ -142,9 +142,9 @@ class Consumer:
     def _remove_when_idle(self) -> None:
         """Removes segments that were found to be at their end after their last commit."""
         with self._mutex:
-            position = self._cursor.position
-            if position is not None and self._committed == self._taken:
-                self._remove_finished(self._removed + len(self._reader.finished), position)
+            if self._cursor.position is not None and self._committed == self._taken:
+                count = self._removed + len(self._reader.finished)
+                self._remove_finished(count, self._reader.position)
 
     def _remove_finished(self, count: int, position: Position) -> None:
         """Removes segments whose records are all committed: the cursor first, in both slots.

@@ -6,7 +6,8 @@ newline, and only then it is looked at. A reader never writes.
 The way to the next segment: when nothing is left to read and `log.txt` is no longer the file that
 is open here, that file was sealed. It is read once more to its end, for lines that came in before
 the sealing; then the sealed segment with the next higher `first_seq` follows, and after the last
-of them `log.txt`. Names decide, never inode numbers alone: those are used again.
+of them `log.txt`. Names decide, never inode numbers alone: those are used again. A file that is
+among the sealed ones no more is void as a whole, and what took its place is read instead.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class _OpenSegment:
     first_seq: int
     sealed: bool
     void_from: int | None = None
+    has_record: bool = False
 
 
 class Reader:
@@ -116,6 +118,7 @@ class Reader:
             offset += len(line) + 1
             index += 1
         if index > self._index:
+            segment.has_record = True
             self._corrupt_since_record = 0
             if len(records) == index - self._index:
                 self.first_seq = self._next_seq
@@ -151,6 +154,7 @@ class Reader:
         record: dict[str, Any],
     ) -> None:
         segment.first_seq = segment.first_seq or seq
+        segment.has_record = True
         if seq < self._next_seq or (segment.void_from is not None and seq >= segment.void_from):
             return
         missing = seq - self._next_seq if self._next_seq else 0
@@ -190,7 +194,7 @@ class Reader:
                 if self._is_active(segment.fd):
                     return False
                 self._note_sealing(segment)
-                continue  # drain what came in before the sealing
+                continue  # with what came in before the sealing
             if self._read_torn_end(segment):
                 return True
             self._leave(segment)
@@ -227,8 +231,11 @@ class Reader:
         return (now.st_ino, now.st_dev) == (ours.st_ino, ours.st_dev)
 
     def _note_sealing(self, segment: _OpenSegment) -> None:
-        """Finds under which name the segment that was active stands now."""
-        path, first = segment.path, segment.first_seq
+        """Finds under which name the segment that was active stands now.
+
+        If it stands nowhere, it is void as a whole (or, for one who only looks, removed by now):
+        what is left of it is not read, and the file in its place begins with the same number.
+        """
         ours = self._storage.stat_open(segment.fd)
         for sealed in reversed(list_sealed(self._storage, self._paths)):
             try:
@@ -236,10 +243,11 @@ class Reader:
             except FileNotFoundError:
                 continue
             if (status.st_ino, status.st_dev) == (ours.st_ino, ours.st_dev):
-                path, first = sealed.path, sealed.first_seq
-                break
-        segment.void_from = self._find_void_from(first)
-        segment.path, segment.first_seq, segment.sealed = path, first, True
+                segment.void_from = self._find_void_from(sealed.first_seq)
+                segment.path, segment.first_seq = sealed.path, sealed.first_seq
+                segment.sealed = True
+                return
+        self.close()
 
     def _find_void_from(self, first: int) -> int | None:
         """Returns the number from which on later segments replace that beginning at `first`."""
@@ -256,11 +264,12 @@ class Reader:
             self._storage.close(fd)
 
     def _leave(self, segment: _OpenSegment) -> None:
-        self._storage.close(segment.fd)
-        self._segment = None
+        self.close()
         self._after = max(self._after, segment.first_seq)
-        if segment.path != self._paths.log:
-            self.finished.append(segment.path)
+        self.finished.append(segment.path)
+        if not segment.has_record and self._next_seq in (0, segment.first_seq):
+            # Nothing but damage, and sealed under a number of its own: that is none to wait for.
+            self._next_seq = segment.first_seq + 1
 
     def _open_next(self) -> _OpenSegment | None:
         """Opens the segment after the one left last, or the one that holds the start."""
@@ -332,7 +341,7 @@ class Reader:
             return None
         self._finish([s for s in sealed if s.first_seq < number])
         self._offset = hint.offset
-        return _OpenSegment(fd, path, number, is_sealed, void_from)
+        return _OpenSegment(fd, path, number, is_sealed, void_from, has_record=hint.segment > 0)
 
     def _hint_holds(self, fd: int, hint: Position) -> bool:
         storage, offset = self._storage, hint.offset

@@ -153,6 +153,10 @@ def verify(path: str | os.PathLike[str]) -> Verification:
                 "took records that were committed; the next one gets the cursor's number"
             )
         _check_end(paths, found)
+        for _, void in segment.list_void(STORAGE, paths):
+            found.notes.append(
+                f"{void.name}: void as a whole (a sync of it had failed); not read, and removed soon"
+            )
         _check_side_file(paths.quarantine, found)
     except OSError as error:
         raise QueueStorageError(f"cannot read the queue {path}: {error}") from error
@@ -184,6 +188,8 @@ def _check_records(paths: QueuePaths, place: Position | None, found: Verificatio
             if not records and not corrupt:
                 return reader.position.next_seq - 1
             found.records += len(records)
+            if corrupt and (place := cursor.peek(STORAGE, paths.cursor)) is not None:
+                committed = max(committed, place.next_seq)  # what was removed while this looked
             for line in corrupt:
                 _judge(line, committed, found)
     finally:

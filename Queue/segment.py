@@ -4,6 +4,9 @@ For `--queue Queue/log.txt`:
 
     log.txt              the active segment; producers append to it
     log.<first_seq>.txt  sealed segments; never written again
+    log.void-<last_seq>-<inode>.txt
+                         void as a whole: its first sync failed, and all of it was to be written
+                         again; read by nobody, soon removed
     log.cursor           how far consumers have come
     log.quarantine.txt   corrupt lines, kept before the cursor passes them
     log.producer.lock    held while a producer appends or seals
@@ -15,6 +18,8 @@ Invariants:
 * Numbers increase along the lines of a segment, and along the segments by `first_seq`.
 * A line numbered at or above the `first_seq` of a later segment is void: it was written there
   again, because a sync of the older file had failed.
+* No name is given to two sealed segments, ever. A file that is void as a whole begins with the
+  same number as the one that takes its place: hence a name of another kind.
 * A sealed segment is removed only after the cursor has passed all of it, durably, in both slots.
 """
 
@@ -59,6 +64,10 @@ class QueuePaths:
         """Returns the path of the sealed segment that begins with `first_seq`."""
         return self.folder / f"{self.log.stem}.{first_seq}{self.log.suffix}"
 
+    def void(self, last_seq: int, inode: int) -> Path:
+        """Returns the path of a file that is void as a whole and ends with `last_seq`."""
+        return self.folder / f"{self.log.stem}.void-{last_seq}-{inode}{self.log.suffix}"
+
 
 @dataclass(frozen=True, order=True)
 class SealedSegment:
@@ -78,6 +87,22 @@ def list_sealed(storage: Storage, paths: QueuePaths) -> list[SealedSegment]:
             if digits.isascii() and digits.isdigit():
                 found.append(SealedSegment(int(digits), paths.folder / name))
     return sorted(found)
+
+
+def list_void(storage: Storage, paths: QueuePaths) -> list[tuple[int, Path]]:
+    """Returns (last number, path) of the files that are void as a whole.
+
+    Nobody reads them, but their numbers are taken: a consumer may have read them when they stood
+    in the log.
+    """
+    start, end = f"{paths.log.stem}.void-", paths.log.suffix
+    found = []
+    for name in storage.names(paths.folder):
+        if name.startswith(start) and name.endswith(end):
+            digits = name[len(start) :].partition("-")[0]
+            if digits.isascii() and digits.isdigit():
+                found.append((int(digits), paths.folder / name))
+    return found
 
 
 def first_seq(storage: Storage, fd: int) -> int | None:

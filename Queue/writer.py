@@ -7,16 +7,21 @@ the file before each use, which is one system call. Whatever differs is read aga
 What each recovery is for:
 
 * `_recover`: a producer starts, or another one has sealed the log. The next number is the highest
-  of: the last intact line of each recent segment + 1; the cursor (a power loss may have taken
-  records from the log that a consumer had committed; their numbers must not be used again).
+  of: the last intact line of each recent segment + 1; the numbers in the names of sealed and void
+  files + 1; the cursor (a power loss may have taken records from the log that a consumer had
+  committed; their numbers must not be used again).
 * `_heal`: a kill or a full disk in the middle of a write left a line without a newline.
 * `_replace_after_failed_sync`: after a failed fsync the kernel believes the pages to be clean
   although they never reached the disk. Another fsync on that file would succeed and mean nothing.
-  So the file is sealed, and the same records, with the same numbers, go to a new one.
+  So the file is sealed, and the same records, with the same numbers, go to a new one. If all that
+  the file had was these records, it is not sealed but void as a whole, and goes soon.
+* `prepare` seals a log that has nothing but damage: what records stand in begins with a record, so
+  that its first number, its name once it is sealed, is its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 
@@ -49,6 +54,7 @@ class Writer:
         self._fd = -1
         self._end = 0
         self._next_seq = 1
+        self._has_record = False  # an intact line stands in the open file
         self._suspect = False  # a sync of the open file has failed
         self._identity = (0, 0)
         self._sealed_bytes: int | None = None
@@ -72,6 +78,7 @@ class Writer:
         whole = len(lines) if failure is None else data.count(b"\n", 0, written)
         self._end += written
         self._next_seq = first + whole
+        self._has_record = self._has_record or whole > 0
         if sync and whole:
             self._sync_or_replace(lines[:whole])
         if failure is not None:
@@ -99,33 +106,44 @@ class Writer:
             finally:
                 self.unsynced = False
 
-    def seal(self) -> None:
+    def seal(self, void_from: int | None = None) -> None:
         """Closes the active segment for good and begins a new one; nothing if it is empty.
 
         The directory is synced before anything can be acknowledged in the new file. A kill before
         that leaves the old name or the new one, and either is read in the right order.
+
+        Args:
+            void_from: the records from this number on are about to be written again.
         """
         storage, paths = self._storage, self._paths
         if self._end == 0:
+            self._suspect = False
             return
-        if not self._suspect:  # another producer's records may be unsynced in it, too
+        suspect = self._suspect
+        if not suspect:  # another producer's records may be unsynced in it, too
             self.unsynced = True
             self.sync()
         first = segment.first_seq(storage, self._fd)
         if first is None:  # nothing but damage: it gets a number of its own
             first = self._next_seq
             self._next_seq += 1
-        # A segment of that name can only be one whose records were all written again to the file
-        # that takes the name now (a sync that failed at its first line): every line in it is void.
+        if void_from is not None and first >= void_from:
+            # The new file begins with the same number, and will need the name.
+            storage.rename(paths.log, paths.void(self._next_seq - 1, self._identity[1]))
+            self._open()
+            return
+        last = segment.last_seq(storage, self._fd, self._end) or 0
         storage.rename(paths.log, paths.sealed(first))
         self._open()
+        if not suspect:
+            self._remove_void(last)
 
     def prepare(self) -> int:
         """Makes sure of the end of the log; returns the size of the active segment in bytes."""
         if self._fd < 0 or not self._is_current():
             self.sync()  # of the file that another producer has sealed, with records of ours
             self._recover()
-        if self._suspect:
+        if self._suspect or (self._end and not self._has_record):
             self.seal()
         if self._end >= self._segment_bytes:
             self.seal()
@@ -170,6 +188,7 @@ class Writer:
             self._heal()
             last = segment.last_seq(self._storage, self._fd, self._end, known_end)
             self._next_seq = max(self._next_seq, (last or 0) + 1)
+            self._has_record = self._has_record or last is not None
             return True
         return False
 
@@ -186,12 +205,16 @@ class Writer:
         self._heal()
         place = cursor.peek(storage, paths.cursor)
         numbers = [self._next_seq, place.next_seq if place else 1]
-        numbers.append((segment.last_seq(storage, self._fd, self._end) or 0) + 1)
+        last = segment.last_seq(storage, self._fd, self._end)
+        self._has_record = last is not None
+        numbers.append((last or 0) + 1)
         for sealed in segment.list_sealed(storage, paths)[-RECENT_SEGMENTS:]:
+            numbers.append(sealed.first_seq + 1)
             try:
                 numbers.append((segment.sealed_last_seq(storage, sealed.path) or 0) + 1)
             except FileNotFoundError:  # a consumer has just removed it: all committed
                 continue
+        numbers += [number + 1 for number, _ in segment.list_void(storage, paths)]
         self._next_seq = max(numbers)
 
     def _open(self) -> None:
@@ -208,6 +231,7 @@ class Writer:
             status = self._storage.stat_open(self._fd)
             self._identity = (status.st_dev, status.st_ino)
             self._end = status.st_size
+            self._has_record = False  # as far as is known: `_recover` looks
             self._sealed_bytes = None
             self._storage.sync_directory(self._paths.folder)
         except OSError:
@@ -252,16 +276,29 @@ class Writer:
         logger.error("%s: fsync failed (%s); sealing it and writing to a new file", log, failure)
         self._suspect = True
         try:
-            self.seal()
+            self.seal(void_from=self._next_seq - len(lines))
             written, error = self._write(b"".join(lines))
             self._end += written
+            self._has_record = True
             if error is not None:
                 raise error
             self._storage.sync(self._fd)
             self.unsynced = False
+            self._remove_void(self._next_seq - 1)
         except OSError as error:
             self._suspect = True
             raise QueueStorageError(
                 f"{log}: fsync failed ({failure}), and a new file did not help ({error}); "
                 "nothing of this put is acknowledged; look at the disk, then put it again"
             ) from error
+
+    def _remove_void(self, last: int) -> None:
+        """Removes void files whose numbers the log has by now, durably: up to `last`.
+
+        Not before: should their numbers be forgotten, they would be used for other records, and a
+        consumer that had read the void ones would take the others for old.
+        """
+        with contextlib.suppress(OSError):  # the next sealing comes by again
+            for number, path in segment.list_void(self._storage, self._paths):
+                if number <= last:
+                    self._storage.unlink(path)
