@@ -203,8 +203,7 @@ class Writer:
                 "name another file with --queue, or move this one away"
             )
         self._heal()
-        place = cursor.peek(storage, paths.cursor)
-        numbers = [self._next_seq, place.next_seq if place else 1]
+        numbers = [self._next_seq]
         last = segment.last_seq(storage, self._fd, self._end)
         self._has_record = last is not None
         numbers.append((last or 0) + 1)
@@ -215,6 +214,10 @@ class Writer:
             except FileNotFoundError:  # a consumer has just removed it: all committed
                 continue
         numbers += [number + 1 for number, _ in segment.list_void(storage, paths)]
+        # Last: a consumer moves the cursor first and removes the segment then, so the numbers of
+        # one that was gone when it was looked for are in the cursor by now.
+        place = cursor.peek(storage, paths.cursor)
+        numbers.append(place.next_seq if place else 1)
         self._next_seq = max(numbers)
 
     def _open(self) -> None:

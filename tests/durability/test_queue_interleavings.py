@@ -2,7 +2,7 @@
 
 import pytest
 
-from Queue import FileQueue
+from Queue import FileQueue, QueueFullError
 from tests.durability.queue_story import abandon
 from tests.durability.simulated_disk import SimulatedDisk
 
@@ -20,10 +20,12 @@ class Meeting:
 
     def __init__(self, disk, call, act):
         self.disk, self.call, self.act, self.happened = disk, call, act, False
+        self.waits_for_the_lock = True
 
     def __call__(self, name, number):
         lock = self.disk.names.get(self.disk.folder / "log.producer.lock")
-        if number >= self.call and not self.happened and (lock is None or lock.holder is None):
+        is_free = lock is None or lock.holder is None or not self.waits_for_the_lock
+        if number >= self.call and not self.happened and is_free:
             self.happened = True
             self.act()
 
@@ -89,6 +91,7 @@ def test_a_consumer_may_take_commit_and_remove_between_any_two_calls_of_a_produc
         disk, numbers = SimulatedDisk(tmp_path), Numbers()
         consumer = open_queue(disk)
         meeting = Meeting(disk, call, lambda c=consumer, n=numbers: [n.take(c) for _ in range(3)])
+        meeting.waits_for_the_lock = False
         with open_queue(disk, meeting) as producer:
             for _ in range(ROUNDS):
                 numbers.put(producer, 3)
@@ -117,3 +120,27 @@ def test_a_producer_may_put_and_seal_between_any_two_calls_of_a_consumer_that_ta
             met = meeting.happened
         producer.close()
     assert call > 30
+
+
+def test_a_consumer_may_commit_and_remove_everything_between_any_two_calls_of_a_producer_that_starts(
+    tmp_path,
+):
+    """The numbers of what it removes must not be used again: the consumer takes them for old."""
+    call, met = 0, True
+    while met:
+        call += 1
+        disk, numbers = SimulatedDisk(tmp_path), Numbers()
+        with open_queue(disk) as first, pytest.raises(QueueFullError):  # its log is empty by now
+            first._producer._max_bytes = 600
+            while True:
+                first.put([{"n": numbers.put_up_to + 1}], timeout=0)
+                numbers.put_up_to += 1
+        consumer = open_queue(disk)
+        meeting = Meeting(disk, call, lambda c=consumer, n=numbers: [n.take(c) for _ in range(12)])
+        meeting.waits_for_the_lock = False
+        with open_queue(disk, meeting) as producer:
+            numbers.put(producer, 2)
+        numbers.check(consumer)
+        consumer.close()
+        met = meeting.happened
+    assert call > 15
