@@ -37,6 +37,11 @@ RECENT_SEGMENTS = 16
 failed writes, each of which may leave a file that ends before the one it replaces."""
 
 
+UNKNOWN = -1
+"""In place of the end of the log while something is under way: whatever interrupts it, an error or
+an exception out of a signal handler, the log is then looked at anew before the next record."""
+
+
 class Writer:
     """The producing end of the log.
 
@@ -73,17 +78,18 @@ class Writer:
         first = self._next_seq
         lines = codec.frame_numbered(bodies, first)
         data = b"".join(lines)
-        written, failure = self._write(data)
+        end, self._end = self._end, UNKNOWN
         self.unsynced = True
+        written, failure = self._write(data)
         whole = len(lines) if failure is None else data.count(b"\n", 0, written)
-        self._end += written
         self._next_seq = first + whole
         self._has_record = self._has_record or whole > 0
+        self._end = end + written
         if sync and whole:
             self._sync_or_replace(lines[:whole])
         if failure is not None:
             # The rest of a line may stand at the end now; `prepare` finds and heals it.
-            self._end = -1
+            self._end = UNKNOWN
             raise QueueStorageError(
                 f"{self._paths.log}: {whole} of {len(lines)} records appended, then: {failure}; "
                 "make room, or look at the disk, and put the rest again",
@@ -168,9 +174,9 @@ class Writer:
 
     def close(self) -> None:
         """Closes the file."""
-        if self._fd >= 0:
-            self._storage.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._storage.close(fd)
 
     def _is_current(self) -> bool:
         """Returns whether the open file is still the log, as this process left it."""
@@ -184,27 +190,37 @@ class Writer:
         if status.st_size == self._end:
             return True
         if 0 <= self._end < status.st_size:  # another process has appended
-            known_end, self._end = self._end, status.st_size
-            self._heal()
-            last = segment.last_seq(self._storage, self._fd, self._end, known_end)
+            known_end, self._end = self._end, UNKNOWN
+            end = self._heal(status.st_size)
+            last = segment.last_seq(self._storage, self._fd, end, known_end)
             self._next_seq = max(self._next_seq, (last or 0) + 1)
             self._has_record = self._has_record or last is not None
+            self._end = end
             return True
         return False
 
     def _recover(self) -> None:
+        """Opens the log and finds its end and the next number: all of it, or nothing is open."""
         self._open()
+        try:
+            end, self._end = self._end, UNKNOWN
+            self._end = self._read_end(end)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_end(self, size: int) -> int:
+        """Finds the next number; returns the end of the log, healed, that had `size` bytes."""
         storage, paths = self._storage, self._paths
         head = storage.read(self._fd, segment.SCAN_BYTES, 0)
         if segment.looks_foreign(head):
-            self.close()
             raise QueueFormatError(
                 f"{paths.log} is not a log of this queue (its lines have no seq and crc); "
                 "name another file with --queue, or move this one away"
             )
-        self._heal()
+        end = self._heal(size)
         numbers = [self._next_seq]
-        last = segment.last_seq(storage, self._fd, self._end)
+        last = segment.last_seq(storage, self._fd, end)
         self._has_record = last is not None
         numbers.append((last or 0) + 1)
         for sealed in segment.list_sealed(storage, paths)[-RECENT_SEGMENTS:]:
@@ -219,6 +235,7 @@ class Writer:
         place = cursor.peek(storage, paths.cursor)
         numbers.append(place.next_seq if place else 1)
         self._next_seq = max(numbers)
+        return end
 
     def _open(self) -> None:
         """Opens the log, making it if missing, and makes its name durable.
@@ -229,32 +246,32 @@ class Writer:
         self.close()
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         self._fd = self._storage.open(self._paths.log, flags)
-        self._suspect = False
         try:
             status = self._storage.stat_open(self._fd)
+            if (status.st_dev, status.st_ino) != self._identity:
+                self._suspect = False
             self._identity = (status.st_dev, status.st_ino)
             self._end = status.st_size
             self._has_record = False  # as far as is known: `_recover` looks
             self._sealed_bytes = None
             self._storage.sync_directory(self._paths.folder)
-        except OSError:
+        except BaseException:
             self.close()
             raise
 
-    def _heal(self) -> None:
-        """Ends the last line if it was torn off.
+    def _heal(self, size: int) -> int:
+        """Ends the last line if it was torn off; returns the end of the log, which was `size`.
 
-        The end counts as unknown until that is done: a full disk may refuse even the newline, and
-        the next record must not be glued to the torn one.
+        A full disk may refuse even the newline, and the next record must not be glued to the torn
+        one: so the end counts as unknown until this returns.
         """
-        size, self._end = self._end, -1
         if size and self._storage.read(self._fd, 1, size - 1) != b"\n":
             self._storage.append(self._fd, b"\n")
             logger.warning(
                 "%s: the last line was torn off at byte %d; ended it", self._paths.log, size
             )
             size += 1
-        self._end = size
+        return size
 
     def _write(self, data: bytes) -> tuple[int, OSError | None]:
         """Appends `data`; returns how much of it was written, and what stopped it."""

@@ -1,9 +1,11 @@
 """One of two processes stops at every system call in turn, while the other one goes on."""
 
+import contextlib
 import errno
 
 import pytest
 
+from Queue import FileQueue, QueueStorageError
 from tests.durability.queue_story import DuoStory
 from tests.durability.simulated_disk import POWER_LOSSES, SimulatedDisk, crash_at, fail_at
 
@@ -75,3 +77,45 @@ def test_a_disk_that_fails_several_times_in_a_row_loses_nothing(tmp_path, name):
         story.disk.lose_power(POWER_LOSSES[first % 4], seed=first)
         print(f"{name} failed from its call {first} on")
         story.check()
+
+
+@pytest.mark.parametrize("segment_bytes", [120, 1 << 20])
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO])
+def test_a_producer_that_fails_to_look_at_what_another_has_written_does_not_use_its_numbers(
+    tmp_path, error, segment_bytes
+):
+    """One has appended or sealed; the other one fails at any call while it takes that in."""
+    call, calls = 0, 1
+    while call < calls:
+        call += 1
+        disk = SimulatedDisk(tmp_path)
+        path = tmp_path / "log.txt"
+        process = disk.process(fail_at(call, error))
+        failed = []
+
+        def put(queue, *numbers, failed=failed):
+            for _ in range(2):
+                try:
+                    queue.put([{"n": number} for number in numbers])
+                except QueueStorageError as failure:
+                    failed.append(failure)
+                else:
+                    return
+
+        one = None
+        for _ in range(2):
+            with contextlib.suppress(QueueStorageError):
+                one = one or FileQueue(path, storage=process, segment_bytes=segment_bytes)
+        with FileQueue(path, storage=disk.process(), segment_bytes=segment_bytes) as other:
+            for start in range(1, 40, 8):
+                put(one, *range(start, start + 4))
+                put(other, *range(start + 4, start + 8))
+            taken = []
+            while batch := other.take(9, timeout=0):
+                taken += [record["n"] for record in batch.records]
+                other.commit(batch)
+        print(f"call {call} failed, the puts {failed}")
+        assert list(dict.fromkeys(taken)) == list(range(1, 41))
+        calls = len(process.calls)
+        one.close()
+    assert calls > 40
