@@ -150,11 +150,20 @@ class ResultDatabase:
                 raise
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yields the stored results, oldest first; corrupt lines are passed over."""
+        """Yields the stored results, oldest first; corrupt lines are passed over.
+
+        Raises:
+            DatabaseClosedError: the DB is closed, or was closed in the middle of it.
+            DatabaseStorageError: it cannot be read.
+        """
         self._check_usable()
-        with self._mutex:
-            end = self._text.end
-        for _, lines in self._text.scan(0, end):
+        groups = self._text.scan(0, self._text.end)
+        while True:
+            with self._mutex, self._os_errors("read"):  # beside a `close` in another thread
+                self._check_usable()
+                _, lines = next(groups, (0, None))
+            if lines is None:
+                return
             for line in lines:
                 row = codec.decode(line)
                 if row is not None:

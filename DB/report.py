@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
 def _read_all(path: Path, fd: int, ids: Index, found: Verification) -> None:
     found.bytes = STORAGE.stat_open(fd).st_size
     end = 0
-    for begin, lines in scan(STORAGE, fd, 0, found.bytes):
+    for begin, lines in scan(partial(STORAGE.read, fd), 0, found.bytes):
         rows, offset = [], begin
         for line in lines:
             row = codec.decode(line)

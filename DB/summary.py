@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def summarise(path: str | os.PathLike[str]) -> Summary:
     try:
         fd = STORAGE.open(Path(path), os.O_RDONLY)
         try:
-            for _, lines in scan(STORAGE, fd, 0, STORAGE.stat_open(fd).st_size):
+            for _, lines in scan(partial(STORAGE.read, fd), 0, STORAGE.stat_open(fd).st_size):
                 for line in lines:
                     tally.add(line)
         finally:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from Queue import codec
@@ -41,14 +41,18 @@ REWRITE_BYTES = 64 << 20
 """At most so much is written again on recovery: far more than ever lies between two syncs."""
 
 
-def scan(storage: Storage, fd: int, start: int, end: int) -> Iterator[tuple[int, list[bytes]]]:
+def scan(
+    read: Callable[[int, int], bytes], start: int, end: int
+) -> Iterator[tuple[int, list[bytes]]]:
     """Yields whole lines between two offsets, in groups: the first one's offset, and the lines.
+
+    `read` is given a size and an offset, and returns so many bytes of the file, or fewer at its end.
 
     The memory it needs is bounded: pieces of damage without newlines are yielded in parts.
     """
     offset, rest = start, b""
     while offset < end:
-        data = storage.read(fd, min(CHUNK_BYTES, end - offset), offset)
+        data = read(min(CHUNK_BYTES, end - offset), offset)
         if not data:
             return
         begin = offset - len(rest)
@@ -88,7 +92,7 @@ class TextFile:
 
     def scan(self, start: int, end: int) -> Iterator[tuple[int, list[bytes]]]:
         """Yields whole lines between two offsets: see the function `scan`."""
-        return scan(self._storage, self._fd, start, end)
+        return scan(self.read, start, end)  # of whatever descriptor is the file's by then
 
     def line_at(self, offset: int) -> bytes | None:
         """Returns the line that begins at `offset`; None if no line begins there."""
@@ -133,8 +137,10 @@ class TextFile:
         self.end = size
 
     def close(self) -> None:
-        """Closes the file."""
-        self._storage.close(self._fd)
+        """Closes the file; twice is fine."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._storage.close(fd)
 
     def _torn_from(self, start: int, size: int) -> int:
         """Returns where the last line without a newline begins; `size` if there is none."""
@@ -169,6 +175,5 @@ class TextFile:
         self._storage.sync(self._fd)
 
     def _reopen(self) -> None:
-        fd = self._storage.open(self.path, os.O_RDWR)
-        self._storage.close(self._fd)
-        self._fd = fd
+        old, self._fd = self._fd, self._storage.open(self.path, os.O_RDWR)
+        self._storage.close(old)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from Queue.cursor import Cursor, Position
-from Queue.errors import QueueOrderError
+from Queue.errors import QueueClosedError, QueueOrderError
 from Queue.lock import FileLock
 from Queue.quarantine import CorruptLine, Quarantine
 from Queue.reader import Reader
@@ -68,6 +68,7 @@ class Consumer:
         self._sync_interval = sync_interval
         self._synced_at = -math.inf
         self._mutex = threading.Lock()  # guards the counts, the cursor and reader.finished
+        self._closed = False
         self._taken = 0
         self._committed = 0
         self._removed = 0
@@ -101,6 +102,8 @@ class Consumer:
     def commit(self, batch: Batch) -> None:
         """Moves the cursor behind `batch`; on an error it may be called again."""
         with self._mutex:
+            if self._closed:
+                raise QueueClosedError(f"{self._paths.log}: the queue is closed")
             if batch.end is None or batch.ordinal <= self._committed:
                 return
             if batch.ordinal != self._committed + 1:
@@ -119,9 +122,17 @@ class Consumer:
             self._remove_finished(batch.finished, batch.end)
 
     def close(self) -> None:
-        """Closes the files."""
-        self._reader.close()
-        self._cursor.close()
+        """Closes the files, once a commit that is under way has ended; no `take` may be.
+
+        Were the cursor closed under a commit, its slot could go into whatever file gets the
+        descriptor next.
+        """
+        with self._mutex:
+            self._closed = True
+            try:
+                self._reader.close()
+            finally:
+                self._cursor.close()
 
     def _read(self, max_records: int) -> Batch:
         records, corrupt = self._reader.read(max_records)
@@ -191,7 +202,9 @@ class ConsumerSlot:
 
     def close(self) -> None:
         """Lets the next consumer become active."""
-        if self.consumer is not None:
-            self.consumer.close()
-        self._lock.close()
-        self._watch.close()
+        try:
+            if self.consumer is not None:
+                self.consumer.close()
+        finally:
+            self._lock.close()
+            self._watch.close()

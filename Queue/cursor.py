@@ -127,5 +127,7 @@ class Cursor:
         self.write(position, durable=True)
 
     def close(self) -> None:
-        """Closes the file."""
-        self._storage.close(self._fd)
+        """Closes the file; twice is fine."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._storage.close(fd)

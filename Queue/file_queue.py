@@ -184,8 +184,8 @@ class FileQueue:
     def close(self) -> None:
         """Syncs what was put and gives the locks back; twice is fine.
 
-        What is taken and not committed is handed out again. A `take` or a waiting `put` of another
-        thread ends with `QueueClosedError`.
+        What is taken and not committed is handed out again. A `take`, a `commit` that has not begun
+        to write, or a waiting `put` of another thread ends with `QueueClosedError`.
         """
         if self._closing.is_set() or os.getpid() != self._pid:
             return

@@ -93,9 +93,9 @@ class Reader:
 
     def close(self) -> None:
         """Closes the segment."""
-        if self._segment is not None:
-            self._storage.close(self._segment.fd)
-            self._segment = None
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            self._storage.close(segment.fd)
 
     def _read_intact(
         self, segment: _OpenSegment, records: list[dict[str, Any]], max_records: int

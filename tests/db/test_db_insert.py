@@ -10,7 +10,13 @@ import zlib
 import pytest
 import uuid_utils
 
-from DB import DatabaseFormatError, DatabaseLockedError, DatabaseRecordError, ResultDatabase
+from DB import (
+    DatabaseClosedError,
+    DatabaseFormatError,
+    DatabaseLockedError,
+    DatabaseRecordError,
+    ResultDatabase,
+)
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -204,3 +210,13 @@ def test_rows_written_by_a_killed_writer_are_known_to_the_next(path):
     with ResultDatabase(path) as db:
         outcome = db.insert([{"id": str(n), "label": "1"} for n in range(101)])
     assert (outcome.duplicates, outcome.inserted) == (100, 1)
+
+
+def test_a_db_that_is_closed_while_it_is_read_says_so(path):
+    """Its descriptor may be another file's by then."""
+    with ResultDatabase(path) as db:
+        db.insert([{"id": str(n), "label": "1", "text": "x" * 1000} for n in range(3000)])
+        rows = iter(db)
+        assert next(rows)["id"] == "0"
+    with pytest.raises(DatabaseClosedError):
+        list(rows)

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from Queue import FileQueue, QueueFullError, QueueLockedError, QueueStorageError
+from Queue import (
+    FileQueue,
+    QueueClosedError,
+    QueueFullError,
+    QueueLockedError,
+    QueueStorageError,
+)
+from Queue.cursor import SLOT_BYTES
 from Queue.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +120,41 @@ def test_a_full_queue_fails_the_leader_and_the_next_one_leads(tmp_path):
         for thread in threads:
             thread.join(20)
         assert outcomes == ["full"] * 4
+
+
+class HeldCursor(Storage):
+    """Writes of a cursor's slot wait until they are let go."""
+
+    def __init__(self):
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def write(self, fd, data, offset):
+        if len(data) == SLOT_BYTES:
+            self.entered.set()
+            assert self.go.wait(20)
+        return super().write(fd, data, offset)
+
+
+def test_a_commit_that_is_under_way_ends_before_its_file_is_closed_under_it(tmp_path):
+    disk = HeldCursor()
+    queue = FileQueue(tmp_path / "log.txt", storage=disk)
+    queue.put([{"n": 1}, {"n": 2}])
+    first, second = queue.take(1, timeout=0), queue.take(1, timeout=0)
+    committing = start(lambda: queue.commit(first))
+    assert disk.entered.wait(10)
+    slot = queue._slot.consumer
+    closing = start(queue.close)
+    closing.join(0.1)
+    assert closing.is_alive(), "the cursor was closed under a commit"
+    disk.go.set()
+    committing.join(10)
+    closing.join(10)
+    assert not committing.is_alive()
+    assert not closing.is_alive()
+    with pytest.raises(QueueClosedError):
+        slot.commit(second)  # it had come past the check of the queue before the close
+    with FileQueue(tmp_path / "log.txt") as queue:
+        assert queue.take(9, timeout=0).records == [{"n": 2}]
 
 
 INTERRUPTED = """
