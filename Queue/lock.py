@@ -114,17 +114,17 @@ class FileLock:
 
     def release(self) -> None:
         """Gives the lock back."""
-        if self.held:
-            self.held = False
+        if self._fd >= 0:  # whether it is held or not: an interruption may have come in between
             self._storage.lock(self._fd, fcntl.LOCK_UN)
+            self.held = False
 
     def close(self) -> None:
         """Gives the lock back and closes its file; twice is fine."""
         self.held = False
         _open_locks.discard(self)
-        if self._fd >= 0:
-            self._storage.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._storage.close(fd)
 
     def abandon(self) -> None:
         """Closes the file in a forked child, which leaves the parent's lock alone."""
