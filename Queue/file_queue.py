@@ -123,11 +123,12 @@ class FileQueue:
             raise self._storage_error("append to", error) from error
 
     def flush(self) -> None:
-        """Returns once all that this object has put is on the disk, whatever `fsync` says.
+        """Returns once all that was put since the last `flush` is on the disk, whatever `fsync` says.
 
         Raises:
-            QueueStorageError: the disk refused; what was put since the last sync may be lost in a
-                power loss. The next `put` begins a new file.
+            QueueStorageError: the disk refused, now or in a sync since the last `flush` (one in the
+                background, or at a sealing). What was put since then may be lost in a power loss;
+                putting it again is safe. The next `put` begins a new file.
             QueueClosedError: the queue is closed.
         """
         self._check_usable()
@@ -182,8 +183,9 @@ class FileQueue:
                 self._slot.consumer.commit(batch)
 
     def close(self) -> None:
-        """Syncs what was put and gives the locks back; twice is fine.
+        """Syncs what was put (with `fsync="never"` it does not) and gives the locks back.
 
+        Closing twice is fine. An error is as in `flush`: the locks are given back all the same.
         What is taken and not committed is handed out again. A `take`, a `commit` that has not begun
         to write, or a waiting `put` of another thread ends with `QueueClosedError`.
         """

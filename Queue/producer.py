@@ -104,9 +104,9 @@ class Producer:
             raise entry.error
 
     def flush(self) -> None:
-        """Syncs what was appended without a sync."""
+        """See `FileQueue.flush`."""
         with self._group.pause():
-            self._writer.sync()
+            self._writer.flush()
 
     def close(self) -> None:
         """Syncs what is not synced yet, and gives the lock back."""
@@ -116,7 +116,7 @@ class Producer:
         with self._group.pause():
             try:
                 if self._fsync != "never":
-                    self._writer.sync()
+                    self._writer.flush()
             finally:
                 self._writer.close()
                 self._lock.close()
@@ -194,9 +194,16 @@ class Producer:
     def _flush_regularly(self, interval: float) -> None:
         while not self._closing.wait(interval):
             try:
-                self.flush()
+                with self._group.pause():
+                    self._writer.sync()
             except OSError as error:
-                logger.error("%s: fsync failed (%s); going on in a new file", self._log, error)
+                logger.error(
+                    "%s: fsync failed (%s); going on in a new file; a power loss may take what was "
+                    "put in the last %g s; the next flush says so, too",
+                    self._log,
+                    error,
+                    interval,
+                )
 
 
 def encode(records: Sequence[Mapping[str, Any]]) -> list[bytes]:

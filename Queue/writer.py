@@ -48,7 +48,7 @@ class Writer:
     The caller holds the producers' lock for every call, and calls `prepare` after it has taken it.
 
     Attributes:
-        unsynced: whether something was appended that was not synced.
+        unsynced: whether something was appended that is to be synced later.
     """
 
     def __init__(self, storage: Storage, paths: QueuePaths, segment_bytes: int) -> None:
@@ -59,6 +59,7 @@ class Writer:
         self._fd = -1
         self._end = 0
         self._next_seq = 1
+        self._lost: OSError | None = None  # a sync that failed, and that `flush` has not told yet
         self._has_record = False  # an intact line stands in the open file
         self._suspect = False  # a sync of the open file has failed
         self._identity = (0, 0)
@@ -79,7 +80,7 @@ class Writer:
         lines = codec.frame_numbered(bodies, first)
         data = b"".join(lines)
         end, self._end = self._end, UNKNOWN
-        self.unsynced = True
+        self.unsynced = self.unsynced or not sync
         written, failure = self._write(data)
         whole = len(lines) if failure is None else data.count(b"\n", 0, written)
         self._next_seq = first + whole
@@ -101,16 +102,24 @@ class Writer:
         """Syncs what was appended without a sync.
 
         Raises:
-            OSError: it failed; the next `append` begins a new file.
+            OSError: it failed; the next `append` begins a new file. `flush` tells of it as well.
         """
-        if self.unsynced and self._fd >= 0:
-            try:
-                self._storage.sync(self._fd)
-            except OSError:
-                self._suspect = True
-                raise
-            finally:
-                self.unsynced = False
+        if self.unsynced and self._fd >= 0 and not self._suspect:
+            self._sync_all()
+
+    def flush(self) -> None:
+        """Returns when all is on the disk that was appended since the last `flush`.
+
+        Raises:
+            OSError: a sync of it has failed, now or earlier, whoever else has seen that. It is
+                told once: what was appended before counts as lost in a power loss.
+        """
+        try:
+            self.sync()
+        finally:
+            failure, self._lost = self._lost, None
+        if failure is not None:
+            raise failure
 
     def seal(self, void_from: int | None = None) -> None:
         """Closes the active segment for good and begins a new one; nothing if it is empty.
@@ -126,9 +135,8 @@ class Writer:
             self._suspect = False
             return
         suspect = self._suspect
-        if not suspect:  # another producer's records may be unsynced in it, too
-            self.unsynced = True
-            self.sync()
+        if not suspect:  # also if ours are synced: another producer's may not be
+            self._sync_all()
         first = segment.first_seq(storage, self._fd)
         if first is None:  # nothing but damage: it gets a number of its own
             first = self._next_seq
@@ -283,6 +291,16 @@ class Writer:
         except OSError as error:
             return done, error
         return done, None
+
+    def _sync_all(self) -> None:
+        try:
+            self._storage.sync(self._fd)
+        except OSError as error:
+            self._suspect = True
+            if self.unsynced:
+                self._lost = error
+            raise
+        self.unsynced = False
 
     def _sync_or_replace(self, lines: list[bytes]) -> None:
         try:

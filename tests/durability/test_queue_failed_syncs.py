@@ -1,5 +1,6 @@
 """A sync fails, and somebody is reading or comes later: the file that is void, and its numbers."""
 
+import contextlib
 import errno
 
 import pytest
@@ -175,3 +176,50 @@ def test_a_put_whose_new_file_failed_too_is_not_acknowledged_and_the_next_one_is
             put(queue, 1, 3)
         put(queue, 4, 6)
         assert drain(queue)[-3:] == [4, 5, 6]
+
+
+@pytest.mark.parametrize("seals", [False, True])
+def test_a_flush_tells_of_a_failed_sync_that_nobody_was_told_of(disk, seals):
+    """The sync in the background, or the one before a sealing, has failed: a flush must not lie."""
+    faults = FailingSyncs()
+    with open_queue(
+        disk, faults, fsync="interval", fsync_interval=0.001 if not seals else 60
+    ) as queue:
+        put(queue, 1, 8)
+        faults.left = 1
+        while faults.left:
+            with contextlib.suppress(QueueStorageError):  # a put that was to seal: it is put again
+                put(queue, 9, 9) if seals else queue._closing.wait(0.001)
+        with pytest.raises(QueueStorageError, match="cannot sync"):
+            queue.flush()
+        put(queue, 10, 12)
+        queue.flush()
+        queue._storage.kill()
+        abandon(queue)
+    disk.lose_power("none", seed=1)
+    with open_queue(disk) as queue:
+        found = queue.take(99, timeout=0)
+        assert [record["n"] for record in found.records][-3:] == [10, 11, 12]
+
+
+def test_a_close_tells_of_a_failed_sync_in_the_background(disk):
+    faults = FailingSyncs()
+    queue = open_queue(disk, faults, fsync="interval", fsync_interval=0.001)
+    faults.left = 1
+    put(queue, 1, 3)
+    while faults.left:
+        queue._closing.wait(0.001)
+    with pytest.raises(QueueStorageError, match="cannot close"):
+        queue.close()
+    queue.close()
+
+
+def test_a_failed_sync_of_other_producers_records_is_no_loss_of_ours(disk):
+    faults = FailingSyncs()
+    with open_queue(disk, faults) as queue:
+        put(queue, 1, 10)
+        faults.left = 1
+        with pytest.raises(QueueStorageError):
+            put(queue, 11, 11)  # it was to seal first
+        put(queue, 11, 11)
+        queue.flush()
