@@ -46,7 +46,7 @@ def scan(
 ) -> Iterator[tuple[int, list[bytes]]]:
     """Yields whole lines between two offsets, in groups: the first one's offset, and the lines.
 
-    `read` is given a size and an offset, and returns so many bytes of the file, or fewer at its end.
+    `read` is given a size and an offset, and returns so many bytes of the file, fewer at its end.
 
     The memory it needs is bounded: pieces of damage without newlines are yielded in parts.
     """

@@ -123,7 +123,7 @@ class FileQueue:
             raise self._storage_error("append to", error) from error
 
     def flush(self) -> None:
-        """Returns once all that was put since the last `flush` is on the disk, whatever `fsync` says.
+        """Returns once all that was put since the last `flush` is on the disk, for any `fsync`.
 
         Raises:
             QueueStorageError: the disk refused, now or in a sync since the last `flush` (one in the

@@ -68,6 +68,9 @@ class Producer:
         self._waits_for_room = False
         segment_bytes = min(segment_bytes, max(1, max_bytes // SEGMENTS_WITHIN_MAX))
         self._writer = Writer(storage, paths, segment_bytes)
+        # Held while the writer is used, and not while its user waits: a flush, in the background
+        # too, goes on while a put waits for room, or for a process that keeps the producers' lock.
+        self._writing = threading.Lock()
         self._group = GroupCommit(self._admit, self._write_group, self._release)
         self._lock = FileLock(paths.producer_lock, storage)
         self._flusher: threading.Thread | None = None
@@ -105,7 +108,8 @@ class Producer:
 
     def flush(self) -> None:
         """See `FileQueue.flush`."""
-        with self._group.pause():
+        with self._writing:
+            self._check()
             self._writer.flush()
 
     def close(self) -> None:
@@ -113,7 +117,7 @@ class Producer:
         self._closing.set()
         if self._flusher is not None:
             self._flusher.join()
-        with self._group.pause():
+        with self._group.pause(), self._writing:
             try:
                 if self._fsync != "never":
                     self._writer.flush()
@@ -137,14 +141,15 @@ class Producer:
         while True:
             self._check()
             self._acquire_lock(deadline)
-            size = self._writer.prepare()
-            room = self._room(entry.size)
-            if entry.size <= room:
-                self._waits_for_room = False
-                return room
-            # Sealed, it goes once it is committed; active, it would stay, and the queue full.
-            if size:
-                self._writer.seal()
+            with self._writing:
+                size = self._writer.prepare()
+                room = self._room(entry.size)
+                if entry.size <= room:
+                    self._waits_for_room = False
+                    return room
+                # Sealed, it goes once it is committed; active, it would stay, and the queue full.
+                if size:
+                    self._writer.seal()
             self._release()
             if deadline is not None and time.monotonic() >= deadline:
                 raise self._full()
@@ -182,7 +187,8 @@ class Producer:
         if len(group) > 1:
             bodies = [body for entry in group for body in entry.bodies]
         try:
-            self._writer.append(bodies, sync=self._fsync == "always")
+            with self._writing:
+                self._writer.append(bodies, sync=self._fsync == "always")
         except QueueStorageError as error:
             appended = error.appended
             for entry in group:
@@ -194,7 +200,7 @@ class Producer:
     def _flush_regularly(self, interval: float) -> None:
         while not self._closing.wait(interval):
             try:
-                with self._group.pause():
+                with self._writing:
                     self._writer.sync()
             except OSError as error:
                 logger.error(

@@ -155,7 +155,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
         _check_end(paths, found)
         for _, void in segment.list_void(STORAGE, paths):
             found.notes.append(
-                f"{void.name}: void as a whole (a sync of it had failed); not read, and removed soon"
+                f"{void.name}: void as a whole (its sync had failed); not read, and removed soon"
             )
         _check_side_file(paths.quarantine, found)
     except OSError as error:

@@ -76,6 +76,8 @@ class Writer:
             QueueStorageError: not all could be written; `appended` says how many count.
             OSError: nothing was written.
         """
+        if self._suspect:  # a flush has failed since `prepare`
+            self.seal()
         first = self._next_seq
         lines = codec.frame_numbered(bodies, first)
         data = b"".join(lines)

@@ -122,9 +122,7 @@ def test_a_producer_may_put_and_seal_between_any_two_calls_of_a_consumer_that_ta
     assert call > 30
 
 
-def test_a_consumer_may_commit_and_remove_everything_between_any_two_calls_of_a_producer_that_starts(
-    tmp_path,
-):
+def test_a_consumer_may_remove_everything_between_any_two_calls_of_a_producer_that_starts(tmp_path):
     """The numbers of what it removes must not be used again: the consumer takes them for old."""
     call, met = 0, True
     while met:

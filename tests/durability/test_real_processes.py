@@ -81,6 +81,28 @@ def test_a_stopped_producer_is_waited_for_and_named_and_its_lock_is_not_broken(t
             assert drain(queue) == [2]
 
 
+def test_a_flush_goes_on_while_a_put_waits_for_a_stopped_producer(tmp_path):
+    holding = (
+        "queue = FileQueue(folder / 'log.txt'); assert queue._producer._lock.try_acquire(); ready()"
+    )
+    with FileQueue(tmp_path / "log.txt", fsync="interval") as queue:
+        queue.put([{"n": 1}])
+        with running(tmp_path, holding) as holder:
+            os.kill(holder.pid, signal.SIGSTOP)
+            waiting = threading.Thread(target=queue.put, args=([{"n": 2}],))
+            waiting.start()
+            flushing = threading.Thread(target=queue.flush)
+            waiting.join(0.1)
+            flushing.start()
+            flushing.join(10)
+            flushed = not flushing.is_alive()
+            assert waiting.is_alive()
+            holder.kill()
+            waiting.join(10)
+        assert flushed
+        assert drain(queue) == [1, 2]
+
+
 def test_a_stopped_consumer_stays_the_consumer_and_goes_on_when_it_comes_back(tmp_path):
     with FileQueue(tmp_path / "log.txt") as queue:
         queue.put([{"n": 1}, {"n": 2}])
