@@ -145,7 +145,7 @@ class ResultDatabase:
                 self._recover()
             try:
                 return self._insert(results, bodies)
-            except OSError:
+            except (OSError, IndexDamagedError):
                 self._unsure = True
                 raise
 
@@ -292,16 +292,19 @@ class ResultDatabase:
     def _open_files(self) -> None:
         if self.path.is_dir():
             raise IsADirectoryError(f"{self.path} is a folder, not a text file")
-        self._text = TextFile(self.path, self._storage)
-        self._check_format(self._text.read(HEAD_BYTES, 0))
-        self._conflicts = Conflicts(self._side_file("conflicts.txt"), self._storage)
-        self._index = self._open_index()
-        self._recover()
+        with contextlib.ExitStack() as opened:
+            self._text = TextFile(self.path, self._storage)
+            opened.callback(self._text.close)
+            self._check_format(self._text.read(HEAD_BYTES, 0))
+            self._conflicts = Conflicts(self._side_file("conflicts.txt"), self._storage)
+            self._index = self._open_index()
+            opened.callback(lambda: self._index.abandon())
+            self._recover()
+            opened.pop_all()
 
     def _check_format(self, head: bytes) -> None:
         whole_lines = head[: head.rfind(b"\n") + 1].strip()
         if whole_lines and b"\0" not in whole_lines and b'"crc":"' not in whole_lines:
-            self._text.close()
             raise DatabaseFormatError(
                 f"{self.path} is not a DB of this format (its lines have no crc); "
                 "name another file with --db, or move this one away"
@@ -378,7 +381,7 @@ class ResultDatabase:
     def _os_errors(self, action: str) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, IndexDamagedError) as error:  # an index that cannot be made, in the end
             raise DatabaseStorageError(
                 f"cannot {action} the DB {self.path}: {error}; is the folder there, writable, "
                 "and is there room on the disk?"

@@ -15,6 +15,7 @@ Rows are held back in memory and written in large groups. SQLite's write-ahead l
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Iterable
@@ -158,7 +159,7 @@ class Index:
             )
             db.execute("COMMIT")
         except sqlite3.Error as error:
-            if db.in_transaction:
+            with contextlib.suppress(sqlite3.Error):  # a full disk can undo it by itself
                 db.execute("ROLLBACK")
             if not self._warned:
                 logger.warning("%s: cannot be written (%s); kept in memory", self._path, error)
@@ -172,11 +173,16 @@ class Index:
     def close(self) -> None:
         """Writes the rows held back and closes the file."""
         self.flush()
-        self._db.close()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Closes the file without writing the rows held back."""
+        with contextlib.suppress(sqlite3.Error):  # it has nothing to lose
+            self._db.close()
 
     def discard(self) -> None:
         """Closes the file and removes it."""
-        self._db.close()
+        self.abandon()
         remove(self._path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from DB.errors import DatabaseStorageError
-from DB.index import Index, key_of
+from DB.index import Index, IndexDamagedError, key_of
 from DB.summary import Summary
 from DB.text_file import scan
 from Queue import codec
@@ -121,6 +121,10 @@ def verify(path: str | os.PathLike[str]) -> Verification:
             STORAGE.close(fd)
     except OSError as error:
         raise DatabaseStorageError(f"cannot read the DB {path}: {error}") from error
+    except IndexDamagedError as error:
+        raise DatabaseStorageError(
+            f"cannot verify the DB {path}: {error}; is there room in {tempfile.gettempdir()}?"
+        ) from error
     conflicts = path.with_name(f"{path.stem}.conflicts.txt")
     if conflicts.exists():
         count = sum(1 for line in conflicts.read_bytes().split(b"\n") if codec.decode(line))

@@ -80,7 +80,11 @@ class TextFile:
             path.with_name(f"{path.stem}.quarantine{path.suffix}"), storage
         )
         self._fd = storage.open(path, os.O_RDWR | os.O_CREAT)
-        storage.sync_directory(path.parent)
+        try:
+            storage.sync_directory(path.parent)
+        except BaseException:
+            self.close()
+            raise
 
     def size(self) -> int:
         """Returns the size of the file in bytes."""

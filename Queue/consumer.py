@@ -80,7 +80,7 @@ class Consumer:
                 "so some come again",
                 paths.cursor,
             )
-        self._reader = Reader(storage, paths, self._cursor.position)
+        self._reader = Reader(storage, paths, self._cursor.position)  # opens nothing yet
 
     def take(self, max_records: int, deadline: float | None, check: Callable[[], None]) -> Batch:
         """Returns the next batch, empty if there was none until `deadline`.
@@ -182,7 +182,11 @@ class ConsumerSlot:
         self._paths = paths
         self._sync_interval = sync_interval
         self._lock = FileLock(paths.consumer_lock, storage)
-        self._watch = TailWatch(paths.log, storage)
+        try:
+            self._watch = TailWatch(paths.log, storage)
+        except BaseException:
+            self._lock.close()
+            raise
 
     def acquire(self, deadline: float | None, stop: Callable[[], bool]) -> Consumer | None:
         """Returns the consumer once this is the active one; None at `deadline` or at `stop`."""

@@ -101,6 +101,14 @@ class Cursor:
         """
         self._storage = storage
         self._fd = storage.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            self._recover(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _recover(self, path: Path) -> None:
+        storage = self._storage
         data = storage.read(self._fd, 2 * SLOT_BYTES, 0)
         newest = _newest(data)
         self._generation = newest[0] if newest else 0

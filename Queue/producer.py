@@ -77,6 +77,7 @@ class Producer:
         try:
             self._open_log()
         except BaseException:
+            self._writer.close()
             self._lock.close()
             raise
         if fsync == "interval":

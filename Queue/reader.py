@@ -12,7 +12,9 @@ among the sealed ones no more is void as a whole, and what took its place is rea
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -307,11 +309,21 @@ class Reader:
             return None
         # Between the listing and the opening the log may have been sealed and begun anew; the
         # sealed one comes first then. Sealing renames before it creates, so this look finds it.
-        if self._later_segments():
+        with self._closed_on_errors(fd):
+            later = self._later_segments()
+        if later:
             self._storage.close(fd)
             return self._open_next()
         self._segment = _OpenSegment(fd, self._paths.log, 0, sealed=False)
         return self._segment
+
+    @contextlib.contextmanager
+    def _closed_on_errors(self, fd: int) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._storage.close(fd)
+            raise
 
     def _open_at_hint(self, hint: Position) -> _OpenSegment | None:
         """Opens the segment that the cursor names, at the offset it names, if both still hold.
@@ -333,10 +345,12 @@ class Reader:
             fd = self._storage.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return None
-        if not self._hint_holds(fd, hint) or (
-            # As in _open_active: the log may have been sealed and begun anew meanwhile.
-            not is_sealed and list_sealed(self._storage, self._paths) != sealed
-        ):
+        with self._closed_on_errors(fd):
+            holds = self._hint_holds(fd, hint) and (
+                # As in _open_active: the log may have been sealed and begun anew meanwhile.
+                is_sealed or list_sealed(self._storage, self._paths) == sealed
+            )
+        if not holds:
             self._storage.close(fd)
             return None
         self._finish([s for s in sealed if s.first_seq < number])

@@ -59,9 +59,9 @@ class TailWatch:
     def __init__(self, log: Path, storage: Storage) -> None:
         self._log = log
         self._storage = storage
-        self._inotify = _open_inotify(log.parent)
         self._seen: tuple[int, int] | None = None
         self._woken, self._waker = socket.socketpair()
+        self._inotify = _open_inotify(log.parent)
         self._waker.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._woken, select.POLLIN)
