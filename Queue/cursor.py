@@ -10,8 +10,9 @@ spares reading from the segment's start, and which is checked before it is belie
 
 The slots are written in turn, each in a sector of its own, so a write that is torn by a power loss
 leaves the other one whole: the newer of the intact slots counts. After a crash the cursor is at
-worst one commit old, and those records come again. The file is made at its full size, so that
-moving the cursor needs no new block: a full disk can still be drained.
+worst one commit old, and those records come again. The producer that makes the log sets the file's
+block aside, the first consumer brings it to its full size, and from then on moving the cursor needs
+no block: a full disk can be drained.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from Queue import codec
 from Queue.storage import Storage, write_all
 
 SLOT_BYTES = 512
+FILE_BYTES = 2 * SLOT_BYTES
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,14 @@ def _decode(slot: bytes) -> tuple[int, Position] | None:
 
 
 def _newest(data: bytes) -> tuple[int, Position] | None:
-    slots = [_decode(data[:SLOT_BYTES]), _decode(data[SLOT_BYTES : 2 * SLOT_BYTES])]
+    slots = [_decode(data[:SLOT_BYTES]), _decode(data[SLOT_BYTES:FILE_BYTES])]
     intact = [slot for slot in slots if slot is not None]
     return max(intact, key=lambda slot: slot[0], default=None)
 
 
 def slot_states(data: bytes) -> list[str]:
     """Returns for each slot whether it is intact, blank (never written) or damaged."""
-    slots = [data[:SLOT_BYTES], data[SLOT_BYTES : 2 * SLOT_BYTES]]
+    slots = [data[:SLOT_BYTES], data[SLOT_BYTES:FILE_BYTES]]
     return [
         "intact" if _decode(slot) else "damaged" if slot.strip(b" \n\0") else "blank"
         for slot in slots
@@ -79,7 +81,7 @@ def peek(storage: Storage, path: Path) -> Position | None:
     except FileNotFoundError:
         return None
     try:
-        newest = _newest(storage.read(fd, 2 * SLOT_BYTES, 0))
+        newest = _newest(storage.read(fd, FILE_BYTES, 0))
     finally:
         storage.close(fd)
     return newest[1] if newest else None
@@ -109,12 +111,12 @@ class Cursor:
 
     def _recover(self, path: Path) -> None:
         storage = self._storage
-        data = storage.read(self._fd, 2 * SLOT_BYTES, 0)
+        data = storage.read(self._fd, FILE_BYTES, 0)
         newest = _newest(data)
         self._generation = newest[0] if newest else 0
         self.position: Position | None = newest[1] if newest else None
         self.damaged = newest is None and bool(data.strip(b" \n\0"))
-        if len(data) < 2 * SLOT_BYTES:
+        if len(data) < FILE_BYTES:
             blank = b" " * (SLOT_BYTES - 1) + b"\n"
             write_all(storage, self._fd, (data + (blank * 2)[len(data) :]), 0)
         storage.sync(self._fd)

@@ -18,7 +18,7 @@ from Queue.errors import (
 from Queue.group_commit import Entry, GroupCommit
 from Queue.lock import FileLock
 from Queue.segment import QueuePaths
-from Queue.storage import Storage
+from Queue.storage import NO_ROOM, Storage
 from Queue.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -129,11 +129,16 @@ class Producer:
     def _open_log(self) -> None:
         """Looks at the log once, so that what is wrong with it is said at the start.
 
-        If another producer is at work, it is right.
+        If another producer is at work, it is right. A full disk is not wrong: consumers drain it,
+        and a put says itself that there is no room.
         """
         if self._lock.try_acquire():
             try:
                 self._writer.prepare()
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                logger.warning("%s: no record can be put for now: %s", self._log, error)
             finally:
                 self._lock.release()
 

@@ -9,17 +9,29 @@ What the layer adds to the bare calls:
 * `sync` reaches the disk itself. On macOS `fsync` stops at the drive's cache, and only
   `F_FULLFSYNC` goes on.
 * Descriptors are closed on exec, so no program started from here inherits a lock.
+* `reserve` is Linux's `fallocate`, which Python has only in a form that changes the file's size.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import os
+import sys
 from pathlib import Path
 
 FILE_MODE = 0o644
 FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 """The call that macOS has for it; None elsewhere."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""The errors of a full disk and of a used-up quota."""
+
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
+_fallocate = (
+    getattr(ctypes.CDLL(None), "fallocate64", None) if sys.platform.startswith("linux") else None
+)
 
 
 class Storage:
@@ -44,6 +56,15 @@ class Storage:
     def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         """Writes at `offset` of a file opened without O_APPEND; returns how many bytes it took."""
         return os.pwrite(fd, data, offset)
+
+    def reserve(self, fd: int, size: int) -> None:
+        """Sets blocks aside for the first `size` bytes; neither size nor content change.
+
+        Writing there then needs no new block: a sync has less to do, and a disk that fills up
+        meanwhile does not matter. Where that cannot be had, nothing happens.
+        """
+        if _fallocate is not None:
+            _fallocate(fd, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size))
 
     def sync(self, fd: int) -> None:
         """Returns once the file's bytes and its size are on the disk."""

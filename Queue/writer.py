@@ -15,6 +15,7 @@ What each recovery is for:
   although they never reached the disk. Another fsync on that file would succeed and mean nothing.
   So the file is sealed, and the same records, with the same numbers, go to a new one. If all that
   the file had was these records, it is not sealed but void as a whole, and goes soon.
+* `_make_room`: the disk was full. If the log has nothing left to be read, it gives its room back.
 * `prepare` seals a log that has nothing but damage: what records stand in begins with a record, so
   that its first number, its name once it is sealed, is its own.
 """
@@ -28,7 +29,7 @@ import os
 from Queue import codec, cursor, segment
 from Queue.errors import QueueFormatError, QueueStorageError
 from Queue.segment import QueuePaths
-from Queue.storage import Storage
+from Queue.storage import NO_ROOM, Storage
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ RECENT_SEGMENTS = 16
 """Sealed segments whose last line is read for the next number. One would do, but for a series of
 failed writes, each of which may leave a file that ends before the one it replaces."""
 
+
+RESERVED_BYTES = 1 << 20
+"""At most so much of the disk is set aside for a new log: a segment of the usual size."""
 
 UNKNOWN = -1
 """In place of the end of the log while something is under way: whatever interrupts it, an error or
@@ -62,6 +66,7 @@ class Writer:
         self._lost: OSError | None = None  # a sync that failed, and that `flush` has not told yet
         self._has_record = False  # an intact line stands in the open file
         self._suspect = False  # a sync of the open file has failed
+        self._was_full = False  # the disk had no room when it was tried last
         self._identity = (0, 0)
         self._sealed_bytes: int | None = None
 
@@ -87,6 +92,7 @@ class Writer:
         whole = len(lines) if failure is None else data.count(b"\n", 0, written)
         self._next_seq = first + whole
         self._has_record = self._has_record or whole > 0
+        self._was_full = failure is not None and failure.errno in NO_ROOM
         self._end = end + written
         if sync and whole:
             self._sync_or_replace(lines[:whole])
@@ -155,7 +161,14 @@ class Writer:
             self._remove_void(last)
 
     def prepare(self) -> int:
-        """Makes sure of the end of the log; returns the size of the active segment in bytes."""
+        """Makes sure of the end of the log; returns the size of the active segment in bytes.
+
+        Raises:
+            OSError: the disk refused; nothing was written.
+            QueueFormatError: the file is no log of this format.
+        """
+        if self._was_full:
+            self._make_room()
         if self._fd < 0 or not self._is_current():
             self.sync()  # of the file that another producer has sealed, with records of ours
             self._recover()
@@ -215,6 +228,10 @@ class Writer:
         try:
             end, self._end = self._end, UNKNOWN
             self._end = self._read_end(end)
+        except OSError as error:
+            self.close()
+            self._was_full = error.errno in NO_ROOM
+            raise
         except BaseException:
             self.close()
             raise
@@ -264,10 +281,59 @@ class Writer:
             self._end = status.st_size
             self._has_record = False  # as far as is known: `_recover` looks
             self._sealed_bytes = None
+            if not self._end:
+                self._reserve()
             self._storage.sync_directory(self._paths.folder)
         except BaseException:
             self.close()
             raise
+
+    def _reserve(self) -> None:
+        """Sets room aside for a new log, and for what its first consumer needs to drain it.
+
+        A consumer that comes when the disk is full could make neither its lock nor its cursor.
+        """
+        storage, paths = self._storage, self._paths
+        storage.reserve(self._fd, min(self._segment_bytes, RESERVED_BYTES))
+        with contextlib.suppress(OSError):  # it will say so itself
+            for path, size in ((paths.cursor, cursor.FILE_BYTES), (paths.consumer_lock, 0)):
+                fd = storage.open(path, os.O_RDWR | os.O_CREAT)
+                try:
+                    if size:
+                        storage.reserve(fd, size)
+                finally:
+                    storage.close(fd)
+
+    def _make_room(self) -> None:
+        """Removes the log if consumers have committed all of it: its last line may be torn.
+
+        On a disk that is smaller than a segment nothing else would ever make room: the log does
+        not grow to the size at which it is sealed, and the newline that would end the torn line
+        needs a block as well.
+        """
+        storage, paths = self._storage, self._paths
+        try:
+            fd = storage.open(paths.log, os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        try:
+            size = storage.stat_open(fd).st_size
+            two_lines = 2 * codec.MAX_LINE_BYTES
+            tail = storage.read(fd, two_lines, max(0, size - two_lines))
+        finally:
+            storage.close(fd)
+        whole, _, torn = tail.rpartition(b"\n")
+        last = codec.seq_of(whole.rpartition(b"\n")[2])  # none if it is damaged: it is to be told
+        place = cursor.peek(storage, paths.cursor)
+        if last and place is not None and place.next_seq > max(last, self._next_seq - 1):
+            logger.warning(
+                "%s: the disk is full, and all records are committed; removing it to make room, "
+                "with a torn line of %d bytes at its end",
+                paths.log,
+                len(torn),
+            )
+            storage.unlink(paths.log)
+            self._was_full = False
 
     def _heal(self, size: int) -> int:
         """Ends the last line if it was torn off; returns the end of the log, which was `size`.

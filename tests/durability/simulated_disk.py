@@ -19,6 +19,7 @@ The model of the kernel and the disk:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import itertools
@@ -53,6 +54,7 @@ class File:
     dirty: set[int] = field(default_factory=set)
     writes: list[tuple[int, bytes]] = field(default_factory=list)
     holder: object = None
+    reserved: int = 0
 
     def write(self, data: bytes, offset: int) -> None:
         if not data:
@@ -268,12 +270,19 @@ class SimulatedProcess(Storage):
         start = len(file.seen) if offset is None else offset
         if self.disk.full and start + len(data) > len(file.seen):
             # What fits into the file's last block is taken, then there is no further one.
-            room = min(len(data), -(-len(file.seen) // PAGE) * PAGE - start)
+            blocks = -(-max(len(file.seen), file.reserved) // PAGE)
+            room = min(len(data), blocks * PAGE - start)
             if room <= 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             data = data[:room]
         file.write(data, start)
         return len(data)
+
+    def reserve(self, fd: int, size: int) -> None:
+        with contextlib.suppress(OSError, ShortWriteError):  # one that fails does nothing
+            self._call("reserve")
+            if not self.disk.full:
+                self._open[fd][0].reserved = size
 
     def sync(self, fd: int) -> None:
         file = self._open[fd][0] if not self.dead else None
