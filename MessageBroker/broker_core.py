@@ -7,11 +7,12 @@ the end. It may trust that names and sizes were checked and that nothing is call
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,8 @@ class BrokerCore(BrokerInterface):
         self._opener = Opener(f"the {self.name} broker")
         self._lock = threading.Lock()
         self._confirmed = threading.Condition(self._lock)
-        self._in_flight: dict[Publication, None] = {}  # in order of publication
+        # What was sent together, by its identity, in order: one entry for a whole batch.
+        self._in_flight: dict[int, Sequence[Publication]] = {}
         self._known_topics: set[str] = set()
         self._subscriptions: set[SubscriptionCore] = set()
         self._closed = False
@@ -106,19 +108,18 @@ class BrokerCore(BrokerInterface):
         for message in messages:
             limits.check_message(message.data, message.key, message.attributes or {})
         self._require_topic(topic)
-        batch = _Batch(len(messages))
-        settled = batch.settled  # once: a bound method for each message would be garbage
+        if not messages:
+            return []
+        confirmations = _Confirmations(len(messages))
+        settled = confirmations.count  # once: a bound method for each message would be garbage
         publications = [
             Publication(topic, each.data, each.key or None, each.attributes or {}, settled)
             for each in messages
         ]
-        if not publications:
-            return []
-        self._begin(publications)
-        self._send(publications)
-        batch.done.wait()
-        self._end(publications)
-        return _ids_of(publications, topic)
+        with self._in_flight_while(publications):
+            self._send(publications)
+            confirmations.all_there.wait()
+        return self._ids_of(publications)
 
     def publish_dead_letter(
         self,
@@ -144,42 +145,72 @@ class BrokerCore(BrokerInterface):
         future.set_running_or_notify_cancel()  # what was given to the broker cannot be cancelled
 
         def settled(publication: Publication) -> None:
-            self._end([publication])
+            self._end(publications)
             if publication.error is None:
                 future.set_result(publication.message_id)
             else:
+                self._look_up_again(topic, publication.error)
                 future.set_exception(publication.error)
 
-        publication = Publication(topic, data, key or None, attributes, settled)
-        self._begin([publication])
-        self._send([publication])
+        publications = [Publication(topic, data, key or None, attributes, settled)]
+        self._begin(publications)
+        try:
+            self._send(publications)
+        except BaseException:
+            self._end(publications)
+            raise
         return future
 
     def flush(self, timeout: float) -> None:
         self._require_open()
         if not self._wait_for_confirmations(timeout):
+            with self._lock:
+                waiting = sum(map(len, self._in_flight.values()))
             raise BrokerUnavailableError(
-                f"{self.name}: {len(self._in_flight)} messages are not confirmed after "
+                f"{self.name}: {waiting} messages are not confirmed after "
                 f"{timeout:g} seconds; they are still being tried"
             )
+
+    @contextlib.contextmanager
+    def _in_flight_while(self, publications: Sequence[Publication]) -> Iterator[None]:
+        self._begin(publications)
+        try:
+            yield
+        finally:
+            self._end(publications)
 
     def _begin(self, publications: Sequence[Publication]) -> None:
         with self._lock:
             if self._closed:
                 raise self._closed_error()
-            self._in_flight.update(dict.fromkeys(publications))
+            self._in_flight[id(publications)] = publications
 
     def _end(self, publications: Sequence[Publication]) -> None:
         with self._lock:
-            for publication in publications:
-                self._in_flight.pop(publication, None)
-                if publication.error is not None:
-                    self._look_up_again(publication)
+            self._in_flight.pop(id(publications), None)
             self._confirmed.notify_all()
 
-    def _look_up_again(self, failed: Publication) -> None:
-        if isinstance(failed.error, TopicNotFoundError):
-            self._known_topics.discard(failed.topic)
+    def _look_up_again(self, topic: str, error: BrokerError) -> None:
+        if isinstance(error, TopicNotFoundError):
+            self._known_topics.discard(topic)
+
+    def _ids_of(self, publications: Sequence[Publication]) -> list[str]:
+        failures = {i: each.error for i, each in enumerate(publications) if each.error is not None}
+        if not failures:
+            return [publication.message_id for publication in publications]
+        topic = publications[0].topic
+        for error in failures.values():
+            self._look_up_again(topic, error)
+        first: BrokerError = next(iter(failures.values()))
+        if isinstance(first, (TopicNotFoundError, ClosedError)) and len(failures) == len(
+            publications
+        ):
+            raise first
+        raise PublishError(
+            f"{len(failures)} of {len(publications)} messages were not published to {topic!r}; "
+            f"the first error: {first}",
+            failures,
+        )
 
     def _wait_for_confirmations(self, timeout: float) -> bool:
         with self._lock:
@@ -254,7 +285,7 @@ class BrokerCore(BrokerInterface):
             subscription.close()
         self._shutdown(max(0.0, deadline - time.monotonic()))
         with self._lock:
-            unconfirmed = list(self._in_flight)
+            unconfirmed = [each for sent in self._in_flight.values() for each in sent]
         for publication in unconfirmed:
             publication.fail(ClosedError(f"{self.name} was closed before it had the message"))
 
@@ -320,28 +351,14 @@ class BrokerCore(BrokerInterface):
         """Release the client. What was not confirmed by now is failed by the core afterwards."""
 
 
-class _Batch:
+class _Confirmations:
     """Counts down the confirmations of one `publish_batch`."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._count = itertools.count(1)  # atomic, and quicker than a lock around a number
-        self.done = threading.Event()
+        self.all_there = threading.Event()
 
-    def settled(self, _publication: Publication) -> None:
+    def count(self, _publication: Publication) -> None:
         if next(self._count) == self._size:
-            self.done.set()
-
-
-def _ids_of(publications: Sequence[Publication], topic: str) -> list[str]:
-    failures = {i: each.error for i, each in enumerate(publications) if each.error is not None}
-    if not failures:
-        return [publication.message_id for publication in publications]
-    first: BrokerError = next(iter(failures.values()))
-    if isinstance(first, (TopicNotFoundError, ClosedError)) and len(failures) == len(publications):
-        raise first
-    raise PublishError(
-        f"{len(failures)} of {len(publications)} messages were not published to {topic!r}; "
-        f"the first error: {first}",
-        failures,
-    )
+            self.all_there.set()

@@ -379,17 +379,20 @@ class SubscriptionCore(Subscription):
 
     def _keep_leases(self) -> None:
         while not self._closed.wait(self._stream.renew_interval):
-            self._retry_acks()
-            self._retry_releases()
-            self._give_back_overdue()
-            with self._lock:
-                outstanding = list(self._outstanding)
             try:
+                self._retry_acks()
+                self._retry_releases()
+                self._give_back_overdue()
+                with self._lock:
+                    outstanding = list(self._outstanding)
                 self._stream.renew(outstanding)
             except BrokerUnavailableError as error:
                 logger.debug("leases were not renewed: %s", error)
             except BrokerError as error:
                 logger.error("the leases of %s were not renewed: %s", self.subscription_id, error)
+            except Exception:
+                # A defect, ours or a client library's. Without this thread all leases would end.
+                logger.exception("the leases of %s were not renewed", self.subscription_id)
 
     def _give_back_overdue(self) -> None:
         now = time.monotonic()

@@ -206,3 +206,19 @@ def test_what_is_lost_while_it_waits_is_not_handed_out() -> None:
         assert receive_until(subscription, 1) == ["two"]
         subscription.ack([one])
         assert subscription.late_acks == 1
+
+
+def test_a_defect_in_one_renewal_does_not_end_all_others(caplog: pytest.LogCaptureFixture) -> None:
+    stream = ListStream()
+    renewals: list[object] = []
+
+    def renew(deliveries: object) -> None:
+        renewals.append(deliveries)
+        if len(renewals) == 1:
+            raise RuntimeError("out of its wits")
+
+    stream.renew = renew  # type: ignore[method-assign,assignment]
+    with subscription_over(stream):
+        wait_until(lambda: len(renewals) > 2, "it is renewed again")
+
+    assert [record.levelname for record in caplog.records] == ["ERROR"]

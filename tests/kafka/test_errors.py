@@ -27,6 +27,7 @@ from MessageBroker import (
     ConfigurationError,
     DeliverySettings,
     MessageTooLargeError,
+    OutgoingMessage,
 )
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_server import KafkaCluster, free_port
@@ -118,6 +119,24 @@ def test_a_property_that_cannot_be_used_is_named(
         connect({"sasl.password": PASSWORD, **properties}).publish("topic", b"").result(10)
 
     assert PASSWORD not in str(caught.value)
+
+
+def test_what_could_not_even_be_sent_does_not_hold_up_the_close(
+    connect: Connect, topic: str
+) -> None:
+    broker = connect(producer={"no.such.property": "1"})
+    broker.create_topic(topic)
+    for publish in (
+        broker.publish,
+        lambda *one: broker.publish_batch(topic, [OutgoingMessage(b"")]),
+    ):
+        with pytest.raises(ConfigurationError, match=r"no\.such\.property"):
+            publish(topic, b"")
+    began = time.monotonic()
+
+    broker.close(60.0)
+
+    assert time.monotonic() - began < 30.0
 
 
 def test_the_environment_wins_over_every_section(
