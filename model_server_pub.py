@@ -92,6 +92,9 @@ def publish(broker: BrokerInterface, topic: str, events: list[OutgoingMessage]) 
             # One of them was refused before anything was sent; the others shall not suffer.
             return sum(publish(broker, topic, [event]) for event in events)
         failures = failures or {0: error}
+        for each in failures.values():
+            if not isinstance(each, (PublishError, MessageTooLargeError)):
+                raise each from error  # it is this program that the broker refuses, not a result
         for i, each in failures.items():
             # Its attributes may be what the broker refuses.
             attributes = {name: cut(value) for name, value in (events[i].attributes or {}).items()}
