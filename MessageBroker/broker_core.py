@@ -12,8 +12,9 @@ import itertools
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 class BrokerCore(BrokerInterface):
     """Argument checks, limits, confirmation of publications, dead letters and life cycle."""
+
+    clock_tolerance = timedelta(seconds=5)
+    """How far the clock that gives messages their time may be from this machine's."""
 
     def __init__(self, delivery: DeliverySettings | None = None) -> None:
         """Prepare the shared part.
@@ -261,6 +265,11 @@ class BrokerCore(BrokerInterface):
         self._require_topic(topic)
         return self._backlog(topic, subscription_id)
 
+    def behind_the_end(self, topic: str) -> Callable[[Message], bool]:
+        """Return how to tell messages that come from now on, while others are replayed, say."""
+        self._require_open()
+        return self._behind_the_end(topic)
+
     def _publish_dead_letter(
         self, topic: str, message: Message, attributes: dict[str, str]
     ) -> Future[str]:
@@ -341,6 +350,14 @@ class BrokerCore(BrokerInterface):
     @abstractmethod
     def _backlog(self, topic: str, subscription_id: str) -> int | None:
         """Count what is not acknowledged; None where the broker cannot tell."""
+
+    def _behind_the_end(self, topic: str) -> Callable[[Message], bool]:  # noqa: ARG002
+        """Return how to tell messages that are published from now on; by their time, if not better.
+
+        What is told so must have come later; what came later need not all be told.
+        """
+        newest = datetime.now(timezone.utc) + self.clock_tolerance
+        return lambda message: message.publish_time > newest
 
     @abstractmethod
     def _ping(self, timeout: float) -> None:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from MessageBroker import dead_letter_attributes as names
@@ -38,8 +37,6 @@ IDLE_SECONDS = 3.0
 # ... but not before this time: what a reader held that was killed just before comes to another
 # within the failover's 15 s.
 FAILOVER_SECONDS = 15.5
-# Letters younger than the beginning by more than this came after it. Clocks differ by less.
-CLOCK_TOLERANCE = timedelta(seconds=5)
 
 CLOUDEVENTS_PREFIXES = ("ce_", "ce-")
 
@@ -187,9 +184,9 @@ class _Reader:
 
     def __init__(self, broker: BrokerCore, subscription: Subscription) -> None:
         self._subscription = subscription
+        self._came_later = broker.behind_the_end(subscription.topic)  # first: others publish
         self._unread = broker.backlog(subscription.topic, subscription.subscription_id)
         self._began = time.monotonic()
-        self._newest = datetime.now(timezone.utc) + CLOCK_TOLERANCE
         self._held = 0
         self._held_bytes = 0
         self._returned: set[str] = set()
@@ -202,12 +199,12 @@ class _Reader:
     def letters(self) -> Iterator[Message]:
         """Receive one round."""
         idle_since = time.monotonic()
-        while not self.full and self._unread != 0:
+        while not self.full and (self._unread is None or self._unread > 0):
             for letter in self._subscription.receive(1000, 0.2):
                 self._held += 1
                 self._held_bytes += len(letter.data)
-                if letter.id in self._returned or letter.publish_time > self._newest:
-                    continue  # it came after the beginning: it stays un-acked
+                if letter.id in self._returned or self._came_later(letter):
+                    continue  # it stays un-acked
                 idle_since = time.monotonic()
                 if self._unread is not None:
                     self._unread -= 1

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from MessageBroker.broker_core import BrokerCore
@@ -29,7 +29,9 @@ from MessageBroker.kafka_admin import KafkaAdmin, TopicSettings
 from MessageBroker.kafka_client import KafkaSettings
 from MessageBroker.kafka_groups import GroupReader
 from MessageBroker.kafka_publisher import KafkaPublisher
+from MessageBroker.kafka_records import place_of
 from MessageBroker.kafka_stream import KafkaStream
+from MessageBroker.message import Message
 from MessageBroker.settings import DeliverySettings
 
 KAFKA_CONFIG = "kafka_config.ini"
@@ -180,6 +182,15 @@ class KafkaHandler(BrokerCore):
             max(0, latest[each] - max(earliest[each], committed.get(each, 0)))
             for each in partitions
         )
+
+    def _behind_the_end(self, topic: str) -> Callable[[Message], bool]:
+        ends = self._admin.latest(topic, self._partitions(topic))
+
+        def is_behind(message: Message) -> bool:
+            partition, offset = place_of(message.id)
+            return offset >= ends.get(partition, 0)
+
+        return is_behind
 
     # ------------------------------------------------------------------ life cycle
 

@@ -7,7 +7,6 @@ repeated, or bytes that are no text, and their values may be None.
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
 from urllib.parse import quote_from_bytes
 
 # 9999-12-31, the last day of `datetime` (ms); foreign producers may write anything.
@@ -43,9 +42,7 @@ def time_of(timestamp_ms: int) -> datetime:
     return datetime.fromtimestamp(within / 1000, timezone.utc)
 
 
-def message_id(record: Any) -> str:
-    """Name a record by partition, offset and timestamp.
-
-    The timestamp keeps the id unique when a topic was deleted and made again.
-    """
-    return f"{record.partition()}-{record.offset()}-{record.timestamp()[1]}"
+def place_of(message_id: str) -> tuple[int, int]:
+    """Return the partition and the offset that the id of a message names."""
+    partition, offset, _ = message_id.split("-", 2)
+    return int(partition), int(offset)

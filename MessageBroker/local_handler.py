@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from MessageBroker.broker_core import BrokerCore
@@ -36,6 +37,7 @@ class LocalHandler(BrokerCore):
 
     name = "local"
     cloudevents_prefix = "ce_"
+    clock_tolerance = timedelta(0)  # it is this machine's
 
     def __init__(self, path: Path | str, delivery: DeliverySettings | None = None) -> None:
         """Open the broker in the folder `path`, making it if it is missing.

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from MessageBroker import OutgoingMessage
 from MessageBroker.broker_interface import dead_letter_topic
+from MessageBroker.dead_letters import Selection, purge
 from MessageBroker.message import message_uuid
 from tests.brokers.harness import BrokerUnderTest
 from tests.conformance.stories import (
@@ -161,6 +163,30 @@ def test_a_letter_that_fails_again_is_not_replayed_for_ever(handler: BrokerUnder
 
     assert outcome["dead_letters"][0]["replayed"] == 3
     assert [worker.reply() for _ in range(3)] == ["odd"] * 3
+
+
+def test_letters_that_come_while_others_are_purged_stay(
+    handler: BrokerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, topic = make_letters(handler)
+    purging = handler.connect()
+    counting = purging.backlog
+
+    def count_and_let_more_come(topic_of_letters: str, subscription_id: str) -> int | None:
+        count = counting(topic_of_letters, subscription_id)
+        if not handler.counts_backlog:  # there the end is known by a clock, not exactly
+            time.sleep(purging.clock_tolerance.total_seconds() + 0.1)
+        for _ in range(3):
+            broker.publish_dead_letter(topic, b"99", reason="late").result()
+        return count
+
+    monkeypatch.setattr(purging, "backlog", count_and_let_more_come)
+
+    outcome = purge(purging, topic, Selection())
+
+    assert outcome.selected == 6
+    purging.close()
+    assert bodies(read_dead_letters(broker, topic, 3)) == ["99"] * 3
 
 
 # The command, stopped for good in the middle of publishing, or of acknowledging.
