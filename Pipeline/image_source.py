@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from MessageBroker.limits import cut
+from MessageBroker.limits import MAX_MESSAGE_BYTES, cut
 from Modelling.data_preparation import IMAGE_SUFFIXES, bundled_test_images, encode_npy
 from Pipeline.life_cycle import EXIT_USAGE, ScriptError
 
@@ -29,7 +29,7 @@ class SourceImage:
         subject: what it is.
         content_type: the media type of `data`.
         expected_label: the truth, if it is known.
-        trouble: why it could not be read; it counts as an image, but there is none to publish.
+        trouble: why there is nothing to publish; it counts as an image all the same.
     """
 
     data: bytes
@@ -86,9 +86,13 @@ class ImageSource:
                 content_type = mimetypes.guess_type(path.name)[0] or UNKNOWN_TYPE
             data, trouble = b"", None
             try:
-                data = path.read_bytes()
+                size = path.stat().st_size
+                if size > MAX_MESSAGE_BYTES:  # told before gigabytes are read
+                    trouble = f"{size:,} bytes are more than the {MAX_MESSAGE_BYTES:,} of a message"
+                else:
+                    data = path.read_bytes()
             except OSError as error:  # it vanished, or may not be read: the others are there still
-                trouble = error.strerror or str(error)
+                trouble = f"it cannot be read: {error.strerror or error}"
             yield SourceImage(data, subject, content_type, trouble=trouble)
 
 

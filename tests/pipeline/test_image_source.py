@@ -10,7 +10,7 @@ import pytest
 import app_1
 from Modelling.data_preparation import bundled_test_images, encode_npy
 from Pipeline.events import timestamp
-from Pipeline.image_source import SourceImage, subject_of
+from Pipeline.image_source import ImageSource, SourceImage, subject_of
 from Pipeline.tracing import Tracing
 from tests.brokers.harness import BrokerUnderTest
 from tests.pipeline.runner import Pipeline, wait_until
@@ -75,3 +75,20 @@ def test_a_file_that_cannot_be_read_costs_itself_and_the_summary_tells(
     assert "app_1: 5 of 6 images confirmed" in app_1.output
     assert "1 failed" in app_1.output
     assert len(pipeline.ids()) == 5
+
+
+def test_a_group_of_photographs_is_bounded_by_its_bytes() -> None:
+    photo = SourceImage(bytes(6_000_000), "photo.jpg", "image/jpeg")
+
+    assert len(app_1.gather(iter([photo] * 100), 256)) == 3
+    assert len(app_1.gather(iter([SourceImage(b"", "x", "x")] * 100), 64)) == 64
+
+
+def test_a_file_too_large_for_a_message_is_told_without_reading_it(tmp_path: Path) -> None:
+    with (tmp_path / "scan.tif").open("wb") as file:
+        file.truncate(50 * 2**30)  # fifty sparse gigabytes
+
+    (image,) = ImageSource([tmp_path], None)
+
+    assert image.data == b""
+    assert "53,687,091,200 bytes are more than" in (image.trouble or "")
