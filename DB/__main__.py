@@ -48,7 +48,7 @@ def _summary(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(summary.as_dict())
     else:
-        print(as_text(summary))
+        print("\n".join(map(_plain, as_text(summary).split("\n"))))
     if options.plot is not None:
         from DB.plot import plot
 
@@ -75,6 +75,11 @@ def _verify(options: argparse.Namespace) -> int:
     verdict = f"{found.problem_count:,} problems" if found.problem_count else "sound"
     print(f"{options.db}: {found.rows:,} rows, {found.bytes:,} bytes: {verdict}")
     return 1 if found.problem_count else 0
+
+
+def _plain(line: str) -> str:
+    """Writes what could steer a terminal by its code: labels and models come from elsewhere."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 def _print_json(value: object) -> None:

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with open_broker(options) as broker:
             document, lines, fine = options.command(broker, options)
-        print(json.dumps(document) if options.json else "\n".join(lines))
+        print(json.dumps(document) if options.json else "\n".join(map(plain, lines)))
     except ConfigurationError as error:
         return complain(error, EXIT_WRONG_USAGE)
     except BrokerError as error:
@@ -140,7 +140,8 @@ def list_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
     ]
     lines = [
         f"{each['time']}  {each['source_topic']}  {each['event_id'] or each['message_id']}  "
-        f"{each['bytes']:,} bytes  attempt {each['attempts'] or '?'}  {each['reason']}: "
+        + (f"{each['subject']}  " if each["subject"] else "")
+        + f"{each['bytes']:,} bytes  attempt {each['attempts'] or '?'}  {each['reason']}: "
         f"{each['error']}"
         for each in letters
     ]
@@ -175,6 +176,11 @@ def _settle(
     if not complete:
         lines.append("newer letters stood in the way of older ones: run it again")
     return {"dead_letters": rows, "complete": complete}, lines, complete
+
+
+def plain(line: str) -> str:
+    """Write what could steer a terminal by its code: reasons and names come from elsewhere."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 # ---------------------------------------------------------------------- the options

@@ -51,7 +51,8 @@ class Selection:
     """Which letters: all of those that fit every condition that is given.
 
     Attributes:
-        ids: the letter's message id, the id of the message that it was, or its CloudEvents id.
+        ids: the letter's message id, the id of the message that it was, its CloudEvents id, or
+            `<source>#<id>`, which is how results name events whose id is no UUID.
         reasons: `dead_letter_reason`.
     """
 
@@ -159,6 +160,7 @@ def describe(letter: Message) -> dict[str, Any]:
         "source_topic": source_topic(letter),
         "message_id": letter.attributes.get(names.MESSAGE_ID, ""),
         "event_id": _event_id(letter) or "",
+        "subject": _event_attribute(letter, "subject") or "",
         "key": letter.key,
         "bytes": len(letter.data),
         "attributes": {
@@ -168,12 +170,20 @@ def describe(letter: Message) -> dict[str, Any]:
 
 
 def _event_id(letter: Message) -> str | None:
-    found = (letter.attributes.get(f"{prefix}id") for prefix in CLOUDEVENTS_PREFIXES)
+    return _event_attribute(letter, "id")
+
+
+def _event_attribute(letter: Message, name: str) -> str | None:
+    found = (letter.attributes.get(prefix + name) for prefix in CLOUDEVENTS_PREFIXES)
     return next((each for each in found if each), None)
 
 
 def _ids_of(letter: Message) -> set[str]:
-    return {letter.id, letter.attributes.get(names.MESSAGE_ID, ""), _event_id(letter) or ""} - {""}
+    event_id = _event_id(letter)
+    ids = {letter.id, letter.attributes.get(names.MESSAGE_ID, ""), event_id or ""} - {""}
+    if event_id is not None:
+        ids.add(f"{_event_attribute(letter, 'source') or ''}#{event_id}")
+    return ids
 
 
 # ---------------------------------------------------------------------- reading and settling

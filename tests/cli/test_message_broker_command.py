@@ -138,6 +138,28 @@ def test_replaying_by_reason_sends_those_home_and_keeps_the_rest(handler: Broker
     assert all(message.attributes == before[message.data].attributes for message in kept)
 
 
+def test_a_letter_is_listed_by_what_it_was_and_found_by_the_id_of_its_result(
+    handler: BrokerUnderTest,
+) -> None:
+    broker, topic = handler.connect_with_topic()
+    names = ("id", "source", "subject")
+    values = ("one", "/camera", "photo\x1b[2J.jpg")
+    attributes = {
+        broker.cloudevents_prefix + n: value for n, value in zip(names, values, strict=True)
+    }
+    broker.publish(topic, b"image", attributes=attributes).result()
+    with broker.subscribe(topic) as subscription:
+        subscription.dead_letter(receive(subscription, 1), "no image")
+
+    listed = run(
+        "dead-letters", "list", topic, "--id", "/camera#one",
+        "--broker", handler.name, "--config-dir", str(handler.config_dir),
+    )  # fmt: skip
+
+    assert "photo\\x1b[2J.jpg" in listed.stdout
+    assert "1 dead letters" in listed.stdout
+
+
 def test_replaying_one_by_its_event_id_keeps_that_id(handler: BrokerUnderTest) -> None:
     broker, topic = handler.connect_with_topic()
     attributes = [{f"{broker.cloudevents_prefix}id": f"event-{number}"} for number in range(3)]
