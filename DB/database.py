@@ -25,6 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import orjson
+
 from DB.conflicts import Conflicts
 from DB.errors import (
     DatabaseClosedError,
@@ -217,7 +219,7 @@ class ResultDatabase:
         now = _timestamp()
         tail = b',"stored_at":"%b"' % now.encode()
         for result, body, key in zip(results, bodies, keys, strict=True):
-            result_id, label = result["id"], result.get("label")
+            result_id, label = result["id"], _as_stored(result.get("label"))
             if result_id not in stored:
                 stored[result_id] = label
                 inserted.append(result_id)
@@ -386,6 +388,11 @@ class ResultDatabase:
                 f"cannot {action} the DB {self.path}: {error}; is the folder there, writable, "
                 "and is there room on the disk?"
             ) from error
+
+def _as_stored(label: object) -> object:
+    """Returns a label as it reads in the text: NaN is null there, a tuple is a list."""
+    return label if isinstance(label, str) else orjson.loads(orjson.dumps(label))
+
 
 
 def _has_key(row: dict[str, Any], key: int) -> bool:

@@ -220,3 +220,13 @@ def test_a_db_that_is_closed_while_it_is_read_says_so(path):
         assert next(rows)["id"] == "0"
     with pytest.raises(DatabaseClosedError):
         list(rows)
+
+
+@pytest.mark.parametrize("label", [None, 7, float("nan"), ["a", 1], ("a", 1), {"a": float("inf")}])
+def test_a_label_that_is_no_text_is_no_conflict_with_itself(path, label):
+    with ResultDatabase(path) as db:
+        db.insert([{"id": "a", "label": label}])
+        assert db.insert([{"id": "a", "label": label}] * 2).duplicates == 2
+    with ResultDatabase(path) as db:
+        outcome = db.insert([{"id": "b", "label": label}, {"id": "a", "label": label}])
+        assert (outcome.inserted, outcome.duplicates) == (1, 1)
