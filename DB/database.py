@@ -39,7 +39,7 @@ from DB.index import FINGERPRINT_BYTES, Index, IndexDamagedError, key_of, remove
 from DB.text_file import TextFile
 from Queue import codec
 from Queue.lock import FileLock
-from Queue.storage import STORAGE, Storage, make_durable_directory
+from Queue.storage import STORAGE, Storage, make_durable_directory, refuse_what_is_no_file
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +116,7 @@ class ResultDatabase:
         self._closed = False
         self._unsure = False  # an insert has failed: what lies behind the known end is unknown
         with self._os_errors("open"):
+            refuse_what_is_no_file(self.path)
             make_durable_directory(storage, self.path.parent)
             self._lock = FileLock(self._side_file("lock"), storage)
             try:
@@ -292,8 +293,6 @@ class ResultDatabase:
             )
 
     def _open_files(self) -> None:
-        if self.path.is_dir():
-            raise IsADirectoryError(f"{self.path} is a folder, not a text file")
         with contextlib.ExitStack() as opened:
             self._text = TextFile(self.path, self._storage)
             opened.callback(self._text.close)
@@ -389,10 +388,10 @@ class ResultDatabase:
                 "and is there room on the disk?"
             ) from error
 
+
 def _as_stored(label: object) -> object:
     """Returns a label as it reads in the text: NaN is null there, a tuple is a list."""
     return label if isinstance(label, str) else orjson.loads(orjson.dumps(label))
-
 
 
 def _has_key(row: dict[str, Any], key: int) -> bool:

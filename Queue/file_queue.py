@@ -30,7 +30,7 @@ from Queue.consumer import Batch, ConsumerSlot
 from Queue.errors import QueueClosedError, QueueError, QueueStorageError
 from Queue.producer import Fsync, Producer
 from Queue.segment import QueuePaths
-from Queue.storage import STORAGE, Storage, make_durable_directory
+from Queue.storage import STORAGE, Storage, make_durable_directory, refuse_what_is_no_file
 
 DEFAULT_PATH = Path(__file__).resolve().parent / "log.txt"
 
@@ -86,9 +86,8 @@ class FileQueue:
         self._take_lock = threading.Lock()
         self._slot: ConsumerSlot | None = None
         with self._os_errors("open"):
+            refuse_what_is_no_file(self.path)
             make_durable_directory(storage, self._paths.folder)
-            if self.path.is_dir():
-                raise IsADirectoryError(f"{self.path} is a folder, not a text file")
             self._producer = Producer(
                 storage,
                 self._paths,

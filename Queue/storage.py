@@ -128,6 +128,17 @@ def write_all(storage: Storage, fd: int, data: bytes, offset: int) -> None:
         done += storage.write(fd, memoryview(data)[done:], offset + done)
 
 
+def refuse_what_is_no_file(path: Path) -> None:
+    """Raises an `OSError` if there is something at `path` that is no file: a folder, a device.
+
+    To be called before anything is made beside it.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a text file")
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "a device or pipe, not a text file", str(path))
+
+
 def make_durable_directory(storage: Storage, path: Path) -> None:
     """Makes `path` and the directories above it that are missing, each durably.
 

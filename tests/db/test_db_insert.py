@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -15,8 +16,10 @@ from DB import (
     DatabaseFormatError,
     DatabaseLockedError,
     DatabaseRecordError,
+    DatabaseStorageError,
     ResultDatabase,
 )
+from Queue import FileQueue, QueueStorageError
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -230,3 +233,11 @@ def test_a_label_that_is_no_text_is_no_conflict_with_itself(path, label):
     with ResultDatabase(path) as db:
         outcome = db.insert([{"id": "b", "label": label}, {"id": "a", "label": label}])
         assert (outcome.inserted, outcome.duplicates) == (1, 1)
+
+
+@pytest.mark.parametrize("opening", [ResultDatabase, FileQueue])
+def test_what_is_no_regular_file_is_refused_before_anything_is_made_beside_it(tmp_path, opening):
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises((DatabaseStorageError, QueueStorageError), match="not a text file"):
+        opening(tmp_path / "pipe.txt")
+    assert [file.name for file in tmp_path.iterdir()] == ["pipe.txt"]
