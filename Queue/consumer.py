@@ -69,6 +69,7 @@ class Consumer:
         self._synced_at = -math.inf
         self._mutex = threading.Lock()  # guards the counts, the cursor and reader.finished
         self._closed = False
+        self._removal_failed = False  # and it was said
         self._taken = 0
         self._committed = 0
         self._removed = 0
@@ -119,7 +120,7 @@ class Consumer:
             if durable:
                 self._synced_at = now
             self._committed = batch.ordinal
-            self._remove_finished(batch.finished, batch.end)
+            self._remove_finished(batch.finished, batch.end)  # raises nothing: the commit is done
 
     def close(self) -> None:
         """Closes the files, once a commit that is under way has ended; no `take` may be.
@@ -161,16 +162,25 @@ class Consumer:
         """Removes segments whose records are all committed: the cursor first, in both slots.
 
         A kill in between leaves files that the next consumer removes; the other order could leave
-        a cursor that points into a file that is gone.
+        a cursor that points into a file that is gone. What cannot be removed now is tried again.
         """
         if count <= self._removed:
             return
-        self._cursor.write_both(position)
-        while self._removed < count:
-            with contextlib.suppress(FileNotFoundError):
-                self._storage.unlink(self._reader.finished[0])
-            del self._reader.finished[0]
-            self._removed += 1
+        try:
+            self._cursor.write_both(position)
+            while self._removed < count:
+                with contextlib.suppress(FileNotFoundError):
+                    self._storage.unlink(self._reader.finished[0])
+                del self._reader.finished[0]
+                self._removed += 1
+        except OSError as error:
+            if not self._removal_failed:
+                logger.warning(
+                    "%s: committed, and cannot be removed yet: %s", self._reader.finished[0], error
+                )
+            self._removal_failed = True
+        else:
+            self._removal_failed = False
 
 
 class ConsumerSlot:

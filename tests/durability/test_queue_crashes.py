@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from Queue import FileQueue
 from tests.durability.queue_story import Story, calls_of_a_whole_life
 from tests.durability.simulated_disk import POWER_LOSSES, SimulatedDisk, crash_at, fail_at
 
@@ -70,3 +71,36 @@ def test_a_failed_sync_acknowledges_nothing_and_loses_nothing(tmp_path, how, see
         end(story.disk, how, seed=number)
         print(f"seed {seed}, sync {number} failed, then {how}")
         story.check()
+
+
+@pytest.mark.parametrize("name", ["unlink", "sync", "write"])
+def test_a_commit_that_is_done_does_not_fail_for_a_segment_that_cannot_be_removed(tmp_path, name):
+    disk = SimulatedDisk(tmp_path)
+    failing = []
+
+    def faults(call, number):
+        if call == name and failing:
+            raise OSError(errno.EIO, "the disk fails")
+
+    process = disk.process(faults)
+    with FileQueue(tmp_path / "log.txt", segment_bytes=100, storage=process) as queue:
+        for number in range(12):
+            queue.put([{"n": number}])
+        batch = queue.take(12, timeout=0)
+        queue.take(1, timeout=0)
+        if name != "unlink":  # the commit itself writes and syncs once before
+            removing = queue._slot.consumer._cursor.write_both
+            queue._slot.consumer._cursor.write_both = lambda position: (
+                failing.append(1),
+                removing(position),
+            )
+        else:
+            failing.append(1)
+        queue.commit(batch)
+        assert not queue.take(1, timeout=0)
+        assert any(path.name != "log.txt" for path in disk.names if path.suffix == ".txt")
+        if name != "unlink":
+            queue._slot.consumer._cursor.write_both = removing
+        failing.clear()
+        assert not queue.take(1, timeout=0)
+        assert [path.name for path in disk.names if path.suffix == ".txt"] == ["log.txt"]
