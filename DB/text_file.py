@@ -161,9 +161,10 @@ class TextFile:
         logger.warning(
             "%s: the last line was torn off (bytes %d to %d); blanked", self.path, torn, size
         )
-        raw = self.read(min(size - torn, codec.MAX_LINE_BYTES), torn)
-        reason = codec.what_is_wrong(raw)
-        self._quarantine.keep([CorruptLine(raw, self.path.name, 0, torn, reason)])
+        for offset in range(torn, size, codec.MAX_LINE_BYTES):  # mostly one piece
+            raw = self.read(min(size - offset, codec.MAX_LINE_BYTES), offset)
+            reason = codec.what_is_wrong(raw)
+            self._quarantine.keep([CorruptLine(raw, self.path.name, 0, offset, reason)])
         while torn < size:
             length = min(BLANK_LINE_BYTES, size - torn)
             write_all(self._storage, self._fd, b" " * (length - 1) + b"\n", torn)
