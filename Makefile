@@ -39,7 +39,7 @@ format: $(VENV)/.development  ## format the code
 	$(BIN)/ruff format .
 
 soak: $(VENV)/.development  ## run the long fault tests
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak -s
 
 bench: $(VENV)/.development  ## measure everything: tables, pictures, benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
