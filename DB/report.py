@@ -12,8 +12,8 @@ from typing import Any
 from DB.errors import DatabaseStorageError
 from DB.index import Index, IndexDamagedError, key_of
 from DB.summary import Summary
-from DB.text_file import scan
 from Queue import codec
+from Queue.lines import scan
 from Queue.lock import current_holder
 from Queue.storage import STORAGE
 
@@ -119,17 +119,25 @@ def verify(path: str | os.PathLike[str]) -> Verification:
                 _read_all(path, fd, Index(Path(folder) / "ids"), found)
         finally:
             STORAGE.close(fd)
+        conflicts = path.with_name(f"{path.stem}.conflicts.txt")
+        if conflicts.exists():
+            found.notes.append(f"{_count_intact(conflicts):,} conflicts are kept in {conflicts}")
     except OSError as error:
         raise DatabaseStorageError(f"cannot read the DB {path}: {error}") from error
-    except IndexDamagedError as error:
+    except IndexDamagedError as error:  # SQLite's file of the ids read so far
         raise DatabaseStorageError(
             f"cannot verify the DB {path}: {error}; is there room in {tempfile.gettempdir()}?"
         ) from error
-    conflicts = path.with_name(f"{path.stem}.conflicts.txt")
-    if conflicts.exists():
-        count = sum(1 for line in conflicts.read_bytes().split(b"\n") if codec.decode(line))
-        found.notes.append(f"{count:,} conflicts are kept in {conflicts}")
     return found
+
+
+def _count_intact(path: Path) -> int:
+    fd = STORAGE.open(path, os.O_RDONLY)
+    try:
+        groups = scan(partial(STORAGE.read, fd), 0, STORAGE.stat_open(fd).st_size)
+        return sum(codec.decode(line) is not None for _, lines in groups for line in lines)
+    finally:
+        STORAGE.close(fd)
 
 
 def _read_all(path: Path, fd: int, ids: Index, found: Verification) -> None:

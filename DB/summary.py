@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from DB.errors import DatabaseStorageError
-from DB.text_file import scan
 from Queue import codec
+from Queue.lines import scan
 from Queue.storage import STORAGE
 
 BUCKET_GROWTH = 1.01

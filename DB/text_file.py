@@ -19,17 +19,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from Queue import codec
+from Queue.lines import CHUNK_BYTES, scan
 from Queue.quarantine import CorruptLine, Quarantine
 from Queue.storage import Storage, write_all
 
 logger = logging.getLogger(__name__)
-
-CHUNK_BYTES = 1 << 20
-"""How much is read at a time when the text is scanned."""
 
 ROW_BYTES = 2048
 """How much is read for one row; a longer one costs a second read."""
@@ -39,30 +37,6 @@ BLANK_LINE_BYTES = 64 * 1024
 
 REWRITE_BYTES = 64 << 20
 """At most so much is written again on recovery: far more than ever lies between two syncs."""
-
-
-def scan(
-    read: Callable[[int, int], bytes], start: int, end: int
-) -> Iterator[tuple[int, list[bytes]]]:
-    """Yields whole lines between two offsets, in groups: the first one's offset, and the lines.
-
-    `read` is given a size and an offset, and returns so many bytes of the file, fewer at its end.
-
-    The memory it needs is bounded: pieces of damage without newlines are yielded in parts.
-    """
-    offset, rest = start, b""
-    while offset < end:
-        data = read(min(CHUNK_BYTES, end - offset), offset)
-        if not data:
-            return
-        begin = offset - len(rest)
-        offset += len(data)
-        *lines, rest = (rest + data).split(b"\n")
-        if lines:
-            yield begin, lines
-        elif len(rest) > codec.MAX_LINE_BYTES:
-            yield begin, [rest]
-            rest = b""
 
 
 class TextFile:
@@ -95,7 +69,7 @@ class TextFile:
         return self._storage.read(self._fd, size, offset)
 
     def scan(self, start: int, end: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Yields whole lines between two offsets: see the function `scan`."""
+        """Yields whole lines between two offsets: see `Queue.lines.scan`."""
         return scan(self.read, start, end)  # of whatever descriptor is the file's by then
 
     def line_at(self, offset: int) -> bytes | None:

@@ -20,12 +20,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from zlib import crc32
 
 import orjson
 
 from Queue import codec
+from Queue.lines import scan
 from Queue.storage import Storage, append_all
 
 logger = logging.getLogger(__name__)
@@ -33,8 +35,12 @@ logger = logging.getLogger(__name__)
 TEXT_CHARACTERS = 200
 """How much of a corrupt line is shown as text."""
 
-REMEMBERED_BYTES = 1 << 20
-"""How much of the quarantine's end is read to recognise entries that are already there."""
+REMEMBERED = 16_384
+"""So many of the newest entries are recognised when they come again: about 2 MB. Those of batches
+that were not committed come again, or all that is not removed if the cursor was lost."""
+
+LONGEST_ENTRY_BYTES = 2 * codec.MAX_LINE_BYTES
+"""An entry holds a line of up to 1 MiB in base64."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Quarantine:
     def __init__(self, path: Path, storage: Storage) -> None:
         self._path = path
         self._storage = storage
-        self._known: set[tuple[int, int, int]] | None = None
+        self._known: dict[tuple[int, int, int], None] | None = None  # the newest stand last
 
     def keep(self, lines: Sequence[CorruptLine]) -> None:
         """Writes those of `lines` that are not there yet; durable when it returns.
@@ -82,7 +88,9 @@ class Quarantine:
         fd = storage.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             size = storage.stat_open(fd).st_size
-            known = self._known if self._known is not None else self._read_places(fd, size)
+            if self._known is None:
+                self._known = self._read_places(fd, size)
+            known = self._known
             fresh = [line for line in lines if line.place not in known]
             data = b"".join(_encode(line) for line in fresh)
             # Recovers from a kill or a full disk in the middle of an entry: the newline keeps
@@ -98,18 +106,24 @@ class Quarantine:
             logger.error(
                 "%s at byte %d: %s; kept in %s", line.file, line.offset, line.reason, self._path
             )
-        known.update(line.place for line in fresh)
-        self._known = known
+        for line in fresh:
+            _remember(known, line.place)
 
-    def _read_places(self, fd: int, size: int) -> set[tuple[int, int, int]]:
-        start = max(0, size - REMEMBERED_BYTES)
-        places = set()
-        for line in self._storage.read(fd, REMEMBERED_BYTES, start).split(b"\n"):
-            entry = codec.decode(line)
-            if entry is not None:
-                raw = base64.b64decode(entry["base64"]) or entry["reason"].encode()
-                places.add((entry["segment"], entry["offset"], crc32(raw)))
+    def _read_places(self, fd: int, size: int) -> dict[tuple[int, int, int], None]:
+        places: dict[tuple[int, int, int], None] = {}
+        for _, lines in scan(partial(self._storage.read, fd), 0, size, LONGEST_ENTRY_BYTES):
+            for line in lines:
+                entry = codec.decode(line)
+                if entry is not None:
+                    raw = base64.b64decode(entry["base64"]) or entry["reason"].encode()
+                    _remember(places, (entry["segment"], entry["offset"], crc32(raw)))
         return places
+
+
+def _remember(places: dict[tuple[int, int, int], None], place: tuple[int, int, int]) -> None:
+    places[place] = None
+    if len(places) > REMEMBERED:
+        del places[next(iter(places))]
 
 
 def _encode(line: CorruptLine) -> bytes:

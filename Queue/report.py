@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import orjson
 from Queue import codec, cursor, segment
 from Queue.cursor import SLOT_BYTES, Position
 from Queue.errors import QueueStorageError
+from Queue.lines import scan
 from Queue.lock import current_holder
-from Queue.quarantine import CorruptLine
+from Queue.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
 from Queue.reader import Reader
 from Queue.segment import QueuePaths
 from Queue.storage import STORAGE
@@ -87,7 +89,7 @@ def status(path: str | os.PathLike[str]) -> Status:
             active_bytes=_size(paths.log),
             sealed_files=len(sealed),
             sealed_bytes=sum(sizes),
-            quarantined=_count_lines(paths.quarantine),
+            quarantined=_Lines(paths.quarantine).intact,
             producer=current_holder(paths.producer_lock),
             consumer=current_holder(paths.consumer_lock),
         )
@@ -208,11 +210,7 @@ def _judge(line: CorruptLine, committed: int, found: Verification) -> None:
 
 
 def _check_end(paths: QueuePaths, found: Verification) -> None:
-    try:
-        data = paths.log.read_bytes()
-    except FileNotFoundError:
-        return
-    torn = len(data) - (data.rfind(b"\n") + 1)
+    torn = _Lines(paths.log).torn
     if torn:
         holder = current_holder(paths.producer_lock)
         where = f"{paths.log.name}: {torn} bytes behind the last newline"
@@ -223,13 +221,11 @@ def _check_end(paths: QueuePaths, found: Verification) -> None:
 
 
 def _check_side_file(path: Path, found: Verification) -> None:
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
+    if not path.exists():
         return
-    intact = sum(1 for line in lines if codec.decode(line) is not None)
-    damaged = sum(1 for line in lines if line and codec.decode(line) is None)
-    found.notes.append(f"{path.name}: {intact} entries")
+    lines = _Lines(path)
+    found.notes.append(f"{path.name}: {lines.intact} entries")
+    damaged = lines.damaged + (lines.torn > 0)
     if damaged:
         found.report(f"{path.name}: {damaged} lines are damaged")
 
@@ -257,8 +253,28 @@ def _last_seq(path: Path) -> int:
         return 0
 
 
-def _count_lines(path: Path) -> int:
-    try:
-        return path.read_bytes().count(b"\n")
-    except FileNotFoundError:
-        return 0
+class _Lines:
+    """How many lines of a file are intact and damaged, and how many bytes its torn end has."""
+
+    def __init__(self, path: Path) -> None:
+        self.intact = self.damaged = self.torn = 0
+        try:
+            fd = STORAGE.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        try:
+            self._count(fd)
+        finally:
+            STORAGE.close(fd)
+
+    def _count(self, fd: int) -> None:
+        size, end = STORAGE.stat_open(fd).st_size, 0
+        for begin, lines in scan(partial(STORAGE.read, fd), 0, size, LONGEST_ENTRY_BYTES):
+            end = begin
+            for line in lines:
+                if codec.decode(line) is not None:
+                    self.intact += 1
+                elif line:
+                    self.damaged += 1
+                end += len(line) + 1
+        self.torn = max(0, size - end)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -186,3 +187,15 @@ def test_verify_lists_corrupt_lines_ids_that_stand_twice_and_a_torn_end(path):
 def test_verify_of_nothing_is_an_error(path):
     with pytest.raises(DatabaseStorageError):
         verify(path)
+
+
+def test_verify_of_many_conflicts_needs_no_more_memory_than_of_few(path):
+    write(path, [row(1, 1, 0.1)])
+    line = codec.frame(json.dumps({"id": "a", "pad": "x" * 1000}).encode()[:-1])
+    path.with_name("db.conflicts.txt").write_bytes(line * 40_000)
+    tracemalloc.start()
+    found = verify(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert any(note.startswith("40,000 conflicts") for note in found.notes)
+    assert peak < 10_000_000

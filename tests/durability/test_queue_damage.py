@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import Queue.quarantine
 from Queue import FileQueue, QueueFormatError
 from Queue.codec import frame_numbered
 from Queue.cursor import SLOT_BYTES, Position, _encode
@@ -136,6 +137,25 @@ def test_a_corrupt_line_is_kept_once_however_often_it_is_taken(disk):
     disk.names.pop(disk.folder / "log.cursor")
     assert len(drain(disk)[1]) == 1
     assert len(quarantined(disk)) == 1
+
+
+def test_long_corrupt_lines_that_come_again_are_kept_once_and_few_are_remembered(
+    tmp_path, monkeypatch
+):
+    """The cursor is lost, and everything comes again."""
+    monkeypatch.setattr(Queue.quarantine, "REMEMBERED", 8)
+    garbage = b"".join(b"%d" % number + b"x" * 600_000 + b"\n" for number in range(8))
+    kept = b""
+    for copies in (1, 1, 2):
+        disk = SimulatedDisk(tmp_path)
+        disk.put(tmp_path / "log.txt", lines(1, 1) + garbage * copies + lines(2, 2))
+        disk.put(tmp_path / "log.quarantine.txt", kept)
+        with open_queue(disk) as queue:
+            while batch := queue.take(3, timeout=0):
+                queue.commit(batch)
+            assert len(queue._slot.consumer._quarantine._known) == 8
+        kept = disk.content(tmp_path / "log.quarantine.txt")
+        assert len(quarantined(disk)) == 8 * copies
 
 
 @pytest.mark.parametrize("then_sealed", [False, True])

@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from Queue import FileQueue
+from Queue import FileQueue, codec
 from Queue.cursor import SLOT_BYTES
 from Queue.report import status, verify
 
@@ -133,3 +134,18 @@ def test_where_there_is_no_queue_that_is_said_and_nothing_is_made(path, command)
     assert "there is no queue" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_large_quarantine_needs_no_more_memory_than_a_small_one(path):
+    fill(path, count=3).close()
+    line = codec.frame(b'{"reason":"none","text":"%b"' % (b"x" * 1000))
+    quarantine = path.with_name("log.quarantine.txt")
+    quarantine.write_bytes(line * 40_000 + b"damaged\n" + line[:50])
+    tracemalloc.start()
+    found, state = verify(path), status(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert state.quarantined == 40_000
+    assert "log.quarantine.txt: 40000 entries" in found.notes
+    assert found.problems == ["log.quarantine.txt: 2 lines are damaged"]
+    assert peak < 10_000_000
