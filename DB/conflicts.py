@@ -1,77 +1,80 @@
 """Results whose id is stored with another label: `db_for_app_2.conflicts.txt`.
 
 One line each: the refused result, `stored_label` (what the DB has), `refused_at`, `crc`. The same
-conflict (id and label) is kept once, however often the broker delivers it.
+conflict (id and label) is kept once, however often the broker delivers it and however many there
+are. So this text has an index of its ids as well: `db_for_app_2.conflicts.index`.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from DB.index import IndexDamagedError, key_of
+from DB.indexed_text import IndexedText
 from Queue import codec
-from Queue.storage import Storage, append_all
+from Queue.storage import Storage
 
 logger = logging.getLogger(__name__)
 
-REMEMBERED_BYTES = 4 << 20
-"""How much of the file's end is read to recognise conflicts that are already there."""
-
 
 class Conflicts:
-    """The conflicts file. Opened only when there is a conflict."""
+    """The conflicts file. Made and opened when there is a conflict. One thread at a time."""
 
     def __init__(self, path: Path, storage: Storage) -> None:
         self._path = path
         self._storage = storage
-        self._known: set[tuple[str, str]] | None = None
-        self._new: list[tuple[tuple[str, str], bytes]] = []
+        self._kept: IndexedText | None = None
+        self._new: dict[tuple[str, str], bytes] = {}
 
     def add(self, result: Mapping[str, Any], stored_label: object, now: str) -> None:
         """Notes a conflict; `write` keeps it."""
         what = {**result, "stored_label": stored_label, "refused_at": now}
-        line = codec.frame(orjson.dumps(what)[:-1])
-        self._new.append((_name(result), line))
+        self._new.setdefault(_name(result), codec.frame(orjson.dumps(what)[:-1]))
 
     def write(self) -> None:
-        """Writes what was noted; durable when it returns.
+        """Writes what was noted and is not there yet; durable when it returns.
 
         Raises:
-            OSError: it could not be written; what was noted is forgotten, to be noted again.
+            OSError, IndexDamagedError: it could not be written; what was noted is forgotten, to be
+                noted again.
         """
-        new, self._new = self._new, []
+        new, self._new = self._new, {}
         if not new:
             return
-        storage = self._storage
-        fd = storage.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
-            size = storage.stat_open(fd).st_size
-            if self._known is None:
-                self._known = self._read(fd, size)
-            fresh = {name: line for name, line in new if name not in self._known}
-            data = b"".join(fresh.values())
-            # Recovers from a kill or a full disk in the middle of a line.
-            if size and storage.read(fd, 1, size - 1) != b"\n":
-                data = b"\n" + data
-            append_all(storage, fd, data)
-            storage.sync(fd)
-            storage.sync_directory(self._path.parent)
-        finally:
-            storage.close(fd)
-        self._known.update(fresh)
-        for name in fresh:
-            logger.error("%s is stored with another label than %s; kept in %s", *name, self._path)
+            self._keep(new)
+        except (OSError, IndexDamagedError):
+            # What it left is found and made whole when the file is opened for the next conflict.
+            kept, self._kept = self._kept, None
+            if kept is not None:
+                kept.abandon()
+            raise
 
-    def _read(self, fd: int, size: int) -> set[tuple[str, str]]:
-        data = self._storage.read(fd, REMEMBERED_BYTES, max(0, size - REMEMBERED_BYTES))
-        rows = (codec.decode(line) for line in data.split(b"\n"))
-        return {_name(row) for row in rows if row is not None and "id" in row}
+    def close(self) -> None:
+        """Closes the file."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+
+    def _keep(self, new: dict[tuple[str, str], bytes]) -> None:
+        if self._kept is None:
+            index = self._path.with_suffix(".index")
+            self._kept = IndexedText(self._path, index, self._storage)
+        ids = [result_id for result_id, _ in new]
+        for row in self._kept.find(ids, [key_of(result_id) for result_id in ids]):
+            new.pop(_name(row), None)
+        if not new:
+            return
+        self._kept.append(list(new.values()), [key_of(result_id) for result_id, _ in new])
+        for name in new:
+            logger.error("%s is stored with another label than %s; kept in %s", *name, self._path)
 
 
 def _name(result: Mapping[str, Any]) -> tuple[str, str]:
-    return result["id"], str(result.get("label"))
+    """Returns id and label, the label as it reads in the text."""
+    return result["id"], orjson.dumps(result.get("label")).decode()

@@ -8,7 +8,8 @@ What it promises:
 * One process writes at a time. Its lock is the kernel's and ends with it.
 * Memory stays bounded, whatever the number of rows.
 
-The text's format and its recovery stand in `text_file`, the index in `index`.
+The text's format and its recovery stand in `text_file`, the index in `index`, and how the two work
+together in `indexed_text`.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from DB.errors import (
     DatabaseRecordError,
     DatabaseStorageError,
 )
-from DB.index import FINGERPRINT_BYTES, Index, IndexDamagedError, key_of, remove
-from DB.text_file import TextFile
+from DB.index import IndexDamagedError, key_of
+from DB.indexed_text import IndexedText
 from Queue import codec
 from Queue.lock import FileLock
 from Queue.storage import STORAGE, Storage, make_durable_directory, refuse_what_is_no_file
@@ -50,12 +51,6 @@ STANDBY_SECONDS = 0.05
 
 NO_WAIT_SECONDS = 0.05
 """With `wait=False`: one who only looks at the lock (`status`) is not mistaken for a holder."""
-
-HEAD_BYTES = 64 * 1024
-"""How much of the text is looked at to tell its format."""
-
-SLOW_INDEX_BYTES = 256 << 20
-"""Reading more than this into the index takes several seconds, which is said."""
 
 RESERVED = ("crc", "stored_at")
 
@@ -145,7 +140,8 @@ class ResultDatabase:
         with self._mutex, self._os_errors("insert into"):
             self._check_usable()
             if self._unsure:
-                self._recover()
+                self._rows.recover()
+                self._unsure = False
             try:
                 return self._insert(results, bodies)
             except (OSError, IndexDamagedError):
@@ -160,7 +156,7 @@ class ResultDatabase:
             DatabaseStorageError: it cannot be read.
         """
         self._check_usable()
-        groups = self._text.scan(0, self._text.end)
+        groups = self._rows.scan()
         while True:
             with self._mutex, self._os_errors("read"):  # beside a `close` in another thread
                 self._check_usable()
@@ -181,10 +177,12 @@ class ResultDatabase:
                 return
             self._closed = True
             try:
-                self._index.close()
-                self._text.close()
+                self._conflicts.close()
             finally:
-                self._lock.close()
+                try:
+                    self._rows.close()
+                finally:
+                    self._lock.close()
 
     def __enter__(self) -> ResultDatabase:
         return self
@@ -213,10 +211,11 @@ class ResultDatabase:
         return bodies
 
     def _insert(self, results: Sequence[Mapping[str, Any]], bodies: list[bytes]) -> InsertOutcome:
-        keys = [key_of(result["id"]) for result in results]
-        stored = self._stored_labels(results, keys)
+        ids = [result["id"] for result in results]
+        keys = [key_of(result_id) for result_id in ids]
+        stored = {row["id"]: row.get("label") for row in self._rows.find(ids, keys)}
         inserted, duplicates, conflicts = [], [], []
-        rows, lines = [], []
+        new_keys, lines = [], []
         now = _timestamp()
         tail = b',"stored_at":"%b"' % now.encode()
         for result, body, key in zip(results, bodies, keys, strict=True):
@@ -224,7 +223,7 @@ class ResultDatabase:
             if result_id not in stored:
                 stored[result_id] = label
                 inserted.append(result_id)
-                rows.append(key)
+                new_keys.append(key)
                 lines.append(codec.frame(b"{" + body + tail))
             elif stored[result_id] == label:
                 duplicates.append(result_id)
@@ -233,53 +232,8 @@ class ResultDatabase:
                 self._conflicts.add(result, stored[result_id], now)
         self._conflicts.write()
         if lines:
-            self._append(lines, rows)
+            self._rows.append(lines, new_keys)
         return InsertOutcome(tuple(inserted), tuple(duplicates), tuple(conflicts))
-
-    def _append(self, lines: list[bytes], keys: list[int]) -> None:
-        offset = self._text.append(b"".join(lines))
-        rows = []
-        for line, key in zip(lines, keys, strict=True):
-            rows.append((key, offset))
-            offset += len(line)
-        self._index.add(rows, offset, lines[-1][-FINGERPRINT_BYTES:])
-
-    def _stored_labels(
-        self, results: Sequence[Mapping[str, Any]], keys: list[int]
-    ) -> dict[str, Any]:
-        """Returns id and label of those results that are stored already.
-
-        A key that the index knows is only a hint: the row is read, its checksum and its whole id
-        decide. So an index that is ahead of the text cannot make a lost row look stored.
-        """
-        try:
-            return self._look_up(results, keys)
-        except IndexDamagedError as error:
-            self._rebuild_index(str(error))
-        return self._look_up(results, keys)
-
-    def _look_up(self, results: Sequence[Mapping[str, Any]], keys: list[int]) -> dict[str, Any]:
-        found = self._index.find(keys)
-        stored: dict[str, Any] = {}
-        if not found:
-            return stored
-        for result, key in zip(results, keys, strict=True):
-            for offset in found.get(key, ()):
-                row = self._row_at(offset, key)
-                if row is not None and row["id"] == result["id"]:
-                    stored[row["id"]] = row.get("label")
-        return stored
-
-    def _row_at(self, offset: int, key: int) -> dict[str, Any] | None:
-        line = self._text.line_at(offset)
-        row = None if line is None else codec.decode(line)
-        if line is None or (row is not None and not _has_key(row, key)):
-            raise IndexDamagedError(f"it names byte {offset}, where its row does not stand")
-        if row is None:
-            logger.warning(
-                "%s: the row at byte %d is corrupt; it counts as lost", self.path, offset
-            )
-        return row
 
     # --- opening and recovering ---
 
@@ -293,15 +247,10 @@ class ResultDatabase:
             )
 
     def _open_files(self) -> None:
-        with contextlib.ExitStack() as opened:
-            self._text = TextFile(self.path, self._storage)
-            opened.callback(self._text.close)
-            self._check_format(self._text.read(HEAD_BYTES, 0))
-            self._conflicts = Conflicts(self._side_file("conflicts.txt"), self._storage)
-            self._index = self._open_index()
-            opened.callback(lambda: self._index.abandon())
-            self._recover()
-            opened.pop_all()
+        self._rows = IndexedText(
+            self.path, self._side_file("index"), self._storage, self._check_format
+        )
+        self._conflicts = Conflicts(self._side_file("conflicts.txt"), self._storage)
 
     def _check_format(self, head: bytes) -> None:
         whole_lines = head[: head.rfind(b"\n") + 1].strip()
@@ -310,61 +259,6 @@ class ResultDatabase:
                 f"{self.path} is not a DB of this format (its lines have no crc); "
                 "name another file with --db, or move this one away"
             )
-
-    def _open_index(self) -> Index:
-        path = self._side_file("index")
-        try:
-            index = Index(path)
-        except IndexDamagedError as error:
-            logger.warning("%s: %s; making it anew", path, error)
-            remove(path)
-            return Index(path)
-        start = max(0, index.covered - FINGERPRINT_BYTES)
-        if self._text.read(index.covered - start, start)[-len(index.fingerprint) :] != (
-            index.fingerprint
-        ):
-            logger.warning("%s: it is of another text, or ahead of it; making it anew", path)
-            index.discard()
-            return Index(path)
-        return index
-
-    def _recover(self) -> None:
-        """Takes in what the text has behind the end that the index knows."""
-        start = self._index.covered
-        self._text.recover(start)
-        self._index_rows(start)
-        self._unsure = False
-
-    def _rebuild_index(self, reason: str) -> None:
-        logger.warning("%s: the index is not to be trusted (%s); making it anew", self.path, reason)
-        self._index.discard()
-        self._index = Index(self._side_file("index"))
-        self._index_rows(0)
-
-    def _index_rows(self, start: int) -> None:
-        """Reads the text from `start` to its end into the index."""
-        size, corrupt, rows = self._text.end - start, 0, 0
-        if size > SLOW_INDEX_BYTES:
-            logger.warning("%s: reading %d MB into the index", self.path, size // 1_000_000)
-        for begin, lines in self._text.scan(start, self._text.end):
-            offset, found = begin, []
-            for line in lines:
-                row = codec.decode(line)
-                if row is not None and isinstance(row.get("id"), str):
-                    found.append((key_of(row["id"]), offset))
-                elif line.strip():
-                    corrupt += 1
-                offset += len(line) + 1
-            rows += len(found)
-            self._index.add(
-                found,
-                offset,
-                self._text.read(FINGERPRINT_BYTES, max(0, offset - FINGERPRINT_BYTES)),
-            )
-        if corrupt:
-            logger.warning("%s: %d corrupt lines passed over; see `verify`", self.path, corrupt)
-        if rows:
-            logger.info("%s: %d rows read into the index", self.path, rows)
 
     def _side_file(self, name: str) -> Path:
         return self.path.with_name(f"{self.path.stem}.{name}")
@@ -392,11 +286,6 @@ class ResultDatabase:
 def _as_stored(label: object) -> object:
     """Returns a label as it reads in the text: NaN is null there, a tuple is a list."""
     return label if isinstance(label, str) else orjson.loads(orjson.dumps(label))
-
-
-def _has_key(row: dict[str, Any], key: int) -> bool:
-    result_id = row.get("id")
-    return isinstance(result_id, str) and key_of(result_id) == key
 
 
 def _record_error(number: int, problem: str) -> DatabaseRecordError:

@@ -241,3 +241,44 @@ def test_what_is_no_regular_file_is_refused_before_anything_is_made_beside_it(tm
     with pytest.raises((DatabaseStorageError, QueueStorageError), match="not a text file"):
         opening(tmp_path / "pipe.txt")
     assert [file.name for file in tmp_path.iterdir()] == ["pipe.txt"]
+
+
+def test_a_conflict_is_kept_once_however_many_came_after_it_and_over_a_restart(path):
+    count = 20_000
+    ids = [str(uuid_utils.uuid7()) for _ in range(count)]
+    pad = "x" * 200
+    with ResultDatabase(path) as db:
+        db.insert([{"id": i, "label": "1"} for i in ids])
+        wrong = [{"id": i, "label": "2", "pad": pad} for i in ids]
+        assert db.insert(wrong).conflicts == count
+    kept = path.with_name("db.conflicts.txt")
+    size = kept.stat().st_size
+    assert size > 5_000_000
+    with ResultDatabase(path) as db:
+        assert db.insert(wrong[:3]).conflicts == 3
+        assert kept.stat().st_size == size
+        assert db.insert([{"id": ids[0], "label": "3"}]).conflicts == 1
+    assert [row["label"] for row in stored(kept)][-2:] == ["2", "3"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 5000])
+def test_the_index_of_the_conflicts_may_be_lost_or_damaged_at_any_time(path, damage):
+    with ResultDatabase(path) as db:
+        db.insert([{"id": "a", "label": "1"}])
+        db.insert([{"id": "a", "label": "2"}])
+    path.with_name("db.conflicts.index").write_bytes(damage)
+    with ResultDatabase(path) as db:
+        assert db.insert([{"id": "a", "label": "2"}]).conflicts == 1
+    assert len(stored(path.with_name("db.conflicts.txt"))) == 1
+
+
+def test_a_torn_conflict_is_put_aside_and_kept_anew(path):
+    with ResultDatabase(path) as db:
+        db.insert([{"id": "a", "label": "1"}])
+        db.insert([{"id": "a", "label": "2"}])
+    kept = path.with_name("db.conflicts.txt")
+    kept.write_bytes(kept.read_bytes()[:-9])
+    path.with_name("db.conflicts.index").unlink()
+    with ResultDatabase(path) as db:
+        assert db.insert([{"id": "a", "label": "2"}]).conflicts == 1
+    assert [row["label"] for row in stored(kept)] == ["2"]

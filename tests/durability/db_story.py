@@ -19,6 +19,8 @@ from tests.durability.simulated_disk import Crash, SimulatedDisk, SimulatedProce
 TRIES = 5
 
 INDEX_FATES = ("kept", "older", "gone")
+INDEX_FILES = "db.*index*"
+"""The index of the rows and that of the conflicts."""
 
 
 class DatabaseStory:
@@ -31,7 +33,7 @@ class DatabaseStory:
         self.next_id = 1
         self.acknowledged: dict[str, str] = {}
         self.conflicts: set[str] = set()
-        for file in disk.folder.glob("db.index*"):
+        for file in disk.folder.glob(INDEX_FILES):
             file.unlink()
 
     def live(self, process: SimulatedProcess, steps: int) -> bool:
@@ -68,8 +70,9 @@ class DatabaseStory:
         assert not lost, f"acknowledged and lost: {sorted(lost)}"
         kept = self.disk.names.get(self.path.with_name("db.conflicts.txt"))
         kept_rows = [codec.decode(line) for line in bytes(kept.seen).split(b"\n")] if kept else []
-        kept_ids = {row["id"] for row in kept_rows if row is not None}
-        assert self.conflicts <= kept_ids, "a reported conflict was not kept"
+        kept_ids = [row["id"] for row in kept_rows if row is not None]
+        assert self.conflicts <= set(kept_ids), "a reported conflict was not kept"
+        assert len(kept_ids) == len(set(kept_ids)), "the same conflict was kept twice"
 
     def _step(self, db: ResultDatabase) -> None:
         count = self.rng.randint(1, 5)
@@ -109,13 +112,13 @@ class IndexCopies:
         """Keeps the index as it is."""
         shutil.rmtree(self.copies, ignore_errors=True)
         self.copies.mkdir()
-        for file in self.folder.glob("db.index*"):
+        for file in self.folder.glob(INDEX_FILES):
             shutil.copy(file, self.copies)
 
     def meet(self, fate: str) -> None:
         """Leaves the index as it is, puts the saved one back, or removes it."""
         if fate != "kept":
-            for file in self.folder.glob("db.index*"):
+            for file in self.folder.glob(INDEX_FILES):
                 file.unlink()
         if fate == "older" and self.copies.exists():
             for file in self.copies.iterdir():
@@ -123,9 +126,11 @@ class IndexCopies:
 
 
 def abandon(db: ResultDatabase | None) -> None:
-    """Closes the real index of a DB whose process crashed, without writing to it."""
+    """Closes the real indexes of a DB whose process crashed, without writing to them."""
     if db is not None:
-        db._index._db.close()
+        db._rows.index.abandon()
+        if db._conflicts._kept is not None:
+            db._conflicts._kept.index.abandon()
 
 
 def _until_it_works(action: Callable[[], Any]) -> Any:

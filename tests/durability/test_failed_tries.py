@@ -54,7 +54,7 @@ def test_opening_a_db_leaves_no_descriptor_open_whichever_call_fails(tmp_path):
     call = calls = 1
     while call <= calls:
         disk = SimulatedDisk(tmp_path)
-        for file in tmp_path.glob("db.index*"):
+        for file in tmp_path.glob("db.*index*"):
             file.unlink()
         with ResultDatabase(tmp_path / "db.txt", storage=disk.process()) as db:
             db.insert([{"id": "a", "label": "1"}])
@@ -138,9 +138,9 @@ def test_a_full_disk_that_undoes_a_transaction_by_itself_loses_nothing(tmp_path,
     with ResultDatabase(tmp_path / "db.txt") as db:
         db.insert(rows)
         full_for_sqlite += ["COMMIT", "ROLLBACK"]
-        db._index.flush()
+        db._rows.index.flush()
         full_for_sqlite.clear()
-        db._index._db.execute("ROLLBACK")
+        db._rows.index._db.execute("ROLLBACK")
         assert db.insert(rows).duplicates == 20
     with ResultDatabase(tmp_path / "db.txt") as db:
         assert db.insert(rows).duplicates == 20
