@@ -73,7 +73,7 @@ def _prepare_digit(image: npt.NDArray[Any]) -> Pixels:
     if image.ndim == 3 and image.shape[:2] == (SIZE, SIZE) and _is_grey(image):
         image = image[..., 0]
     if image.shape == (SIZE, SIZE):
-        pixels = as_mnist_form(unit_range(image))
+        pixels = as_mnist_form(image)
         if pixels is not None:
             return pixels
     return normalise_digit(image)

@@ -13,6 +13,7 @@ from PIL import Image
 from Modelling.batch_preparation import prepare_batch
 from Modelling.checkpoint import DIGITS, RESIZE
 from Modelling.data_preparation import ImageError, decode_image, encode_npy, prepare_image
+from Modelling.digit_normalisation import mnist_form_mask
 from Modelling.predict_cnn import Classifier
 
 Encode = Callable[..., bytes]
@@ -48,6 +49,40 @@ def test_saved_as_png_they_pass_bit_for_bit_too(mnist: Mnist, encode: Encode) ->
     images = mnist[0][:500]
     prepared, _ = prepare_batch([encode(image, "PNG") for image in images], SHAPE, DIGITS)
     assert np.array_equal(prepared, images[..., None].astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("kind", ["array", "PNG"])
+def test_so_do_their_negatives(kind: str, mnist: Mnist, encode: Encode) -> None:
+    images = mnist[0][:500]
+    datas = [
+        encode_npy(255 - image) if kind == "array" else encode(255 - image, kind)
+        for image in images
+    ]
+    prepared, _ = prepare_batch(datas, SHAPE, DIGITS)
+    assert np.array_equal(prepared, images[..., None].astype(np.float32) / np.float32(255))
+
+
+def test_not_one_of_mnists_images_is_taken_for_anything_else(mnist: Mnist) -> None:
+    assert mnist_form_mask(mnist[0]).all()
+    assert not mnist_form_mask(255 - mnist[0]).any()
+
+
+@pytest.mark.parametrize(
+    ("paper", "ink"),
+    [(110, 20), (127, 0), (40, 0), (60, 200), (60, 150), (200, 90), (9, 199), (255, 128)],
+)
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_small_image_on_grey_paper_is_read_whichever_is_darker(
+    paper: int, ink: int, kind: type, mnist: Mnist, classifier: Classifier
+) -> None:
+    images, digits = mnist[0][:300], mnist[1][:300]
+    toned = paper + np.rint(images / 255 * (ink - paper))
+    scale = 1 if kind is np.uint8 else np.float32(255)
+    prepared, errors = classifier.prepare_batch(
+        [encode_npy((image / scale).astype(kind)) for image in toned]
+    )
+    assert not any(errors)
+    assert (classifier.predict(prepared).class_indices == digits).mean() >= 0.98
 
 
 @pytest.mark.parametrize(
