@@ -145,7 +145,7 @@ def _fit(
 
 def augmentation_for(dataset: Dataset) -> Augmentation:
     """Distortions that keep an image's meaning: a mirrored shoe is a shoe, a mirrored 3 nothing."""
-    return HANDWRITING if dataset.name == "mnist" else CLOTHES
+    return CLOTHES if dataset.name == "fashion_mnist" else HANDWRITING
 
 
 def _learning_rate(steps: int, epochs: int) -> Any:
@@ -219,7 +219,7 @@ def write_checkpoint(
         sha256=sha256_of(options.output),
         labels=dataset.labels,
         input_shape=dataset.input_shape,
-        preprocessing=DIGITS if _is_like_mnist(dataset) else RESIZE,
+        preprocessing=DIGITS if _is_like_mnist(options, dataset) else RESIZE,
         engines=write_forms(options.output, forms),
         training=training,
     )
@@ -227,10 +227,10 @@ def write_checkpoint(
     return side
 
 
-def _is_like_mnist(dataset: Dataset) -> bool:
+def _is_like_mnist(options: Options, dataset: Dataset) -> bool:
     """Whether images that come later are to be set as MNIST's were."""
     return (
-        dataset.name == "mnist"
+        options.handwritten_digits
         and dataset.labels == LABELS["mnist"]
         and dataset.input_shape == (28, 28, 1)
     )
@@ -311,8 +311,10 @@ def _provenance(
     import keras
     import tensorflow as tf
 
+    file = options.data
     return {
         "dataset": options.dataset,
+        **({"file": file.name, "file_sha256": sha256_of(file)} if file else {}),
         "test_accuracy": accuracy,
         "validation_accuracy": round(history["val_accuracy"][best_epoch - 1], 5),
         "seed": options.seed,

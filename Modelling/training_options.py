@@ -23,10 +23,18 @@ PLOTS = Path(__file__).parent / "plots"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for."""
+    """What the command line asks for.
+
+    Attributes:
+        dataset: `mnist`, `fashion_mnist`, or the stem of `data`.
+        data: The file to train on; None for the download.
+        handwritten_digits: Whether MNIST was meant: only then are images that come later to be
+            set as MNIST's were.
+    """
 
     dataset: str
     data: Path | None
+    handwritten_digits: bool
     epochs: int
     batch_size: int
     seed: int
@@ -42,9 +50,9 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         description="Train the image classifier and write its checkpoint.",
     )
     parser.add_argument(
-        "--dataset", choices=tuple(LABELS), default="mnist",
-        help="what to train on, or, with --data, what it is most like: that decides how images "
-        "are distorted (default: %(default)s)",
+        "--dataset", choices=tuple(LABELS),
+        help="what to train on (default: mnist), or, with --data, what it is most like: that "
+        "decides how images are distorted, and for mnist that digits are looked for on them",
     )  # fmt: skip
     parser.add_argument(
         "--data", type=Path, metavar="FILE.npz",
@@ -66,22 +74,29 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     parser.add_argument(
         "--output", type=Path, metavar="FILE.h5",
         help="the checkpoint to write, .h5 or .keras; its plots go to a folder beside it "
-        "(default: model_checkpoints/<dataset>_cnn_model.h5 in this package)",
+        "(default: model_checkpoints/<dataset or data>_cnn_model.h5 in this package)",
     )  # fmt: skip
     parser.add_argument(
         "--validation-ratio", type=share, default=VALIDATION_RATIO, metavar="R",
         help="share of the training images that chooses the epoch (default: %(default)s)",
     )  # fmt: skip
     chosen = parser.parse_args(arguments)
-    output = chosen.output or DEFAULT_CHECKPOINT.with_name(f"{chosen.dataset}_cnn_model.h5")
+    stem: str = chosen.data.stem if chosen.data else chosen.dataset or "mnist"
+    output: Path = chosen.output or DEFAULT_CHECKPOINT.with_name(f"{stem}_cnn_model.h5")
     if output.suffix not in CHECKPOINT_SUFFIXES:
         parser.error(f"--output {output}: the checkpoint's name must end in .h5 or .keras")
     own = output.resolve() == DEFAULT_CHECKPOINT
+    if own and chosen.data and not (chosen.dataset or chosen.output):
+        parser.error(
+            f"--data {chosen.data} would replace the checkpoint {output.name} of MNIST's digits: "
+            "add --dataset mnist if that is what it holds, or choose another --output"
+        )
     plots = PLOTS if own else output.parent / f"{output.stem}_plots"
     return Options(
-        dataset=chosen.dataset,
+        dataset=chosen.dataset or stem,
         data=chosen.data,
-        epochs=chosen.epochs or EPOCHS[chosen.dataset],
+        handwritten_digits=(chosen.dataset or ("" if chosen.data else "mnist")) == "mnist",
+        epochs=chosen.epochs or EPOCHS.get(chosen.dataset or stem, EPOCHS["mnist"]),
         batch_size=chosen.batch_size,
         seed=chosen.seed,
         output=output,

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from Modelling import predict_cnn, quantise, train_cnn
-from Modelling.checkpoint import DEFAULT_CHECKPOINT, read_side_file, sha256_of
+from Modelling.checkpoint import DEFAULT_CHECKPOINT, RESIZE, read_side_file, sha256_of
 from Modelling.data_preparation import load_dataset
 from Modelling.datasets import ARRAYS
 from Modelling.predict_cnn import CheckpointError, load_classifier
@@ -153,6 +153,10 @@ def test_training_twice_with_one_seed_gives_the_same_complete_checkpoint(
     assert sides[0].sha256 == sides[1].sha256 == sha256_of(outputs[0])
     assert sides[0].engines["float32"] == sides[1].engines["float32"]
     assert sides[0].training["seed"] == 3
+    assert sides[0].training["dataset"] == "small"
+    assert sides[0].training["file"] == "small.npz"
+    assert sides[0].training["file_sha256"] == sha256_of(small_mnist)
+    assert sides[0].preprocessing == RESIZE
     plots = outputs[0].parent / "mnist_cnn_model_plots"
     for plot in ("loss_plot.png", "confusion_matrix.png"):
         with Image.open(plots / plot) as image:
