@@ -13,15 +13,36 @@ is never served. A checkpoint without a side file is fine too: it is somebody el
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from Modelling.errors import CheckpointError
+from Modelling.side_file import (
+    DIGITS,
+    RESIZE,
+    EngineFile,
+    SideFile,
+    read_side_file,
+    side_file_path,
+    write_atomically,
+    write_side_file,
+)
+
+__all__ = [
+    "DIGITS",
+    "RESIZE",
+    "Checkpoint",
+    "EngineFile",
+    "SideFile",
+    "engine_path",
+    "open_checkpoint",
+    "read_side_file",
+    "sha256_of",
+    "side_file_path",
+    "write_atomically",
+    "write_side_file",
+]
 
 DEFAULT_CHECKPOINT = Path(__file__).parent / "model_checkpoints" / "mnist_cnn_model.h5"
 
@@ -32,42 +53,6 @@ PATIENCE = 5.0
 
 RETRY_INTERVAL = 0.25
 """Seconds between two looks."""
-
-DIGITS = "digits"
-"""Preprocessing: find the ink and set it in 28x28 as MNIST's authors did."""
-
-RESIZE = "resize"
-"""Preprocessing: scale the whole image to the model's input."""
-
-
-@dataclass(frozen=True)
-class EngineFile:
-    """A compiled form of the network, beside the checkpoint."""
-
-    file: str
-    sha256: str
-    test_accuracy: float | None = None
-
-
-@dataclass(frozen=True)
-class SideFile:
-    """What is known of a checkpoint, read from and written to JSON.
-
-    Attributes:
-        sha256: Of the checkpoint file, 64 hex digits.
-        labels: Names of the classes, in the order of the model's outputs.
-        input_shape: Height, width, channels; (None, None, None) never: a fixed size is needed.
-        preprocessing: `digits` or `resize`, see `data_preparation.prepare_image`.
-        engines: Compiled forms by name (`float32`, `int8`).
-        training: Where it comes from: data set, seed, versions, accuracy. For people.
-    """
-
-    sha256: str
-    labels: tuple[str, ...]
-    input_shape: tuple[int, int, int]
-    preprocessing: str = RESIZE
-    engines: dict[str, EngineFile] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,11 +69,6 @@ class Checkpoint:
         return f"{self.path.stem}@{self.sha256[:12]}"
 
 
-def side_file_path(checkpoint: Path) -> Path:
-    """Where the side file of a checkpoint lies."""
-    return checkpoint.with_suffix(".json")
-
-
 def engine_path(checkpoint: Path, engine: str) -> Path:
     """Where `train_cnn.py` and `quantise.py` put a compiled form of a checkpoint."""
     return checkpoint.with_suffix(f".{engine}.tflite")
@@ -103,12 +83,15 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def open_checkpoint(path: Path | str, *, patience: float = PATIENCE) -> Checkpoint:
+def open_checkpoint(
+    path: Path | str, *, patience: float = PATIENCE, need_match: bool = True
+) -> Checkpoint:
     """Find out what a checkpoint is and that its side file belongs to it.
 
     Args:
         path: A `.h5` or `.keras` file.
         patience: Seconds for which a pair that does not match is looked at again.
+        need_match: Whether a side file of another checkpoint is refused.
 
     Raises:
         CheckpointError: The file is missing or empty, or does not match its side file.
@@ -121,7 +104,7 @@ def open_checkpoint(path: Path | str, *, patience: float = PATIENCE) -> Checkpoi
     deadline = time.monotonic() + patience
     while True:
         try:
-            return _open_once(path)
+            return _open_once(path, need_match)
         except CheckpointError:
             # Nothing comes into being by itself where not even a side file is.
             awaited = path.exists() or side_file_path(path).exists()
@@ -130,7 +113,7 @@ def open_checkpoint(path: Path | str, *, patience: float = PATIENCE) -> Checkpoi
         time.sleep(RETRY_INTERVAL)
 
 
-def _open_once(path: Path) -> Checkpoint:
+def _open_once(path: Path, need_match: bool) -> Checkpoint:
     try:
         sha256 = sha256_of(path)
         size = path.stat().st_size
@@ -143,80 +126,10 @@ def _open_once(path: Path) -> Checkpoint:
     if size == 0:
         raise CheckpointError(f"{path}: the checkpoint is empty; copy or train it again")
     side = read_side_file(path)
-    if side is not None and side.sha256 != sha256:
+    if need_match and side is not None and side.sha256 != sha256:
         raise CheckpointError(
             f"{path} does not match its side file {side_file_path(path).name} "
             f"(SHA-256 {sha256[:12]}… "
             f"against {side.sha256[:12]}…): copy both again from where they were made together"
         )
     return Checkpoint(path, sha256, side)
-
-
-def read_side_file(checkpoint: Path) -> SideFile | None:
-    """Read the side file of a checkpoint; None if it has none.
-
-    Raises:
-        CheckpointError: It is not JSON, or lacks what a side file must have.
-    """
-    path = side_file_path(checkpoint)
-    try:
-        raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: the side file cannot be read: {error}") from None
-    try:
-        side = SideFile(
-            sha256=str(raw["sha256"]),
-            labels=tuple(str(label) for label in raw["labels"]),
-            input_shape=_input_shape(raw["input_shape"]),
-            preprocessing=str(raw.get("preprocessing", RESIZE)),
-            engines={name: EngineFile(**entry) for name, entry in raw.get("engines", {}).items()},
-            training=dict(raw.get("training", {})),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path}: not a side file as train_cnn writes it ({error!r})"
-        ) from None
-    if side.preprocessing not in (DIGITS, RESIZE):
-        raise CheckpointError(
-            f"{path}: preprocessing is {side.preprocessing!r}, known are '{DIGITS}' and '{RESIZE}'"
-        )
-    if len(set(side.labels)) != len(side.labels):
-        raise CheckpointError(f"{path}: two classes have the same label")
-    return side
-
-
-def _input_shape(value: Any) -> tuple[int, int, int]:
-    height, width, channels = (int(size) for size in value)
-    if min(height, width, channels) < 1:
-        raise ValueError(f"input_shape {value}")
-    return height, width, channels
-
-
-def write_side_file(checkpoint: Path, side: SideFile) -> None:
-    """Write the side file of a checkpoint; call it last."""
-    text = json.dumps(asdict(side), indent=2, ensure_ascii=False) + "\n"
-    write_atomically(side_file_path(checkpoint), text.encode())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file in one step: readers see the old bytes or the new, never a mixture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    # The rename itself is durable once the folder is.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -23,6 +23,7 @@ from Modelling.image_decoding import (
     encode_npy,
     unit_range,
 )
+from Modelling.side_file import require_preprocessing
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -62,9 +63,11 @@ def prepare_image(
 
     Raises:
         ImageError: The image has NaN, infinite or negative pixels, or, for `digits`, no ink.
+        ValueError: `digits` for another input than 28x28 grey.
     """
     check_size(image.shape[1], image.shape[0])
-    if preprocessing == DIGITS and input_shape == (SIZE, SIZE, 1):
+    if preprocessing == DIGITS:
+        require_preprocessing(preprocessing, input_shape)
         return _prepare_digit(image)[..., None]
     return _resized(_with_channels(unit_range(image), input_shape[2]), input_shape)
 

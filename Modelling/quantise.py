@@ -21,18 +21,23 @@ import numpy as np
 import numpy.typing as npt
 
 from Modelling.checkpoint import (
+    DIGITS,
+    RESIZE,
+    Checkpoint,
     EngineFile,
     SideFile,
     engine_path,
     open_checkpoint,
-    read_side_file,
     sha256_of,
     write_atomically,
     write_side_file,
 )
 from Modelling.datasets import load_dataset
-from Modelling.engine import LiteRTEngine, concrete_function, load_keras_model
+from Modelling.engine import LiteRTEngine
 from Modelling.errors import CheckpointError
+from Modelling.input_range import UNIT, InputRange
+from Modelling.keras_models import KerasClassifier, load_keras_model
+from Modelling.side_file import checked_labels, require_preprocessing
 from Modelling.tensorflow_runtime import import_tensorflow, quiet
 
 CALIBRATION_IMAGES = 1000
@@ -41,31 +46,40 @@ CALIBRATION_IMAGES = 1000
 FLOAT32, INT8 = "float32", "int8"
 
 
-def compile_float32(model: Any) -> bytes:
-    """Compile a Keras model to a LiteRT file with the same float32 arithmetic."""
+def compile_float32(model: Any, input_range: InputRange | None = None) -> bytes:
+    """Compile a Keras model to a LiteRT file with the same float32 arithmetic.
+
+    Args:
+        model: See `keras_models.load_keras_model`.
+        input_range: Of the pixels that it wants; what its first layer tells if None.
+    """
     with quiet():
-        compiled: bytes = _converter(model).convert()
+        compiled: bytes = _converter(KerasClassifier(model, input_range)).convert()
     return compiled
 
 
-def compile_int8(model: Any, calibration: npt.NDArray[np.float32]) -> bytes:
+def compile_int8(
+    model: Any, calibration: npt.NDArray[np.float32], input_range: InputRange | None = None
+) -> bytes:
     """Compile a Keras model to a LiteRT file with 8-bit weights and activations.
 
     Inputs and outputs stay float32, and so does the softmax: an 8-bit one would know no
     confidence between 0.996 and 1.
 
     Args:
-        model: Maps (N, H, W, C) float32 in [0, 1] to (N, classes).
+        model: See `keras_models.load_keras_model`.
         calibration: Typical images, (N, H, W, C) float32 in [0, 1].
+        input_range: Of the pixels that it wants; what its first layer tells if None.
     """
     tf = import_tensorflow()
+    classifier = KerasClassifier(model, input_range)
 
     def images() -> Iterator[list[npt.NDArray[np.float32]]]:
         for index in range(len(calibration)):
-            yield [calibration[index : index + 1]]
+            yield [classifier.input_range.apply(calibration[index : index + 1])]
 
     with quiet():
-        converter = _converter(model)
+        converter = _converter(classifier)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = images
         options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=["SOFTMAX"])
@@ -76,14 +90,14 @@ def compile_int8(model: Any, calibration: npt.NDArray[np.float32]) -> bytes:
     return compiled
 
 
-def _converter(model: Any) -> Any:
+def _converter(classifier: KerasClassifier) -> Any:
     tf = import_tensorflow()
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 
     # Calibration runs the graph, and LiteRT's calibrator knows no variables: freeze them first.
-    frozen = convert_variables_to_constants_v2(concrete_function(model))
+    frozen = convert_variables_to_constants_v2(classifier.concrete_function())
     return tf.lite.TFLiteConverter.from_concrete_functions([frozen])
 
 
@@ -113,6 +127,7 @@ def compile_forms(
     model: Any,
     train_images: npt.NDArray[np.uint8] | None = None,
     test: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]] | None = None,
+    input_range: InputRange = UNIT,
 ) -> dict[str, CompiledForm]:
     """Compile a Keras model and measure what came out.
 
@@ -120,26 +135,30 @@ def compile_forms(
         model: The loaded Keras model.
         train_images: (N, H, W, C) uint8 to calibrate with; without them no int8 form is made.
         test: Images and classes to measure accuracy with.
+        input_range: Of the pixels that the model wants.
 
     Returns:
         `float32`, and `int8` if its accuracy is no lower.
     """
-    forms = {FLOAT32: _measured(compile_float32(model), test)}
+    forms = {FLOAT32: _measured(compile_float32(model, input_range), test, input_range)}
     if train_images is not None and test is not None:
         step = max(1, len(train_images) // CALIBRATION_IMAGES)
         calibration = train_images[::step][:CALIBRATION_IMAGES].astype(np.float32) / np.float32(255)
-        int8 = _measured(compile_int8(model, calibration), test)
+        int8 = _measured(compile_int8(model, calibration, input_range), test, input_range)
         if (int8.test_accuracy or 0.0) >= (forms[FLOAT32].test_accuracy or 0.0):
             forms[INT8] = int8
     return forms
 
 
 def _measured(
-    compiled: bytes, test: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]] | None
+    compiled: bytes,
+    test: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]] | None,
+    input_range: InputRange,
 ) -> CompiledForm:
     if test is None:
         return CompiledForm(compiled, None)
-    return CompiledForm(compiled, accuracy_of(LiteRTEngine(compiled, "compiled").run, *test))
+    engine = LiteRTEngine(compiled, "compiled", input_range=input_range)
+    return CompiledForm(compiled, accuracy_of(engine.run, *test))
 
 
 def write_forms(checkpoint: Path, forms: dict[str, CompiledForm]) -> dict[str, EngineFile]:
@@ -171,49 +190,83 @@ def main(arguments: list[str] | None = None) -> int:
         help="x_train to calibrate with, x_test and y_test to measure; without it no int8 is made",
     )  # fmt: skip
     parser.add_argument("--labels", help="names of the classes, separated by commas")
+    parser.add_argument(
+        "--preprocessing", choices=(RESIZE, DIGITS),
+        help=f"{RESIZE}: scale the whole image; {DIGITS}: find the handwritten digit on it "
+        f"(default: as the side file says, else {RESIZE})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-code", action="store_true",
+        help="load models whose layers carry code, only for files you made yourself; what is "
+        "compiled carries none",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
-        _quantise(options.checkpoint, options.data, options.labels)
+        _quantise(options)
     except (CheckpointError, OSError, ValueError) as error:
         print(f"quantise: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _quantise(path: Path, data: Path | None, labels: str | None) -> None:
-    checkpoint = open_checkpoint(path, patience=0)
-    model = load_keras_model(path)
-    input_shape = tuple(int(size) for size in model.input_shape[1:])
-    classes = int(model.output_shape[-1])
-    side = read_side_file(path) or SideFile(
-        sha256=checkpoint.sha256,
-        labels=tuple(str(index) for index in range(classes)),
-        input_shape=(input_shape[0], input_shape[1], input_shape[2]),
-    )
-    if labels:
-        side = replace(side, labels=tuple(labels.split(",")))
-    if len(side.labels) != classes:
-        raise CheckpointError(
-            f"{path} has {classes} outputs, but there are {len(side.labels)} labels"
-        )
-    if data is None:
-        forms = compile_forms(model)
+def _quantise(options: argparse.Namespace) -> None:
+    path: Path = options.checkpoint
+    checkpoint = open_checkpoint(path, patience=0, need_match=False)
+    model = load_keras_model(path, allow_code=options.allow_code)
+    side = _described(options, checkpoint, model)
+    input_range = side.input_range or UNIT
+    if options.data is None:
+        forms = compile_forms(model, input_range=input_range)
     else:
-        dataset = load_dataset(path.stem, data)
-        if dataset.input_shape != input_shape:
+        dataset = load_dataset(path.stem, options.data)
+        if dataset.input_shape != side.input_shape:
             raise ValueError(
-                f"{data} holds {dataset.input_shape} images, {path} takes {input_shape}"
+                f"{options.data} holds {dataset.input_shape} images, {path} takes "
+                f"{side.input_shape}"
             )
-        forms = compile_forms(
-            model, dataset.train_images, (dataset.test_images, dataset.test_classes)
-        )
+        test = dataset.test_images, dataset.test_classes
+        forms = compile_forms(model, dataset.train_images, test, input_range)
     engines = write_forms(path, forms)
-    write_side_file(path, replace(side, sha256=checkpoint.sha256, engines=engines))
+    write_side_file(path, replace(side, engines=engines))
     for name, engine in engines.items():
         accuracy = "" if engine.test_accuracy is None else f", accuracy {engine.test_accuracy:.2%}"
         print(f"{name}: {path.with_name(engine.file)}{accuracy}")
-    if data is not None and INT8 not in engines:
+    if options.data is not None and INT8 not in engines:
         print("int8: not kept, its accuracy is lower")
+
+
+def _described(options: argparse.Namespace, checkpoint: Checkpoint, model: Any) -> SideFile:
+    """The new side file without engines: by the user, else the old one, else the model itself.
+
+    Raises:
+        ValueError: The labels or the preprocessing do not fit.
+    """
+    path, old = checkpoint.path, checkpoint.side
+    described = KerasClassifier(model, old.input_range if old else None)
+    shape, count = described.input_shape, described.classes
+    stale = old is not None and old.sha256 != checkpoint.sha256
+    if old and stale and (old.input_shape, len(old.labels)) != (shape, count):
+        print("the side file is of another model: it is written anew")
+        old, described = None, KerasClassifier(model)
+    elif stale:
+        print("the side file is of an earlier checkpoint: its labels and preprocessing are kept")
+    labels = options.labels.split(",") if options.labels else old.labels if old else None
+    labels = checked_labels(labels or [str(index) for index in range(count)])
+    if len(labels) != count:
+        raise CheckpointError(f"{path} has {count} outputs, but there are {len(labels)} labels")
+    preprocessing = options.preprocessing or (old.preprocessing if old else RESIZE)
+    require_preprocessing(preprocessing, shape)
+    told = described.input_range
+    return SideFile(
+        sha256=checkpoint.sha256,
+        labels=labels,
+        input_shape=shape,
+        preprocessing=preprocessing,
+        # Written down even where the model tells it: the compiled forms cannot.
+        scale=None if told == UNIT else told.scale,
+        offset=None if told == UNIT else told.offset,
+        training=old.training if old and not stale else {},
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from Modelling import predict_cnn
+from Modelling import predict_cnn, quantise
 from Modelling.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint, read_side_file, sha256_of
 from Modelling.data_preparation import encode_npy
 from Modelling.engine import load_keras_model
@@ -139,7 +140,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("Modelling.checkpoint.PATIENCE", 0.0)
+    """Refuse at once what would be looked at again for five seconds."""
     monkeypatch.setattr(
         predict_cnn, "open_checkpoint", lambda path: open_checkpoint(path, patience=0)
     )
@@ -161,7 +162,7 @@ def test_labels_that_do_not_match_the_outputs_are_refused(copy: Path) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_an_input_shape_that_is_not_the_models_is_refused(copy: Path) -> None:
-    edit_side_file(copy, input_shape=[32, 32, 3])
+    edit_side_file(copy, input_shape=[32, 32, 3], preprocessing="resize")
     with pytest.raises(CheckpointError, match=r"\(28, 28, 1\), but its side file says"):
         load_classifier(copy)
 
@@ -171,6 +172,59 @@ def test_an_input_shape_that_is_not_the_models_is_refused(copy: Path) -> None:
 def test_a_damaged_side_file_is_refused(text: str, copy: Path) -> None:
     copy.with_suffix(".json").write_text(text)
     with pytest.raises(CheckpointError, match=r"mnist_cnn_model\.json"):
+        load_classifier(copy)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sclae": 255}, "unknown key 'sclae'"),
+        ({"labels": "0123456789"}, "list"),
+        ({"labels": ["a", "b", "a"]}, "same label 'a'"),
+        ({"labels": ["a", ""]}, "not empty"),
+        ({"labels": ["a", 1]}, "must be texts"),
+        ({"labels": ["a", "b\x1b[31m"]}, "control characters"),
+        ({"labels": ["a", "b\n"]}, "control characters"),
+        ({"labels": ["a", "\ud800"]}, "control characters"),
+        ({"input_shape": [28.5, 28, 1]}, "input_shape"),
+        ({"input_shape": [True, 28, 1]}, "input_shape"),
+        ({"input_shape": ["28", "28", "1"]}, "input_shape"),
+        ({"input_shape": [28, 28]}, "input_shape"),
+        ({"input_shape": [28, 0, 1]}, "input_shape"),
+        ({"input_shape": 28}, "input_shape"),
+        ({"preprocessing": "none"}, "preprocessing"),
+        ({"preprocessing": ["digits"]}, "preprocessing"),
+        ({"input_shape": [32, 32, 1]}, "'digits' makes images of"),
+        ({"scale": 0}, "scale"),
+        ({"scale": "255"}, "scale"),
+        ({"scale": [1, 2]}, "scale"),
+        ({"scale": True}, "scale"),
+        ({"offset": float("nan")}, "offset"),
+        ({"sha256": 7}, "sha256"),
+        ({"engines": []}, "engines"),
+        ({"engines": {"int8": {"file": 7, "sha256": "a"}}}, "engines.int8.file"),
+        ({"engines": {"int8": {"file": "a.tflite"}}}, "engines.int8"),
+        ({"engines": {"int8": {"file": "a", "sha256": "b", "size": 1}}}, "engines.int8"),
+        ({"engines": {"int8": None}}, "engines.int8"),
+        ({"training": 3}, "training"),
+    ],
+)
+def test_a_wrong_value_in_the_side_file_is_refused_by_its_key(
+    changes: dict[str, Any], reason: str, copy: Path
+) -> None:
+    edit_side_file(copy, **changes)
+    with pytest.raises(CheckpointError) as refused:
+        load_classifier(copy)
+    assert reason in str(refused.value)
+    assert str(refused.value).count("\n") == 0
+    assert len(str(refused.value)) < 600
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_side_file_of_endless_depth_is_refused(copy: Path) -> None:
+    copy.with_suffix(".json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="cannot be read"):
         load_classifier(copy)
 
 
@@ -231,14 +285,91 @@ def test_layers_that_carry_code_are_refused_before_keras_sees_them(name: str, co
         load_keras_model(copy)
 
 
+def keras_archive(path: Path, config: str, **options: Any) -> Path:
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        archive.writestr("config.json", config)
+    return path
+
+
+FOREIGN = json.dumps({"module": "os", "class_name": "system", "config": {"name": "true"}})
+
+
 def test_layers_of_foreign_modules_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "evil.keras"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(
-            "config.json",
-            json.dumps({"module": "os", "class_name": "system", "config": {"name": "true"}}),
-        )
+    path = keras_archive(tmp_path / "evil.keras", FOREIGN)
     with pytest.raises(CheckpointError, match="system of os brings code"):
+        load_keras_model(path)
+
+
+def test_what_the_refusal_advises_exists(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = keras_archive(tmp_path / "evil.keras", FOREIGN)
+    with pytest.raises(CheckpointError, match=r"python -m Modelling\.quantise --allow-code"):
+        load_keras_model(path)
+    with pytest.raises(SystemExit):
+        quantise.main(["--help"])
+    assert "--allow-code" in capsys.readouterr().out
+
+
+def test_a_file_that_is_archive_and_hdf5_at_once_is_judged_as_keras_reads_it(copy: Path) -> None:
+    config = keras_config_of(copy)
+    write_config(copy, config.replace('"class_name": "ReLU"', '"class_name": "Lambda"', 1))
+    harmless = keras_archive(copy.with_name("harmless.zip"), config)
+    copy.write_bytes(copy.read_bytes() + harmless.read_bytes())
+    assert zipfile.is_zipfile(copy)
+    with pytest.raises(CheckpointError, match=r"Lambda .*brings code of its own"):
+        load_keras_model(copy)
+
+
+def encrypted(path: Path) -> None:
+    """Set the flag of encryption in both headers of the only entry."""
+    data = bytearray(path.read_bytes())
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+
+
+def unknown_compression(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[8] = 77
+    data[data.index(b"PK\x01\x02") + 10] = 77
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("config", "damage"),
+    [
+        pytest.param(FOREIGN, encrypted, id="encrypted"),
+        pytest.param(FOREIGN, unknown_compression, id="unknown compression"),
+        pytest.param("[" * 100_000, lambda path: None, id="deeply nested"),
+        pytest.param("{", lambda path: None, id="no JSON"),
+        pytest.param(FOREIGN, lambda path: path.write_bytes(b"PK no archive"), id="no archive"),
+    ],
+)
+def test_a_damaged_archive_is_refused_in_one_line(
+    config: str, damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = keras_archive(tmp_path / "mine.keras", config)
+    damage(path)
+    with pytest.raises(CheckpointError, match="damaged, or not a Keras checkpoint") as refused:
+        load_keras_model(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_architecture_of_more_than_16_megabytes_is_refused(tmp_path: Path) -> None:
+    path = keras_archive(
+        tmp_path / "mine.keras", " " * (17 << 20), compression=zipfile.ZIP_DEFLATED
+    )
+    assert path.stat().st_size < 100_000
+    with pytest.raises(CheckpointError, match="more than 16 MB"):
+        load_keras_model(path)
+
+
+def test_an_architecture_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = np.zeros(3)
+    with pytest.raises(CheckpointError, match="not a text"):
         load_keras_model(path)
 
 
