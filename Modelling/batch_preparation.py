@@ -17,7 +17,7 @@ import numpy.typing as npt
 from Modelling.checkpoint import DIGITS
 from Modelling.data_preparation import prepare_bytes
 from Modelling.digit_normalisation import SIZE, mnist_form_mask
-from Modelling.errors import ImageError
+from Modelling.errors import ImageError, shortened
 from Modelling.image_decoding import Pixels, encode_npy
 
 
@@ -33,6 +33,10 @@ def prepare_batch(
             images[index] = prepare_bytes(datas[index], input_shape, preprocessing)
         except ImageError as error:
             errors[index] = error
+        except Exception as error:  # noqa: BLE001 - no image may cost the others, whatever it hits
+            errors[index] = ImageError(
+                f"image that cannot be prepared: {type(error).__name__}: {shortened(error)}"
+            )
     if any(errors):
         images = images[[index for index, error in enumerate(errors) if error is None]]
     return images, errors

@@ -10,9 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from Modelling import batch_preparation
 from Modelling.batch_preparation import prepare_batch
 from Modelling.checkpoint import DIGITS, RESIZE
-from Modelling.data_preparation import ImageError, decode_image, encode_npy, prepare_image
+from Modelling.data_preparation import (
+    ImageError,
+    decode_image,
+    encode_npy,
+    prepare_bytes,
+    prepare_image,
+)
 from Modelling.digit_normalisation import mnist_form_mask
 from Modelling.predict_cnn import Classifier
 
@@ -238,6 +245,23 @@ def test_a_bad_image_costs_only_itself(mnist: Mnist, classifier: Classifier) -> 
     prepared, errors = classifier.prepare_batch(datas)
     assert [error is None for error in errors] == [True, True, False, True, True]
     assert classifier.predict(prepared).labels == ["7", "2", "0", "4"]
+
+
+@pytest.mark.parametrize("trouble", [MemoryError(), RuntimeError("odd"), ZeroDivisionError()])
+def test_an_image_that_hits_a_defect_costs_only_itself_too(
+    trouble: Exception, mnist: Mnist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(data: bytes, *options: object) -> np.ndarray:
+        if data == b"odd one":
+            raise trouble
+        return prepare_bytes(data, SHAPE, DIGITS)
+
+    monkeypatch.setattr(batch_preparation, "prepare_bytes", explode)
+    datas = [encode_npy(mnist[0][0]), b"odd one", encode_npy(255 - mnist[0][1])]
+    prepared, errors = prepare_batch(datas, SHAPE, DIGITS)
+    assert len(prepared) == 2
+    assert [type(error) for error in errors] == [type(None), ImageError, type(None)]
+    assert type(trouble).__name__ in str(errors[1])
 
 
 def test_for_other_models_transparency_shows_white() -> None:
