@@ -159,7 +159,7 @@ def _decode_with_pillow(data: bytes, enough: int | None) -> npt.NDArray[Any]:
     try:
         with _pillow().open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
             check_size(*image.size)
-            if enough and image.format == "JPEG":
+            if enough and image.format in ("JPEG", "MPO"):
                 image.draft(None, (enough, enough))
             return _pixels_of(image, enough)
     except ImageError:
@@ -191,8 +191,7 @@ def _pixels_of(image: Any, enough: int | None) -> npt.NDArray[Any]:
     """The first frame of an open Pillow image, upright, as an array."""
     from PIL import ImageOps
 
-    if getattr(image, "n_frames", 1) > 1:
-        image.seek(0)
+    # Freshly opened it is at its first frame; to count the frames would mean to read them all.
     ImageOps.exif_transpose(image, in_place=True)
     factor = min(image.size) // enough if enough else 1
     if factor > 1 and image.mode in ("L", "RGB", "RGBA", "CMYK", "YCbCr"):

@@ -6,6 +6,7 @@ import contextlib
 import io
 import pickle
 import struct
+import time
 import zlib
 from collections.abc import Callable
 
@@ -92,6 +93,34 @@ def test_of_an_animation_the_first_frame_counts(
     blank = Image.new("RGB", seven.size, "white")
     data = encode(seven.convert("RGB"), file_format, save_all=True, append_images=[blank])
     assert label_of(classifier, data) == "7"
+
+
+def tiff_of_many_frames(first: bytes, count: int) -> bytes:
+    """Append empty frames to a little-endian TIFF of one: directories of one entry each."""
+    data = bytearray(first)
+    (directory,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, directory)
+    link = directory + 2 + 12 * entries
+    for _ in range(count):
+        struct.pack_into("<I", data, link, len(data))
+        link = len(data) + 14
+        data += struct.pack("<HHHIII", 1, 256, 4, 1, 1, 0)
+    return bytes(data)
+
+
+def test_frames_that_nobody_asked_for_are_not_even_counted(
+    seven: Image.Image, encode: Encode
+) -> None:
+    many = tiff_of_many_frames(encode(seven, "TIFF"), 24_000)
+    started = time.process_time()
+    assert np.array_equal(decode_image(many), np.asarray(seven))
+    assert time.process_time() - started < 1
+
+
+def test_a_damaged_later_frame_does_not_spoil_the_first(seven: Image.Image, encode: Encode) -> None:
+    whole = tiff_of_many_frames(encode(seven, "TIFF"), 1)
+    damaged = whole[:-6]  # the second directory ends in its only entry
+    assert np.array_equal(decode_image(damaged), np.asarray(seven))
 
 
 @pytest.mark.parametrize("ink", [0, 255])
