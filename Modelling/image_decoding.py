@@ -44,6 +44,13 @@ MAX_NPY_HEADER = 4096
 KINDS = {"b": "bool", "u": "unsigned integer", "i": "integer", "f": "float"}
 """NumPy's kinds of numbers that can be pixels."""
 
+OVERSHOOT = 0.01
+"""How far floats may miss [0, 1]: bicubic resampling and rounding leave such."""
+
+FLOAT_WHITES = (255, 65_535)
+INTEGER_WHITES = (255, 1023, 4095, 16_383, 65_535)
+"""What white may be where pixels are wider than 8 bits, the smallest first."""
+
 
 def encode_npy(image: npt.NDArray[Any]) -> bytes:
     """Encode an array as the bytes of a `.npy` file, as `decode_image` reads it."""
@@ -211,26 +218,45 @@ def unit_range(pixels: npt.NDArray[Any]) -> Pixels:
     """Scale pixels of any kind to float32 in [0, 1].
 
     Bool is black and white. 8-bit pixels are divided by 255. Of wider types nobody wrote down what
-    white is, so it is the smallest of these that covers the image: for integers 255, 65,535, the
-    type's maximum; for floats 1, 255, 65,535.
+    white is; see `white_of`. Floats may miss [0, 1] by 0.01, as resampling leaves them: they are
+    cut off there.
 
     Raises:
-        ImageError: NaN, infinite, negative, or floats beyond the last of these.
+        ImageError: NaN, infinite, negative, or floats beyond 65,535.
     """
     if pixels.dtype == np.uint8:
         return pixels.astype(np.float32) / np.float32(255)
     if pixels.dtype.kind == "b":
         return pixels.astype(np.float32)
     low, high = pixels.min(), pixels.max()
+    white = white_of(low, high, pixels.dtype)
+    scaled: Pixels = pixels.astype(np.float32) / np.float32(white)
+    return np.clip(scaled, 0, 1) if low < 0 or high > white else scaled
+
+
+def white_of(low: Any, high: Any, dtype: np.dtype[Any]) -> float:
+    """Guess what white is in an image of a type wider than 8 bits.
+
+    It is the smallest of these that covers the image: for integers what cameras' and scanners'
+    converters of 8, 10, 12, 14 and 16 bits reach, or the type's maximum; for floats 1, 255, 65,535.
+
+    Args:
+        low: The least of its pixels.
+        high: The greatest.
+        dtype: Their type.
+
+    Raises:
+        ImageError: NaN, infinite, negative, or floats beyond the last of these.
+    """
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ImageError("array with NaN or infinite pixels")
-    if low < 0:
+    floats = dtype.kind == "f"
+    if low < (-OVERSHOOT if floats else 0):
         raise ImageError(f"array with negative pixels (down to {low:g})")
-    if pixels.dtype.kind == "f":
-        whites = [1, 255, 65_535]
-    else:
-        whites = [255, 65_535, int(np.iinfo(pixels.dtype).max)]
+    if floats and high <= 1 + OVERSHOOT:
+        return 1
+    whites = FLOAT_WHITES if floats else (*INTEGER_WHITES, int(np.iinfo(dtype).max))
     for white in whites:
         if high <= white:
-            return pixels.astype(np.float32) / np.float32(white)
+            return white
     raise ImageError(f"array with pixels up to {high:g}: floats are [0, 1], [0, 255] or [0, 65535]")

@@ -162,6 +162,7 @@ def test_a_blank_image_is_refused(image: np.ndarray) -> None:
         (np.inf, "NaN or infinite"),
         (-np.inf, "NaN or infinite"),
         (-1.0, "negative"),
+        (-0.02, "negative"),
         (1e9, "up to 1e"),
     ],
 )
@@ -173,6 +174,22 @@ def test_pixels_that_are_no_brightness_are_refused(
     image[14, 14] = value
     with pytest.raises(ImageError, match=reason):
         prepare_image(image, SHAPE, preprocessing)
+
+
+@pytest.mark.parametrize("edge", [1.001, 1.01, -1e-7, -0.01])
+def test_floats_that_miss_the_unit_range_by_a_little_are_cut_off(edge: float) -> None:
+    image = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    image[3, 3] = edge
+    expected = image.clip(0, 1)
+    assert np.array_equal(prepare_image(image, (8, 8, 1), RESIZE)[..., 0], expected)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_the_white_of_a_camera_of_few_bits_in_sixteen_is_white(bits: int) -> None:
+    image = np.linspace(0, 2**bits - 1, 64).astype(np.uint16).reshape(8, 8)
+    prepared = prepare_image(image, (8, 8, 1), RESIZE)
+    assert prepared.max() == 1
+    assert prepared.mean() == pytest.approx(0.5, abs=0.01)
 
 
 @given(
