@@ -41,8 +41,10 @@ __all__ = [
 def prepare_bytes(data: bytes, input_shape: tuple[int, int, int], preprocessing: str) -> Pixels:
     """Decode an image and make it into a model's input; see `decode_image` and `prepare_image`."""
     # Twice what is needed: scaling down from there still averages over enough pixels.
-    enough = 2 * (WORKING_SIDE if preprocessing == DIGITS else max(input_shape[:2]))
-    return prepare_image(decode_image(data, enough=enough), input_shape, preprocessing)
+    digits = preprocessing == DIGITS
+    enough = 2 * (WORKING_SIDE if digits else max(input_shape[:2]))
+    image = decode_image(data, enough=enough, proportional=digits)
+    return prepare_image(image, input_shape, preprocessing)
 
 
 def prepare_image(

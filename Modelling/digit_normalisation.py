@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from Modelling.errors import ImageError
-from Modelling.image_decoding import Pixels, unit_range
+from Modelling.pixels import Pixels, unit_range
+from Modelling.reduction import reduced_array
 
 SIZE = 28
 """Height and width of an MNIST image."""
@@ -116,18 +117,14 @@ def normalise_digit(image: npt.NDArray[Any]) -> Pixels:
     return _centred(_boxed(_thickened(ink)))
 
 
-def _reduced(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _reduced(image: npt.NDArray[Any]) -> Pixels:
     """Average blocks of pixels of a large image."""
-    factor = math.ceil(max(image.shape[:2]) / WORKING_SIDE)
+    height, width = image.shape[:2]
+    factor = math.ceil(max(height, width) / WORKING_SIDE)
     if factor < 2:
         return unit_range(image)
-    from PIL import Image
-
-    if image.dtype != np.uint8:
-        image = (unit_range(image) * 255).astype(np.uint8)
     # A factor per axis: a line of 1 x 60,000 pixels has nothing to average across.
-    factors = min(factor, image.shape[1]), min(factor, image.shape[0])
-    return unit_range(np.asarray(Image.fromarray(image).reduce(factors)))
+    return unit_range(reduced_array(image, (min(factor, width), min(factor, height))))
 
 
 def _opaque(image: Pixels) -> Pixels:
