@@ -32,6 +32,8 @@ BENCHMARKS = {
     "db": "The DB",
     "pipeline": "The four scripts against the bare model, and the latency under load",
     "budget": "Where the time of one image goes",
+    "two_servers": "Two model servers against one",
+    "endurance": "Does the cost of an image grow with the backlog and the DB?",
 }
 
 

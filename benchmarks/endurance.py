@@ -1,7 +1,7 @@
 """Does the cost of an image grow with the past? A backlog, a full DB, a long run.
 
-    python -m benchmarks.endurance                      a million images
-    python -m benchmarks.endurance --images 200000
+    python -m benchmarks.endurance                      500,000 images
+    python -m benchmarks.endurance --images 1000000
 
 `app_1` publishes all images before any consumer starts. Then the consumers work the backlog off.
 The first tenth is stored while the backlog is at its largest and the DB empty, the last while the
@@ -27,7 +27,7 @@ TENTHS = 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--broker", choices=list(BROKERS), default="local")
-    parser.add_argument("--images", type=int, default=1_000_000)
+    parser.add_argument("--images", type=int, default=500_000)
     options = parser.parse_args()
     broker = BROKERS[options.broker]()
     broker.start()
