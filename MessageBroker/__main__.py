@@ -135,7 +135,7 @@ def list_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
     letters = [
         dead_letters.describe(letter)
         for topic in topics_of(options)
-        for letter in dead_letters.read_letters(broker, topic)
+        for letter in dead_letters.read_letters(broker, topic, options.wait)
         if selection.takes(letter)
     ]
     lines = [
@@ -163,12 +163,12 @@ def purge_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
 def _settle(
     broker: BrokerCore,
     options: argparse.Namespace,
-    settle: Callable[[BrokerCore, str, dead_letters.Selection], dead_letters.Outcome],
+    settle: Callable[[BrokerCore, str, dead_letters.Selection, float], dead_letters.Outcome],
     done: str,
 ) -> Answer:
     rows, lines, complete = [], [], True
     for topic in topics_of(options):
-        outcome = settle(broker, topic, selection_of(options))
+        outcome = settle(broker, topic, selection_of(options), options.wait)
         complete &= outcome.complete
         name = dead_letters.topic_of_letters(topic)
         rows.append({"topic": name, done: outcome.selected, "kept": outcome.kept})
@@ -233,6 +233,14 @@ def parser() -> argparse.ArgumentParser:
             "--id", action="append", default=[], help="of the letter, the message or the event"
         )
         action.add_argument("--reason", action="append", default=[])
+        action.add_argument(
+            "--wait",
+            type=float,
+            default=dead_letters.FAILOVER_SECONDS,
+            metavar="SECONDS",
+            help="for letters that a reader held which was killed, where the broker cannot count "
+            "(Pub/Sub); default: %(default)g",
+        )
         if command is purge_letters:
             action.add_argument("--all", action="store_true", help="throw everything away")
     return top

@@ -81,27 +81,33 @@ class Outcome:
     complete: bool
 
 
-def read_letters(broker: BrokerCore, topic: str) -> Iterator[Message]:
+def read_letters(
+    broker: BrokerCore, topic: str, patience: float = FAILOVER_SECONDS
+) -> Iterator[Message]:
     """Receive all letters of `topic` without acknowledging: they stay as they are.
 
     Args:
         broker: a broker that was opened with the settings `READING`.
         topic: a topic, or its dead-letter topic.
+        patience: seconds to look at least, unless the broker can count and all are there.
 
     Yields:
         At most `MAX_ROUND_LETTERS` letters.
     """
     with broker.subscribe(topic_of_letters(topic)) as subscription:
-        yield from _Reader(broker, subscription).letters()
+        yield from _Reader(broker, subscription, patience).letters()
 
 
-def replay(broker: BrokerCore, topic: str, selection: Selection) -> Outcome:
+def replay(
+    broker: BrokerCore, topic: str, selection: Selection, patience: float = FAILOVER_SECONDS
+) -> Outcome:
     """Publish the selected letters to the topics from which they came, and keep the rest.
 
     Args:
         broker: a broker that was opened with the settings `READING`.
         topic: a topic, or its dead-letter topic.
         selection: which letters.
+        patience: as in `read_letters`.
     """
 
     def send(letter: Message) -> Future[str]:
@@ -109,12 +115,14 @@ def replay(broker: BrokerCore, topic: str, selection: Selection) -> Outcome:
         attributes = original_attributes(letter, broker.name, broker.cloudevents_prefix)
         return broker.publish_unchecked(source, letter.data, letter.key, attributes)
 
-    return _take_out(broker, topic_of_letters(topic), selection, send)
+    return _take_out(broker, topic_of_letters(topic), selection, send, patience)
 
 
-def purge(broker: BrokerCore, topic: str, selection: Selection) -> Outcome:
+def purge(
+    broker: BrokerCore, topic: str, selection: Selection, patience: float = FAILOVER_SECONDS
+) -> Outcome:
     """Throw the selected letters away, and keep the rest. See `replay`."""
-    return _take_out(broker, topic_of_letters(topic), selection, None)
+    return _take_out(broker, topic_of_letters(topic), selection, None, patience)
 
 
 def topic_of_letters(topic: str) -> str:
@@ -192,8 +200,9 @@ def _ids_of(letter: Message) -> set[str]:
 class _Reader:
     """Receives up to the end that stood when it began, in rounds of what may be held at once."""
 
-    def __init__(self, broker: BrokerCore, subscription: Subscription) -> None:
+    def __init__(self, broker: BrokerCore, subscription: Subscription, patience: float) -> None:
         self._subscription = subscription
+        self._patience = patience
         self._came_later = broker.behind_the_end(subscription.topic)  # first: others publish
         self._unread = broker.backlog(subscription.topic, subscription.subscription_id)
         self._began = time.monotonic()
@@ -222,7 +231,7 @@ class _Reader:
             if not self._subscription.ready:
                 idle_since = time.monotonic()
             now = time.monotonic()
-            if now - self._began > FAILOVER_SECONDS and now - idle_since > IDLE_SECONDS:
+            if now - self._began > self._patience and now - idle_since > IDLE_SECONDS:
                 return
 
     def settle(self, letters: Sequence[Message], returned: Iterable[str]) -> None:
@@ -238,10 +247,11 @@ def _take_out(
     topic: str,
     selection: Selection,
     send: Callable[[Message], Future[str]] | None,
+    patience: float,
 ) -> Outcome:
     selected = kept = 0
     with broker.subscribe(topic) as subscription:
-        reader = _Reader(broker, subscription)
+        reader = _Reader(broker, subscription, patience)
         while True:
             letters = list(reader.letters())
             taken = [letter for letter in letters if selection.takes(letter)]

@@ -48,6 +48,8 @@ def run(*arguments: str, environment: dict[str, str] | None = None) -> Any:
 
 def answer(handler: BrokerUnderTest, *arguments: str) -> Any:
     """Run one command on the broker at hand; it must succeed; return what it says in JSON."""
+    if arguments[0] == "dead-letters" and "--wait" not in arguments:
+        arguments += ("--wait", "2")  # nobody was killed
     outcome = run(
         *arguments, "--json", "--broker", handler.name, "--config-dir", str(handler.config_dir)
     )
@@ -107,7 +109,7 @@ def test_letters_that_a_killed_reader_held_are_there(handler: BrokerUnderTest) -
     assert len(worker.call("receive", count=6)) == 6
     worker.kill()
 
-    letters = answer(handler, "dead-letters", "list", topic)["letters"]
+    letters = answer(handler, "dead-letters", "list", topic, "--wait", "15.5")["letters"]
 
     assert sorted(each["attributes"]["number"] for each in letters) == numbers(6)
 
@@ -152,7 +154,7 @@ def test_a_letter_is_listed_by_what_it_was_and_found_by_the_id_of_its_result(
         subscription.dead_letter(receive(subscription, 1), "no image")
 
     listed = run(
-        "dead-letters", "list", topic, "--id", "/camera#one",
+        "dead-letters", "list", topic, "--id", "/camera#one", "--wait", "2",
         "--broker", handler.name, "--config-dir", str(handler.config_dir),
     )  # fmt: skip
 
@@ -204,7 +206,7 @@ def test_letters_that_come_while_others_are_purged_stay(
 
     monkeypatch.setattr(purging, "backlog", count_and_let_more_come)
 
-    outcome = purge(purging, topic, Selection())
+    outcome = purge(purging, topic, Selection(), patience=2.0)
 
     assert outcome.selected == 6
     purging.close()
@@ -247,7 +249,7 @@ def test_a_replay_that_is_killed_loses_nothing(handler: BrokerUnderTest, doing: 
     broker, topic = make_letters(handler, 100)
     source = broker.subscribe(topic)
     wait_until_ready(source)
-    command = ["dead-letters", "replay", topic, "--reason", "odd"]
+    command = ["dead-letters", "replay", topic, "--reason", "odd", "--wait", "2"]
     command += ["--broker", handler.name, "--config-dir", str(handler.config_dir)]
     with subprocess.Popen(
         [sys.executable, "-c", REPLAY_UP_TO, doing, *command],
