@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, cast
 
@@ -28,13 +27,12 @@ from MessageBroker.errors import (
     TopicNotFoundError,
 )
 from MessageBroker.kafka_admin import KafkaAdmin
+from MessageBroker.kafka_buffer import RecordBuffer, TrackedBatch
 from MessageBroker.kafka_client import ClientEvents, KafkaSettings
 from MessageBroker.kafka_errors import MISSING_TOPIC, error_of, is_outage
 from MessageBroker.kafka_offsets import KafkaDelivery, PartitionTracker, Tracker
 from MessageBroker.kafka_positions import MemberPositions
-from MessageBroker.kafka_records import attributes_of, key_of, time_of
-from MessageBroker.limits import MAX_MESSAGE_BYTES
-from MessageBroker.message import Delivery, DeliveryState, Message, received_message
+from MessageBroker.message import Delivery, DeliveryState, Message
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +61,6 @@ EXPELLED = frozenset(
         KafkaError._STATE,
     }
 )
-
-# What was fetched of one partition: offsets and deliveries, in its order.
-TrackedBatch = tuple[Tracker, list[int], list[KafkaDelivery]]
 
 
 def _clock() -> float:
@@ -106,9 +101,7 @@ class KafkaStream(Stream):
         self._trackers: dict[int, Tracker] = {}
         self._moved: set[Tracker] = set()  # acknowledged further than the client was told
         self._unstarted: set[int] = set()  # assigned, and it is not known yet where to go on
-        self._fetched: deque[Any] = deque()
-        self._largest = MAX_MESSAGE_BYTES  # of the messages that came last
-        self._has_enough = False  # what was fetched is more than the byte limit let through
+        self._fetched = RecordBuffer(topic)
         self._revoked_while_fetching: set[int] = set()
         self._paused: set[int] = set()
         self._member = False
@@ -202,7 +195,7 @@ class KafkaStream(Stream):
         self._store_moved()  # the client commits it before it lets the partitions go
         gone = {each.partition for each in partitions}
         self._revoked_while_fetching |= gone
-        self._fetched = deque(each for each in self._fetched if each.partition() not in gone)
+        self._fetched.drop(gone)
         self._unstarted -= gone
         self._paused -= gone
         self._lose(gone)
@@ -236,13 +229,13 @@ class KafkaStream(Stream):
             if self._paused:
                 self._resume()
             self._store_moved()
-            # What came while the application was at work is not all that is there. But beyond the
-            # byte limit hardly more is taken: the group must be served, and memory stay bounded.
-            room = 1 if self._has_enough else max_messages - len(self._fetched)
-            if room > 0:
+            room = self._fetched.room_for(max_messages)
+            if room:
                 self._collect(room, max_bytes, 0 if self._fetched else timeout)
             self._last_fetch = time.monotonic()
-            messages = self._hand_out(max_messages, max_bytes)
+            messages = self._fetched.hand_out(
+                self._trackers, max_messages, max_bytes, deliver=self._deliver, note=self._note
+            )
         if messages:
             self._last_answer = self._last_fetch
             if self._events.away:
@@ -274,34 +267,18 @@ class KafkaStream(Stream):
         self._revoked_while_fetching.clear()
         try:
             # `consume` waits for all that it was asked for, `poll` for one.
-            records = self._consume(limit, max_bytes)
+            records = self._fetched.take(self._client, limit, max_bytes)
             if not records and timeout > 0:
                 first = self._client.poll(timeout)
                 if first is not None:
-                    records = [first, *self._consume(limit - 1, max_bytes)]
+                    more = self._fetched.take(self._client, limit - 1, max_bytes)
+                    records = [first, *more]
         except KafkaException as exception:
             self._failure = self._events.explain(error_of(exception), self._where)
             return
         if self._revoked_while_fetching:
             records = self._without_revoked(records)
-        self._fetched.extend(records)
-
-    def _consume(self, limit: int, max_bytes: int) -> list[Any]:
-        """Take what is there at once: as much as stays within `max_bytes` or hardly exceeds it.
-
-        Sizes are known afterwards only. So the largest of the last ones is reckoned with.
-        """
-        records: list[Any] = []
-        while limit > 0 and max_bytes > 0:
-            step = max(1, min(limit, max_bytes // self._largest))
-            taken = self._client.consume(step, 0)
-            records += taken
-            if len(taken) < step:
-                break
-            self._largest = max(1, *map(len, taken))
-            limit -= step
-            max_bytes -= step * self._largest
-        return records
+        self._fetched.add(records)
 
     def _without_revoked(self, records: list[Any]) -> list[Any]:
         """Drop what was fetched together with the news that its partition is gone.
@@ -319,55 +296,6 @@ class KafkaStream(Stream):
             except KafkaException as exception:  # the client is taking it away once more
                 logger.debug("%s: %s", self._where, error_of(exception))
         return [each for each in records if each.partition() not in gone]
-
-    def _hand_out(self, limit: int, max_bytes: int) -> list[Message]:
-        """Make messages of what was fetched. This loop is what consuming costs."""
-        messages: list[Message] = []
-        batches: dict[int, TrackedBatch] = {}
-        topic, trackers, fetched = self._topic, self._trackers, self._fetched
-        taken = size = 0
-        last_timestamp, time_taken = -1, time_of(-1)
-        for record in fetched:
-            if len(messages) == limit or size >= max_bytes:
-                break
-            taken += 1
-            error = record.error()
-            if error is not None:
-                self._note(error)
-                continue
-            partition = record.partition()
-            batch = batches.get(partition)
-            if batch is None:
-                tracker = trackers.get(partition)
-                if tracker is None:
-                    continue
-                batch = batches[partition] = (tracker, [], [])
-            offset = record.offset()
-            data = record.value() or b""
-            timestamp = record.timestamp()[1]
-            if timestamp != last_timestamp:
-                last_timestamp, time_taken = timestamp, time_of(timestamp)
-            delivery = KafkaDelivery(batch[0], offset, len(data))
-            messages.append(
-                received_message(
-                    f"{partition}-{offset}-{timestamp}",
-                    data,
-                    attributes_of(record.headers()),
-                    key_of(record.key()),
-                    topic,
-                    time_taken,
-                    delivery,
-                )
-            )
-            size += len(data)
-            batch[1].append(offset)
-            batch[2].append(delivery)
-        self._deliver(batches.values())
-        # Only now: what an error kept from a tracker must not be passed over by a later ack.
-        for _ in range(taken):
-            fetched.popleft()
-        self._has_enough = bool(fetched) and size >= max_bytes
-        return messages
 
     def _deliver(self, batches: Iterable[TrackedBatch]) -> None:
         with self._lock:
