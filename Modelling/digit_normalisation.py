@@ -7,9 +7,7 @@ of the anti-aliasing technique used by the normalization algorithm. The images w
 position this point at the center of the 28x28 field." (LeCun, Cortes, Burges,
 http://yann.lecun.com/exdb/mnist/)
 
-Before that comes what NIST's scanner did: find the ink. Ink is what differs from the paper, in any
-colour and either polarity; the paper is what the picture's border shows, and its brightness may
-change evenly from one side to the other, as under a lamp.
+Before that comes what NIST's scanner did: find the ink, see `paper`.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from Modelling.errors import ImageError
+from Modelling.paper import ink_beside_digit, ink_on_paper
 from Modelling.pixels import Pixels, unit_range
 from Modelling.reduction import reduced_array
 
@@ -32,12 +31,6 @@ BOX = 20
 
 WORKING_SIDE = 256
 """Larger pictures are reduced first, by a whole number: 20 pixels are needed in the end."""
-
-EVEN_PAPER = 0.02
-"""Difference of brightness along the border, of 1, up to which the paper is taken as even."""
-
-LARGEST_SHADE = 0.25
-"""Difference of brightness along the border up to which it is shade, and not ink."""
 
 MIN_CONTRAST = 0.08
 """Least difference between ink and paper, of 1. Below it is grain or JPEG's noise: a blank."""
@@ -107,7 +100,7 @@ def normalise_digit(image: npt.NDArray[Any]) -> Pixels:
     Raises:
         ImageError: There is no ink on the image.
     """
-    ink = _ink(_opaque(_reduced(image)))
+    ink = ink_on_paper(_opaque(_reduced(image)))
     # On a larger picture single pixels are noise.
     contrast = float(np.quantile(ink[::2, ::2], 0.999) if min(ink.shape) > 99 else ink.max())
     if contrast < MIN_CONTRAST:
@@ -142,50 +135,15 @@ def _opaque(image: Pixels) -> Pixels:
     return colour * alpha + paper * (1 - alpha)
 
 
-def _ink(image: Pixels) -> Pixels:
-    """How far each pixel of (H, W, C) is from the paper: (H, W), 0 for paper."""
-    rim = max(1, min(image.shape[:2]) // 30)
-    rows, columns = _rim_coordinates(image.shape[0], image.shape[1], rim)
-    border = image[rows, columns]
-    paper: Pixels = np.median(border, axis=0)
-    distance = np.abs(border - paper).max(1)
-    # Strokes that touch the border are no paper.
-    clean = distance < LARGEST_SHADE
-    if distance.max() > EVEN_PAPER and clean.mean() >= 0.6 and min(image.shape[:2]) > 3:
-        paper = _shaded_paper(image, rows[clean], columns[clean])
-    ink: Pixels = np.abs(image - paper).max(2)
-    return ink
-
-
-def _rim_coordinates(
-    height: int, width: int, rim: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Rows and columns of the pixels within `rim` of the border."""
-    edge = np.zeros((height, width), bool)
-    edge[:rim] = edge[-rim:] = edge[:, :rim] = edge[:, -rim:] = True
-    rows, columns = np.nonzero(edge)
-    return rows, columns
-
-
-def _shaded_paper(
-    image: Pixels, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
-) -> Pixels:
-    """Fit a plane to the given pixels of (H, W, C): the paper under an even change of light."""
-    height, width = image.shape[:2]
-    ground = np.stack([np.ones(len(rows)), rows / height, columns / width], 1)
-    plane = np.linalg.solve(ground.T @ ground, ground.T @ image[rows, columns])
-    y = (np.arange(height) / height)[:, None, None]
-    x = (np.arange(width) / width)[None, :, None]
-    paper: Pixels = (plane[0] + plane[1] * y + plane[2] * x).astype(np.float32)
-    return paper
-
-
 def _cropped(ink: Pixels) -> Pixels:
     """Cut to the ink; what is fainter than the threshold becomes paper."""
     floor = max(INK_FLOOR, 0.5 * _otsu_threshold(ink)) if _is_grainy(ink) else INK_FLOOR
     dark = ink >= floor
     if min(ink.shape) > 4 * SIZE:
         dark = _without_specks(dark)
+        beside = ink_beside_digit(dark)
+        if beside is not None:
+            dark, ink = dark & ~beside, np.where(beside, np.float32(0), ink)
     rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
     if not len(rows):
         raise ImageError("blank image: only specks, no stroke")

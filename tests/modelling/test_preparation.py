@@ -118,17 +118,87 @@ def test_changed_images_are_read_nearly_as_well(
     assert (classifier.predict(prepared).class_indices == digits).mean() >= 0.99
 
 
-def test_uneven_light_and_grain_do_not_hide_a_digit(mnist: Mnist, classifier: Classifier) -> None:
+def light(kind: str) -> np.ndarray:
+    """Paper of 400 x 400 as it is lit: brightness in [0, 1]."""
+    y, x = np.mgrid[0:400, 0:400] / 399 - 0.5
+    from_centre = 2 * (x * x + y * y)
+    return {
+        "from one side": 0.75 + 0.4 * x,
+        "from a corner": 0.7 + 0.25 * (x + y),
+        "vignette of 20 %": 0.9 * (1 - 0.2 * from_centre),
+        "vignette of 40 %": 0.9 * (1 - 0.4 * from_centre),
+        "blackboard from one side": 0.3 + 0.4 * x,
+        "blackboard with a vignette": 0.35 * (1 - 0.4 * from_centre),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "strength"),
+    [
+        ("from one side", 0.75),
+        ("from one side", 0.3),
+        ("from a corner", 0.75),
+        ("vignette of 20 %", 0.75),
+        ("vignette of 20 %", 0.3),
+        ("vignette of 40 %", 0.75),
+        ("blackboard from one side", 1),
+        ("blackboard with a vignette", 1),
+    ],
+)
+def test_uneven_light_and_grain_do_not_hide_a_digit(
+    kind: str, strength: float, mnist: Mnist, classifier: Classifier
+) -> None:
     rng = np.random.default_rng(0)
-    light = np.linspace(0.55, 0.95, 400)[None, :].repeat(350, 0)
     datas = []
-    for image in mnist[0][:100]:
-        sheet = light.copy()
-        sheet[30:310, 90:370] *= 1 - 0.75 * enlarged(image) / 255
-        sheet += rng.normal(0, 0.03, sheet.shape)
+    for image in mnist[0][:150]:
+        sheet = light(kind)
+        ink = enlarged(image) / 255
+        inner = sheet[60:340, 60:340]
+        inner *= 1 - strength * ink
+        if "blackboard" in kind:
+            inner += 0.9 * ink
+        sheet += rng.normal(0, 0.02 if strength > 0.5 else 0.01, sheet.shape)
         datas.append(encode_npy((sheet.clip(0, 1) * 255).astype(np.uint8)))
+    prepared, errors = classifier.prepare_batch(datas)
+    assert not any(errors)
+    assert (classifier.predict(prepared).class_indices == mnist[1][:150]).mean() >= 0.97
+
+
+@pytest.mark.parametrize("margin", [0, 4, 12])
+def test_a_digit_that_was_cut_out_tightly_is_no_uneven_light(
+    margin: int, mnist: Mnist, classifier: Classifier
+) -> None:
+    datas = []
+    for image in mnist[0][:200]:
+        sheet = 255 - enlarged(image)
+        rows, columns = np.flatnonzero((sheet < 150).any(1)), np.flatnonzero((sheet < 150).any(0))
+        cut = sheet[
+            max(0, rows[0] - margin) : rows[-1] + 1 + margin,
+            max(0, columns[0] - margin) : columns[-1] + 1 + margin,
+        ]
+        datas.append(encode_npy(np.ascontiguousarray(cut)))
     prepared, _ = classifier.prepare_batch(datas)
-    assert (classifier.predict(prepared).class_indices == mnist[1][:100]).mean() >= 0.97
+    assert (classifier.predict(prepared).class_indices == mnist[1][:200]).mean() >= 0.97
+
+
+@pytest.mark.parametrize("beside", ["a table's edge", "a frame"])
+def test_what_runs_along_the_border_is_no_part_of_the_digit(
+    beside: str, mnist: Mnist, classifier: Classifier
+) -> None:
+    datas = []
+    for image in mnist[0][:200]:
+        sheet = np.full((300, 300), 240, np.uint8)
+        if beside == "a frame":
+            sheet[8:-8, 8:-8] = 60
+            sheet[12:-12, 12:-12] = 240
+        else:
+            sheet[:, :35] = 120
+        digit = Image.fromarray(image).resize((200, 200), Image.Resampling.BICUBIC)
+        inner = sheet[50:250, 60:260]
+        inner[:] = inner * (1 - 0.8 * np.asarray(digit) / 255)
+        datas.append(encode_npy(sheet))
+    prepared, _ = classifier.prepare_batch(datas)
+    assert (classifier.predict(prepared).class_indices == mnist[1][:200]).mean() >= 0.9
 
 
 def test_a_hairline_does_not_fade_away(classifier: Classifier) -> None:
