@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from Modelling.errors import shortened
+from Modelling.side_file import checked_labels
 from Modelling.tensorflow_runtime import import_tensorflow
 
 BUNDLED_TEST_IMAGES = Path(__file__).parent / "data" / "mnist_test.npz"
@@ -20,6 +23,9 @@ LABELS = {
     ),
 }  # fmt: skip
 """Names of the classes by index, for the data sets that `keras.datasets` downloads."""
+
+MAX_CLASSES = 10_000
+"""A number far above is a mistake, and would be allocated as a layer of the network."""
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -79,13 +85,23 @@ def load_dataset(name: str, file: Path | None = None) -> Dataset:
     if images["train"].shape[1:] != images["test"].shape[1:]:
         raise ValueError("x_train and x_test hold images of different shapes")
     count = 1 + max(int(classes["train"].max()), int(classes["test"].max()))
+    if count < 2:
+        raise ValueError(f"{file or name}: all images are of one class; nothing can be told apart")
     if "labels" in arrays:
-        labels = tuple(str(label) for label in arrays["labels"])
-        if len(labels) < count:
-            raise ValueError(f"{file}: {len(labels)} labels for {count} classes")
+        labels = _labels(arrays["labels"], count, file)
     elif labels is None or len(labels) != count:
         labels = tuple(str(index) for index in range(count))
     return Dataset(name, labels, images["train"], classes["train"], images["test"], classes["test"])
+
+
+def _labels(array: npt.NDArray[np.generic], count: int, file: Path | None) -> tuple[str, ...]:
+    try:
+        labels = checked_labels([str(label) for label in array.reshape(-1)])
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    if len(labels) < count:
+        raise ValueError(f"{file}: {len(labels)} labels for {count} classes")
+    return labels
 
 
 def bundled_test_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -102,7 +118,13 @@ def _download(name: str) -> dict[str, npt.NDArray[np.generic]]:
     import_tensorflow()
     import keras
 
-    (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    try:
+        (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # noqa: BLE001 - Keras wraps what the network raises in its own
+        raise OSError(
+            f"the data set {name} cannot be downloaded ({shortened(error)}); "
+            "download it elsewhere and give it as --data FILE.npz"
+        ) from None
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
 
 
@@ -110,8 +132,12 @@ def _read_archive(file: Path) -> dict[str, npt.NDArray[np.generic]]:
     try:
         with np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in (*ARRAYS, "labels") if name in archive}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{file}: not a .npz archive of plain arrays ({error})") from None
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # noqa: BLE001 - archives that others made raise anything
+        raise ValueError(
+            f"{file}: not a .npz archive of plain arrays ({shortened(error)})"
+        ) from None
 
 
 def _images(array: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint8]:
@@ -120,13 +146,21 @@ def _images(array: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint8]:
             f"{name} is {array.dtype} {array.shape}; it must be uint8, (N, H, W) or (N, H, W, C)"
         )
     images = array.astype(np.uint8, copy=False)
-    return images[..., None] if images.ndim == 3 else images
+    images = images[..., None] if images.ndim == 3 else images
+    if images.shape[3] not in (1, 3, 4):
+        raise ValueError(
+            f"{name} holds images of {images.shape[3]} channels; known are 1 (grey), 3 (RGB) and "
+            "4 (RGBA)"
+        )
+    return images
 
 
-def _classes(array: npt.NDArray[np.generic], count: int, name: str) -> npt.NDArray[np.int64]:
+def _classes(array: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[np.int64]:
     if array.size != count or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} is {array.dtype} {array.shape}; it must be {count} integers")
-    classes = array.reshape(-1).astype(np.int64)
-    if classes.min() < 0:
-        raise ValueError(f"{name} holds negative classes")
-    return classes
+    if array.min() < 0 or array.max() >= MAX_CLASSES:
+        raise ValueError(
+            f"{name} holds classes from {array.min()} to {array.max()}; they count from 0, and "
+            f"there are at most {MAX_CLASSES:,}"
+        )
+    return array.reshape(-1).astype(np.int64)

@@ -7,10 +7,10 @@
 What it does, in order: splits off validation images, trains `architecture.build_cnn` on images that
 `augmentation.augment` distorts anew in every epoch, keeps the weights of the epoch with the lowest
 validation loss, lets them get used to 8 bits (see `eight_bits`), measures them once on the test
-images, and writes, the side file last:
+images, and writes, the side file as the last of the checkpoint:
 
-    plots/loss_plot.png  plots/confusion_matrix.png
     model_checkpoints/mnist_cnn_model.h5  .float32.tflite  .int8.tflite  .json
+    plots/loss_plot.png  plots/confusion_matrix.png
 
 The test images choose neither the epoch nor the seed, only whether the quantised form is kept.
 """
@@ -44,6 +44,7 @@ from Modelling.checkpoint import (
 )
 from Modelling.datasets import LABELS, Dataset, load_dataset
 from Modelling.eight_bits import EightBitNetwork
+from Modelling.errors import shortened
 from Modelling.plots import draw_confusion, draw_loss
 from Modelling.quantise import CALIBRATION_IMAGES, INT8, compile_forms, write_forms
 from Modelling.tensorflow_runtime import import_tensorflow, quiet
@@ -84,17 +85,13 @@ def train(options: Options, dataset: Dataset) -> tuple[Any, dict[str, list[float
 
     keras.utils.set_random_seed(options.seed)
     tf.config.experimental.enable_op_determinism()
-    shuffled = np.random.default_rng(options.seed).permutation(len(dataset.train_images))
-    validation_count = max(1, round(len(shuffled) * options.validation_ratio))
-    training = shuffled[validation_count:]
-    if not len(training):
-        raise ValueError(f"{len(shuffled)} training images are too few to split")
+    validating, training = split(options, len(dataset.train_images))
     batch_size = min(options.batch_size, len(training))
     steps = len(training) // batch_size
     batches = training_batches(
         dataset, training, batch_size, options.seed, augmentation_for(dataset)
     )
-    validation = _validation_batches(dataset, shuffled[:validation_count])
+    validation = _validation_batches(dataset, validating)
 
     model = build_cnn(dataset.input_shape, len(dataset.labels))
     model.summary(line_length=80)
@@ -119,6 +116,22 @@ def train(options: Options, dataset: Dataset) -> tuple[Any, dict[str, list[float
     for name, values in rounded.items():
         history[name] += values
     return model, history, best.best_epoch + 1
+
+
+def split(options: Options, count: int) -> tuple[Indices, Indices]:
+    """Draw the indices of the validation images and of those to train on.
+
+    Raises:
+        ValueError: There are too few images for both.
+    """
+    shuffled = np.random.default_rng(options.seed).permutation(count)
+    validation_count = max(1, round(count * options.validation_ratio))
+    if validation_count >= count:
+        raise ValueError(
+            f"{count} training images are too few: with --validation-ratio "
+            f"{options.validation_ratio:g} none is left to train on"
+        )
+    return shuffled[:validation_count], shuffled[validation_count:]
 
 
 def _fit(
@@ -251,6 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_options(arguments)
     try:
         dataset = load_dataset(options.dataset, options.data)
+        split(options, len(dataset.train_images))
         _require_writable(options.output.parent)
         _require_writable(options.plots)
     except (OSError, ValueError) as error:
@@ -282,15 +296,12 @@ def _train_and_write(options: Options, dataset: Dataset) -> int:
         print("train_cnn: the training diverged; no checkpoint was written", file=sys.stderr)
         return 1
 
-    title = f"{options.output.stem}: test accuracy {accuracy:.2%}"
-    draw_loss(history, best_epoch, EIGHT_BIT_EPOCHS, title, options.plots / "loss_plot.png")
-    draw_confusion(
-        dataset.test_images, dataset.test_classes, probabilities, dataset.labels, title,
-        options.plots / "confusion_matrix.png",
-    )  # fmt: skip
+    # The checkpoint first: nothing that goes wrong with a picture shall lose it.
     side = write_checkpoint(
         options, dataset, model, _provenance(options, history, best_epoch, accuracy, seconds)
     )
+    title = f"{options.output.stem}: test accuracy {accuracy:.2%}"
+    _draw(options, dataset, history, best_epoch, probabilities, title)
     print(f"\ntest accuracy {accuracy:.2%} (best epoch {best_epoch}, {seconds / 60:.1f} minutes)")
     for name, engine in side.engines.items():
         print(f"{name:8} test accuracy {engine.test_accuracy:.2%}  {engine.file}")
@@ -298,6 +309,24 @@ def _train_and_write(options: Options, dataset: Dataset) -> int:
         print("int8     not kept: it is less accurate than float32")
     print(f"written  {options.output}, {options.plots}/")
     return 0
+
+
+def _draw(
+    options: Options,
+    dataset: Dataset,
+    history: dict[str, list[float]],
+    best_epoch: int,
+    probabilities: Probabilities,
+    title: str,
+) -> None:
+    try:
+        draw_loss(history, best_epoch, EIGHT_BIT_EPOCHS, title, options.plots / "loss_plot.png")
+        draw_confusion(
+            dataset.test_images, dataset.test_classes, probabilities, dataset.labels, title,
+            options.plots / "confusion_matrix.png",
+        )  # fmt: skip
+    except Exception as error:  # noqa: BLE001 - the checkpoint is written, and is what counts
+        print(f"train_cnn: the plots were not drawn: {shortened(error)}", file=sys.stderr)
 
 
 def _provenance(

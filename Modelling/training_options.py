@@ -68,7 +68,7 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         help="images a step (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--seed", type=int, default=SEED, metavar="N",
+        "--seed", type=seed_number, default=SEED, metavar="N",
         help="the same seed gives the same network on the same machine (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -110,6 +110,14 @@ def positive_number(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def seed_number(text: str) -> int:
+    """Read a seed, in the range that NumPy and TensorFlow take."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {2**32 - 1:,}")
     return value
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from Modelling import predict_cnn, quantise, train_cnn
+from Modelling.architecture import build_cnn
 from Modelling.checkpoint import DEFAULT_CHECKPOINT, RESIZE, read_side_file, sha256_of
 from Modelling.data_preparation import load_dataset
 from Modelling.datasets import ARRAYS
@@ -177,6 +178,85 @@ def test_wrong_data_is_refused_in_one_line(tmp_path: Path, capsys: Any) -> None:
     assert len(lines) == 3
     assert "y_train" in lines[1]
     assert "must be uint8" in lines[2]
+
+
+def arrays(**changes: np.ndarray) -> dict[str, np.ndarray]:
+    """A data set of 40 and 10 images, in two classes, with something wrong."""
+    rng = np.random.default_rng(0)
+    return {
+        "x_train": rng.integers(0, 256, (40, 8, 8), np.uint8),
+        "y_train": np.arange(40) % 2,
+        "x_test": rng.integers(0, 256, (10, 8, 8), np.uint8),
+        "y_test": np.arange(10) % 2,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "reason"),
+    [
+        ({"labels": np.array(["a", "a"])}, [], "same label"),
+        ({"labels": np.array(["a", ""])}, [], "not empty"),
+        ({"labels": np.array(["a"])}, [], "1 labels for 2 classes"),
+        ({"y_train": np.array([3_000_000_000] * 40)}, [], "at most 10,000"),
+        ({"y_train": np.array([-1] * 40)}, [], "from -1"),
+        ({"y_train": np.zeros(40, int), "y_test": np.zeros(10, int)}, [], "one class"),
+        ({"x_train": np.zeros((40, 8, 8, 2), np.uint8)}, [], "2 channels"),
+        ({"x_train": np.zeros((1, 8, 8), np.uint8), "y_train": np.array([1])}, [], "too few"),
+        ({}, ["--validation-ratio", "0.99"], "too few"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_is_refused_in_one_line(
+    changes: dict[str, np.ndarray], options: list[str], reason: str, tmp_path: Path, capsys: Any
+) -> None:
+    data = tmp_path / "data.npz"
+    np.savez(data, **arrays(**changes))
+    command = ["--data", str(data), "--output", str(tmp_path / "mine.h5"), *options]
+    assert train_cnn.main(command) == 2
+    error = capsys.readouterr().err
+    assert reason in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("cut", [10, 200, 2000])
+def test_a_truncated_archive_is_refused_in_one_line(cut: int, tmp_path: Path, capsys: Any) -> None:
+    data = tmp_path / "data.npz"
+    np.savez_compressed(data, **arrays())
+    data.write_bytes(data.read_bytes()[:cut])
+    assert train_cnn.main(["--data", str(data)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_seed_below_zero_is_refused_by_the_command_line(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        train_cnn.main(["--seed", "-1"])
+    assert "not between 0 and" in capsys.readouterr().err
+
+
+def test_without_a_network_the_download_fails_in_one_line(
+    keras: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def fail() -> None:
+        raise Exception("URL fetch failure on https://example.com: None")  # noqa: TRY002
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
+    assert train_cnn.main([]) == 2
+    error = capsys.readouterr().err
+    assert "--data FILE.npz" in error
+    assert error.count("\n") == 1
+
+
+def test_a_plot_that_cannot_be_drawn_does_not_cost_the_checkpoint(
+    small_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, keras: Any
+) -> None:
+    output = tmp_path / "mine.h5"
+    model = build_cnn((28, 28, 1), 10)
+    history = {name: [0.5] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+    monkeypatch.setattr(train_cnn, "train", lambda *_: (model, history, 1))
+    monkeypatch.setattr(train_cnn, "draw_loss", lambda *_: 1 / 0)
+    assert train_cnn.main(["--data", str(small_mnist), "--output", str(output)]) == 0
+    assert "not drawn" in capsys.readouterr().err
+    assert load_classifier(output).labels == tuple("0123456789")
 
 
 def test_a_folder_that_cannot_be_written_is_found_out_before_the_training(
