@@ -70,16 +70,16 @@ def ink_on_paper(image: Pixels) -> Pixels:
     border = image[rows, columns]
     paper: Pixels = np.median(border, axis=0)
     distance = np.abs(border - paper).max(1)
-    # Strokes that touch the border are no paper.
+    # Strokes that touch the border are no paper. Half a border of one brightness is a scan or a
+    # drawing: it has strokes at the border rather than shade.
     clean = distance < LARGEST_SHADE
-    if distance.max() > EVEN_PAPER and clean.mean() >= 0.6 and min(height, width) > 3:
+    uneven = distance.max() > EVEN_PAPER and (distance < SAME).mean() < 0.5
+    if uneven and clean.mean() >= 0.6 and min(height, width) > 3:
         x = 2 * columns[clean] / (width - 1) - 1
         y = 2 * rows[clean] / (height - 1) - 1
         plane = _plane(np.stack([np.ones_like(x), x, y], 1), border[clean])
-        # Half a border of one brightness is a scan or a drawing with strokes up to its edge.
-        even = (distance < SAME).mean() >= 0.5
-        light = np.concatenate([plane, np.zeros_like(plane)])
-        paper = _surface(light if even else _curved(image, light), height, width)
+        light = _curved(image, np.concatenate([plane, np.zeros_like(plane)]))
+        paper = _surface(light, height, width)
     ink: Pixels = np.abs(image - paper).max(2)
     return ink
 
