@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,13 @@ _ABOVE: dict[str, Any] = {
 }
 """How a note at the top of a panel is placed."""
 
+PICTURE_FORMATS = {
+    ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".svg": "svg", ".pdf": "pdf",
+}  # fmt: skip
+"""By suffix."""
+
 MISTAKES_SHOWN = 20
 """In a grid of 4 x 5 beside the confusion matrix."""
-
-BARS_SHOWN = 10
-"""Classes whose probability is drawn: the most probable, in the order of their indices."""
 
 
 def draw_loss(
@@ -46,7 +49,7 @@ def draw_loss(
         title: Stands above.
         file: The PNG to write.
     """
-    figure = _new_figure(10, 4)
+    figure = new_figure(10, 4)
     epochs = range(1, len(history["loss"]) + 1)
     first_in_eight_bits = len(epochs) - eight_bit_epochs + 0.5
     panels = (("loss", "Loss (cross-entropy)"), ("accuracy", "Wrong (%)"))
@@ -70,10 +73,10 @@ def draw_loss(
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(visible=True, which="both", linewidth=0.3, alpha=0.5)
-        _remove_frame(axes)
+        remove_frame(axes)
     figure.axes[0].legend(frameon=False, fontsize=9, loc="center right")
-    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    _save(figure, file)
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left", parse_math=False)
+    save(figure, file)
 
 
 def _scale_logarithmically(axes: Axes) -> None:
@@ -104,7 +107,7 @@ def draw_confusion(
         title: Stands above.
         file: The PNG to write.
     """
-    figure = _new_figure(13, 6)
+    figure = new_figure(13, 6)
     matrix_part, mistakes_part = figure.subfigures(1, 2, width_ratios=(1.05, 1))
     predicted = probabilities.argmax(1)
     matrix = np.zeros((len(labels), len(labels)), np.int64)
@@ -122,14 +125,14 @@ def draw_confusion(
         axes.set_title(
             f"{labels[classes[index]]}{between}{labels[predicted[index]]}\n"
             f"{probabilities[index].max():.1%} sure",
-            fontsize=7, color=WRONG_COLOUR,
+            fontsize=7, color=WRONG_COLOUR, parse_math=False,
         )  # fmt: skip
     shown = f"{len(surest)} of them" if len(surest) < len(wrong) else "all of them"
     mistakes_part.suptitle(
         f"{len(wrong)} mistakes in {len(classes):,}; {shown}, the surest first", fontsize=10
     )
-    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    _save(figure, file)
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left", parse_math=False)
+    save(figure, file)
 
 
 def _draw_matrix(axes: Axes, matrix: npt.NDArray[np.int64], labels: Sequence[str]) -> None:
@@ -144,8 +147,9 @@ def _draw_matrix(axes: Axes, matrix: npt.NDArray[np.int64], labels: Sequence[str
                 axes.text(
                     column, row, str(count), ha="center", va="center", fontsize=8, color=colour
                 )
-        axes.set_xticks(range(len(labels)), labels, rotation=0 if _short(labels) else 45)
-        axes.set_yticks(range(len(labels)), labels)
+        turned = 0 if _short(labels) else 45
+        axes.set_xticks(range(len(labels)), labels, rotation=turned, parse_math=False)
+        axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
 
@@ -154,64 +158,45 @@ def _short(labels: Sequence[str]) -> bool:
     return max(len(label) for label in labels) <= 2
 
 
-def draw_predictions(
-    rows: Sequence[tuple[str, Any, npt.NDArray[np.float32], npt.NDArray[np.float32]]],
-    labels: Sequence[str],
-    file: Path,
-) -> None:
-    """Draw images as given, as the model sees them, and what it makes of them.
-
-    Args:
-        rows: For each image its name, the image as Pillow or matplotlib can show it, the pixels
-            (H, W, C) in [0, 1] that the model was given, and the probabilities (classes,).
-        labels: Names of the classes.
-        file: The PNG to write.
-    """
-    figure = _new_figure(9, 0.4 + 2.0 * len(rows))
-    grid = figure.subplots(len(rows), 3, squeeze=False, width_ratios=(1, 1, 2))
-    for (given_axes, seen_axes, bars), (name, given, seen, probabilities) in zip(
-        grid, rows, strict=True
-    ):
-        given_axes.imshow(given, cmap="gray")
-        given_axes.set_title(name if len(name) <= 28 else f"…{name[-27:]}", fontsize=9)
-        seen_axes.imshow(displayable(seen), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        seen_axes.set_title("as the model sees it", fontsize=9)
-        for axes in (given_axes, seen_axes):
-            axes.set_axis_off()
-        _draw_bars(bars, probabilities, labels)
-    _save(figure, file)
-
-
-def _draw_bars(axes: Axes, probabilities: npt.NDArray[np.float32], labels: Sequence[str]) -> None:
-    shown = sorted(int(index) for index in np.argsort(-probabilities)[:BARS_SHOWN])
-    best = int(probabilities.argmax())
-    colours = [VALIDATION_COLOUR if index == best else TRAINING_COLOUR for index in shown]
-    axes.barh(range(len(shown)), probabilities[shown], color=colours)
-    axes.set_yticks(range(len(shown)), [labels[index] for index in shown], fontsize=7)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    axes.set_title(f"{labels[best]}, {probabilities[best]:.1%}", fontsize=9)
-    axes.tick_params(axis="x", labelsize=7)
-    _remove_frame(axes)
-
-
 def displayable(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Drop the channel axis of a grey (H, W, 1) image, as imshow wants it."""
     return image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches."""
     # No pyplot: it looks for a screen, and keeps figures alive.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _remove_frame(axes: Axes) -> None:
+def remove_frame(axes: Axes) -> None:
+    """Leave the lines at the left and at the bottom."""
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _save(figure: Figure, file: Path) -> None:
+def save(figure: Figure, file: Path, dpi: int = 110) -> None:
+    """Write a figure atomically, in the format that the file's suffix names.
+
+    Raises:
+        ValueError: It names none that can be written.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    with warnings.catch_warnings():
+        # A sign that the font lacks (a Chinese name, say) is drawn as a box, and warned of each.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        figure.savefig(buffer, format=picture_format(file), dpi=dpi)
     write_atomically(file, buffer.getvalue())
+
+
+def picture_format(file: Path) -> str:
+    """The format that a picture's suffix names.
+
+    Raises:
+        ValueError: It is none of those that can be written.
+    """
+    suffix = file.suffix.lower()
+    if suffix not in PICTURE_FORMATS:
+        raise ValueError(f"{file}: a picture's name ends in {', '.join(PICTURE_FORMATS)}")
+    return PICTURE_FORMATS[suffix]

@@ -15,6 +15,7 @@ side file.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ from Modelling.checkpoint import (
 from Modelling.data_preparation import decode_image, prepare_bytes
 from Modelling.engine import Engine, open_engine
 from Modelling.errors import CheckpointError, ImageError
-from Modelling.image_decoding import Pixels
+from Modelling.image_decoding import IMAGE_SUFFIXES, Pixels
+from Modelling.show import MAX_IMAGES, Row, draw_predictions
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
@@ -50,6 +52,9 @@ __all__ = [
 
 WARM_UP_BATCHES = (1, 64)
 """Batch sizes predicted before the first real image: the smallest, and LiteRT's largest."""
+
+SHOWN_SIDE = 300
+"""Pixels of the longer side, at least, with which an image is drawn by --show."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m Modelling.predict_cnn", description="Predict what is on images."
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="files, and folders of them"
+    )
     parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT)
     parser.add_argument(
         "--show", type=Path, metavar="OUT.png",
@@ -210,6 +217,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.threads is not None and options.threads < 1:
         parser.error(f"--threads {options.threads}: at least 1")
+    if options.show:
+        from Modelling.plots import picture_format
+
+        try:
+            picture_format(options.show)
+        except ValueError as error:
+            parser.error(f"--show {error}")
+    # A file's name may hold bytes that are no text; they are shown escaped.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         classifier = load_classifier(
             options.checkpoint, threads=options.threads, allow_code=options.allow_code
@@ -217,35 +234,60 @@ def main(arguments: list[str] | None = None) -> int:
     except CheckpointError as error:
         print(f"predict_cnn: {error}", file=sys.stderr)
         return 2
-    return _predict_files(classifier, options.images, options.show)
+    return _predict_files(classifier, image_files(options.images), options.show)
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The given files, and in place of a folder the images in it, at any depth."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(
+                file for file in path.rglob("*")
+                if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+            )  # fmt: skip
+            files += found or [path]
+        else:
+            files.append(path)
+    return files
 
 
 def _predict_files(classifier: Classifier, files: Sequence[Path], show: Path | None) -> int:
     width = min(40, max(len(str(file)) for file in files))
     print(f"{classifier.version}\n{'image':{width}}  {'label':12} {'confidence':>10}")
-    rows = []
+    rows: list[Row] = []
+    predicted = 0
     for file in files:
         try:
             data = file.read_bytes()
             pixels = classifier.prepare(data)
+        except IsADirectoryError:
+            print(f"{file!s:{width}}  not predicted: a folder without images")
+            continue
         except (OSError, ImageError) as error:
             reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
             print(f"{file!s:{width}}  not predicted: {reason}")
             continue
+        predicted += 1
         probabilities = classifier.probabilities(pixels[None])[0]
         best = int(probabilities.argmax())
         print(f"{file!s:{width}}  {classifier.labels[best]:12} {probabilities[best]:10.2%}")
-        rows.append((file.name, decode_image(data), pixels, probabilities))
-    if show and rows:
-        from Modelling.plots import draw_predictions
+        if show and len(rows) < MAX_IMAGES:
+            given = decode_image(data, enough=SHOWN_SIDE, proportional=True)
+            rows.append(Row(file.name, given, pixels, probabilities))
+    if show and rows and not _draw(rows, classifier.labels, show):
+        return 1
+    return 0 if predicted == len(files) else 1
 
-        try:
-            draw_predictions(rows, classifier.labels, show)
-        except OSError as error:
-            print(f"predict_cnn: {show} cannot be written: {error.strerror}", file=sys.stderr)
-            return 1
-        print(f"drawn: {show}")
-    return 0 if len(rows) == len(files) else 1
+
+def _draw(rows: Sequence[Row], labels: Sequence[str], show: Path) -> bool:
+    try:
+        draw_predictions(rows, labels, show)
+    except OSError as error:
+        print(f"predict_cnn: {show} cannot be written: {error.strerror}", file=sys.stderr)
+        return False
+    print(f"drawn: {show}")
+    return True
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from Modelling import predict_cnn, quantise, train_cnn
+from Modelling import quantise, train_cnn
 from Modelling.architecture import build_cnn
 from Modelling.checkpoint import DEFAULT_CHECKPOINT, RESIZE, read_side_file, sha256_of
 from Modelling.data_preparation import load_dataset
@@ -278,23 +278,6 @@ def test_without_names_the_classes_are_their_indices(colour_data: Path, tmp_path
     with np.load(colour_data) as archive:
         np.savez(tmp_path / "bare.npz", **{name: archive[name] for name in ARRAYS})
     assert load_dataset("mnist", tmp_path / "bare.npz").labels == ("0", "1", "2")
-
-
-def test_the_command_line_predicts_and_draws(
-    seven: Image.Image, tmp_path: Path, capsys: Any
-) -> None:
-    photo, note = tmp_path / "photo.png", tmp_path / "note.txt"
-    seven.save(photo)
-    note.write_text("buy milk")
-    drawn = tmp_path / "out.png"
-    assert predict_cnn.main([str(photo), "--show", str(drawn)]) == 0
-    assert predict_cnn.main([str(photo), str(note), str(tmp_path / "missing.png")]) == 1
-    output = capsys.readouterr().out
-    assert "not an image" in output
-    assert "No such file" in output
-    assert output.count(" 7 ") == 2
-    with Image.open(drawn) as image:
-        assert min(image.size) > 200
 
 
 def test_the_side_file_is_plain_json_for_other_tools() -> None:
