@@ -12,6 +12,7 @@ import ast
 import functools
 import io
 import math
+import re
 import struct
 from typing import Any
 
@@ -43,6 +44,9 @@ NPY_MAGIC = b"\x93NUMPY"
 
 MAX_NPY_HEADER = 4096
 """Bytes. An image's header has about 120."""
+
+UNPARSABLE = re.compile(rb"\\|[0-9][A-Za-z_]")
+"""What no image's header has, and what Python's parser would warn of on stderr."""
 
 KINDS = {"b": "bool", "u": "unsigned integer", "i": "integer", "f": "float"}
 """NumPy's kinds of numbers that can be pixels."""
@@ -128,7 +132,10 @@ def _read_npy_header(data: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool,
             raise ImageError(f"array in .npy format version {version}: known are 1, 2 and 3")
         if length > MAX_NPY_HEADER or start + length > len(data):
             raise ImageError("array with a truncated or damaged header")
-        header = ast.literal_eval(data[start : start + length].decode("utf-8").strip())
+        text = data[start : start + length]
+        if UNPARSABLE.search(text):
+            raise ImageError("array with a truncated or damaged header")
+        header = ast.literal_eval(text.decode("utf-8").strip())
         description = header["descr"]
         shape = tuple(header["shape"])
         fortran_order = bool(header["fortran_order"])

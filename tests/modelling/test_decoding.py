@@ -7,6 +7,7 @@ import io
 import pickle
 import struct
 import time
+import warnings
 import zlib
 from collections.abc import Callable
 
@@ -201,6 +202,36 @@ def test_a_damaged_npy_is_decoded_or_refused_but_raises_nothing_else(
     data[position : position + len(replacement)] = replacement
     with contextlib.suppress(ImageError):
         decode_image(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        rb"{'descr': '\d', 'fortran_order': False, 'shape': (2, 2)}",
+        b"{'descr': '|u1', 'fortran_order': 0or 0, 'shape': (1if 2else 3, 2)}",
+    ],
+)
+def test_a_header_of_bad_python_is_refused_without_a_warning(header: bytes) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(ImageError, match="damaged header"):
+            decode_image(npy_with_header(header))
+    assert not warned
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (" + b"1," * 1500 + b")}",
+        b"{'descr': '<U" + b"9" * 9 + b"', 'fortran_order': False, 'shape': (2, 2)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': ('" + b"x" * 3000 + b"',)}",
+    ],
+)
+def test_a_reason_is_one_short_line_whatever_was_sent(header: bytes) -> None:
+    with pytest.raises(ImageError) as refused:
+        decode_image(npy_with_header(header))
+    assert len(str(refused.value)) <= 200
+    assert str(refused.value).isprintable()
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"])

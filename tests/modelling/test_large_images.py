@@ -207,7 +207,7 @@ def test_photographs_of_two_pictures_are_decoded_reduced(
 
 
 @pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I", "I;16", "F"]
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "I;16", "F"]
 )
 def test_strip_by_strip_gives_the_same_picture_as_at_once(
     mode: str, monkeypatch: pytest.MonkeyPatch
