@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.brokers.harness import BROKERS, FOREIGN_VARIABLES, BrokerUnderTest
+
+
+def pytest_configure() -> None:
+    """End on SIGTERM as on Ctrl-C: with the brokers stopped, not left behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", params=list(BROKERS))
