@@ -18,6 +18,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -131,11 +132,15 @@ def write_all(storage: Storage, fd: int, data: bytes, offset: int) -> None:
 def refuse_what_is_no_file(path: Path) -> None:
     """Raises an `OSError` if there is something at `path` that is no file: a folder, a device.
 
-    To be called before anything is made beside it.
+    To be called before anything is made beside it. One look only: the file may just be sealed.
     """
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
         raise IsADirectoryError(f"{path} is a folder, not a text file")
-    if path.exists() and not path.is_file():
+    if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "a device or pipe, not a text file", str(path))
 
 

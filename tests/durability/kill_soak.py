@@ -135,8 +135,9 @@ class Soak:
         for _ in range(kills):
             time.sleep(self.rng.uniform(*PAUSES_SECONDS))
             name = self.rng.choice(sorted(self.running))
-            os.kill(self.running[name], signal.SIGKILL)
-            _, ending = os.waitpid(self.running[name], 0)
+            pid = self.running.pop(name)
+            os.kill(pid, signal.SIGKILL)
+            _, ending = os.waitpid(pid, 0)
             if os.WIFEXITED(ending):
                 raise SystemExit(f"{name} had ended by itself with {os.WEXITSTATUS(ending)}")
             self.kills[name[0]] += 1
