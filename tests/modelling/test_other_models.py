@@ -81,6 +81,32 @@ def test_a_bare_keras_model_is_served_with_its_class_indices(
     assert classifier.version == f"colours@{sha256_of(path)[:12]}"
 
 
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_large_photographs_reach_a_small_colour_model_upright(
+    orientation: int, keras: Any, tmp_path: Path, encode: Encode
+) -> None:
+    path = tmp_path / "colours.keras"
+    colour_model(keras, "softmax").save(path)
+    classifier = load_classifier(path)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = np.zeros((900, 1300, 3), np.uint8)
+    photo[..., 1] = 220
+    photo[:200, :300] = (255, 0, 0)
+    datas = [
+        encode(Image.fromarray(photo), "JPEG", exif=exif, quality=95),
+        encode(Image.fromarray(photo).convert("CMYK"), "TIFF"),
+        encode(photo, "PNG", exif=exif),
+    ]
+    prepared, errors = classifier.prepare_batch(datas)
+    assert not any(errors)
+    assert classifier.predict(prepared).labels == ["1", "1", "1"]
+    # Where the red corner has gone: the camera's top left.
+    row, column = {1: (0, 0), 6: (0, 31), 8: (31, 0)}[orientation]
+    for pixels in (prepared[0], prepared[2]):
+        assert pixels[row, column] == pytest.approx([1, 0, 0], abs=0.1)
+
+
 def test_quantising_gives_it_a_side_file_and_frees_it_of_tensorflow(
     keras: Any, tmp_path: Path, colour_data: Path, encode: Encode, capsys: Any
 ) -> None:
@@ -137,7 +163,7 @@ def small_mnist(
     return file
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(450)  # above both runs together
 def test_training_twice_with_one_seed_gives_the_same_complete_checkpoint(
     small_mnist: Path, tmp_path: Path
 ) -> None:
@@ -152,7 +178,8 @@ def test_training_twice_with_one_seed_gives_the_same_complete_checkpoint(
     assert sides[0] is not None
     assert sides[1] is not None
     assert sides[0].sha256 == sides[1].sha256 == sha256_of(outputs[0])
-    assert sides[0].engines["float32"] == sides[1].engines["float32"]
+    assert sides[0].engines == sides[1].engines
+    assert "float32" in sides[0].engines
     assert sides[0].training["seed"] == 3
     assert sides[0].training["dataset"] == "small"
     assert sides[0].training["file"] == "small.npz"
@@ -161,7 +188,9 @@ def test_training_twice_with_one_seed_gives_the_same_complete_checkpoint(
     plots = outputs[0].parent / "mnist_cnn_model_plots"
     for plot in ("loss_plot.png", "confusion_matrix.png"):
         with Image.open(plots / plot) as image:
-            assert min(image.size) > 300
+            shades = np.asarray(image.convert("L"))
+        assert min(shades.shape) > 300
+        assert 0.02 < (shades < 250).mean() < 0.9  # neither empty nor black
     left = {path.name.split(".")[-1] for path in outputs[0].parent.iterdir() if path.is_file()}
     assert left <= {"h5", "tflite", "json"}
     assert load_classifier(outputs[0]).labels == tuple("0123456789")
