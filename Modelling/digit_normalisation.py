@@ -61,7 +61,7 @@ def mnist_form_mask(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     0 on all 70,000 images.) Grey paper is not enough: dark ink on it would be taken as it is.
     """
     flat = images.reshape(len(images), -1)
-    black = np.count_nonzero(flat[:, _FRAME] <= DARKEST, axis=1)
+    black = np.count_nonzero(flat.take(_FRAME, axis=1) <= DARKEST, axis=1)
     mask: npt.NDArray[np.bool_] = (black > len(_FRAME) / 2) & (flat.max(1) >= FULL_INK)
     return mask
 
@@ -81,11 +81,11 @@ def as_mnist_form(image: npt.NDArray[Any]) -> Pixels | None:
         if mnist_form_mask(rounded[None])[0]:
             return pixels
         return 1 - pixels if mnist_form_mask(255 - rounded[None])[0] else None
+    if mnist_form_mask(image[None])[0]:
+        return unit_range(image)
     # Inverted as bytes, so that a negative comes out bit for bit as its original.
-    for candidate in (image, 255 - image):
-        if mnist_form_mask(candidate[None])[0]:
-            return unit_range(candidate)
-    return None
+    negative = 255 - image
+    return unit_range(negative) if mnist_form_mask(negative[None])[0] else None
 
 
 def normalise_digit(image: npt.NDArray[Any]) -> Pixels:

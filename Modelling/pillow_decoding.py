@@ -41,11 +41,15 @@ def decode_with_pillow(data: bytes, enough: int | None, *, proportional: bool) -
 
     try:
         with _pillow().open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
-            check_size(*image.size)
-            coefficients = _jpeg_coefficients(image)
+            width, height = image.size
+            check_size(width, height)
+            # Of most images nothing need be estimated. A TIFF's tiles may be larger than it is.
+            small = width * height < MAX_DECODING_BYTES // 20 and image.format != "TIFF"
+            coefficients = 0 if small else _jpeg_coefficients(image)
             if enough and image.format in ("JPEG", "MPO"):
                 image.draft(None, (enough, enough))
-            _check_memory(image, coefficients)
+            if not small:
+                _check_memory(image, coefficients)
             return _pixels_of(image, enough, proportional)
     except ImageError:
         raise
@@ -70,6 +74,13 @@ def _pillow() -> Any:
     # Odd metadata is warned of on stderr, image by image; the pixels are what counts here.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     return Image
+
+
+@functools.cache
+def _image_ops() -> Any:
+    from PIL import ImageOps
+
+    return ImageOps
 
 
 def _check_memory(image: Any, coefficients: int) -> None:
@@ -135,9 +146,7 @@ def _pixels_of(image: Any, enough: int | None, proportional: bool) -> npt.NDArra
     width, height = image.size
     factors = factors_for(width, height, enough, proportional=proportional)
     if factors == WHOLE:
-        from PIL import ImageOps
-
-        ImageOps.exif_transpose(image, in_place=True)
+        _image_ops().exif_transpose(image, in_place=True)
         return _as_array(image)
     # Some formats have it behind the pixels, and TIFF forgets it when it turns the picture itself.
     image.load()
