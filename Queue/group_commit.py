@@ -15,6 +15,9 @@ while it cleans up after the first. Nothing may wait for it then. So:
   too many or one that got lost is no harm, as each waiting thread looks every 50 ms by itself.
 * The first thing that an interrupted thread does is to mark its entry as gone, which nothing can
   come between. Whoever looks and finds the leader gone goes on without it.
+* No loop stands directly in a `with` over a lock, but in a function that is called there: from
+  CPython 3.12 on, an exception that comes as a loop jumps back leaves the `with` without its end,
+  and the lock would stay held.
 """
 
 from __future__ import annotations
@@ -234,16 +237,19 @@ class GroupCommit:
 
     def _gather(self, leader: Entry, room: int) -> None:
         """Takes the leader and as many behind it as fit into a group and into the room left."""
-        limit, size = min(MAX_GROUP_BYTES, room), 0
-        waiting, group = self._waiting, leader.group
         with self._mutex:
-            while waiting and (waiting[0] is leader or size + waiting[0].size <= limit):
-                member = waiting[0]
-                size += member.size
-                if member is not leader and not member.gone:
-                    member.leader = leader  # before it is out of the line: it finds out by this
-                    group.append(member)
-                waiting.popleft()
+            self._take_from_line(leader, min(MAX_GROUP_BYTES, room))
+
+    def _take_from_line(self, leader: Entry, limit: int) -> None:
+        """See `_gather`; a function of its own for the loop, see the module's text."""
+        waiting, group, size = self._waiting, leader.group, 0
+        while waiting and (waiting[0] is leader or size + waiting[0].size <= limit):
+            member = waiting[0]
+            size += member.size
+            if member is not leader and not member.gone:
+                member.leader = leader  # before it is out of the line: it finds out by this
+                group.append(member)
+            waiting.popleft()
 
     def _hand_over(self, leader: Entry) -> None:
         group = leader.group
