@@ -84,7 +84,6 @@ class Connection:
         self.emulator = os.environ.get(EMULATOR_VARIABLE, "").strip()
         self._lock = threading.Lock()
         self._preparing = threading.Lock()
-        self._process_id = os.getpid()
         self._credentials: Any = None
         self._publisher: Any = None
         self._subscriber: Any = None
@@ -142,14 +141,8 @@ class Connection:
         Raises:
             BrokerUnavailableError: the emulator or the token service does not answer in time.
             AuthenticationError: there are no credentials, or they are refused.
-            ConfigurationError: the broker was taken through a fork, or the emulator's address is
-                wrong.
+            ConfigurationError: the emulator's address is wrong.
         """
-        if os.getpid() != self._process_id:
-            raise ConfigurationError(
-                "Pub/Sub: this broker was made in another process, and gRPC does not survive a "
-                "fork: call MessageBrokerFactory.get_broker in the process that uses it"
-            )
         self._require_open()
         if self._publisher is not None or self._subscriber is not None:
             return

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
-import os
 import socket
 import subprocess
 import sys
@@ -589,27 +587,3 @@ def test_nothing_but_our_own_words_reaches_the_terminal() -> None:
             check=True,
         )
     assert (finished.stdout, finished.stderr) == ("away\n", "")
-
-
-def use_in_child(broker: PubSubHandler, results: multiprocessing.Queue[str]) -> None:
-    try:
-        broker.publish("some-topic", b"x")
-    except ConfigurationError as error:
-        results.put(str(error))
-    else:
-        results.put("published")
-    results.close()
-    results.join_thread()
-    os._exit(0)  # without the ends of what the parent has begun
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_broker_that_was_taken_through_a_fork_says_so() -> None:
-    broker = PubSubHandler("some-project")
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    child = context.Process(target=use_in_child, args=(broker, results))
-    child.start()
-    assert "another process" in results.get(timeout=30)
-    child.join()
-    broker.close()
