@@ -21,6 +21,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from DB import ResultDatabase
@@ -59,15 +60,21 @@ def noted(file: Path) -> list[str]:
     return [line.removesuffix(END) for line in lines if line.endswith(END)]
 
 
+def asked_to_end() -> Callable[[], bool]:
+    """Return how a worker learns that it shall end: by SIGTERM, or as the soak itself is gone."""
+    soak, told = os.getppid(), []
+    signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+    return lambda: bool(told) or os.getppid() != soak
+
+
 def produce(folder: Path, name: str, life: int) -> None:
     """Puts records until it is told to stop (SIGTERM) or killed."""
-    stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    shall_end = asked_to_end()
     rng = random.Random(f"{name}-{life}")
     acknowledged = os.open(folder / f"acknowledged-{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     number = 0
     with FileQueue(folder / "log.txt", segment_bytes=SEGMENT_BYTES) as queue:
-        while not stop:
+        while not shall_end():
             count = rng.choice([1, 3, 20, 400])  # large ones can be torn by a kill
             ids = [f"{name}-{life}-{number + i}" for i in range(count)]
             number += count
@@ -77,12 +84,11 @@ def produce(folder: Path, name: str, life: int) -> None:
 
 def consume(folder: Path, name: str, life: int) -> None:
     """Takes, inserts and commits until it is told to stop or killed."""
-    stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    shall_end = asked_to_end()
     handed = os.open(folder / f"handed-{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     db = None
     with FileQueue(folder / "log.txt", segment_bytes=SEGMENT_BYTES) as queue:
-        while not stop:
+        while not shall_end():
             batch = queue.take(64, timeout=0.05)
             if not batch:
                 continue
