@@ -111,6 +111,9 @@ class KafkaHandler(BrokerCore):
 
     def _create_topics(self, wanted: Mapping[str, str]) -> set[str]:
         created = self._admin.create_topics(wanted)
+        # Whoever makes sure of a topic is about to use it, and an idempotent producer needs half a
+        # second before it may send: that time passes from here on.
+        self._connect_publisher()
         for topic, group in wanted.items():
             # Kafka knows nothing of a group without an offset. That suits `<topic>-sub`, which
             # begins at the earliest message anyway; another group gets its offsets from a member.
@@ -140,10 +143,13 @@ class KafkaHandler(BrokerCore):
     # ------------------------------------------------------------------ publishing
 
     def _send(self, publications: Sequence[Publication]) -> None:
+        self._connect_publisher().send(publications)
+
+    def _connect_publisher(self) -> KafkaPublisher:
         with self._publisher_lock:
             if self._publisher is None:
                 self._publisher = KafkaPublisher(self._settings, self._admin.serve)
-        self._publisher.send(publications)
+            return self._publisher
 
     # ------------------------------------------------------------------ consuming
 

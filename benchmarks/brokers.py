@@ -30,6 +30,7 @@ import psutil
 from benchmarks.bare_clients import BARE_CLIENTS, BareClient, Batch
 from MessageBroker import BrokerInterface, DeliverySettings, MessageBrokerFactory, OutgoingMessage
 from MessageBroker.broker_core import BrokerCore
+from Modelling.data_preparation import bundled_test_images, encode_npy
 from tests.brokers.harness import BROKERS, BrokerUnderTest
 
 RESULTS = Path(__file__).resolve().parent / "results" / "brokers.json"
@@ -67,11 +68,17 @@ LOADS = {
 
 
 def batches_of(load: Load) -> list[Batch]:
-    """Return the messages of one round."""
-    body = os.urandom(BODY_BYTES)
+    """Return the messages of one round: the bundled images, of 912 bytes each.
+
+    Made-up bodies would mislead where a client compresses: one repeated body costs it nothing, and
+    random bytes more than any image.
+    """
+    images = [encode_npy(image) for image in bundled_test_images()[0]]
     keys = [str(number) for number in range(100)]
     messages = [
-        OutgoingMessage(body, keys[number % 100] if load.keyed else None, ATTRIBUTES)
+        OutgoingMessage(
+            images[number % len(images)], keys[number % 100] if load.keyed else None, ATTRIBUTES
+        )
         for number in range(load.messages)
     ]
     step = load.publish_batch

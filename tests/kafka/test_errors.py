@@ -124,8 +124,8 @@ def test_a_property_that_cannot_be_used_is_named(
 def test_what_could_not_even_be_sent_does_not_hold_up_the_close(
     connect: Connect, topic: str
 ) -> None:
+    connect().create_topic(topic)
     broker = connect(producer={"no.such.property": "1"})
-    broker.create_topic(topic)
     for publish in (
         broker.publish,
         lambda *one: broker.publish_batch(topic, [OutgoingMessage(b"")]),
