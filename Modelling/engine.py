@@ -159,23 +159,17 @@ class TensorFlowEngine:
 
     name = "tensorflow"
 
-    def __init__(
-        self, model: Any, threads: int | None = None, input_range: InputRange | None = None
-    ) -> None:
+    def __init__(self, model: Any, input_range: InputRange | None = None) -> None:
         """Trace the graph.
 
         Args:
             model: A loaded Keras model; see `load_keras_model`.
-            threads: CPU threads; all cores if None. TensorFlow takes this once in a process.
             input_range: Of the pixels that the model wants; what its first layer tells if None.
 
         Raises:
             CheckpointError: The outputs are neither probabilities nor logits of classes.
         """
-        tf = import_tensorflow()
-        if threads:
-            _limit_threads(tf, threads)
-        self._tf = tf
+        self._tf = import_tensorflow()
         classifier = KerasClassifier(model, input_range)
         self.input_shape = classifier.input_shape
         self.classes = classifier.classes
@@ -229,9 +223,11 @@ def open_engine(
                 f"{checkpoint.path} has no {engine} form that matches its side file; "
                 "make one with `python -m Modelling.quantise`"
             )
+    if threads:
+        limit_tensorflow_threads(threads)  # before the model's first tensor
     model = load_keras_model(checkpoint.path, allow_code=allow_code)
     try:
-        return TensorFlowEngine(model, threads, input_range)
+        return TensorFlowEngine(model, input_range)
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
     except Exception as error:  # noqa: BLE001 - whatever a foreign model makes TensorFlow raise
@@ -260,10 +256,12 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _limit_threads(tf: Any, threads: int) -> None:
+def limit_tensorflow_threads(threads: int) -> None:
+    """Give TensorFlow so many CPU threads. It takes this once, before it makes its first tensor."""
+    tf = import_tensorflow()
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
-        # TensorFlow has started already in this process, with the threads it was given then.
+        # It has started already in this process (at a reload, say), with what it was given then.
         return

@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--broker", choices=list(BROKERS), default="kafka")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=3000)
-    parser.add_argument("--convolutions", type=int, default=8, help="of the heavy model")
+    parser.add_argument("--convolutions", type=int, default=15, help="of the heavy model")
     parser.add_argument("--shipped", action="store_true", help="the shipped model instead")
     options = parser.parse_args()
     broker = BROKERS[options.broker]()
