@@ -12,6 +12,7 @@ slows both. The servers are those of the tests: real ones, on this machine. The 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import multiprocessing
 import os
@@ -379,6 +380,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
     options = parser.parse_args()
+    gc.freeze()  # as the scripts do: what was imported need not be searched for garbage again
     results = json.loads(options.output.read_text()) if options.output.exists() else {}
     for name in options.broker or list(BROKERS):
         figures = measure(name, options)

@@ -29,8 +29,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "two_servers.json"
 WARM_UP_IMAGES = 64
 # Enough that two servers get equal shares.
 PARTITIONS = 12
-# By default the client gives all that is published within 10 ms to one partition. That is quicker for
-# everybody, but 3,000 images are too few for equal shares then; see docs/scaling.md.
+# By default the client gives all that is published within 10 ms to one partition. That is quicker,
+# but a few thousand images are too few for equal shares then; see docs/scaling.md.
 EVEN_SHARES = "sticky.partitioning.linger.ms = 0"
 
 HEAVY_MODEL = """
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--broker", choices=list(BROKERS), default="kafka")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--images", type=int, default=6000)
     parser.add_argument("--convolutions", type=int, default=15, help="of the heavy model")
     parser.add_argument("--shipped", action="store_true", help="the shipped model instead")
     options = parser.parse_args()
