@@ -58,6 +58,8 @@ def latency(results: dict[str, Any]) -> Path:
                 rates, values, style, color=COLOURS[name], marker="o", label=f"{name} {percentile}"
             )
     axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("{x:g}")
     axis.set_xlabel("images per second offered, at a fixed rate")
     axis.set_ylabel("ms from intended sending to durable in the DB")
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
