@@ -255,7 +255,7 @@ def main() -> None:
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    print(f"\nwritten: {options.output}")
+    print(f"\nwritten: {options.output.name}")
 
 
 if __name__ == "__main__":
