@@ -87,10 +87,13 @@ def test_partitions_without_a_leader_are_waited_for_and_the_others_flow(
         take_until(lambda: len(broker._admin.with_leaders("single-copies")) < 6)
         leaver.close()  # its partitions come to the other, those without a leader too
         take_until(lambda: not stayer.ready)
-        published = [broker.publish("single-copies", str(each).encode()) for each in range(600)]
+        # With keys, so that each partition gets some: others go where there is a leader.
+        published = [
+            broker.publish("single-copies", str(each).encode(), key=str(each))
+            for each in range(600)
+        ]
         take_until(lambda: bool(arrived))
         three_nodes.restart(2)
-        take_until(lambda: len(arrived) == 600)
+        take_until(lambda: len(arrived) == 600 and stayer.ready)
 
         assert all(future.result(PATIENCE_SECONDS) for future in published)
-        assert stayer.ready

@@ -36,7 +36,7 @@ def test_nothing_unacknowledged_is_ever_below_the_position(
     start, offsets, acked = history
     tracker = tracker_of(start, offsets)
     for i, offset in enumerate(acked, 1):
-        tracker.acknowledge(offset)
+        tracker.acknowledge([offset])
 
         position = tracker.position
 
@@ -50,7 +50,7 @@ def test_the_position_is_the_first_unacknowledged_or_just_after_the_last(
     start, offsets, acked = history
     tracker = tracker_of(start, offsets)
     for offset in acked:
-        tracker.acknowledge(offset)
+        tracker.acknowledge([offset])
 
     unacked = set(offsets) - set(acked)
 
@@ -64,7 +64,7 @@ def test_the_position_never_goes_back(history: tuple[int, list[int], list[int]])
     tracker = tracker_of(start, offsets)
     positions = [tracker.position]
     for offset in acked:
-        tracker.acknowledge(offset)
+        tracker.acknowledge([offset])
         positions.append(tracker.position)
 
     assert positions == sorted(positions)
@@ -77,8 +77,8 @@ def test_what_is_lost_with_the_partition_is_what_was_not_acknowledged(
     start, offsets, acked = history
     tracker = tracker_of(start, offsets)
     for offset in acked:
-        tracker.acknowledge(offset)
-        tracker.acknowledge(offset)  # twice is fine
+        tracker.acknowledge([offset])
+        tracker.acknowledge([offset])  # twice is fine
 
     lost = [str(offset) for offset in offsets if offset not in acked]
     assert tracker.unacknowledged() == lost
