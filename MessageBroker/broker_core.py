@@ -109,20 +109,19 @@ class BrokerCore(BrokerInterface):
 
     def publish_batch(self, topic: str, messages: Sequence[OutgoingMessage]) -> list[str]:
         limits.check_publishable(topic)
-        for message in messages:
-            limits.check_message(message.data, message.key, message.attributes or {})
-        self._require_topic(topic)
-        if not messages:
-            return []
         confirmations = _Confirmations(len(messages))
         settled = confirmations.count  # once: a bound method for each message would be garbage
-        publications = [
-            Publication(topic, each.data, each.key or None, each.attributes or {}, settled)
-            for each in messages
-        ]
+        check = limits.check_message
+        publications = []
+        for message in messages:
+            data, key, attributes = message.data, message.key, message.attributes or {}
+            check(data, key, attributes)
+            publications.append(Publication(topic, data, key or None, attributes, settled))
+        self._require_topic(topic)
+        if not publications:
+            return []
         with self._in_flight_while(publications):
-            self._send(publications)
-            confirmations.all_there.wait()
+            self._send_all(publications, confirmations.all_there)
         return self._ids_of(publications)
 
     def publish_dead_letter(
@@ -342,6 +341,11 @@ class BrokerCore(BrokerInterface):
 
         Each is confirmed or failed once, later, from any thread.
         """
+
+    def _send_all(self, publications: Sequence[Publication], settled: threading.Event) -> None:
+        """Hand publications over, and wait until all are confirmed or failed: `settled` is set."""
+        self._send(publications)
+        settled.wait()
 
     @abstractmethod
     def _open_stream(self, topic: str, subscription_id: str) -> Stream:

@@ -6,19 +6,24 @@ is taken at once, a limit of bytes may let only some through. Both wait here.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import accumulate, groupby, islice
+from operator import methodcaller
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError
 
-from MessageBroker.kafka_offsets import KafkaDelivery, Tracker
-from MessageBroker.kafka_records import attributes_of, key_of, time_of
+from MessageBroker.kafka_offsets import KafkaDelivery, Tracker, deliveries_of
+from MessageBroker.kafka_records import messages_of
 from MessageBroker.limits import MAX_MESSAGE_BYTES
-from MessageBroker.message import Message, received_message
+from MessageBroker.message import Message
 
 # What was handed out of one partition: offsets and deliveries, in its order.
 TrackedBatch = tuple[Tracker, list[int], list[KafkaDelivery]]
+
+_PARTITION = methodcaller("partition")
 
 
 class RecordBuffer:
@@ -75,7 +80,7 @@ class RecordBuffer:
         deliver: Callable[[Iterable[TrackedBatch]], None],
         note: Callable[[KafkaError], None],
     ) -> list[Message]:
-        """Make messages of records. This loop is what consuming costs.
+        """Make messages of records.
 
         Args:
             trackers: by partition; records of others are dropped.
@@ -84,49 +89,38 @@ class RecordBuffer:
             deliver: takes note of what is handed out.
             note: takes errors that came in place of messages.
         """
+        chosen, self._has_enough = self._choose(limit, max_bytes)
         messages: list[Message] = []
-        batches: dict[int, TrackedBatch] = {}
-        topic, records = self._topic, self._records
-        taken = size = 0
-        last_timestamp, time_taken = -1, time_of(-1)
-        for record in records:
-            if len(messages) == limit or size >= max_bytes:
-                break
-            taken += 1
-            error = record.error()
-            if error is not None:
-                note(error)
+        batches: list[TrackedBatch] = []
+        for partition, run in groupby(self._without_errors(chosen, note), _PARTITION):
+            tracker = trackers.get(partition)
+            if tracker is None:
                 continue
-            partition = record.partition()
-            batch = batches.get(partition)
-            if batch is None:
-                tracker = trackers.get(partition)
-                if tracker is None:
-                    continue
-                batch = batches[partition] = (tracker, [], [])
-            offset = record.offset()
-            data = record.value() or b""
-            timestamp = record.timestamp()[1]
-            if timestamp != last_timestamp:
-                last_timestamp, time_taken = timestamp, time_of(timestamp)
-            delivery = KafkaDelivery(batch[0], offset, len(data))
-            messages.append(
-                received_message(
-                    f"{partition}-{offset}-{timestamp}",
-                    data,
-                    attributes_of(record.headers()),
-                    key_of(record.key()),
-                    topic,
-                    time_taken,
-                    delivery,
-                )
-            )
-            size += len(data)
-            batch[1].append(offset)
-            batch[2].append(delivery)
-        deliver(batches.values())
+            records = list(run)
+            offsets = [record.offset() for record in records]
+            deliveries = deliveries_of(tracker, offsets, map(len, records))
+            messages += messages_of(records, self._topic, deliveries)
+            batches.append((tracker, offsets, deliveries))
+        deliver(batches)
         # Only now: what an error kept from a tracker must not be passed over by a later ack.
-        for _ in range(taken):
-            records.popleft()
-        self._has_enough = bool(records) and size >= max_bytes
+        for _ in chosen:
+            self._records.popleft()
         return messages
+
+    def _choose(self, limit: int, max_bytes: int) -> tuple[list[Any], bool]:
+        """Return the first records within the limits, and whether the bytes are what limits."""
+        chosen = list(islice(self._records, limit))
+        sizes = list(map(len, chosen))
+        if sum(sizes) < max_bytes:
+            return chosen, False
+        enough = 1 + bisect_left(list(accumulate(sizes)), max_bytes)
+        return chosen[:enough], enough < len(self._records)
+
+    @staticmethod
+    def _without_errors(records: list[Any], note: Callable[[KafkaError], None]) -> list[Any]:
+        errors = [error for record in records if (error := record.error()) is not None]
+        if not errors:
+            return records
+        for error in errors:
+            note(error)
+        return [record for record in records if record.error() is None]

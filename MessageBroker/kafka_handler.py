@@ -145,6 +145,9 @@ class KafkaHandler(BrokerCore):
     def _send(self, publications: Sequence[Publication]) -> None:
         self._connect_publisher().send(publications)
 
+    def _send_all(self, publications: Sequence[Publication], settled: threading.Event) -> None:
+        self._connect_publisher().send(publications, settled)
+
     def _connect_publisher(self) -> KafkaPublisher:
         with self._publisher_lock:
             if self._publisher is None:

@@ -8,7 +8,7 @@ nothing is ever skipped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 from MessageBroker.message import Delivery, DeliveryState
@@ -55,9 +55,10 @@ class PartitionTracker(Generic[T]):
         self._unacknowledged.update(zip(offsets, deliveries, strict=True))
         self._next = offsets[-1] + 1
 
-    def acknowledge(self, offset: int) -> None:
-        """Take note of an acknowledgement; a second one changes nothing."""
-        self._unacknowledged.pop(offset, None)
+    def acknowledge(self, offsets: Iterable[int]) -> None:
+        """Take note of acknowledgements; a second one changes nothing."""
+        for offset in offsets:
+            self._unacknowledged.pop(offset, None)
 
     def unacknowledged(self) -> list[T]:
         """List what was delivered and not acknowledged, in the order of the partition."""
@@ -69,13 +70,25 @@ class KafkaDelivery(Delivery):
 
     __slots__ = ("offset", "tracker")
 
-    def __init__(self, tracker: Tracker, offset: int, size: int) -> None:
-        # Written out: calling the base's would cost as much again, for every message.
-        self.size = size
-        self.state = DeliveryState.OUT
-        self.lane = None
-        self.tracker = tracker
-        self.offset = offset
+    offset: int
+    tracker: Tracker
 
 
 Tracker = PartitionTracker[KafkaDelivery]
+
+
+def deliveries_of(
+    tracker: Tracker, offsets: Iterable[int], sizes: Iterable[int]
+) -> list[KafkaDelivery]:
+    """Make the deliveries of records of one partition; `sizes` are their bytes."""
+    deliveries = []
+    new = KafkaDelivery.__new__  # without `__init__`, a call for each
+    for offset, size in zip(offsets, sizes, strict=True):
+        delivery = new(KafkaDelivery)
+        delivery.size = size
+        delivery.state = DeliveryState.OUT
+        delivery.lane = None
+        delivery.tracker = tracker
+        delivery.offset = offset
+        deliveries.append(delivery)
+    return deliveries

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import MethodType
 from typing import Any
 
@@ -21,8 +22,10 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 # How long a publisher helps to take confirmations when the buffer is full (s).
 ROOM_POLL_SECONDS = 0.05
+# How long one that waits for its batch looks at a time: another may take its last confirmation (s).
+SETTLED_POLL_SECONDS = 0.01
 # After so many messages confirmations are taken: while one batch is sent, nobody else gets a turn.
-CONFIRM_EVERY = 128
+CONFIRM_EVERY = 256
 # What the client needs after its queue was emptied, to report that (s).
 PURGE_SECONDS = 2.0
 
@@ -48,13 +51,43 @@ class KafkaPublisher:
             raise settings.refused(error) from None
         self._serve = serve
         self._closing = threading.Event()
+        self._senders = 0  # threads that hand over just now, or wait for all that they did
+        self._resting = threading.Condition()
         self._thread = threading.Thread(target=self._listen, name="kafka publisher", daemon=True)
         self._thread.start()
 
-    def send(self, publications: Sequence[Publication]) -> None:
-        """Hand over in order, waiting while the buffer is full."""
-        produce = self._client.produce
-        settle = self._settle  # bound to each publication, which is lighter than a `partial`
+    def send(
+        self, publications: Sequence[Publication], settled: threading.Event | None = None
+    ) -> None:
+        """Hand over in order, waiting while the buffer is full.
+
+        Args:
+            publications: what to send.
+            settled: set when all are confirmed or failed. If given, it is waited for.
+        """
+        with self._sending():
+            self._produce(publications)
+            while settled is not None and not settled.is_set():
+                self._client.poll(SETTLED_POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def _sending(self) -> Iterator[None]:
+        """Let a sender take the confirmations, and the thread rest.
+
+        Between two threads that run Python by turns each confirmation would cost two switches.
+        """
+        with self._resting:
+            self._senders += 1
+        try:
+            yield
+        finally:
+            with self._resting:
+                self._senders -= 1
+                if len(self._client):
+                    self._resting.notify_all()
+
+    def _produce(self, publications: Sequence[Publication]) -> None:
+        produce, settle = self._client.produce, self._settle
         for number, publication in enumerate(publications, 1):
             if not number % CONFIRM_EVERY:
                 self._client.poll(0)
@@ -65,6 +98,7 @@ class KafkaPublisher:
                         publication.data,
                         publication.key,
                         headers=publication.attributes,
+                        # Bound to the publication, which is lighter than a `partial`.
                         on_delivery=MethodType(settle, publication),
                     )
                 except BufferError:
@@ -74,7 +108,7 @@ class KafkaPublisher:
                         continue
                     publication.fail(ClosedError("kafka was closed before it had the message"))
                 except KafkaException as error:
-                    self._settle(publication, error_of(error), None)
+                    settle(publication, error_of(error), None)
                 break
 
     def close(self) -> None:
@@ -99,7 +133,8 @@ class KafkaPublisher:
     def _listen(self) -> None:
         said = False
         while not self._closing.is_set():
-            self._client.poll(POLL_SECONDS)
+            if not self._rest():
+                self._client.poll(POLL_SECONDS)
             self._serve()
             waiting = len(self._client)
             if self._events.away and waiting and not said:
@@ -108,3 +143,10 @@ class KafkaPublisher:
             elif said and not self._events.away:
                 logger.info("%s is back; publishing goes on", self._where)
                 said = False
+
+    def _rest(self) -> bool:
+        """Rest for a while if others take the confirmations; tell whether they still do."""
+        with self._resting:
+            if self._senders:
+                self._resting.wait(POLL_SECONDS)
+            return self._senders > 0

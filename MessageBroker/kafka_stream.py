@@ -16,6 +16,8 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -352,12 +354,12 @@ class KafkaStream(Stream):
         late = 0
         touched: set[Tracker] = set()
         with self._lock:
-            for delivery in cast("Sequence[KafkaDelivery]", deliveries):
-                tracker = delivery.tracker
+            ours = cast("Sequence[KafkaDelivery]", deliveries)
+            for tracker, run in groupby(ours, attrgetter("tracker")):
                 if tracker.revoked:
-                    late += 1
+                    late += sum(1 for _ in run)
                 else:
-                    tracker.acknowledge(delivery.offset)
+                    tracker.acknowledge([delivery.offset for delivery in run])
                     touched.add(tracker)
             self._moved.update(each for each in touched if each.position != each.stored)
         return late

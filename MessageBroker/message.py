@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -105,29 +106,33 @@ class _Draft:
     _delivery: Delivery
 
 
-def received_message(
-    message_id: str,
-    data: bytes,
-    attributes: dict[str, str],
-    key: str | None,
+def received_messages(
     topic: str,
-    publish_time: datetime,
-    delivery: Delivery,
-) -> Message:
-    """Make a message at its first delivery, for the handlers.
+    ids: Iterable[str],
+    data: Iterable[bytes],
+    attributes: Iterable[dict[str, str]],
+    keys: Iterable[str | None],
+    publish_times: Iterable[datetime],
+    deliveries: Iterable[Delivery],
+) -> list[Message]:
+    """Make messages at their first delivery, from columns of equal length.
 
-    Making it is the dearest step of receiving a small message, and the constructor of a frozen
+    Making them is the dearest step of receiving small messages, and the constructor of a frozen
     class takes four times as long: it sets each field by a call. So the fields of a class of the
     same layout are set, and then the class.
     """
-    draft = _Draft()
-    draft.id = message_id
-    draft.data = data
-    draft.attributes = attributes
-    draft.key = key
-    draft.topic = topic
-    draft.publish_time = publish_time
-    draft.delivery_attempt = 1
-    draft._delivery = delivery
-    draft.__class__ = Message  # type: ignore[assignment]
-    return cast(Message, draft)
+    drafts = []
+    columns = zip(ids, data, attributes, keys, publish_times, deliveries, strict=True)
+    for message_id, body, names, key, publish_time, delivery in columns:
+        draft = _Draft()
+        draft.id = message_id
+        draft.data = body
+        draft.attributes = names
+        draft.key = key
+        draft.topic = topic
+        draft.publish_time = publish_time
+        draft.delivery_attempt = 1
+        draft._delivery = delivery
+        draft.__class__ = Message  # type: ignore[assignment]
+        drafts.append(draft)
+    return cast("list[Message]", drafts)

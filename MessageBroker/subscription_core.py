@@ -146,6 +146,7 @@ class SubscriptionCore(Subscription):
         # This loop and that of `ack` run for every message: what is looked up is looked up once.
         outstanding, redelivery, nacks = self._outstanding, self._redelivery, self._nacks
         sequence, size = self._sequence, 0
+        some_wait = bool(redelivery)  # a new message waits only behind one that does already
         for message in fetched:
             delivery = message._delivery
             if delivery.state is LOST:  # revoked while it was being fetched
@@ -157,7 +158,7 @@ class SubscriptionCore(Subscription):
             size += delivery.size
             if nacks and message.id in nacks:
                 message = replace(message, delivery_attempt=1 + nacks[message.id])
-            if redelivery and redelivery.holds_back(message.key):
+            if some_wait and redelivery.holds_back(message.key):
                 redelivery.hold(message, due=0.0)
             else:
                 admitted.append(message)
