@@ -7,16 +7,14 @@ the end. It may trust that names and sizes were checked and that nothing is call
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from MessageBroker import limits
 from MessageBroker.broker_interface import (
@@ -29,7 +27,7 @@ from MessageBroker.broker_interface import (
     is_dead_letter_topic,
 )
 from MessageBroker.dead_letter_attributes import dead_letter_attributes
-from MessageBroker.driver import Publication, Stream
+from MessageBroker.driver import Batch, Stream
 from MessageBroker.errors import (
     BrokerError,
     BrokerUnavailableError,
@@ -61,8 +59,7 @@ class BrokerCore(BrokerInterface):
         self._opener = Opener(f"the {self.name} broker")
         self._lock = threading.Lock()
         self._confirmed = threading.Condition(self._lock)
-        # What was sent together, by its identity, in order: one entry for a whole batch.
-        self._in_flight: dict[int, Sequence[Publication]] = {}
+        self._in_flight: set[Batch] = set()
         self._known_topics: set[str] = set()
         self._subscriptions: set[SubscriptionCore] = set()
         self._closed = False
@@ -109,20 +106,22 @@ class BrokerCore(BrokerInterface):
 
     def publish_batch(self, topic: str, messages: Sequence[OutgoingMessage]) -> list[str]:
         limits.check_publishable(topic)
-        confirmations = _Confirmations(len(messages))
-        settled = confirmations.count  # once: a bound method for each message would be garbage
         check = limits.check_message
-        publications = []
         for message in messages:
-            data, key, attributes = message.data, message.key, message.attributes or {}
-            check(data, key, attributes)
-            publications.append(Publication(topic, data, key or None, attributes, settled))
+            check(message.data, message.key, message.attributes or {})
         self._require_topic(topic)
-        if not publications:
+        if not messages:
             return []
-        with self._in_flight_while(publications):
-            self._send_all(publications, confirmations.all_there)
-        return self._ids_of(publications)
+        all_settled = threading.Event()
+        batch = Batch(topic, messages, all_settled.set)
+        self._begin(batch)
+        try:
+            self._send_all(batch, all_settled)
+        finally:
+            self._end(batch)
+        if batch.errors:
+            self._raise_errors(batch)
+        return batch.ids
 
     def publish_dead_letter(
         self,
@@ -147,20 +146,23 @@ class BrokerCore(BrokerInterface):
         future: Future[str] = Future()
         future.set_running_or_notify_cancel()  # what was given to the broker cannot be cancelled
 
-        def settled(publication: Publication) -> None:
-            self._end(publications)
-            if publication.error is None:
-                future.set_result(publication.message_id)
+        def settled() -> None:
+            self._end(batch)
+            error = batch.errors.get(0)
+            if error is None:
+                future.set_result(batch.ids[0])
             else:
-                self._look_up_again(topic, publication.error)
-                future.set_exception(publication.error)
+                self._look_up_again(topic, error)
+                future.set_exception(error)
 
-        publications = [Publication(topic, data, key or None, attributes, settled)]
-        self._begin(publications)
+        # The caller may change its attributes before they are sent.
+        message = OutgoingMessage(data, key, dict(attributes))
+        batch = Batch(topic, [message], settled)
+        self._begin(batch)
         try:
-            self._send(publications)
+            self._send(batch)
         except BaseException:
-            self._end(publications)
+            self._end(batch)
             raise
         return future
 
@@ -168,49 +170,37 @@ class BrokerCore(BrokerInterface):
         self._require_open()
         if not self._wait_for_confirmations(timeout):
             with self._lock:
-                waiting = sum(map(len, self._in_flight.values()))
+                waiting = sum(len(batch.messages) for batch in self._in_flight)
             raise BrokerUnavailableError(
                 f"{self.name}: {waiting} messages are not confirmed after "
                 f"{timeout:g} seconds; they are still being tried"
             )
 
-    @contextlib.contextmanager
-    def _in_flight_while(self, publications: Sequence[Publication]) -> Iterator[None]:
-        self._begin(publications)
-        try:
-            yield
-        finally:
-            self._end(publications)
-
-    def _begin(self, publications: Sequence[Publication]) -> None:
+    def _begin(self, batch: Batch) -> None:
         with self._lock:
             if self._closed:
                 raise self._closed_error()
-            self._in_flight[id(publications)] = publications
+            self._in_flight.add(batch)
 
-    def _end(self, publications: Sequence[Publication]) -> None:
+    def _end(self, batch: Batch) -> None:
         with self._lock:
-            self._in_flight.pop(id(publications), None)
+            self._in_flight.discard(batch)
             self._confirmed.notify_all()
 
     def _look_up_again(self, topic: str, error: BrokerError) -> None:
         if isinstance(error, TopicNotFoundError):
             self._known_topics.discard(topic)
 
-    def _ids_of(self, publications: Sequence[Publication]) -> list[str]:
-        failures = {i: each.error for i, each in enumerate(publications) if each.error is not None}
-        if not failures:
-            return [publication.message_id for publication in publications]
-        topic = publications[0].topic
+    def _raise_errors(self, batch: Batch) -> NoReturn:
+        topic, size = batch.topic, len(batch.messages)
+        failures = dict(sorted(batch.errors.items()))
         for error in failures.values():
             self._look_up_again(topic, error)
         first: BrokerError = next(iter(failures.values()))
-        if isinstance(first, (TopicNotFoundError, ClosedError)) and len(failures) == len(
-            publications
-        ):
+        if isinstance(first, (TopicNotFoundError, ClosedError)) and len(failures) == size:
             raise first
         raise PublishError(
-            f"{len(failures)} of {len(publications)} messages were not published to {topic!r}; "
+            f"{len(failures)} of {size} messages were not published to {topic!r}; "
             f"the first error: {first}",
             failures,
         )
@@ -293,9 +283,9 @@ class BrokerCore(BrokerInterface):
             subscription.close()
         self._shutdown(max(0.0, deadline - time.monotonic()))
         with self._lock:
-            unconfirmed = [each for sent in self._in_flight.values() for each in sent]
-        for publication in unconfirmed:
-            publication.fail(ClosedError(f"{self.name} was closed before it had the message"))
+            unconfirmed = list(self._in_flight)
+        for batch in unconfirmed:
+            batch.fail_rest(ClosedError(f"{self.name} was closed before it had the message"))
 
     def _require_open(self) -> None:
         self._opener.require()
@@ -336,15 +326,15 @@ class BrokerCore(BrokerInterface):
         """Look a topic up, without ever creating it, within 10 seconds."""
 
     @abstractmethod
-    def _send(self, publications: Sequence[Publication]) -> None:
-        """Hand publications to the client in order, blocking while its buffer is full.
+    def _send(self, batch: Batch) -> None:
+        """Hand messages to the client in order, blocking while its buffer is full.
 
         Each is confirmed or failed once, later, from any thread.
         """
 
-    def _send_all(self, publications: Sequence[Publication], settled: threading.Event) -> None:
-        """Hand publications over, and wait until all are confirmed or failed: `settled` is set."""
-        self._send(publications)
+    def _send_all(self, batch: Batch, settled: threading.Event) -> None:
+        """Hand messages over, and wait until all are confirmed or failed: `settled` is set."""
+        self._send(batch)
         settled.wait()
 
     @abstractmethod
@@ -370,16 +360,3 @@ class BrokerCore(BrokerInterface):
     @abstractmethod
     def _shutdown(self, timeout: float) -> None:
         """Release the client. What was not confirmed by now is failed by the core afterwards."""
-
-
-class _Confirmations:
-    """Counts down the confirmations of one `publish_batch`."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._count = itertools.count(1)  # atomic, and quicker than a lock around a number
-        self.all_there = threading.Event()
-
-    def count(self, _publication: Publication) -> None:
-        if next(self._count) == self._size:
-            self.all_there.set()

@@ -7,47 +7,96 @@ letters, back-pressure and the life cycle are the core's.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from MessageBroker.broker_interface import OutgoingMessage
 from MessageBroker.errors import BrokerError
 from MessageBroker.message import Delivery, Message
 
 
-class Publication:
-    """A message on its way to the broker. The first call of `confirm` or `fail` counts."""
+class Batch:
+    """Messages on their way to the broker together. Each is settled once: confirmed or failed.
 
-    __slots__ = ("_settled", "attributes", "data", "error", "key", "message_id", "topic")
+    There is no object for each message, and no copy of what it holds: on the way to Kafka that
+    would be the dearest part.
+
+    Attributes:
+        topic: where they go.
+        messages: what goes there.
+        errors: why some failed, by their number.
+    """
+
+    __slots__ = ("_counted", "_ids", "_settled", "errors", "messages", "topic")
 
     def __init__(
-        self,
-        topic: str,
-        data: bytes,
-        key: str | None,
-        attributes: Mapping[str, str],
-        settled: Callable[[Publication], None],
+        self, topic: str, messages: Sequence[OutgoingMessage], settled: Callable[[], None]
     ) -> None:
+        """Prepare.
+
+        Args:
+            topic: where the messages go.
+            messages: at least one.
+            settled: called once, from any thread, when all are confirmed or failed.
+        """
         self.topic = topic
-        self.data = data
-        self.key = key
-        self.attributes = attributes
-        self.message_id = ""
-        self.error: BrokerError | None = None
-        self._settled: Callable[[Publication], None] | None = settled
+        self.messages = messages
+        self.errors: dict[int, BrokerError] = {}
+        self._ids: list[str | None] = [None] * len(messages)
+        self._settled = settled
+        self._counted = itertools.count(1)  # atomic, and quicker than a lock around a number
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all messages; "" for those that have none."""
+        return [each or "" for each in self._ids]
+
+    def publications(self) -> Iterator[Publication]:
+        """Give each message a handle of its own, for handlers that put them into groups."""
+        for number, message in enumerate(self.messages):
+            yield Publication(self, number, message)
+
+    def confirm(self, number: int, message_id: str) -> None:
+        """The broker has this message durably, under this id."""
+        ids = self._ids
+        if ids[number] is None:
+            ids[number] = message_id
+            if next(self._counted) == len(ids):
+                self._settled()
+
+    def fail(self, number: int, error: BrokerError) -> None:
+        """The broker will never take this message; trying again cannot cure it."""
+        if self._ids[number] is None:
+            self.errors[number] = error
+            self.confirm(number, "")
+
+    def fail_rest(self, error: BrokerError, start: int = 0) -> None:
+        """Fail all from `start` on that are not settled."""
+        for number in range(start, len(self._ids)):
+            self.fail(number, error)
+
+
+class Publication:
+    """One message of a batch."""
+
+    __slots__ = ("_batch", "_number", "attributes", "data", "key", "topic")
+
+    def __init__(self, batch: Batch, number: int, message: OutgoingMessage) -> None:
+        self._batch = batch
+        self._number = number
+        self.topic = batch.topic
+        self.data = message.data
+        self.key = message.key or None
+        self.attributes: Mapping[str, str] = message.attributes or {}
 
     def confirm(self, message_id: str) -> None:
-        """The broker has the message durably, under this id."""
-        settled, self._settled = self._settled, None
-        if settled is not None:
-            self.message_id = message_id
-            settled(self)
+        """See `Batch.confirm`."""
+        self._batch.confirm(self._number, message_id)
 
     def fail(self, error: BrokerError) -> None:
-        """The broker will never take the message; trying again cannot cure it."""
-        settled, self._settled = self._settled, None
-        if settled is not None:
-            self.error = error
-            settled(self)
+        """See `Batch.fail`."""
+        self._batch.fail(self._number, error)
 
 
 class Stream(ABC):

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from MessageBroker.broker_core import BrokerCore
 from MessageBroker.configuration import IniFile
-from MessageBroker.driver import Publication, Stream
+from MessageBroker.driver import Batch, Stream
 from MessageBroker.errors import ConfigurationError
 from MessageBroker.google_pubsub_connection import Connection
 from MessageBroker.google_pubsub_publisher import Publisher
@@ -85,8 +85,8 @@ class PubSubHandler(BrokerCore):
     def _has_topic(self, topic: str) -> bool:
         return self._topics.has(topic)
 
-    def _send(self, publications: Sequence[Publication]) -> None:
-        self._publisher.send(publications)
+    def _send(self, batch: Batch) -> None:
+        self._publisher.send(batch.publications())
 
     def _open_stream(self, topic: str, subscription_id: str) -> Stream:
         settings = self._topics.ensure_subscription(topic, subscription_id)

@@ -16,7 +16,7 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,7 +89,7 @@ class Publisher:
         self._idle = 0
         self._stopped = threading.Event()
 
-    def send(self, publications: Sequence[Publication]) -> None:
+    def send(self, publications: Iterable[Publication]) -> None:
         """Take over publications in order, blocking while too much is pending.
 
         What was handed over together is sent together, as far as there is room for it.

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from MessageBroker.broker_core import BrokerCore
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.configuration import IniFile
-from MessageBroker.driver import Publication, Stream
+from MessageBroker.driver import Batch, Stream
 from MessageBroker.errors import (
     ConfigurationError,
     SubscriptionNotFoundError,
@@ -142,11 +142,11 @@ class KafkaHandler(BrokerCore):
 
     # ------------------------------------------------------------------ publishing
 
-    def _send(self, publications: Sequence[Publication]) -> None:
-        self._connect_publisher().send(publications)
+    def _send(self, batch: Batch) -> None:
+        self._connect_publisher().send(batch)
 
-    def _send_all(self, publications: Sequence[Publication], settled: threading.Event) -> None:
-        self._connect_publisher().send(publications, settled)
+    def _send_all(self, batch: Batch, settled: threading.Event) -> None:
+        self._connect_publisher().send(batch, settled)
 
     def _connect_publisher(self) -> KafkaPublisher:
         with self._publisher_lock:

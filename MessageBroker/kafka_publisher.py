@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from MessageBroker.driver import Publication
-from MessageBroker.errors import ClosedError, PublishError
+from MessageBroker.driver import Batch
+from MessageBroker.errors import BrokerError, ClosedError, PublishError
 from MessageBroker.kafka_client import ClientEvents, KafkaSettings
 from MessageBroker.kafka_errors import error_of, translate
 
@@ -26,6 +26,7 @@ ROOM_POLL_SECONDS = 0.05
 SETTLED_POLL_SECONDS = 0.01
 # After so many messages confirmations are taken: while one batch is sent, nobody else gets a turn.
 CONFIRM_EVERY = 256
+CLOSED = "kafka was closed before it had the message"
 # What the client needs after its queue was emptied, to report that (s).
 PURGE_SECONDS = 2.0
 
@@ -56,17 +57,15 @@ class KafkaPublisher:
         self._thread = threading.Thread(target=self._listen, name="kafka publisher", daemon=True)
         self._thread.start()
 
-    def send(
-        self, publications: Sequence[Publication], settled: threading.Event | None = None
-    ) -> None:
+    def send(self, batch: Batch, settled: threading.Event | None = None) -> None:
         """Hand over in order, waiting while the buffer is full.
 
         Args:
-            publications: what to send.
+            batch: what to send.
             settled: set when all are confirmed or failed. If given, it is waited for.
         """
         with self._sending():
-            self._produce(publications)
+            self._produce(batch)
             while settled is not None and not settled.is_set():
                 self._client.poll(SETTLED_POLL_SECONDS)
 
@@ -86,29 +85,40 @@ class KafkaPublisher:
                 if len(self._client):
                     self._resting.notify_all()
 
-    def _produce(self, publications: Sequence[Publication]) -> None:
-        produce, settle = self._client.produce, self._settle
-        for number, publication in enumerate(publications, 1):
+    def _produce(self, batch: Batch) -> None:
+        produce, topic = self._client.produce, batch.topic
+
+        def settle(number: int, error: KafkaError | None, record: Any) -> None:
+            if error is None:
+                place = f"{record.partition()}-{record.offset()}-{record.timestamp()[1]}"
+                batch.confirm(number, place)
+                if self._events.away:
+                    self._events.answered()
+            else:
+                batch.fail(number, self._explain(error, topic))
+
+        for number, message in enumerate(batch.messages):
             if not number % CONFIRM_EVERY:
                 self._client.poll(0)
             while True:
                 try:
                     produce(
-                        publication.topic,
-                        publication.data,
-                        publication.key,
-                        headers=publication.attributes,
-                        # Bound to the publication, which is lighter than a `partial`.
-                        on_delivery=MethodType(settle, publication),
+                        topic,
+                        message.data,
+                        message.key or None,
+                        headers=message.attributes or {},
+                        # Bound to the number, which is lighter than a `partial`.
+                        on_delivery=MethodType(settle, number),
                     )
                 except BufferError:
                     # Taking the confirmations here is quicker than waiting for the thread.
                     self._client.poll(ROOM_POLL_SECONDS)
                     if not self._closing.is_set():
                         continue
-                    publication.fail(ClosedError("kafka was closed before it had the message"))
+                    batch.fail_rest(ClosedError(CLOSED), number)
+                    return
                 except KafkaException as error:
-                    settle(publication, error_of(error), None)
+                    settle(number, error_of(error), None)
                 break
 
     def close(self) -> None:
@@ -119,16 +129,11 @@ class KafkaPublisher:
             self._client.purge()
             self._client.flush(PURGE_SECONDS)
 
-    def _settle(self, publication: Publication, error: KafkaError | None, record: Any) -> None:
-        if error is None:
-            publication.confirm(f"{record.partition()}-{record.offset()}-{record.timestamp()[1]}")
-            if self._events.away:
-                self._events.answered()
-        elif error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
-            publication.fail(ClosedError("kafka was closed before it had the message"))
-        else:
-            tried = f"{self._where}: a message was not published to {publication.topic!r}"
-            publication.fail(translate(error, tried, otherwise=PublishError))
+    def _explain(self, error: KafkaError, topic: str) -> BrokerError:
+        if error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
+            return ClosedError(CLOSED)
+        tried = f"{self._where}: a message was not published to {topic!r}"
+        return translate(error, tried, otherwise=PublishError)
 
     def _listen(self) -> None:
         said = False

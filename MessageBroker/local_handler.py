@@ -13,14 +13,14 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from MessageBroker.broker_core import BrokerCore
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.configuration import IniFile
-from MessageBroker.driver import Publication, Stream
+from MessageBroker.driver import Batch, Stream
 from MessageBroker.errors import ConfigurationError, SubscriptionNotFoundError
 from MessageBroker.local_catalogue import Catalogue
 from MessageBroker.local_publisher import LocalPublisher
@@ -87,14 +87,14 @@ class LocalHandler(BrokerCore):
 
     # ------------------------------------------------------------------ publishing
 
-    def _send(self, publications: Sequence[Publication]) -> None:
-        topic = publications[0].topic
+    def _send(self, batch: Batch) -> None:
+        topic = batch.topic
         with self._publishers_lock:
             publisher = self._publishers.get(topic)
             if publisher is None:
                 publisher = LocalPublisher(lambda: self._catalogue.open(topic), topic)
                 self._publishers[topic] = publisher
-        publisher.send(publications)
+        publisher.send(batch.publications())
 
     # ------------------------------------------------------------------ consuming
 

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import orjson
 import uuid_utils
@@ -48,7 +48,7 @@ class LocalPublisher:
         self._thread = threading.Thread(target=self._run, name=f"publisher of {topic}", daemon=True)
         self._thread.start()
 
-    def send(self, publications: Sequence[Publication]) -> None:
+    def send(self, publications: Iterable[Publication]) -> None:
         """Hand over messages, blocking while too many wait."""
         for publication in publications:
             with self._changed:
@@ -76,7 +76,8 @@ class LocalPublisher:
         away = False
         while group := self._next_group():
             try:
-                self._append(_rows(group))
+                ids = [uuid_utils.uuid7() for _ in group]
+                self._append(_rows(group, ids))
             except BrokerUnavailableError as error:
                 if not away:
                     logger.warning("%s; waiting for it", error)
@@ -89,8 +90,8 @@ class LocalPublisher:
                     publication.fail(error)
                 continue
             away = False
-            for publication in group:
-                publication.confirm(publication.message_id)
+            for publication, message_id in zip(group, ids, strict=True):
+                publication.confirm(str(message_id))
         self._close_store()
 
     def _append(self, rows: Sequence[Row]) -> None:
@@ -137,12 +138,10 @@ class LocalPublisher:
             self._bytes += sum(len(publication.data) for publication in group)
 
 
-def _rows(group: Sequence[Publication]) -> list[Row]:
+def _rows(group: Sequence[Publication], ids: Sequence[uuid_utils.UUID]) -> list[Row]:
     now_ms = time.time_ns() // 1_000_000
     rows = []
-    for publication in group:
-        message_id = uuid_utils.uuid7()
-        publication.message_id = str(message_id)
+    for publication, message_id in zip(group, ids, strict=True):
         attributes = orjson.dumps(dict(publication.attributes)) if publication.attributes else None
         rows.append((message_id.bytes, now_ms, publication.key, attributes, publication.data))
     return rows

@@ -135,6 +135,21 @@ def test_a_mixed_batch_keeps_each_message_apart(handler: BrokerUnderTest) -> Non
     }
 
 
+def test_attributes_are_taken_when_publish_is_called(handler: BrokerUnderTest) -> None:
+    """A message has the attributes of the moment of its `publish`, whatever becomes of them."""
+    broker, topic = handler.connect_with_topic()
+    attributes: dict[str, str] = {}
+    for number in range(50):
+        attributes["number"] = str(number)
+        broker.publish(topic, str(number).encode(), attributes=attributes)
+
+    messages = receive(broker.subscribe(topic), 50)
+
+    assert [each.attributes["number"].encode() for each in messages] == [
+        each.data for each in messages
+    ]
+
+
 def test_ids_never_repeat(handler: BrokerUnderTest) -> None:
     """Ids never repeat, not even after the topic was deleted and made again."""
     broker, topic = handler.connect_with_topic()

@@ -11,7 +11,6 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 
 import grpc
@@ -35,7 +34,7 @@ from MessageBroker import (
     PublishError,
     TopicNotFoundError,
 )
-from MessageBroker.driver import Publication
+from MessageBroker.driver import Batch
 from MessageBroker.google_pubsub_connection import Connection
 from MessageBroker.google_pubsub_handler import PubSubHandler
 from MessageBroker.google_pubsub_publisher import Publisher
@@ -477,12 +476,14 @@ def test_what_is_not_confirmed_at_the_close_fails_with_that(service: FakeService
     service.answer("Publish", publish)
     connection = Connection("some-project")
     publisher = Publisher(connection)
-    settled: Future[Publication] = Future()
-    publisher.send([Publication("some-topic", b"x", None, {}, settled.set_result)])
+    settled = threading.Event()
+    batch = Batch("some-topic", [OutgoingMessage(b"x")], settled.set)
+    publisher.send(batch.publications())
     assert asked.wait(10)
     connection.close()
     publisher.stop(10.0)
-    assert isinstance(settled.result(10).error, ClosedError)
+    assert settled.wait(10)
+    assert isinstance(batch.errors[0], ClosedError)
 
 
 def test_a_call_beside_the_close_says_that_it_was_closed(service: FakeService) -> None:
