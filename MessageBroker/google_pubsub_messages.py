@@ -12,7 +12,7 @@ from google.pubsub_v1.types import PubsubMessage
 
 from MessageBroker import dead_letter_attributes as letters
 from MessageBroker.limits import MAX_ATTRIBUTE_VALUE_BYTES
-from MessageBroker.message import Delivery, Message
+from MessageBroker.message import Message, new_delivery
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def decode(encoded: Any, topic: str, handle: Any) -> Message:
         publish_time=datetime.fromtimestamp(
             published.seconds + published.nanos / 1e9, tz=timezone.utc
         ),
-        _delivery=Delivery(handle, len(data)),
+        _delivery=new_delivery(handle, len(data)),
     )
 
 

@@ -6,24 +6,21 @@ is taken at once, a limit of bytes may let only some through. Both wait here.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import accumulate, groupby, islice
-from operator import methodcaller
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError
 
-from MessageBroker.kafka_offsets import KafkaDelivery, Tracker, deliveries_of
-from MessageBroker.kafka_records import messages_of
+from MessageBroker.kafka_offsets import KafkaDelivery, Tracker
+from MessageBroker.kafka_records import attributes_of, key_of
 from MessageBroker.limits import MAX_MESSAGE_BYTES
-from MessageBroker.message import Message
+from MessageBroker.message import DeliveryState, Message, MessageDraft
 
-# What was handed out of one partition: offsets and deliveries, in its order.
-TrackedBatch = tuple[Tracker, list[int], list[KafkaDelivery]]
+# What was handed out of one partition, in its order.
+TrackedBatch = tuple[Tracker, list[KafkaDelivery]]
 
-_PARTITION = methodcaller("partition")
+OUT = DeliveryState.OUT
 
 
 class RecordBuffer:
@@ -80,7 +77,7 @@ class RecordBuffer:
         deliver: Callable[[Iterable[TrackedBatch]], None],
         note: Callable[[KafkaError], None],
     ) -> list[Message]:
-        """Make messages of records.
+        """Make messages of records. This loop is what consuming costs: it calls what it must.
 
         Args:
             trackers: by partition; records of others are dropped.
@@ -89,38 +86,54 @@ class RecordBuffer:
             deliver: takes note of what is handed out.
             note: takes errors that came in place of messages.
         """
-        chosen, self._has_enough = self._choose(limit, max_bytes)
         messages: list[Message] = []
         batches: list[TrackedBatch] = []
-        for partition, run in groupby(self._without_errors(chosen, note), _PARTITION):
-            tracker = trackers.get(partition)
+        partition, tracker = -1, None
+        taken = size = 0
+        for record in self._records:
+            if len(messages) == limit or size >= max_bytes:
+                break
+            taken += 1
+            error = record.error()
+            if error is not None:
+                note(error)
+                continue
+            if record.partition() != partition:
+                partition = record.partition()
+                tracker = trackers.get(partition)
+                deliveries: list[KafkaDelivery] = []
+                if tracker is not None:
+                    batches.append((tracker, deliveries))
             if tracker is None:
                 continue
-            records = list(run)
-            offsets = [record.offset() for record in records]
-            deliveries = deliveries_of(tracker, offsets, map(len, records))
-            messages += messages_of(records, self._topic, deliveries)
-            batches.append((tracker, offsets, deliveries))
+            data = record.value() or b""
+            size += len(data)
+            delivery = KafkaDelivery()
+            delivery.size = len(data)
+            delivery.state = OUT
+            delivery.lane = None
+            delivery.tracker = tracker
+            delivery.offset = record.offset()
+            delivery.timestamp = record.timestamp()[1]
+            deliveries.append(delivery)
+            headers, key = record.headers(), record.key()
+            draft = MessageDraft()
+            draft.data = data
+            try:
+                draft.attributes = attributes = {}
+                for name, value in headers or ():
+                    attributes[name] = value.decode()
+                draft.key = key.decode() if key else None
+            except (AttributeError, UnicodeDecodeError):
+                draft.attributes, draft.key = attributes_of(headers), key_of(key)
+            draft.topic = self._topic
+            draft.delivery_attempt = 1
+            draft._delivery = delivery
+            draft.__class__ = Message  # type: ignore[assignment]
+            messages.append(draft)  # type: ignore[arg-type]
         deliver(batches)
         # Only now: what an error kept from a tracker must not be passed over by a later ack.
-        for _ in chosen:
+        for _ in range(taken):
             self._records.popleft()
+        self._has_enough = size >= max_bytes and bool(self._records)
         return messages
-
-    def _choose(self, limit: int, max_bytes: int) -> tuple[list[Any], bool]:
-        """Return the first records within the limits, and whether the bytes are what limits."""
-        chosen = list(islice(self._records, limit))
-        sizes = list(map(len, chosen))
-        if sum(sizes) < max_bytes:
-            return chosen, False
-        enough = 1 + bisect_left(list(accumulate(sizes)), max_bytes)
-        return chosen[:enough], enough < len(self._records)
-
-    @staticmethod
-    def _without_errors(records: list[Any], note: Callable[[KafkaError], None]) -> list[Any]:
-        errors = [error for record in records if (error := record.error()) is not None]
-        if not errors:
-            return records
-        for error in errors:
-            note(error)
-        return [record for record in records if record.error() is None]

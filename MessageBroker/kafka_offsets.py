@@ -9,9 +9,11 @@ nothing is ever skipped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Generic, TypeVar
 
-from MessageBroker.message import Delivery, DeliveryState
+from MessageBroker.kafka_records import time_of
+from MessageBroker.message import Delivery
 
 T = TypeVar("T")
 
@@ -68,27 +70,21 @@ class PartitionTracker(Generic[T]):
 class KafkaDelivery(Delivery):
     """One delivery of a record. It knows its place itself: a handle would be one object more."""
 
-    __slots__ = ("offset", "tracker")
+    __slots__ = ("offset", "timestamp", "tracker")
 
-    offset: int
     tracker: Tracker
+    offset: int
+    timestamp: int  # ms
+
+    @property
+    def id(self) -> str:
+        """The message's id."""
+        return f"{self.tracker.partition}-{self.offset}-{self.timestamp}"
+
+    @property
+    def publish_time(self) -> datetime:
+        """When the broker, or the producer, says that the record was made."""
+        return time_of(self.timestamp)
 
 
 Tracker = PartitionTracker[KafkaDelivery]
-
-
-def deliveries_of(
-    tracker: Tracker, offsets: Iterable[int], sizes: Iterable[int]
-) -> list[KafkaDelivery]:
-    """Make the deliveries of records of one partition; `sizes` are their bytes."""
-    deliveries = []
-    new = KafkaDelivery.__new__  # without `__init__`, a call for each
-    for offset, size in zip(offsets, sizes, strict=True):
-        delivery = new(KafkaDelivery)
-        delivery.size = size
-        delivery.state = DeliveryState.OUT
-        delivery.lane = None
-        delivery.tracker = tracker
-        delivery.offset = offset
-        deliveries.append(delivery)
-    return deliveries

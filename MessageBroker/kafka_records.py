@@ -6,58 +6,13 @@ repeated, or bytes that are no text, and their values may be None.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
-from typing import Any
 from urllib.parse import quote_from_bytes
-
-from MessageBroker.message import Delivery, Message, received_messages
 
 Headers = list[tuple[str, "bytes | None"]] | None
 
 # 9999-12-31, the last day of `datetime` (ms); foreign producers may write anything.
 _LAST_TIMESTAMP = 253_402_214_400_000
-
-
-def messages_of(
-    records: Sequence[Any], topic: str, deliveries: Iterable[Delivery]
-) -> list[Message]:
-    """Make messages of records of one partition.
-
-    Column by column: this is what consuming costs, and a loop over all fields takes twice as long.
-    """
-    partition = records[0].partition()
-    timestamps = [record.timestamp()[1] for record in records]
-    times = {timestamp: time_of(timestamp) for timestamp in set(timestamps)}
-    return received_messages(
-        topic,
-        [
-            f"{partition}-{record.offset()}-{timestamp}"
-            for record, timestamp in zip(records, timestamps, strict=True)
-        ],
-        [record.value() or b"" for record in records],
-        _all_attributes([record.headers() for record in records]),
-        _all_keys([record.key() for record in records]),
-        [times[timestamp] for timestamp in timestamps],
-        deliveries,
-    )
-
-
-def _all_attributes(headers: Sequence[Headers]) -> list[dict[str, str]]:
-    try:
-        return [
-            {name: value.decode() for name, value in each} if each else {}  # type: ignore[union-attr]
-            for each in headers
-        ]
-    except (AttributeError, UnicodeDecodeError):
-        return [attributes_of(each) for each in headers]
-
-
-def _all_keys(keys: Sequence[bytes | None]) -> list[str | None]:
-    try:
-        return [key.decode() if key else None for key in keys]
-    except UnicodeDecodeError:
-        return [key_of(key) for key in keys]
 
 
 def attributes_of(headers: Headers) -> dict[str, str]:

@@ -301,12 +301,12 @@ class KafkaStream(Stream):
 
     def _deliver(self, batches: Iterable[TrackedBatch]) -> None:
         with self._lock:
-            for tracker, offsets, deliveries in batches:
+            for tracker, deliveries in batches:
                 if tracker.revoked:  # by the thread that noticed a stop, just now
                     for delivery in deliveries:
                         delivery.state = DeliveryState.LOST
                 else:
-                    tracker.deliver(offsets, deliveries)
+                    tracker.deliver([each.offset for each in deliveries], deliveries)
 
     def _note(self, error: KafkaError) -> None:
         """Keep an error that came in place of a message, for the next fetch to raise."""

@@ -14,7 +14,7 @@ import orjson
 from MessageBroker.driver import Stream
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local_store import RENEW_SECONDS, StoredMessage, TopicStore
-from MessageBroker.message import Delivery, Message
+from MessageBroker.message import Delivery, Message, new_delivery
 
 
 class LocalStream(Stream):
@@ -145,7 +145,7 @@ def _message(stored: StoredMessage, topic: str) -> Message:
         key=stored.key,
         topic=topic,
         publish_time=datetime.fromtimestamp(stored.publish_ms / 1000, timezone.utc),
-        _delivery=Delivery(stored.seq, len(stored.data)),
+        _delivery=new_delivery(stored.seq, len(stored.data)),
     )
 
 

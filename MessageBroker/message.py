@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from MessageBroker.redelivery import Lane
@@ -44,15 +43,28 @@ class Delivery:
 
     __slots__ = ("deadline", "handle", "lane", "sequence", "size", "state")
 
+    # Set by the handler; there is no `__init__`, as a call for each would cost more than all else.
+    handle: Any  # whatever it needs to acknowledge; only it looks inside
+    size: int  # bytes of data, counted against max_outstanding_bytes
+    state: DeliveryState  # OUT
+    lane: Lane | None  # None
+
     # Set by the core when it hands the message out for the first time.
     sequence: int  # order of arrival in its subscription
     deadline: float  # monotonic time at which max_lease_seconds are over
 
-    def __init__(self, handle: Any, size: int) -> None:
-        self.handle = handle  # whatever the handler needs to acknowledge; only it looks inside
-        self.size = size  # bytes of data, counted against max_outstanding_bytes
-        self.state = DeliveryState.OUT
-        self.lane: Lane | None = None
+
+def new_delivery(handle: Any, size: int) -> Delivery:
+    """Make a delivery of `size` bytes; `handle` is whatever the handler needs to acknowledge."""
+    delivery = Delivery()
+    delivery.handle = handle
+    delivery.size = size
+    delivery.state = DeliveryState.OUT
+    delivery.lane = None
+    return delivery
+
+
+_LEFT_TO_DELIVERIES = ("id", "publish_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +91,21 @@ class Message:
     publish_time: datetime
     delivery_attempt: int = 1
     _delivery: Delivery = field(
-        default_factory=lambda: Delivery(None, 0), repr=False, compare=False, kw_only=True
+        default_factory=lambda: new_delivery(None, 0), repr=False, compare=False, kw_only=True
     )
+
+    if not TYPE_CHECKING:  # or any name would pass for a field
+
+        def __getattr__(self, name: str) -> Any:
+            """Ask the delivery for what the handler left out, at the first use.
+
+            Many applications never look at the ids and times of their messages.
+            """
+            if name not in _LEFT_TO_DELIVERIES:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            value = getattr(self._delivery, name)
+            object.__setattr__(self, name, value)
+            return value
 
     def __repr__(self) -> str:
         """Leave out the body: it may be megabytes."""
@@ -91,8 +116,12 @@ class Message:
         )
 
 
-class _Draft:
-    """A message while it is being made."""
+class MessageDraft:
+    """A message while it is being made, for handlers to which every tenth of a µs counts.
+
+    The constructor of a frozen class sets each field by a call, and takes four times as long as to
+    set the fields of this class of the same layout, and then its class: `__class__ = Message`.
+    """
 
     __slots__ = tuple(each.name for each in fields(Message))
 
@@ -104,35 +133,3 @@ class _Draft:
     publish_time: datetime
     delivery_attempt: int
     _delivery: Delivery
-
-
-def received_messages(
-    topic: str,
-    ids: Iterable[str],
-    data: Iterable[bytes],
-    attributes: Iterable[dict[str, str]],
-    keys: Iterable[str | None],
-    publish_times: Iterable[datetime],
-    deliveries: Iterable[Delivery],
-) -> list[Message]:
-    """Make messages at their first delivery, from columns of equal length.
-
-    Making them is the dearest step of receiving small messages, and the constructor of a frozen
-    class takes four times as long: it sets each field by a call. So the fields of a class of the
-    same layout are set, and then the class.
-    """
-    drafts = []
-    columns = zip(ids, data, attributes, keys, publish_times, deliveries, strict=True)
-    for message_id, body, names, key, publish_time, delivery in columns:
-        draft = _Draft()
-        draft.id = message_id
-        draft.data = body
-        draft.attributes = names
-        draft.key = key
-        draft.topic = topic
-        draft.publish_time = publish_time
-        draft.delivery_attempt = 1
-        draft._delivery = delivery
-        draft.__class__ = Message  # type: ignore[assignment]
-        drafts.append(draft)
-    return cast("list[Message]", drafts)

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from MessageBroker import DeliverySettings, Message
 from MessageBroker.driver import Stream
 from MessageBroker.errors import BrokerError
-from MessageBroker.message import Delivery
+from MessageBroker.message import Delivery, new_delivery
 from MessageBroker.subscription_core import SubscriptionCore
 
 
@@ -23,7 +23,7 @@ def message(body: str, key: str | None = None) -> Message:
         key=key,
         topic="topic",
         publish_time=datetime.now(timezone.utc),
-        _delivery=Delivery(body, len(body)),
+        _delivery=new_delivery(body, len(body)),
     )
 
 

@@ -15,7 +15,7 @@ from google.pubsub_v1 import ModifyAckDeadlineRequest, PullResponse, StreamingPu
 from MessageBroker import DeliverySettings, Message
 from MessageBroker.google_pubsub_handler import PubSubHandler
 from MessageBroker.google_pubsub_inbox import Inbox
-from MessageBroker.message import Delivery, DeliveryState
+from MessageBroker.message import DeliveryState, new_delivery
 from tests.conformance.stories import receive, receive_one, wait_until
 from tests.pubsub.fake_service import FakeService
 
@@ -25,7 +25,7 @@ TOPIC = "some-topic"
 def messages_of(size: int, count: int) -> list[Message]:
     now = datetime.now(timezone.utc)
     return [
-        Message("id", b"", {}, "k", TOPIC, now, _delivery=Delivery(None, size))
+        Message("id", b"", {}, "k", TOPIC, now, _delivery=new_delivery(None, size))
         for _ in range(count)
     ]
 
