@@ -45,7 +45,8 @@ def measure(pipeline: Pipeline, images: int) -> list[dict[str, float]]:
     app_1 = pipeline.app_1("--count", images)
     app_1.process.wait()
     print(f"{images:,} published, {images / (time.monotonic() - start):,.0f}/s, no consumer yet")
-    scripts = [pipeline.sub().ready(), pipeline.pub().ready(), pipeline.app_2().ready()]
+    # The last stage first: what is predicted before the clock starts would count as quick.
+    scripts = [pipeline.app_2().ready(), pipeline.pub().ready(), pipeline.sub().ready()]
     names = [script.name for script in scripts]
     print(f"{'stored':>12} {'images/s':>10}  " + "  ".join(f"{each} MB" for each in names))
     rows = []
