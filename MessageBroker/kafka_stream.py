@@ -5,9 +5,9 @@ it is polled. While the application works on a batch, `renew` polls; a message t
 brings waits in `_fetched`, and when some wait there, the partitions are paused until the next
 fetch.
 
-Three locks. `_polling` is held around every call that may run the client's callbacks, so that
-messages keep their order. `_lock` guards the trackers; it is held only for moments, and not while
-the core is called. `_sign` is held while the group is asked whether it still counts this consumer.
+Two locks. `_polling` is held around every call that may run the client's callbacks, so that
+messages keep their order. `_sign` is held while the group is asked whether it still counts this
+consumer.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
-from itertools import groupby
-from operator import attrgetter
-from typing import Any, cast
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -29,12 +27,12 @@ from MessageBroker.errors import (
     TopicNotFoundError,
 )
 from MessageBroker.kafka_admin import KafkaAdmin
-from MessageBroker.kafka_buffer import RecordBuffer, TrackedBatch
+from MessageBroker.kafka_assignment import Assignment
+from MessageBroker.kafka_buffer import RecordBuffer
 from MessageBroker.kafka_client import ClientEvents, KafkaSettings
 from MessageBroker.kafka_errors import MISSING_TOPIC, error_of, is_outage
-from MessageBroker.kafka_offsets import KafkaDelivery, PartitionTracker, Tracker
 from MessageBroker.kafka_positions import MemberPositions
-from MessageBroker.message import Delivery, DeliveryState, Message
+from MessageBroker.message import Delivery, Message
 
 logger = logging.getLogger(__name__)
 
@@ -98,10 +96,8 @@ class KafkaStream(Stream):
         self._where = f"Kafka at {settings.servers}: topic {topic!r}, group {group!r}"
         self._events = ClientEvents(settings)
         self._polling = threading.Lock()
-        self._lock = threading.Lock()
         self._sign = threading.Lock()
-        self._trackers: dict[int, Tracker] = {}
-        self._moved: set[Tracker] = set()  # acknowledged further than the client was told
+        self._assignment = Assignment()
         self._unstarted: set[int] = set()  # assigned, and it is not known yet where to go on
         self._fetched = RecordBuffer(topic)
         self._revoked_while_fetching: set[int] = set()
@@ -150,9 +146,8 @@ class KafkaStream(Stream):
 
     def _has_positions(self, partitions: Sequence[int]) -> bool:
         """Tell whether the group has a position everywhere: others may be about to commit it."""
-        with self._lock:
-            if all(partition in self._trackers for partition in partitions):
-                return True
+        if set(partitions) <= set(self._assignment):
+            return True
         return set(partitions) <= set(self._positions.read(partitions))
 
     def _subscribe(self) -> None:
@@ -187,10 +182,7 @@ class KafkaStream(Stream):
 
     def _begin_at(self, starts: Sequence[TopicPartition]) -> None:
         self._unstarted.difference_update(each.partition for each in starts)
-        with self._lock:
-            for start in starts:
-                tracker: Tracker = PartitionTracker(start.partition, start.offset)
-                self._trackers[start.partition] = tracker
+        self._assignment.begin({start.partition: start.offset for start in starts})
 
     def _on_revoke(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         """Partitions go to another consumer, or the group counted this one as dead."""
@@ -211,13 +203,7 @@ class KafkaStream(Stream):
         self._on_revoke(client, partitions)
 
     def _lose(self, partitions: Collection[int]) -> None:
-        lost: list[Delivery] = []
-        with self._lock:
-            for partition in partitions:
-                tracker = self._trackers.pop(partition, None)
-                if tracker is not None:
-                    tracker.revoked = True
-                    lost += tracker.unacknowledged()
+        lost = self._assignment.lose(partitions)
         if lost:
             self.on_lost(lost)
 
@@ -236,7 +222,11 @@ class KafkaStream(Stream):
                 self._collect(room, max_bytes, 0 if self._fetched else timeout)
             self._last_fetch = time.monotonic()
             messages = self._fetched.hand_out(
-                self._trackers, max_messages, max_bytes, deliver=self._deliver, note=self._note
+                self._assignment.trackers,
+                max_messages,
+                max_bytes,
+                deliver=self._assignment.deliver,
+                note=self._note,
             )
         if messages:
             self._last_answer = self._last_fetch
@@ -289,24 +279,12 @@ class KafkaStream(Stream):
         tell which of its records belong to which assignment.
         """
         gone = set(self._revoked_while_fetching)
-        with self._lock:
-            back = [tracker for each, tracker in self._trackers.items() if each in gone]
-        for tracker in back:
-            start = TopicPartition(self._topic, tracker.partition, tracker.next_offset)
+        for partition, offset in self._assignment.next_offsets(gone).items():
             try:
-                self._client.seek(start)
+                self._client.seek(TopicPartition(self._topic, partition, offset))
             except KafkaException as exception:  # the client is taking it away once more
                 logger.debug("%s: %s", self._where, error_of(exception))
         return [each for each in records if each.partition() not in gone]
-
-    def _deliver(self, batches: Iterable[TrackedBatch]) -> None:
-        with self._lock:
-            for tracker, deliveries in batches:
-                if tracker.revoked:  # by the thread that noticed a stop, just now
-                    for delivery in deliveries:
-                        delivery.state = DeliveryState.LOST
-                else:
-                    tracker.deliver([each.offset for each in deliveries], deliveries)
 
     def _note(self, error: KafkaError) -> None:
         """Keep an error that came in place of a message, for the next fetch to raise."""
@@ -351,42 +329,28 @@ class KafkaStream(Stream):
     def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
         """See `Stream.acknowledge`. While the broker is away the client keeps the offsets."""
         self._notice_a_stop()
-        late = 0
-        touched: set[Tracker] = set()
-        with self._lock:
-            ours = cast("Sequence[KafkaDelivery]", deliveries)
-            for tracker, run in groupby(ours, attrgetter("tracker")):
-                if tracker.revoked:
-                    late += sum(1 for _ in run)
-                else:
-                    tracker.acknowledge([delivery.offset for delivery in run])
-                    touched.add(tracker)
-            self._moved.update(each for each in touched if each.position != each.stored)
-        return late
+        return self._assignment.acknowledge(deliveries)
 
     def _store_moved(self) -> None:
         """Tell the client how far to commit; it does so within `auto.commit.interval.ms`.
 
         Called where `_polling` is held, never by the acknowledging thread: the client lets in one
         thread at a time, and not in turn. Beside one that polls all the time another waits for
-        ever, and if it held `_lock`, the client's callbacks would wait for it in turn.
+        ever.
         """
-        with self._lock:
-            stored = {each: each.position for each in self._moved if not each.revoked}
-            self._moved.clear()
-        if not stored:
+        moved = self._assignment.take_moved()
+        if not moved:
             return
-        offsets = {each.partition: position for each, position in stored.items()}
+        offsets = {each.partition: position for each, position in moved.items()}
         try:
             self._client.store_offsets(offsets=self._positions.to_commit(offsets))
         except KafkaException as exception:
             # The client may have taken a partition away and be about to tell us; the others' acks
             # are kept for the next time.
             logger.debug("%s: offsets were not stored: %s", self._where, error_of(exception))
-            with self._lock:
-                self._moved.update(stored)
+            self._assignment.put_back(moved)
             return
-        for tracker, position in stored.items():
+        for tracker, position in moved.items():
             tracker.stored = position
 
     def renew(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - all are renewed
@@ -430,15 +394,13 @@ class KafkaStream(Stream):
         """
         with self._sign:
             stood_still = _clock() - self._last_sign > self._stop_seconds
-            if stood_still and self._trackers and self._was_expelled():
+            if stood_still and self._assignment and self._was_expelled():
                 self._must_rejoin = True
-                self._lose(list(self._trackers))
+                self._lose(list(self._assignment))
             self._last_sign = _clock()
 
     def _was_expelled(self) -> bool:
-        with self._lock:
-            positions = {each.partition: each.stored for each in self._trackers.values()}
-        error = self._positions.commit(positions)
+        error = self._positions.commit(self._assignment.stored())
         return error is not None and error.code() in EXPELLED
 
     def release(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - all go
@@ -452,7 +414,7 @@ class KafkaStream(Stream):
             self._client.unsubscribe()
             self._must_rejoin = True
             deadline = time.monotonic() + LEAVE_TIMEOUT_SECONDS
-            while self._trackers and time.monotonic() < deadline:
+            while self._assignment and time.monotonic() < deadline:
                 self._collect(1, 1, JOIN_POLL_SECONDS)
 
     @property
