@@ -26,8 +26,9 @@ venv: $(VENV)/.development  ## make the virtual environment with all development
 demo: $(VENV)/.runtime  ## run the whole pipeline on the embedded broker
 	$(BIN)/python -m Pipeline.demo
 
+# Most tests wait for a broker: two processes, as tests/two_processes.py shares them out.
 test: $(VENV)/.development  ## run all tests
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n 2
 
 check: $(VENV)/.development  ## lint, formatting, types
 	$(BIN)/ruff check .

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.brokers.harness import BROKERS, FOREIGN_VARIABLES, BrokerUnderTest
 
+pytest_plugins = ["tests.two_processes"]
 
-def pytest_configure() -> None:
-    """End on SIGTERM as on Ctrl-C: with the brokers stopped, not left behind."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+# Hypothesis would fail an example that takes 200 ms, which here means that others are at work too.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session", params=list(BROKERS))

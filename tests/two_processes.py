@@ -1,0 +1,122 @@
+"""How two processes share the tests: `make test`, which is `pytest -n 2`.
+
+Most tests wait for a broker; the others compute. So one process waits for Pub/Sub while the other
+trains models and runs pipelines, and then waits for Kafka. The tests of a group stay together, in
+one process and in their usual order:
+
+- those of the Pub/Sub emulator, those of the one Kafka, and all of `tests/kafka`: each broker is
+  started once, as it is in one process;
+- the others by module: what a module's fixtures make is made once.
+
+A process that has finished its groups takes the next one, so `STARTS_FIRST` names the long ones.
+Without `-n`, only `pytest_configure` does anything.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from types import FrameType
+from typing import Any
+
+import psutil
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+# The beginnings of groups' names. What is not named is short, and lets both end at the same time.
+STARTS_FIRST = (
+    "pubsub",
+    "tests/modelling/",
+    "tests/pipeline/",
+    "tests/operations/",
+    "kafka",
+    "tests/kafka",
+    "tests/durability/",
+)
+# For an interrupted test to stop its scripts, and then for the brokers; they need 1 to 3 s.
+STOP_TIMEOUT_SECONDS = 30.0
+
+_workers: list[Any] = []
+
+
+def group_of(node_id: str) -> str:
+    """Return what must not be split: the tests of a broker, of `tests/kafka`, or of a module."""
+    module, _, test = node_id.partition("::")
+    # As `running_broker` calls them; the embedded one is but a folder.
+    if broker := re.search(r"[\[-](kafka|pubsub)[\]-]", test):
+        return broker[1]
+    return "tests/kafka" if module.startswith("tests/kafka/") else module
+
+
+def turn_of(group: str) -> int:
+    """Return when the group starts, from 0."""
+    for turn, beginning in enumerate(STARTS_FIRST):
+        if group.startswith(beginning):
+            return turn
+    return len(STARTS_FIRST)
+
+
+class GroupScheduling(LoadScopeScheduling):
+    """Deals groups out, in the order of the tests.
+
+    `--dist loadgroup` would, but it writes the groups into the node ids, which pytest 9.2 does not
+    let it do any more: it splits all groups, without a word (pytest-xdist issue 1386).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Split no group, whatever `--dist` says."""
+    config.option.loadscopereorder = False  # it would start what has most tests, however short
+    return GroupScheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)  # after pytest has put together what has the same broker
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the long groups first."""
+    if _is_worker(config):
+        items.sort(key=lambda item: turn_of(group_of(item.nodeid)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End on SIGTERM as on Ctrl-C: with the brokers stopped, not left behind."""
+    if _is_worker(config):
+        signal.signal(signal.SIGINT, _interrupt_once)
+        signal.signal(signal.SIGTERM, _interrupt_once)
+    else:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodeready(node: Any) -> None:
+    """Remember the worker."""
+    _workers.append(node)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Interrupt the workers too, and wait for them: xdist would kill them after ten seconds."""
+    if not _workers or exitstatus != pytest.ExitCode.INTERRUPTED:
+        return
+    for worker in psutil.Process().children():
+        worker.terminate()
+    for node in _workers:
+        node.channel.waitclose(STOP_TIMEOUT_SECONDS)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _interrupt_once(_number: int, _frame: FrameType | None) -> None:
+    """As Ctrl-C; but no second one interrupts what stops the brokers.
+
+    A terminal sends SIGINT to the workers, `pytest_sessionfinish` sends SIGTERM, and execnet, which
+    runs the workers, sends SIGINT once more.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt
