@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Generator
 from types import FrameType
 from typing import Any
 
@@ -105,6 +106,22 @@ def pytest_sessionfinish(exitstatus: int) -> None:
         worker.terminate()
     for node in _workers:
         node.channel.waitclose(STOP_TIMEOUT_SECONDS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Make a report UTF-8, as execnet sends it: a log may hold a file name that is none."""
+    return _as_utf_8((yield))
+
+
+def _as_utf_8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_as_utf_8(key): _as_utf_8(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_as_utf_8, value))
+    return value
 
 
 def _is_worker(config: pytest.Config) -> bool:
