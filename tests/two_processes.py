@@ -4,8 +4,8 @@ Most tests wait for a broker; the others compute. So one process waits for Pub/S
 trains models and runs pipelines, and then waits for Kafka. The tests of a group stay together, in
 one process and in their usual order:
 
-- those of the Pub/Sub emulator, those of the one Kafka, and all of `tests/kafka`: each broker is
-  started once, as it is in one process;
+- those on the Pub/Sub emulator, those on Kafka, and all of `tests/kafka`, which has one of its own:
+  each is started once, as it is in one process;
 - the others by module: what a module's fixtures make is made once.
 
 A process that has finished its groups takes the next one, so `STARTS_FIRST` names the long ones.
@@ -24,6 +24,10 @@ import psutil
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.brokers.harness import BROKERS, LocalUnderTest
+
+# What `running_broker` starts, but for the embedded broker: that is a folder.
+SERVERS = sorted({*BROKERS} - {LocalUnderTest.name})
 # The beginnings of groups' names. What is not named is short, and lets both end at the same time.
 STARTS_FIRST = (
     "pubsub",
@@ -43,8 +47,7 @@ _workers: list[Any] = []
 def group_of(node_id: str) -> str:
     """Return what must not be split: the tests of a broker, of `tests/kafka`, or of a module."""
     module, _, test = node_id.partition("::")
-    # As `running_broker` calls them; the embedded one is but a folder.
-    if broker := re.search(r"[\[-](kafka|pubsub)[\]-]", test):
+    if broker := re.search(rf"[\[-]({'|'.join(SERVERS)})[\]-]", test):
         return broker[1]
     return "tests/kafka" if module.startswith("tests/kafka/") else module
 

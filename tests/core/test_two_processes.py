@@ -1,0 +1,52 @@
+"""How `make test` shares the tests out: tests/two_processes.py."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.two_processes import group_of, turn_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("test", "group"),
+    [
+        ("tests/conformance/test_limits.py::test_a[kafka]", "kafka"),
+        ("tests/cli/test_command.py::test_a[pubsub-publishing]", "pubsub"),
+        ("tests/cli/test_command.py::test_a[publishing-pubsub]", "pubsub"),
+        ("tests/conformance/test_limits.py::test_a[local]", "tests/conformance/test_limits.py"),
+        ("tests/kafka/test_cluster.py::test_a", "tests/kafka"),
+        ("tests/queue/test_queue_fifo.py::test_a[no kafka here]", "tests/queue/test_queue_fifo.py"),
+    ],
+)
+def test_the_tests_of_a_server_are_one_group_and_so_are_those_of_a_module(
+    test: str, group: str
+) -> None:
+    assert group_of(test) == group
+
+
+def test_what_waits_longest_starts_first_and_what_is_short_last() -> None:
+    modules = ["tests/modelling/test_decoding.py", "tests/kafka", "tests/db/test_db_insert.py"]
+    turns = [turn_of(group) for group in ("pubsub", *modules)]
+    assert turns == sorted(turns)
+    assert len(set(turns)) == len(turns)
+
+
+def test_no_module_is_run_by_two_processes() -> None:
+    modules = ["tests/core/test_layers.py", "tests/core/test_limits.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "2", "-v", "-p", "no:cacheprovider", *modules],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    processes = defaultdict(set)
+    for process, module in re.findall(r"\[(gw\d)\].* PASSED (\S+?)::", done.stdout):
+        processes[module].add(process)
+    assert {module: len(each) for module, each in processes.items()} == dict.fromkeys(modules, 1)
