@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -168,12 +169,16 @@ def test_training_twice_with_one_seed_gives_the_same_complete_checkpoint(
     small_mnist: Path, tmp_path: Path
 ) -> None:
     outputs = [tmp_path / run / "mnist_cnn_model.h5" for run in ("first", "second")]
-    for output in outputs:
+
+    def train(output: Path) -> None:
         subprocess.run(
             [sys.executable, "Modelling/train_cnn.py", "--data", str(small_mnist), "--epochs", "2",
              "--seed", "3", "--batch-size", "32", "--output", str(output)],
-            cwd=ROOT, check=True, capture_output=True, timeout=200,
+            cwd=ROOT, check=True, capture_output=True, timeout=400,
         )  # fmt: skip
+
+    with ThreadPoolExecutor() as both:
+        list(both.map(train, outputs))
     sides = [read_side_file(output) for output in outputs]
     assert sides[0] is not None
     assert sides[1] is not None
