@@ -27,8 +27,9 @@ demo: $(VENV)/.runtime  ## run the whole pipeline on the embedded broker
 	$(BIN)/python -m Pipeline.demo
 
 # Most tests wait for a broker: two processes, as tests/two_processes.py shares them out.
+# exec: a SIGTERM to make is for pytest, which stops the brokers, and not for a shell between them.
 test: $(VENV)/.development  ## run all tests
-	$(BIN)/python -m pytest -m "not soak" -n 2
+	exec $(BIN)/python -m pytest -m "not soak" -n 2
 
 check: $(VENV)/.development  ## lint, formatting, types
 	$(BIN)/ruff check .

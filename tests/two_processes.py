@@ -14,6 +14,7 @@ Without `-n`, only `pytest_configure` does anything.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 from collections.abc import Generator
@@ -105,10 +106,15 @@ def pytest_sessionfinish(exitstatus: int) -> None:
     """Interrupt the workers too, and wait for them: xdist would kill them after ten seconds."""
     if not _workers or exitstatus != pytest.ExitCode.INTERRUPTED:
         return
-    for worker in psutil.Process().children():
+    workers = psutil.Process().children()
+    started_by_tests = {*psutil.Process().children(recursive=True)} - {*workers}
+    for worker in workers:
         worker.terminate()
     for node in _workers:
         node.channel.waitclose(STOP_TIMEOUT_SECONDS)
+    for process in started_by_tests:  # an interrupted test may have left one
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @pytest.hookimpl(wrapper=True)
