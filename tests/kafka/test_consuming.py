@@ -237,7 +237,7 @@ def test_what_is_handed_out_as_a_stop_is_noticed_is_lost_not_an_error(
     broker.publish_batch(topic, numbered(10))
     with broker.subscribe(topic) as subscription:
         stream = subscription._stream  # type: ignore[attr-defined]
-        deliver, moments = stream._deliver, iter([stream._lose])
+        deliver, moments = stream._assignment.deliver, iter([stream._lose])
 
         def interrupted(batches: object) -> None:
             for lose in moments:  # as the thread does that finds this consumer expelled
@@ -245,7 +245,7 @@ def test_what_is_handed_out_as_a_stop_is_noticed_is_lost_not_an_error(
                 stream._must_rejoin = True
             deliver(batches)
 
-        monkeypatch.setattr(stream, "_deliver", interrupted)
+        monkeypatch.setattr(stream._assignment, "deliver", interrupted)
 
         assert len(bodies(receive(subscription, 10))) == 10
 
