@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import cast
 
 from MessageBroker.kafka_buffer import TrackedBatch
-from MessageBroker.kafka_offsets import KafkaDelivery, PartitionTracker, Tracker
+from MessageBroker.kafka_offsets import KafkaDelivery, PartitionTracker
 from MessageBroker.message import Delivery, DeliveryState
 
 
@@ -22,8 +22,8 @@ class Assignment:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._trackers: dict[int, Tracker] = {}
-        self._moved: set[Tracker] = set()  # acknowledged further than the client was told
+        self._trackers: dict[int, PartitionTracker] = {}
+        self._moved: set[PartitionTracker] = set()  # acknowledged further than the client was told
 
     def __len__(self) -> int:
         return len(self._trackers)
@@ -34,7 +34,7 @@ class Assignment:
             return iter(list(self._trackers))
 
     @property
-    def trackers(self) -> Mapping[int, Tracker]:
+    def trackers(self) -> Mapping[int, PartitionTracker]:
         """The trackers by partition."""
         return self._trackers
 
@@ -79,31 +79,31 @@ class Assignment:
                     for delivery in deliveries:
                         delivery.state = DeliveryState.LOST
                 else:
-                    tracker.deliver([each.offset for each in deliveries], deliveries)
+                    tracker.deliver(deliveries)
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
         """Take note of acknowledgements; return how many were of partitions that are gone."""
         late = 0
-        touched: set[Tracker] = set()
+        touched: set[PartitionTracker] = set()
         with self._lock:
             ours = cast("Sequence[KafkaDelivery]", deliveries)
             for tracker, run in groupby(ours, attrgetter("tracker")):
                 if tracker.revoked:
                     late += sum(1 for _ in run)
                 else:
-                    tracker.acknowledge([delivery.offset for delivery in run])
+                    tracker.acknowledge(run)
                     touched.add(tracker)
             self._moved.update(each for each in touched if each.position != each.stored)
         return late
 
-    def take_moved(self) -> dict[Tracker, int]:
+    def take_moved(self) -> dict[PartitionTracker, int]:
         """Return the positions that the client does not know yet."""
         with self._lock:
             moved = {each: each.position for each in self._moved if not each.revoked}
             self._moved.clear()
         return moved
 
-    def put_back(self, moved: Collection[Tracker]) -> None:
+    def put_back(self, moved: Collection[PartitionTracker]) -> None:
         """The client could not be told: keep them for the next time."""
         with self._lock:
             self._moved.update(moved)

@@ -12,13 +12,13 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError
 
-from MessageBroker.kafka_offsets import KafkaDelivery, Tracker
+from MessageBroker.kafka_offsets import KafkaDelivery, PartitionTracker
 from MessageBroker.kafka_records import attributes_of, key_of
 from MessageBroker.limits import MAX_MESSAGE_BYTES
 from MessageBroker.message import DeliveryState, Message, MessageDraft
 
 # What was handed out of one partition, in its order.
-TrackedBatch = tuple[Tracker, list[KafkaDelivery]]
+TrackedBatch = tuple[PartitionTracker, list[KafkaDelivery]]
 
 OUT = DeliveryState.OUT
 
@@ -70,7 +70,7 @@ class RecordBuffer:
 
     def hand_out(
         self,
-        trackers: Mapping[int, Tracker],
+        trackers: Mapping[int, PartitionTracker],
         limit: int,
         max_bytes: int,
         *,
@@ -133,7 +133,13 @@ class RecordBuffer:
             messages.append(draft)  # type: ignore[arg-type]
         deliver(batches)
         # Only now: what an error kept from a tracker must not be passed over by a later ack.
-        for _ in range(taken):
-            self._records.popleft()
+        self._forget(taken)
         self._has_enough = size >= max_bytes and bool(self._records)
         return messages
+
+    def _forget(self, count: int) -> None:
+        if count == len(self._records):
+            self._records.clear()
+        else:
+            for _ in range(count):
+                self._records.popleft()

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Generic, TypeVar
 
 from MessageBroker.kafka_records import time_of
 from MessageBroker.message import Delivery
 
-T = TypeVar("T")
 
-
-class PartitionTracker(Generic[T]):
+class PartitionTracker:
     """The deliveries of one partition during one assignment to this consumer.
 
     Each assignment has a tracker of its own: an acknowledgement that comes after the partition
@@ -35,9 +32,9 @@ class PartitionTracker(Generic[T]):
         self.revoked = False
         self.stored = start  # what the client was last told; the caller's to set
         self._next = start
-        # By offset, in the order of the partition: what is acknowledged leaves no trace, so that
-        # one message that waits for long costs no memory for all that flow past it.
-        self._unacknowledged: dict[int, T] = {}
+        # In the order of the partition: what is acknowledged leaves no trace, so that one message
+        # that waits for long costs no memory for all that flow past it.
+        self._unacknowledged: dict[KafkaDelivery, None] = {}
 
     @property
     def next_offset(self) -> int:
@@ -47,24 +44,26 @@ class PartitionTracker(Generic[T]):
     @property
     def position(self) -> int:
         """The offset to commit: all that was delivered below it is acknowledged."""
-        return next(iter(self._unacknowledged), self._next)
+        first = next(iter(self._unacknowledged), None)
+        return self._next if first is None else first.offset
 
-    def deliver(self, offsets: Sequence[int], deliveries: Sequence[T]) -> None:
+    def deliver(self, deliveries: Sequence[KafkaDelivery]) -> None:
         """Take note of deliveries, in the order of the partition.
 
         Offsets rise, not always by one: compaction and transactions leave gaps.
         """
-        self._unacknowledged.update(zip(offsets, deliveries, strict=True))
-        self._next = offsets[-1] + 1
+        self._unacknowledged.update(dict.fromkeys(deliveries))
+        self._next = deliveries[-1].offset + 1
 
-    def acknowledge(self, offsets: Iterable[int]) -> None:
+    def acknowledge(self, deliveries: Iterable[KafkaDelivery]) -> None:
         """Take note of acknowledgements; a second one changes nothing."""
-        for offset in offsets:
-            self._unacknowledged.pop(offset, None)
+        unacknowledged = self._unacknowledged
+        for delivery in deliveries:
+            unacknowledged.pop(delivery, None)
 
-    def unacknowledged(self) -> list[T]:
+    def unacknowledged(self) -> list[KafkaDelivery]:
         """List what was delivered and not acknowledged, in the order of the partition."""
-        return list(self._unacknowledged.values())
+        return list(self._unacknowledged)
 
 
 class KafkaDelivery(Delivery):
@@ -72,7 +71,7 @@ class KafkaDelivery(Delivery):
 
     __slots__ = ("offset", "timestamp", "tracker")
 
-    tracker: Tracker
+    tracker: PartitionTracker
     offset: int
     timestamp: int  # ms
 
@@ -85,6 +84,3 @@ class KafkaDelivery(Delivery):
     def publish_time(self) -> datetime:
         """When the broker, or the producer, says that the record was made."""
         return time_of(self.timestamp)
-
-
-Tracker = PartitionTracker[KafkaDelivery]

@@ -173,12 +173,13 @@ class SubscriptionCore(Subscription):
         settled: list[Delivery] = []
         with self._lock:
             outstanding, nacks = self._outstanding, self._nacks
+            size = 0
             for message in messages:
                 delivery = message._delivery
                 state = delivery.state
                 if state is OUT and delivery.lane is None:  # nearly always
                     del outstanding[delivery]
-                    self._outstanding_bytes -= delivery.size
+                    size += delivery.size
                     delivery.state = DONE
                 elif state is LOST:
                     self._late_acks += 1
@@ -190,6 +191,7 @@ class SubscriptionCore(Subscription):
                 if nacks:
                     nacks.pop(message.id, None)
                 settled.append(delivery)
+            self._outstanding_bytes -= size
             self._acks_under_way += 1
             self._changed.notify_all()
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from MessageBroker.kafka_offsets import PartitionTracker
+from MessageBroker.kafka_offsets import KafkaDelivery, PartitionTracker
 
 
 @st.composite
@@ -22,11 +22,15 @@ def histories(draw: st.DrawFn) -> tuple[int, list[int], list[int]]:
     return start, offsets, acked[: draw(st.integers(0, len(acked)))]
 
 
-def tracker_of(start: int, offsets: list[int]) -> PartitionTracker[str]:
-    tracker: PartitionTracker[str] = PartitionTracker(0, start)
+def tracked(start: int, offsets: list[int]) -> tuple[PartitionTracker, dict[int, KafkaDelivery]]:
+    """A tracker after these offsets were delivered, and their deliveries."""
+    tracker = PartitionTracker(0, start)
+    deliveries = {offset: KafkaDelivery() for offset in offsets}
+    for offset, delivery in deliveries.items():
+        delivery.offset = offset
     if offsets:
-        tracker.deliver(offsets, [str(offset) for offset in offsets])
-    return tracker
+        tracker.deliver(list(deliveries.values()))
+    return tracker, deliveries
 
 
 @given(histories())
@@ -34,9 +38,9 @@ def test_nothing_unacknowledged_is_ever_below_the_position(
     history: tuple[int, list[int], list[int]],
 ) -> None:
     start, offsets, acked = history
-    tracker = tracker_of(start, offsets)
+    tracker, deliveries = tracked(start, offsets)
     for i, offset in enumerate(acked, 1):
-        tracker.acknowledge([offset])
+        tracker.acknowledge([deliveries[offset]])
 
         position = tracker.position
 
@@ -48,9 +52,9 @@ def test_the_position_is_the_first_unacknowledged_or_just_after_the_last(
     history: tuple[int, list[int], list[int]],
 ) -> None:
     start, offsets, acked = history
-    tracker = tracker_of(start, offsets)
+    tracker, deliveries = tracked(start, offsets)
     for offset in acked:
-        tracker.acknowledge([offset])
+        tracker.acknowledge([deliveries[offset]])
 
     unacked = set(offsets) - set(acked)
 
@@ -61,10 +65,10 @@ def test_the_position_is_the_first_unacknowledged_or_just_after_the_last(
 @given(histories())
 def test_the_position_never_goes_back(history: tuple[int, list[int], list[int]]) -> None:
     start, offsets, acked = history
-    tracker = tracker_of(start, offsets)
+    tracker, deliveries = tracked(start, offsets)
     positions = [tracker.position]
     for offset in acked:
-        tracker.acknowledge([offset])
+        tracker.acknowledge([deliveries[offset]])
         positions.append(tracker.position)
 
     assert positions == sorted(positions)
@@ -75,10 +79,10 @@ def test_what_is_lost_with_the_partition_is_what_was_not_acknowledged(
     history: tuple[int, list[int], list[int]],
 ) -> None:
     start, offsets, acked = history
-    tracker = tracker_of(start, offsets)
+    tracker, deliveries = tracked(start, offsets)
     for offset in acked:
-        tracker.acknowledge([offset])
-        tracker.acknowledge([offset])  # twice is fine
+        tracker.acknowledge([deliveries[offset]])
+        tracker.acknowledge([deliveries[offset]])  # twice is fine
 
-    lost = [str(offset) for offset in offsets if offset not in acked]
+    lost = [delivery for offset, delivery in deliveries.items() if offset not in acked]
     assert tracker.unacknowledged() == lost
