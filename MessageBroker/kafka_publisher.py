@@ -138,8 +138,8 @@ class KafkaPublisher:
     def _listen(self) -> None:
         said = False
         while not self._closing.is_set():
-            if not self._rest():
-                self._client.poll(POLL_SECONDS)
+            # A sender may have been interrupted just where it says that it is one or is none.
+            self._client.poll(0 if self._rest() else POLL_SECONDS)
             self._serve()
             waiting = len(self._client)
             if self._events.away and waiting and not said:
