@@ -1,0 +1,78 @@
+"""A batch on its way: each message is settled once, and then all are."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from MessageBroker import OutgoingMessage
+from MessageBroker.driver import Batch
+from MessageBroker.errors import PublishError
+
+# The number of a message, and whether it is confirmed or fails.
+settlements = st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=20)
+
+
+def new_batch(size: int, settled: list[str]) -> Batch:
+    messages = [OutgoingMessage(str(number).encode()) for number in range(size)]
+    return Batch("topic", messages, lambda: settled.append("all"))
+
+
+@given(settlements)
+def test_the_first_settlement_of_each_counts_and_the_last_is_told_once(
+    history: list[tuple[int, bool]],
+) -> None:
+    told: list[str] = []
+    batch = new_batch(5, told)
+    first: dict[int, str | PublishError] = {}
+    for step, (number, confirmed) in enumerate(history):
+        outcome = f"id {step}" if confirmed else PublishError(f"step {step}")
+        if isinstance(outcome, str):
+            batch.confirm(number, outcome)
+        else:
+            batch.fail(number, outcome)
+        first.setdefault(number, outcome)
+        assert told == (["all"] if len(first) == 5 else [])
+
+    assert batch.errors == {n: each for n, each in first.items() if not isinstance(each, str)}
+    confirmed = {n: each for n, each in first.items() if isinstance(each, str)}
+    assert batch.ids == [confirmed.get(number, "") for number in range(5)]
+
+
+def test_what_is_not_settled_fails_and_nothing_else() -> None:
+    told: list[str] = []
+    batch = new_batch(4, told)
+    batch.confirm(1, "id")
+    error = PublishError("closed")
+    batch.fail_rest(error, 2)
+    assert told == []
+
+    batch.fail_rest(error)
+
+    assert batch.ids == ["", "id", "", ""]
+    assert batch.errors == dict.fromkeys((0, 2, 3), error)
+    assert told == ["all"]
+
+
+def test_a_handle_settles_its_message() -> None:
+    told: list[str] = []
+    batch = Batch(
+        "topic",
+        [OutgoingMessage(b"a", "key", {"name": "value"}), OutgoingMessage(b"b", "")],
+        lambda: told.append("all"),
+    )
+    first, second = batch.publications()
+    assert (first.topic, first.data, first.key, first.attributes) == (
+        "topic",
+        b"a",
+        "key",
+        {"name": "value"},
+    )
+    assert (second.key, second.attributes) == (None, {})
+
+    second.confirm("id")
+    first.fail(PublishError("refused"))
+
+    assert batch.ids == ["", "id"]
+    assert list(batch.errors) == [0]
+    assert told == ["all"]
