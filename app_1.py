@@ -25,13 +25,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from MessageBroker import BrokerInterface, MessageTooLargeError, OutgoingMessage, PublishError
+from MessageBroker import BrokerInterface, OutgoingMessage
 from Pipeline import options as opt
 from Pipeline.events import image_event, timestamp
 from Pipeline.grace import within_grace
 from Pipeline.image_source import ImageSource, SourceImage
 from Pipeline.life_cycle import ScriptError, Stop, open_broker, run_script, topic_names
 from Pipeline.metrics import open_metrics
+from Pipeline.publishing import publish_what_is_taken
 from Pipeline.summary import Tally
 from Pipeline.tracing import Tracing, open_tracing
 
@@ -112,21 +113,11 @@ def publish(
         )
         for image, when in group
     ]
-    try:
-        with tracing.spans("publish image", [each.attributes for _, each in events], root=True):
-            broker.publish_batch(topic, [message for _, message in events])
-    except (PublishError, MessageTooLargeError) as error:
-        failures = error.failures if isinstance(error, PublishError) else {}
-        if not failures and len(group) > 1:
-            # One of them was refused before anything was sent; the others shall not suffer.
-            return [
-                event_id for each in group for event_id in publish(broker, topic, [each], tracing)
-            ]
-        failures = failures or {0: error}
-        for i, each in failures.items():
-            logger.error("%s was not published: %s", group[i][0].subject, each)
-        return [event_id for i, (event_id, _) in enumerate(events) if i not in failures]
-    return [event_id for event_id, _ in events]
+    with tracing.spans("publish image", [each.attributes for _, each in events], root=True):
+        refusals = publish_what_is_taken(broker, topic, [message for _, message in events])
+    for i, error in refusals.items():
+        logger.error("%s was not published: %s", group[i][0].subject, error)
+    return [event_id for i, (event_id, _) in enumerate(events) if i not in refusals]
 
 
 def paced_groups(

@@ -24,6 +24,7 @@ from Pipeline.events import inference_events
 from Pipeline.grace import within_grace
 from Pipeline.life_cycle import Stop, open_broker, run_script, topic_names
 from Pipeline.metrics import open_metrics
+from Pipeline.publishing import publish_what_is_taken
 from Pipeline.summary import Tally
 from Pipeline.tracing import open_tracing
 from Queue import CorruptLine, FileQueue
@@ -84,32 +85,24 @@ def publish(broker: BrokerInterface, topic: str, events: list[OutgoingMessage]) 
     Returns:
         How many were dead-lettered.
     """
-    try:
-        broker.publish_batch(topic, events)
-    except (PublishError, MessageTooLargeError) as error:
-        failures = error.failures if isinstance(error, PublishError) else {}
-        if not failures and len(events) > 1:
-            # One of them was refused before anything was sent; the others shall not suffer.
-            return sum(publish(broker, topic, [event]) for event in events)
-        failures = failures or {0: error}
-        for each in failures.values():
-            if not isinstance(each, (PublishError, MessageTooLargeError)):
-                raise each from error  # it is this program that the broker refuses, not a result
-        for i, each in failures.items():
-            # Its attributes may be what the broker refuses.
-            attributes = {name: cut(value) for name, value in (events[i].attributes or {}).items()}
-            broker.publish_dead_letter(
-                topic, events[i].data, reason=UNPUBLISHABLE, error=each, attributes=attributes
-            ).result()
-            told = {"reason": UNPUBLISHABLE, "error": str(each), "number": 1}
-            logger.warning(
-                "a result was dead-lettered: %s: %s",
-                UNPUBLISHABLE,
-                each,
-                extra={"event": "dead-letter", **told},
-            )
-        return len(failures)
-    return 0
+    refusals = publish_what_is_taken(broker, topic, events)
+    for error in refusals.values():
+        if not isinstance(error, (PublishError, MessageTooLargeError)):
+            raise error  # it is this program that the broker refuses, not a result
+    for i, error in refusals.items():
+        # Its attributes may be what the broker refuses.
+        attributes = {name: cut(value) for name, value in (events[i].attributes or {}).items()}
+        broker.publish_dead_letter(
+            topic, events[i].data, reason=UNPUBLISHABLE, error=error, attributes=attributes
+        ).result()
+        told = {"reason": UNPUBLISHABLE, "error": str(error), "number": 1}
+        logger.warning(
+            "a result was dead-lettered: %s: %s",
+            UNPUBLISHABLE,
+            error,
+            extra={"event": "dead-letter", **told},
+        )
+    return len(refusals)
 
 
 def dead_letter(broker: BrokerInterface, topic: str, line: CorruptLine) -> None:
