@@ -222,7 +222,8 @@ class _Reader:
             for letter in self._subscription.receive(1000, 0.2):
                 self._held += 1
                 self._held_bytes += len(letter.data)
-                if letter.id in self._returned or self._came_later(letter):
+                came_later = self._unread == 0 or self._came_later(letter)
+                if came_later or letter.id in self._returned:
                     continue  # it stays un-acked
                 idle_since = time.monotonic()
                 if self._unread is not None:
