@@ -55,7 +55,7 @@ class RecordBuffer:
             records += taken
             if len(taken) < step:
                 break
-            self._largest = max(1, *map(len, taken))
+            self._largest = max(map(len, taken)) or 1
             limit -= step
             max_bytes -= step * self._largest
         return records
@@ -88,7 +88,7 @@ class RecordBuffer:
         """
         messages: list[Message] = []
         batches: list[TrackedBatch] = []
-        partition, tracker = -1, None
+        topic, partition, tracker = self._topic, -1, None
         taken = size = 0
         for record in self._records:
             if len(messages) == limit or size >= max_bytes:
@@ -107,9 +107,9 @@ class RecordBuffer:
             if tracker is None:
                 continue
             data = record.value() or b""
-            size += len(data)
             delivery = KafkaDelivery()
-            delivery.size = len(data)
+            delivery.size = length = len(data)
+            size += length
             delivery.state = OUT
             delivery.lane = None
             delivery.tracker = tracker
@@ -126,7 +126,7 @@ class RecordBuffer:
                 draft.key = key.decode() if key else None
             except (AttributeError, UnicodeDecodeError):
                 draft.attributes, draft.key = attributes_of(headers), key_of(key)
-            draft.topic = self._topic
+            draft.topic = topic
             draft.delivery_attempt = 1
             draft._delivery = delivery
             draft.__class__ = Message  # type: ignore[assignment]
