@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import attrgetter
 from typing import cast
 
 from MessageBroker.kafka_buffer import TrackedBatch
@@ -83,18 +81,12 @@ class Assignment:
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
         """Take note of acknowledgements; return how many were of partitions that are gone."""
-        late = 0
-        touched: set[PartitionTracker] = set()
+        trackers = [each.tracker for each in cast("Sequence[KafkaDelivery]", deliveries)]
+        touched = set(trackers)
         with self._lock:
-            ours = cast("Sequence[KafkaDelivery]", deliveries)
-            for tracker, run in groupby(ours, attrgetter("tracker")):
-                if tracker.revoked:
-                    late += sum(1 for _ in run)
-                else:
-                    tracker.acknowledge(run)
-                    touched.add(tracker)
-            self._moved.update(each for each in touched if each.position != each.stored)
-        return late
+            gone = {each for each in touched if each.revoked}
+            self._moved.update(each for each in touched - gone if each.position != each.stored)
+        return sum(each in gone for each in trackers) if gone else 0
 
     def take_moved(self) -> dict[PartitionTracker, int]:
         """Return the positions that the client does not know yet."""

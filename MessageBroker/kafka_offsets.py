@@ -8,11 +8,18 @@ nothing is ever skipped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from datetime import datetime
 
 from MessageBroker.kafka_records import time_of
-from MessageBroker.message import Delivery
+from MessageBroker.message import Delivery, DeliveryState
+
+DONE = DeliveryState.DONE
+
+
+# So many settled deliveries may stand behind one that is not before they are looked through.
+MIN_COMPACTED = 1000
 
 
 class PartitionTracker:
@@ -21,10 +28,11 @@ class PartitionTracker:
     Each assignment has a tracker of its own: an acknowledgement that comes after the partition
     went away, and perhaps came back, reaches a tracker that is no longer used.
 
-    The caller holds a lock.
+    What is acknowledged is what the core has marked as done: nothing else is to be noted for each
+    message. The caller holds a lock.
     """
 
-    __slots__ = ("_next", "_unacknowledged", "partition", "revoked", "stored")
+    __slots__ = ("_compact_at", "_delivered", "_next", "partition", "revoked", "stored")
 
     def __init__(self, partition: int, start: int) -> None:
         """Begin at offset `start`: everything below is acknowledged."""
@@ -32,9 +40,8 @@ class PartitionTracker:
         self.revoked = False
         self.stored = start  # what the client was last told; the caller's to set
         self._next = start
-        # In the order of the partition: what is acknowledged leaves no trace, so that one message
-        # that waits for long costs no memory for all that flow past it.
-        self._unacknowledged: dict[KafkaDelivery, None] = {}
+        self._delivered: deque[KafkaDelivery] = deque()  # in the order of the partition
+        self._compact_at = MIN_COMPACTED
 
     @property
     def next_offset(self) -> int:
@@ -44,26 +51,26 @@ class PartitionTracker:
     @property
     def position(self) -> int:
         """The offset to commit: all that was delivered below it is acknowledged."""
-        first = next(iter(self._unacknowledged), None)
-        return self._next if first is None else first.offset
+        delivered = self._delivered
+        while delivered and delivered[0].state is DONE:
+            delivered.popleft()
+        return delivered[0].offset if delivered else self._next
 
     def deliver(self, deliveries: Sequence[KafkaDelivery]) -> None:
         """Take note of deliveries, in the order of the partition.
 
         Offsets rise, not always by one: compaction and transactions leave gaps.
         """
-        self._unacknowledged.update(dict.fromkeys(deliveries))
+        if len(self._delivered) >= self._compact_at:
+            # One message that waits for long costs no memory for all that flow past it.
+            self._delivered = deque(self.unacknowledged())
+            self._compact_at = max(MIN_COMPACTED, 2 * len(self._delivered))
+        self._delivered.extend(deliveries)
         self._next = deliveries[-1].offset + 1
-
-    def acknowledge(self, deliveries: Iterable[KafkaDelivery]) -> None:
-        """Take note of acknowledgements; a second one changes nothing."""
-        unacknowledged = self._unacknowledged
-        for delivery in deliveries:
-            unacknowledged.pop(delivery, None)
 
     def unacknowledged(self) -> list[KafkaDelivery]:
         """List what was delivered and not acknowledged, in the order of the partition."""
-        return list(self._unacknowledged)
+        return [each for each in self._delivered if each.state is not DONE]
 
 
 class KafkaDelivery(Delivery):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from MessageBroker.kafka_offsets import KafkaDelivery, PartitionTracker
+from MessageBroker.kafka_offsets import MIN_COMPACTED, KafkaDelivery, PartitionTracker
+from MessageBroker.message import DeliveryState
 
 
 @st.composite
@@ -28,6 +29,7 @@ def tracked(start: int, offsets: list[int]) -> tuple[PartitionTracker, dict[int,
     deliveries = {offset: KafkaDelivery() for offset in offsets}
     for offset, delivery in deliveries.items():
         delivery.offset = offset
+        delivery.state = DeliveryState.OUT
     if offsets:
         tracker.deliver(list(deliveries.values()))
     return tracker, deliveries
@@ -40,7 +42,7 @@ def test_nothing_unacknowledged_is_ever_below_the_position(
     start, offsets, acked = history
     tracker, deliveries = tracked(start, offsets)
     for i, offset in enumerate(acked, 1):
-        tracker.acknowledge([deliveries[offset]])
+        deliveries[offset].state = DeliveryState.DONE
 
         position = tracker.position
 
@@ -54,7 +56,7 @@ def test_the_position_is_the_first_unacknowledged_or_just_after_the_last(
     start, offsets, acked = history
     tracker, deliveries = tracked(start, offsets)
     for offset in acked:
-        tracker.acknowledge([deliveries[offset]])
+        deliveries[offset].state = DeliveryState.DONE
 
     unacked = set(offsets) - set(acked)
 
@@ -68,7 +70,7 @@ def test_the_position_never_goes_back(history: tuple[int, list[int], list[int]])
     tracker, deliveries = tracked(start, offsets)
     positions = [tracker.position]
     for offset in acked:
-        tracker.acknowledge([deliveries[offset]])
+        deliveries[offset].state = DeliveryState.DONE
         positions.append(tracker.position)
 
     assert positions == sorted(positions)
@@ -81,8 +83,24 @@ def test_what_is_lost_with_the_partition_is_what_was_not_acknowledged(
     start, offsets, acked = history
     tracker, deliveries = tracked(start, offsets)
     for offset in acked:
-        tracker.acknowledge([deliveries[offset]])
-        tracker.acknowledge([deliveries[offset]])  # twice is fine
+        deliveries[offset].state = DeliveryState.DONE
+        deliveries[offset].state = DeliveryState.DONE  # twice is fine
 
     lost = [delivery for offset, delivery in deliveries.items() if offset not in acked]
     assert tracker.unacknowledged() == lost
+
+
+def test_one_that_waits_costs_no_memory_for_those_that_flow_past_it() -> None:
+    tracker = PartitionTracker(0, 0)
+    _, stuck = tracked(0, [0])
+    tracker.deliver([stuck[0]])
+    for offset in range(1, 20 * MIN_COMPACTED):
+        _, passing = tracked(0, [offset])
+        tracker.deliver([passing[offset]])
+        passing[offset].state = DeliveryState.DONE
+
+    assert tracker.position == 0
+    assert len(tracker._delivered) <= MIN_COMPACTED + 1
+
+    stuck[0].state = DeliveryState.DONE
+    assert tracker.position == 20 * MIN_COMPACTED
