@@ -98,7 +98,7 @@ class KafkaPublisher:
                 batch.fail(number, self._explain(error, topic))
 
         for number, message in enumerate(batch.messages):
-            if not number % CONFIRM_EVERY:
+            if number and not number % CONFIRM_EVERY:
                 self._client.poll(0)
             while True:
                 try:
