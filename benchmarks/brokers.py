@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -48,7 +49,7 @@ class Load:
     """What is sent through one broker.
 
     Attributes:
-        messages: in each round.
+        messages: in each round; whole batches of `publish_batch`.
         publish_batch: messages of one `publish_batch`.
         receive_batch: the most of one `receive`.
         keyed: whether messages have keys. Kafka spreads them by key; the pipeline uses none.
@@ -61,7 +62,7 @@ class Load:
 
 
 LOADS = {
-    "local": Load(messages=100_000, publish_batch=256, receive_batch=256),
+    "local": Load(messages=102_400, publish_batch=256, receive_batch=256),
     # Much more than the 64 MB that the client fetches ahead: otherwise its memory is measured.
     "kafka": Load(messages=400_000, publish_batch=10_000, receive_batch=1000, keyed=True),
     "pubsub": Load(messages=10_000, publish_batch=1000, receive_batch=1000),
@@ -72,18 +73,18 @@ def batches_of(load: Load) -> list[Batch]:
     """Return the messages of one round: the bundled images, of 912 bytes each.
 
     Made-up bodies would mislead where a client compresses: one repeated body costs it nothing, and
-    random bytes more than any image.
+    random bytes more than any image. It is one batch again and again: hundreds of thousands of
+    objects in memory would be the garbage collector's work, and no consumer holds them.
     """
     images = [encode_npy(image) for image in bundled_test_images()[0]]
     keys = [str(number) for number in range(100)]
-    messages = [
+    batch = [
         OutgoingMessage(
             images[number % len(images)], keys[number % 100] if load.keyed else None, ATTRIBUTES
         )
-        for number in range(load.messages)
+        for number in range(load.publish_batch)
     ]
-    step = load.publish_batch
-    return [messages[first : first + step] for first in range(0, load.messages, step)]
+    return [batch] * (load.messages // load.publish_batch)
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -171,7 +172,7 @@ def with_backlog(broker: BrokerInterface, topic: str, backlog: int) -> Figures:
     figures: Figures = {"backlog": backlog}
     broker.create_topic(topic)
     for label, standing in (("empty", 0), ("backlog", backlog)):
-        for _ in range(standing // load.messages):
+        for _ in range(math.ceil(standing / load.messages)):
             publish(broker, topic, batches)
         publishing = load.messages / seconds_of(lambda: publish(broker, topic, batches))
         consuming = load.messages / consume(broker, topic, load.messages, load.receive_batch)
