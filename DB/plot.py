@@ -125,6 +125,7 @@ def _draw_latency(ax: Any, summary: Summary) -> None:
                 ha="left",
                 fontsize=9,
                 color=INK,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
             )
 
 
