@@ -108,6 +108,10 @@ class Subscription(ABC):
         In any order; a second time is fine; late (after the lease or the partition was lost) is
         harmless and counted in `late_acks`. Nothing earlier that is still un-acked is ever
         skipped by a later ack. While the broker is away acks are kept, and sent when it is back.
+
+        Raises:
+            TypeError: not all of them are messages. Nothing was acknowledged.
+            ValueError: some were received by another subscription. Nothing was acknowledged.
         """
 
     @abstractmethod
@@ -123,6 +127,9 @@ class Subscription(ABC):
             messages: messages of this subscription. One already acked, lost or nacked is ignored.
             delay: seconds until the message comes again. None: exponential, from `min_backoff` to
                 `max_backoff`, with jitter.
+
+        Raises:
+            TypeError, ValueError: as `ack`.
         """
 
     @abstractmethod
@@ -146,6 +153,7 @@ class Subscription(ABC):
             How many were moved.
 
         Raises:
+            TypeError, ValueError: as `ack`.
             ConfigurationError: this subscription is of a dead-letter topic itself.
             ClosedError: the subscription or its broker was closed.
         """

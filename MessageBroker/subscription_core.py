@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -35,6 +35,7 @@ MAX_REMEMBERED_ATTEMPTS = 100_000
 EXHAUSTED_REASON = "max_delivery_attempts"
 
 OUT, DONE, LOST = DeliveryState.OUT, DeliveryState.DONE, DeliveryState.LOST
+SETTLED = (DONE, LOST)
 
 DeadLetterPublisher = Callable[[str, Message, dict[str, str]], "Future[str]"]
 
@@ -170,12 +171,12 @@ class SubscriptionCore(Subscription):
 
     def ack(self, messages: Sequence[Message]) -> None:
         self._opener.require()
+        messages, deliveries = _with_deliveries(messages)
         settled: list[Delivery] = []
         with self._lock:
-            outstanding, nacks = self._outstanding, self._nacks
-            size = 0
-            for message in messages:
-                delivery = message._delivery
+            self._require_own(deliveries)
+            outstanding, size = self._outstanding, 0
+            for delivery in deliveries:
                 state = delivery.state
                 if state is OUT and delivery.lane is None:  # nearly always
                     del outstanding[delivery]
@@ -188,10 +189,12 @@ class SubscriptionCore(Subscription):
                     continue
                 else:
                     self._forget(delivery, DONE)
-                if nacks:
-                    nacks.pop(message.id, None)
                 settled.append(delivery)
             self._outstanding_bytes -= size
+            if self._nacks:
+                for message in messages:
+                    if message._delivery.state is DONE:
+                        self._nacks.pop(message.id, None)
             self._acks_under_way += 1
             self._changed.notify_all()
         try:
@@ -204,8 +207,10 @@ class SubscriptionCore(Subscription):
 
     def nack(self, messages: Sequence[Message], delay: float | None = None) -> None:
         self._opener.require()
+        messages, deliveries = _with_deliveries(messages)
         exhausted: list[Message] = []
         with self._lock:
+            self._require_own(deliveries)
             for message in messages:
                 if message._delivery.state is not OUT:
                     continue
@@ -229,6 +234,9 @@ class SubscriptionCore(Subscription):
             )
         self._opener.require()
         self._require_open()
+        messages, deliveries = _with_deliveries(messages)
+        with self._lock:
+            self._require_own(deliveries)
         return self._move_to_dead_letters(messages, reason, error)
 
     @property
@@ -431,9 +439,29 @@ class SubscriptionCore(Subscription):
             self._redelivery.remove(delivery)
         delivery.state = state
 
+    def _require_own(self, deliveries: Sequence[Delivery]) -> None:
+        """Refuse what this subscription never handed out, before anything is changed."""
+        outstanding = self._outstanding
+        strangers = [
+            each for each in deliveries if each not in outstanding and each.state not in SETTLED
+        ]
+        if strangers:
+            raise ValueError(
+                f"{len(strangers)} of {len(deliveries)} messages were not received by "
+                f"{self.subscription_id!r}: settle each with the subscription that received it"
+            )
+
     def _require_open(self) -> None:
         if self._closed.is_set():
             raise self._closed_error()
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f"the subscription {self.subscription_id!r} was closed")
+
+
+def _with_deliveries(messages: Iterable[Message]) -> tuple[list[Message], list[Delivery]]:
+    try:
+        messages = list(messages)
+        return messages, [message._delivery for message in messages]
+    except (AttributeError, TypeError):
+        raise TypeError("expected a sequence of messages that were received") from None

@@ -299,6 +299,31 @@ def test_a_late_ack_is_harmless_and_counted(handler: BrokerUnderTest) -> None:
     assert in_order(bodies(receive(broker.subscribe(topic), 10))) == numbers(10)
 
 
+def test_messages_of_another_subscription_are_refused(handler: BrokerUnderTest) -> None:
+    """To settle what another subscription received is a ValueError, and changes nothing."""
+    broker, topic = handler.connect_with_topic()
+    other = broker.subscribe(topic, handler.unused_name("other"))
+    subscription = broker.subscribe(topic)
+    broker.publish_batch(topic, numbered(2))
+    [foreign, *_], own = receive(other, 2), receive(subscription, 2)
+
+    for settle in (
+        subscription.ack,
+        subscription.nack,
+        lambda messages: subscription.dead_letter(messages, "a reason"),
+    ):
+        with pytest.raises(ValueError, match="1 of 3 messages were not received by"):
+            settle([*own, foreign])
+        with pytest.raises(TypeError, match="messages that were received"):
+            settle([*own, b"no message"])
+    subscription.close()
+    other.close()
+
+    again = broker.subscribe(topic), broker.subscribe(topic, other.subscription_id)
+    for each in again:
+        assert in_order(bodies(receive(each, 2))) == numbers(2)
+
+
 def test_any_thread_may_ack(handler: BrokerUnderTest) -> None:
     """Other threads acknowledge while one thread receives."""
     broker, topic = handler.connect_with_topic(max_outstanding_messages=20)
