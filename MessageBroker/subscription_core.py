@@ -21,6 +21,7 @@ from MessageBroker.errors import (
 )
 from MessageBroker.forks import Opener
 from MessageBroker.message import Delivery, DeliveryState, Message
+from MessageBroker.outstanding import Outstanding
 from MessageBroker.redelivery import Redelivery
 from MessageBroker.settings import DeliverySettings
 
@@ -33,9 +34,6 @@ OUTAGE_PAUSE_SECONDS = 0.5
 # Attempts are remembered for messages that were lost to a rebalance and may come back.
 MAX_REMEMBERED_ATTEMPTS = 100_000
 EXHAUSTED_REASON = "max_delivery_attempts"
-
-OUT, DONE, LOST = DeliveryState.OUT, DeliveryState.DONE, DeliveryState.LOST
-SETTLED = (DONE, LOST)
 
 DeadLetterPublisher = Callable[[str, Message, dict[str, str]], "Future[str]"]
 
@@ -66,13 +64,11 @@ class SubscriptionCore(Subscription):
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._receiving = threading.Lock()
-        self._outstanding: dict[Delivery, None] = {}  # in order of arrival
-        self._outstanding_bytes = 0
         self._redelivery = Redelivery()
+        self._outstanding = Outstanding(subscription_id, self._redelivery)
         self._nacks: dict[str, int] = {}  # by message id
         self._unsent_acks: list[Delivery] = []
         self._unreleased: list[Delivery] = []
-        self._sequence = 0
         self._late_acks = 0
         self._acks_under_way = 0
         self._away = False
@@ -109,7 +105,7 @@ class SubscriptionCore(Subscription):
                     max_messages - len(messages),
                     self._settings.max_outstanding_messages - len(self._outstanding),
                 )
-                room_bytes = self._settings.max_outstanding_bytes - self._outstanding_bytes
+                room_bytes = self._settings.max_outstanding_bytes - self._outstanding.size
                 if room < 1 or room_bytes < 1:
                     if wait:
                         self._changed.wait(wait)
@@ -142,58 +138,35 @@ class SubscriptionCore(Subscription):
 
     def _admit(self, fetched: Sequence[Message]) -> list[Message]:
         """Take over new deliveries; return those that need not wait behind a nacked one."""
+        messages = self._outstanding.add(fetched, self._settings.max_lease_seconds)
+        if self._nacks:
+            messages = [self._with_attempts(each) for each in messages]
+        if not self._redelivery:
+            return messages
         admitted: list[Message] = []
-        deadline = time.monotonic() + self._settings.max_lease_seconds
-        # This loop and that of `ack` run for every message: what is looked up is looked up once.
-        outstanding, redelivery, nacks = self._outstanding, self._redelivery, self._nacks
-        sequence, size = self._sequence, 0
-        some_wait = bool(redelivery)  # a new message waits only behind one that does already
-        for message in fetched:
-            delivery = message._delivery
-            if delivery.state is LOST:  # revoked while it was being fetched
-                continue
-            sequence += 1
-            delivery.sequence = sequence
-            delivery.deadline = deadline
-            outstanding[delivery] = None
-            size += delivery.size
-            if nacks and message.id in nacks:
-                message = replace(message, delivery_attempt=1 + nacks[message.id])
-            if some_wait and redelivery.holds_back(message.key):
-                redelivery.hold(message, due=0.0)
+        for message in messages:
+            if self._redelivery.holds_back(message.key):
+                self._redelivery.hold(message, due=0.0)
             else:
                 admitted.append(message)
-        self._sequence = sequence
-        self._outstanding_bytes += size
         return admitted
+
+    def _with_attempts(self, message: Message) -> Message:
+        nacks = self._nacks.get(message.id)
+        return message if nacks is None else replace(message, delivery_attempt=1 + nacks)
 
     # ------------------------------------------------------------------ settle
 
     def ack(self, messages: Sequence[Message]) -> None:
         self._opener.require()
         messages, deliveries = _with_deliveries(messages)
-        settled: list[Delivery] = []
         with self._lock:
-            self._require_own(deliveries)
-            outstanding, size = self._outstanding, 0
-            for delivery in deliveries:
-                state = delivery.state
-                if state is OUT and delivery.lane is None:  # nearly always
-                    del outstanding[delivery]
-                    size += delivery.size
-                    delivery.state = DONE
-                elif state is LOST:
-                    self._late_acks += 1
-                    continue
-                elif state is DONE:
-                    continue
-                else:
-                    self._forget(delivery, DONE)
-                settled.append(delivery)
-            self._outstanding_bytes -= size
+            self._outstanding.require(deliveries)
+            settled, late = self._outstanding.settle(deliveries)
+            self._late_acks += late
             if self._nacks:
                 for message in messages:
-                    if message._delivery.state is DONE:
+                    if message._delivery.state is DeliveryState.DONE:
                         self._nacks.pop(message.id, None)
             self._acks_under_way += 1
             self._changed.notify_all()
@@ -210,9 +183,9 @@ class SubscriptionCore(Subscription):
         messages, deliveries = _with_deliveries(messages)
         exhausted: list[Message] = []
         with self._lock:
-            self._require_own(deliveries)
+            self._outstanding.require(deliveries)
             for message in messages:
-                if message._delivery.state is not OUT:
+                if message._delivery.state is not DeliveryState.OUT:
                     continue
                 nacks = self._count_nack(message.id)
                 if nacks >= self._settings.max_delivery_attempts and self._has_dead_letters:
@@ -236,7 +209,7 @@ class SubscriptionCore(Subscription):
         self._require_open()
         messages, deliveries = _with_deliveries(messages)
         with self._lock:
-            self._require_own(deliveries)
+            self._outstanding.require(deliveries)
         return self._move_to_dead_letters(messages, reason, error)
 
     @property
@@ -301,7 +274,7 @@ class SubscriptionCore(Subscription):
         with self._lock:
             for message in messages:
                 delivery = message._delivery
-                if delivery.state in (OUT, DeliveryState.HELD):
+                if delivery.state in (DeliveryState.OUT, DeliveryState.HELD):
                     self._redelivery.withhold(delivery)
                     delivery.state = DeliveryState.MOVING
                     moving.append(message)
@@ -338,8 +311,7 @@ class SubscriptionCore(Subscription):
             with self._lock:
                 self._changed.wait_for(lambda: self._acks_under_way == 0)
                 given_back = list(self._outstanding)
-                for delivery in given_back:
-                    self._forget(delivery, LOST)
+                self._outstanding.lose(given_back)
                 given_back += self._unreleased
             try:
                 self._stream.close(given_back)
@@ -406,13 +378,8 @@ class SubscriptionCore(Subscription):
                 logger.exception("the leases of %s were not renewed", self.subscription_id)
 
     def _give_back_overdue(self) -> None:
-        now = time.monotonic()
-        overdue: list[Delivery] = []
         with self._lock:
-            for delivery in self._outstanding:  # in order of arrival, hence of deadline
-                if delivery.deadline > now:
-                    break
-                overdue.append(delivery)
+            overdue = self._outstanding.overdue()
         if overdue:
             logger.warning(
                 "%d messages of %s were kept for longer than max_lease_seconds (%g): giving them "
@@ -426,30 +393,8 @@ class SubscriptionCore(Subscription):
 
     def _lose(self, deliveries: Sequence[Delivery]) -> None:
         with self._lock:
-            for delivery in deliveries:
-                if delivery.state is not DONE:
-                    self._forget(delivery, LOST)
+            self._outstanding.lose(deliveries)
             self._changed.notify_all()
-
-    def _forget(self, delivery: Delivery, state: DeliveryState) -> None:
-        if delivery in self._outstanding:
-            del self._outstanding[delivery]
-            self._outstanding_bytes -= delivery.size
-        if delivery.lane is not None:
-            self._redelivery.remove(delivery)
-        delivery.state = state
-
-    def _require_own(self, deliveries: Sequence[Delivery]) -> None:
-        """Refuse what this subscription never handed out, before anything is changed."""
-        outstanding = self._outstanding
-        strangers = [
-            each for each in deliveries if each not in outstanding and each.state not in SETTLED
-        ]
-        if strangers:
-            raise ValueError(
-                f"{len(strangers)} of {len(deliveries)} messages were not received by "
-                f"{self.subscription_id!r}: settle each with the subscription that received it"
-            )
 
     def _require_open(self) -> None:
         if self._closed.is_set():
