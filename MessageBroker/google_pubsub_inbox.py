@@ -16,13 +16,11 @@ from collections import deque
 from collections.abc import Sequence
 
 from MessageBroker.errors import BrokerError, BrokerUnavailableError
-from MessageBroker.message import Delivery, DeliveryState, Message
+from MessageBroker.message import SETTLED, Delivery, Message
 
 # Reading ahead begins again when less than this share of the limits is taken: a consumer that works
 # at its limits would otherwise open and end streams for single messages.
 READ_AHEAD_SHARE = 0.5
-
-_SETTLED = (DeliveryState.DONE, DeliveryState.LOST)
 
 
 class Inbox:
@@ -147,7 +145,7 @@ class Inbox:
         return self._is_below(share)
 
     def _forget_settled(self) -> None:
-        self._fetched = [each for each in self._fetched if each.state not in _SETTLED]
+        self._fetched = [each for each in self._fetched if each.state not in SETTLED]
         self._fetched_bytes = sum(each.size for each in self._fetched)
 
     def _is_below(self, share: float) -> bool:

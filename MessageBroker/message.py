@@ -34,6 +34,10 @@ class DeliveryState(enum.Enum):
     LOST = "lost"  # the lease or the partition is gone: the broker delivers it again
 
 
+SETTLED = (DeliveryState.DONE, DeliveryState.LOST)
+"""The states in which a delivery stays."""
+
+
 class Delivery:
     """What one delivery adds to a message: the handler's handle and the core's bookkeeping.
 

@@ -6,13 +6,12 @@ The loops here run for every message: what they look up, they look up once.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from MessageBroker.message import Delivery, DeliveryState, Message
+from MessageBroker.message import SETTLED, Delivery, DeliveryState, Message
 from MessageBroker.redelivery import Redelivery
 
 OUT, DONE, LOST = DeliveryState.OUT, DeliveryState.DONE, DeliveryState.LOST
-SETTLED = (DONE, LOST)
 
 
 class Outstanding:
@@ -65,30 +64,41 @@ class Outstanding:
         self.size += size
         return added
 
-    def require(self, deliveries: Sequence[Delivery]) -> None:
-        """Refuse deliveries of other subscriptions.
+    def require(self, messages: Iterable[Message]) -> list[Message]:
+        """Return the messages as a list; refuse what was not handed out here.
 
         Raises:
-            ValueError: some are, and are not settled either.
+            TypeError: not all of them are messages.
+            ValueError: some are of another subscription, and not settled either.
         """
         ours = self._deliveries
-        strangers = [each for each in deliveries if each not in ours and each.state not in SETTLED]
+        try:
+            messages = list(messages)
+            strangers = [
+                each
+                for each in messages
+                if each._delivery not in ours and each._delivery.state not in SETTLED
+            ]
+        except (AttributeError, TypeError):
+            raise TypeError("expected a sequence of messages that were received") from None
         if strangers:
             raise ValueError(
-                f"{len(strangers)} of {len(deliveries)} messages were not received by "
+                f"{len(strangers)} of {len(messages)} messages were not received by "
                 f"{self._subscription_id!r}: settle each with the subscription that received it"
             )
+        return messages
 
-    def settle(self, deliveries: Sequence[Delivery]) -> tuple[list[Delivery], int]:
-        """Mark deliveries as done; return those that were not settled yet, and how many were lost.
+    def settle(self, messages: Sequence[Message]) -> tuple[list[Delivery], int]:
+        """Mark messages as done; return what was not settled yet, and how many were lost.
 
         Args:
-            deliveries: ours, see `require`.
+            messages: ours, see `require`.
         """
         settled: list[Delivery] = []
         late = size = 0
         ours = self._deliveries
-        for delivery in deliveries:
+        for message in messages:
+            delivery = message._delivery
             state = delivery.state
             if state is OUT and delivery.lane is None:  # nearly always
                 del ours[delivery]

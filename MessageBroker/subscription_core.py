@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from MessageBroker.errors import (
     ConfigurationError,
 )
 from MessageBroker.forks import Opener
-from MessageBroker.message import Delivery, DeliveryState, Message
+from MessageBroker.message import SETTLED, Delivery, DeliveryState, Message
 from MessageBroker.outstanding import Outstanding
 from MessageBroker.redelivery import Redelivery
 from MessageBroker.settings import DeliverySettings
@@ -159,15 +159,14 @@ class SubscriptionCore(Subscription):
 
     def ack(self, messages: Sequence[Message]) -> None:
         self._opener.require()
-        messages, deliveries = _with_deliveries(messages)
         with self._lock:
-            self._outstanding.require(deliveries)
-            settled, late = self._outstanding.settle(deliveries)
-            self._late_acks += late
+            messages = self._outstanding.require(messages)
             if self._nacks:
                 for message in messages:
-                    if message._delivery.state is DeliveryState.DONE:
+                    if message._delivery.state not in SETTLED:
                         self._nacks.pop(message.id, None)
+            settled, late = self._outstanding.settle(messages)
+            self._late_acks += late
             self._acks_under_way += 1
             self._changed.notify_all()
         try:
@@ -180,11 +179,9 @@ class SubscriptionCore(Subscription):
 
     def nack(self, messages: Sequence[Message], delay: float | None = None) -> None:
         self._opener.require()
-        messages, deliveries = _with_deliveries(messages)
         exhausted: list[Message] = []
         with self._lock:
-            self._outstanding.require(deliveries)
-            for message in messages:
+            for message in self._outstanding.require(messages):
                 if message._delivery.state is not DeliveryState.OUT:
                     continue
                 nacks = self._count_nack(message.id)
@@ -207,9 +204,8 @@ class SubscriptionCore(Subscription):
             )
         self._opener.require()
         self._require_open()
-        messages, deliveries = _with_deliveries(messages)
         with self._lock:
-            self._outstanding.require(deliveries)
+            messages = self._outstanding.require(messages)
         return self._move_to_dead_letters(messages, reason, error)
 
     @property
@@ -402,11 +398,3 @@ class SubscriptionCore(Subscription):
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f"the subscription {self.subscription_id!r} was closed")
-
-
-def _with_deliveries(messages: Iterable[Message]) -> tuple[list[Message], list[Delivery]]:
-    try:
-        messages = list(messages)
-        return messages, [message._delivery for message in messages]
-    except (AttributeError, TypeError):
-        raise TypeError("expected a sequence of messages that were received") from None
