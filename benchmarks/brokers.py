@@ -169,10 +169,11 @@ def with_backlog(broker: BrokerInterface, topic: str, backlog: int) -> Figures:
     """Publish and consume the same number with and without a large backlog before it."""
     load = LOADS["local"]
     batches = batches_of(load)
-    figures: Figures = {"backlog": backlog}
+    rounds = math.ceil(backlog / load.messages)
+    figures: Figures = {"backlog": rounds * load.messages}
     broker.create_topic(topic)
-    for label, standing in (("empty", 0), ("backlog", backlog)):
-        for _ in range(math.ceil(standing / load.messages)):
+    for label, standing in (("empty", 0), ("backlog", rounds)):
+        for _ in range(standing):
             publish(broker, topic, batches)
         publishing = load.messages / seconds_of(lambda: publish(broker, topic, batches))
         consuming = load.messages / consume(broker, topic, load.messages, load.receive_batch)
