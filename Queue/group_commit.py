@@ -1,12 +1,15 @@
 """Many threads put, one of them writes for all: one write and one sync for the whole group.
 
-The first thread that comes becomes the leader and appends what it finds waiting. Whoever comes
-while it writes waits in line; when the leader is done, all of its group wake, and the first in the
-line leads the next group. Records stand in the log in the order in which their puts began.
+A thread that comes alone becomes the leader and appends what it finds waiting: itself. Whoever
+comes while it writes waits in line. When the leader is done all of its group wake, one of those in
+line leads the next group, and takes with it all that stand there by then. Records stand in the log
+in the order in which their puts began.
 
 Threads that put one record after the other would fall into two halves that take turns, each paying
-a whole sync for half of them. So a leader waits, for as long as a sync takes at most, until as many
-are there as there were around the last group. One thread alone never waits.
+a whole sync for half of them. So nobody leads until as many are in line as there were around the
+last group. The one that makes the line complete leads at once: it is awake, and waking another
+would cost more than writing. Should the others not come, the first in line leads after the time of
+about two syncs. One thread alone never waits.
 
 A thread can be interrupted anywhere by an exception out of a signal handler (Ctrl-C), and once more
 while it cleans up after the first. Nothing may wait for it then. So:
@@ -43,7 +46,7 @@ class Entry:
         gone: whether its thread has left with an exception.
         leader: the entry whose thread writes this one; None while it waits in line.
         group: what its own thread writes, if it leads.
-        wake: released when it is done, or when it is to lead.
+        wake: released when it is done, or when it is the first in line.
         next: whom to wake after this one. Woken all at once, threads would fight for the
             interpreter's lock; one after the other they are back sooner.
     """
@@ -64,11 +67,15 @@ class Entry:
 
 
 class _Turn(Enum):
-    """What the waiting of an entry ended with."""
+    """What an entry's thread does next."""
 
-    LEADS = auto()
-    DONE = auto()
-    TOO_LATE = auto()
+    WAIT = auto()
+    WATCH = auto()
+    """Wait as the first in line while nobody leads: for company, but not for long."""
+    LEAD = auto()
+    LEAVE = auto()
+    """The entry is done."""
+    GIVE_UP = auto()
 
 
 LINE_OVERHEAD_BYTES = 36
@@ -78,8 +85,8 @@ MAX_GROUP_BYTES = 1 << 20
 """A group takes no further put beyond this: it bounds the memory and the longest wait."""
 
 
-COMPANY_SECONDS = 0.0002
-"""How long a leader waits for those who were there the last time: about one fdatasync."""
+COMPANY_SECONDS = 0.0005
+"""How long the first in line waits for those who were there the last time: about two syncs."""
 
 
 RECHECK_SECONDS = 0.05
@@ -113,84 +120,86 @@ class GroupCommit:
         self._waiting: deque[Entry] = deque()
         self._leader: Entry | None = None
         self._company = 1  # how many were there around the last group
-        self._awaited = 0  # how many a leader is waiting for; 0 if none is
-        self._arrived = threading.Lock()  # released when they are there; a new one for each wait
+        self._has_plenty = False  # there was more room around the last group than one can take
 
     def put(self, entry: Entry, deadline: float | None) -> bool:
         """Returns when `entry` is written or has failed; False if its turn never came in time."""
         try:
-            turn = _Turn.LEADS if self._join(entry) else self._wait_for_turn(entry, deadline)
-            if turn is _Turn.LEADS:
-                self._lead(entry, deadline)
-            elif turn is _Turn.DONE and entry.next is not None:
+            turn = self._join(entry)
+            while turn is not _Turn.LEAVE and turn is not _Turn.GIVE_UP:
+                if turn is _Turn.LEAD:
+                    turn = self._lead(entry, deadline)
+                else:
+                    turn = self._wait(entry, turn, deadline)
+            if entry.next is not None:
                 _wake(entry.next.wake)
         except BaseException:
             entry.gone = True
             self._step_out(entry)
             raise
-        return turn is not _Turn.TOO_LATE
+        return turn is _Turn.LEAVE
 
     def pause(self) -> threading.Lock:
         """Returns a lock that keeps groups from being written while it is held."""
         return self._working
 
-    def _join(self, entry: Entry) -> bool:
-        """Puts `entry` into the line; returns whether it leads."""
+    def _join(self, entry: Entry) -> _Turn:
         with self._mutex:
             self._waiting.append(entry)
-            if self._awaited and len(self._waiting) >= self._awaited:
-                self._awaited = 0
-                _wake(self._arrived)
-            return self._has_to_lead(entry)
+            return self._next_turn(entry, has_watched=False)
 
-    def _has_to_lead(self, entry: Entry) -> bool:
-        """Returns whether `entry` leads, finding a leader if there is none. With the mutex held."""
-        if self._leader is None or self._leader.gone:
-            self._call_next()
-        return self._leader is entry
+    def _next_turn(self, entry: Entry, has_watched: bool) -> _Turn:
+        """Returns whether `entry`, which is in line, leads or waits. With the mutex held."""
+        if self._leader is not None:
+            if not self._leader.gone:
+                return _Turn.WAIT
+            self._leader = None
+        is_first = self._first_in_line() is entry
+        if has_watched or len(self._waiting) >= self._company:
+            # With little room left, one further back might find room for itself alone.
+            if is_first or self._has_plenty:
+                self._leader = entry
+                return _Turn.LEAD
+            self._wake_first()
+        return _Turn.WATCH if is_first else _Turn.WAIT
 
-    def _call_next(self) -> None:
-        """Makes the first in the line the leader. Called with the mutex held."""
+    def _first_in_line(self) -> Entry | None:
+        """Returns the first whose thread is still there. With the mutex held."""
         waiting = self._waiting
         while waiting and waiting[0].gone:
             waiting.popleft()
-        self._leader = waiting[0] if waiting else None
-        if self._leader is not None:
-            _wake(self._leader.wake)
+        return waiting[0] if waiting else None
 
-    def _wait_for_turn(self, entry: Entry, deadline: float | None) -> _Turn:
-        while True:
-            woken = entry.wake.acquire(timeout=_at_most(deadline, RECHECK_SECONDS))
-            if entry.done:
-                return _Turn.DONE
-            if woken and self._leader is entry:
-                return _Turn.LEADS
-            turn = self._look(entry, deadline)
-            if turn is not None:
-                return turn
-            if entry.leader is not None:
-                deadline = None  # it is being written: that has to end first
+    def _wait(self, entry: Entry, turn: _Turn, deadline: float | None) -> _Turn:
+        watches = turn is _Turn.WATCH
+        seconds = COMPANY_SECONDS if watches else RECHECK_SECONDS
+        if deadline is not None and entry.leader is None:  # if it is being written, that has to end
+            seconds = max(0.0, min(seconds, deadline - time.monotonic()))
+        woken = entry.wake.acquire(timeout=seconds)
+        if entry.done:
+            return _Turn.LEAVE
+        return self._look(entry, deadline, has_watched=watches and not woken)
 
-    def _look(self, entry: Entry, deadline: float | None) -> _Turn | None:
-        """Returns what the waiting has ended with, None if it has not."""
+    def _look(self, entry: Entry, deadline: float | None, has_watched: bool) -> _Turn:
+        """Returns what the waiting has ended with, or that it goes on."""
         with self._mutex:
             if entry.done:
-                return _Turn.DONE
-            if self._has_to_lead(entry):
-                return _Turn.LEADS
+                return _Turn.LEAVE
             if entry.leader is not None:
                 if not entry.leader.gone:
-                    return None
+                    return _Turn.WAIT
                 entry.error = QueueStorageError(
                     "the thread that wrote this put for others was interrupted; it may be stored "
                     "or not; put it again"
                 )
                 self._leave_line(entry)
-                return _Turn.DONE
-            if deadline is not None and time.monotonic() >= deadline:
+                return _Turn.LEAVE
+            turn = self._next_turn(entry, has_watched)
+            # The first in line tries once, however late it is.
+            if turn is _Turn.WAIT and deadline is not None and time.monotonic() >= deadline:
                 self._leave_line(entry)
-                return _Turn.TOO_LATE
-            return None
+                return _Turn.GIVE_UP
+            return turn
 
     def _leave_line(self, entry: Entry) -> None:
         with contextlib.suppress(ValueError):
@@ -201,19 +210,26 @@ class GroupCommit:
         with self._mutex:
             self._leave_line(entry)
             if self._leader is entry:
-                self._call_next()
+                self._leader = None
+            self._wake_first()
         for member in entry.group:
             _wake(member.wake)
 
-    def _lead(self, entry: Entry, deadline: float | None) -> None:
-        entry.group.append(entry)
+    def _wake_first(self) -> None:
+        """Lets the first in line look whether it leads. With the mutex held."""
+        first = self._first_in_line()
+        if first is not None:
+            _wake(first.wake)
+
+    def _lead(self, entry: Entry, deadline: float | None) -> _Turn:
+        group = entry.group
         try:
-            self._await_company()
             with self._working:
                 try:
                     room = self._admit(entry, deadline)
                     self._gather(entry, room)
-                    self._write(entry.group)
+                    if group:
+                        self._write(group)
                 finally:
                     try:
                         self._release()
@@ -221,49 +237,52 @@ class GroupCommit:
                         self._release()
                         raise
         except Exception as error:  # noqa: BLE001 (each member raises it)
-            for member in entry.group:
-                member.error = member.error or error
+            self._fail(entry, error)
         self._hand_over(entry)
-
-    def _await_company(self) -> None:
-        with self._mutex:
-            if len(self._waiting) >= self._company:
-                return
-            arrived = self._arrived = threading.Lock()
-            arrived.acquire()
-            self._awaited = self._company
-        arrived.acquire(timeout=COMPANY_SECONDS)
-        self._awaited = 0
+        # Those before it in line may have filled the group: then it waits like any other.
+        return _Turn.LEAVE if entry.done else _Turn.WAIT
 
     def _gather(self, leader: Entry, room: int) -> None:
-        """Takes the leader and as many behind it as fit into a group and into the room left."""
+        """Takes from the line as many as fit into a group and into the room left."""
         with self._mutex:
-            self._take_from_line(leader, min(MAX_GROUP_BYTES, room))
+            self._has_plenty = room > MAX_GROUP_BYTES
+            self._take_from_line(leader, room)
 
-    def _take_from_line(self, leader: Entry, limit: int) -> None:
+    def _take_from_line(self, leader: Entry, room: int) -> None:
         """See `_gather`; a function of its own for the loop, see the module's text."""
         waiting, group, size = self._waiting, leader.group, 0
-        while waiting and (waiting[0] is leader or size + waiting[0].size <= limit):
+        while waiting and size + waiting[0].size <= room:
+            if group and size + waiting[0].size > MAX_GROUP_BYTES:
+                break
             member = waiting[0]
-            size += member.size
-            if member is not leader and not member.gone:
-                member.leader = leader  # before it is out of the line: it finds out by this
+            if not member.gone:
+                size += member.size
+                if member is not leader:
+                    member.leader = leader  # before it is out of the line: it finds out by this
                 group.append(member)
             waiting.popleft()
+
+    def _fail(self, leader: Entry, error: BaseException) -> None:
+        """Marks the group as failed; the leader alone, if it never came to gather one."""
+        if not leader.group:
+            with self._mutex:
+                self._leave_line(leader)
+            leader.group.append(leader)
+        for member in leader.group:
+            member.error = member.error or error
 
     def _hand_over(self, leader: Entry) -> None:
         group = leader.group
         with self._mutex:
-            if self._waiting and self._waiting[0] is leader:  # it never came to gather
-                self._waiting.popleft()
             self._company = len(group) + len(self._waiting)
+            self._leader = None
             # Before the others wake: while they return, the next group is on its way to the disk.
-            self._call_next()
+            self._wake_first()
         following: Entry | None = None
         for member in reversed(group):
-            member.done = True
             if member is not leader:
                 member.next, following = following, member
+            member.done = True
         if following is not None:
             _wake(following.wake)
         group.clear()  # no cycle of references is left to the garbage collector
@@ -274,7 +293,3 @@ def _wake(lock: threading.Lock) -> None:
         lock.release()
     except RuntimeError:  # it is awake already
         return
-
-
-def _at_most(deadline: float | None, seconds: float) -> float:
-    return seconds if deadline is None else max(0.0, min(seconds, deadline - time.monotonic()))
