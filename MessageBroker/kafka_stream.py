@@ -5,9 +5,8 @@ it is polled. While the application works on a batch, `renew` polls; a message t
 brings waits in `_fetched`, and when some wait there, the partitions are paused until the next
 fetch.
 
-Two locks. `_polling` is held around every call that may run the client's callbacks, so that
-messages keep their order. `_sign` is held while the group is asked whether it still counts this
-consumer.
+`_polling` is held around every call that may run the client's callbacks, so that messages keep
+their order.
 """
 
 from __future__ import annotations
@@ -21,16 +20,13 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from MessageBroker.driver import Stream
-from MessageBroker.errors import (
-    BrokerError,
-    BrokerUnavailableError,
-    TopicNotFoundError,
-)
+from MessageBroker.errors import BrokerError, BrokerUnavailableError, TopicNotFoundError
 from MessageBroker.kafka_admin import KafkaAdmin
 from MessageBroker.kafka_assignment import Assignment
 from MessageBroker.kafka_buffer import RecordBuffer
 from MessageBroker.kafka_client import ClientEvents, KafkaSettings
 from MessageBroker.kafka_errors import MISSING_TOPIC, error_of, is_outage
+from MessageBroker.kafka_liveness import Probe, Standstill
 from MessageBroker.kafka_positions import MemberPositions
 from MessageBroker.message import Delivery, Message
 
@@ -40,9 +36,6 @@ logger = logging.getLogger(__name__)
 AT_WORK_SECONDS = 1.0
 # So many messages may wait for an application at work before its partitions are paused.
 MAX_WAITING = 16
-# After so long without a message the broker is asked whether it is there (s).
-PROBE_INTERVAL_SECONDS = 3.0
-PROBE_TIMEOUT_SECONDS = 1.0
 # Joining a group takes 0.2 s, 3 s on a new cluster, and 6 s more where a member has just died (s).
 JOIN_TIMEOUT_SECONDS = 30.0
 JOIN_POLL_SECONDS = 0.05
@@ -61,12 +54,6 @@ EXPELLED = frozenset(
         KafkaError._STATE,
     }
 )
-
-
-def _clock() -> float:
-    """Return seconds that also count while the machine sleeps, where the system tells them."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class KafkaStream(Stream):
@@ -96,7 +83,6 @@ class KafkaStream(Stream):
         self._where = f"Kafka at {settings.servers}: topic {topic!r}, group {group!r}"
         self._events = ClientEvents(settings)
         self._polling = threading.Lock()
-        self._sign = threading.Lock()
         self._assignment = Assignment()
         self._unstarted: set[int] = set()  # assigned, and it is not known yet where to go on
         self._fetched = RecordBuffer(topic)
@@ -104,12 +90,11 @@ class KafkaStream(Stream):
         self._paused: set[int] = set()
         self._member = False
         self._must_rejoin = False
-        self._probe_failed = False
         self._failure: BrokerError | None = None
-        self._last_fetch = self._last_answer = self._last_start = time.monotonic()
-        self._last_sign = _clock()
+        self._last_fetch = self._last_start = time.monotonic()
         # Half a session: the group may have had no sign of life for a while before the stop.
-        self._stop_seconds = settings.session_seconds / 2
+        self._standstill = Standstill(settings.session_seconds / 2, self._ask_the_group)
+        self._probe = Probe(admin, topic, self._events)
         self.on_lost = lambda _deliveries: None
         try:
             self._client = Consumer({**settings.for_consumer(group), **self._events.callbacks()})
@@ -211,7 +196,7 @@ class KafkaStream(Stream):
 
     def fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         """See `Stream.fetch`."""
-        self._notice_a_stop()
+        self._standstill.notice()
         with self._polling:
             self._mend_membership()
             if self._paused:
@@ -229,9 +214,7 @@ class KafkaStream(Stream):
                 note=self._note,
             )
         if messages:
-            self._last_answer = self._last_fetch
-            if self._events.away:
-                self._events.answered()
+            self._probe.answered()
             return messages
         if self._events.topic_missed:
             self._require_topic()
@@ -328,7 +311,7 @@ class KafkaStream(Stream):
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
         """See `Stream.acknowledge`. While the broker is away the client keeps the offsets."""
-        self._notice_a_stop()
+        self._standstill.notice()
         return self._assignment.acknowledge(deliveries)
 
     def _store_moved(self) -> None:
@@ -355,7 +338,7 @@ class KafkaStream(Stream):
 
     def renew(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - all are renewed
         """Serve the group while the application is at work, and look whether the broker lives."""
-        self._notice_a_stop()
+        self._standstill.notice()
         if self._polling.acquire(blocking=False):
             try:
                 self._store_moved()
@@ -363,8 +346,7 @@ class KafkaStream(Stream):
                     self._serve()
             finally:
                 self._polling.release()
-        if time.monotonic() - self._last_answer > PROBE_INTERVAL_SECONDS:
-            self._probe()
+        self._probe.look()
 
     def _serve(self) -> None:
         self._start_the_rest()
@@ -372,32 +354,11 @@ class KafkaStream(Stream):
             self._pause()
         self._collect(1, 1, 0)
 
-    def _probe(self) -> None:
-        """Ask by another connection than the consumer's: there, requests wait behind fetches."""
-        try:
-            found = self._admin.partitions(self._topic, PROBE_TIMEOUT_SECONDS)
-        except BrokerUnavailableError:
-            # Once is little: on a busy machine an answer may take longer than a probe waits.
-            self._events.away = self._events.away or self._probe_failed
-            self._probe_failed = True
-            return
-        self._probe_failed = False
-        self._last_answer = time.monotonic()
-        self._events.answered()
-        self._events.topic_missed = found is None
-
-    def _notice_a_stop(self) -> None:
-        """Ask the group whether we are still in it, if this process stood still.
-
-        A process that was stopped, or a machine that slept, wakes with partitions that others may
-        have had since. Acks that were taken before the client has noticed would seem to count.
-        """
-        with self._sign:
-            stood_still = _clock() - self._last_sign > self._stop_seconds
-            if stood_still and self._assignment and self._was_expelled():
-                self._must_rejoin = True
-                self._lose(list(self._assignment))
-            self._last_sign = _clock()
+    def _ask_the_group(self) -> None:
+        """Find out whether it still counts this consumer, and lose all that was assigned if not."""
+        if self._assignment and self._was_expelled():
+            self._must_rejoin = True
+            self._lose(list(self._assignment))
 
     def _was_expelled(self) -> bool:
         error = self._positions.commit(self._assignment.stored())
