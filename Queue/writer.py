@@ -15,7 +15,8 @@ What each recovery is for:
   although they never reached the disk. Another fsync on that file would succeed and mean nothing.
   So the file is sealed, and the same records, with the same numbers, go to a new one. If all that
   the file had was these records, it is not sealed but void as a whole, and goes soon.
-* `_make_room`: the disk was full. If the log has nothing left to be read, it gives its room back.
+* `room.remove_if_committed`: the disk was full. If the log has nothing left to be read, it gives
+  its room back.
 * `prepare` seals a log that has nothing but damage: what records stand in begins with a record, so
   that its first number, its name once it is sealed, is its own.
 """
@@ -26,7 +27,7 @@ import contextlib
 import logging
 import os
 
-from Queue import codec, cursor, segment
+from Queue import codec, cursor, room, segment
 from Queue.errors import QueueFormatError, QueueStorageError
 from Queue.segment import QueuePaths
 from Queue.storage import NO_ROOM, Storage
@@ -36,10 +37,6 @@ logger = logging.getLogger(__name__)
 RECENT_SEGMENTS = 16
 """Sealed segments whose last line is read for the next number. One would do, but for a series of
 failed writes, each of which may leave a file that ends before the one it replaces."""
-
-
-RESERVED_BYTES = 1 << 20
-"""At most so much of the disk is set aside for a new log: a segment of the usual size."""
 
 UNKNOWN = -1
 """In place of the end of the log while something is under way: whatever interrupts it, an error or
@@ -167,8 +164,10 @@ class Writer:
             OSError: the disk refused; nothing was written.
             QueueFormatError: the file is no log of this format.
         """
-        if self._was_full:
-            self._make_room()
+        if self._was_full and room.remove_if_committed(
+            self._storage, self._paths, self._next_seq - 1
+        ):
+            self._was_full = False
         if self._fd < 0 or not self._is_current():
             self.sync()  # of the file that another producer has sealed, with records of ours
             self._recover()
@@ -186,13 +185,7 @@ class Writer:
         Counting anew (`exactly`) is for when that matters.
         """
         if exactly or self._sealed_bytes is None:
-            total = 0
-            for sealed in segment.list_sealed(self._storage, self._paths):
-                try:
-                    total += self._storage.stat(sealed.path).st_size
-                except FileNotFoundError:  # a consumer has just removed it
-                    continue
-            self._sealed_bytes = total
+            self._sealed_bytes = room.sealed_bytes(self._storage, self._paths)
         return self._sealed_bytes + max(self._end, 0)
 
     def close(self) -> None:
@@ -282,58 +275,11 @@ class Writer:
             self._has_record = False  # as far as is known: `_recover` looks
             self._sealed_bytes = None
             if not self._end:
-                self._reserve()
+                room.reserve(self._storage, self._paths, self._fd, self._segment_bytes)
             self._storage.sync_directory(self._paths.folder)
         except BaseException:
             self.close()
             raise
-
-    def _reserve(self) -> None:
-        """Sets room aside for a new log, and for what its first consumer needs to drain it.
-
-        A consumer that comes when the disk is full could make neither its lock nor its cursor.
-        """
-        storage, paths = self._storage, self._paths
-        storage.reserve(self._fd, min(self._segment_bytes, RESERVED_BYTES))
-        with contextlib.suppress(OSError):  # it will say so itself
-            for path, size in ((paths.cursor, cursor.FILE_BYTES), (paths.consumer_lock, 0)):
-                fd = storage.open(path, os.O_RDWR | os.O_CREAT)
-                try:
-                    if size:
-                        storage.reserve(fd, size)
-                finally:
-                    storage.close(fd)
-
-    def _make_room(self) -> None:
-        """Removes the log if consumers have committed all of it: its last line may be torn.
-
-        On a disk that is smaller than a segment nothing else would ever make room: the log does
-        not grow to the size at which it is sealed, and the newline that would end the torn line
-        needs a block as well.
-        """
-        storage, paths = self._storage, self._paths
-        try:
-            fd = storage.open(paths.log, os.O_RDONLY)
-        except FileNotFoundError:
-            return
-        try:
-            size = storage.stat_open(fd).st_size
-            two_lines = 2 * codec.MAX_LINE_BYTES
-            tail = storage.read(fd, two_lines, max(0, size - two_lines))
-        finally:
-            storage.close(fd)
-        whole, _, torn = tail.rpartition(b"\n")
-        last = codec.seq_of(whole.rpartition(b"\n")[2])  # none if it is damaged: it is to be told
-        place = cursor.peek(storage, paths.cursor)
-        if last and place is not None and place.next_seq > max(last, self._next_seq - 1):
-            logger.warning(
-                "%s: the disk is full, and all records are committed; removing it to make room, "
-                "with a torn line of %d bytes at its end",
-                paths.log,
-                len(torn),
-            )
-            storage.unlink(paths.log)
-            self._was_full = False
 
     def _heal(self, size: int) -> int:
         """Ends the last line if it was torn off; returns the end of the log, which was `size`.
