@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-import orjson
-
 from DB.database import DEFAULT_PATH
 from DB.errors import DatabaseError
-from DB.report import MAX_PROBLEMS, as_text, verify
+from DB.report import as_text, verify
 from DB.summary import summarise
+from Queue.command_line import print_json, run, tell
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns 0, 1 if something is wrong with the DB, 2 on wrong usage."""
-    options = _parser().parse_args(arguments)
-    try:
-        return int(options.run(options))
-    except DatabaseError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return run(_parser(), arguments, DatabaseError)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
 def _summary(options: argparse.Namespace) -> int:
     summary = summarise(options.db)
     if options.json:
-        _print_json(summary.as_dict())
+        print_json(summary.as_dict())
     else:
         print("\n".join(map(_plain, as_text(summary).split("\n"))))
     if options.plot is not None:
@@ -63,27 +53,12 @@ def _summary(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     found = verify(options.db)
-    if options.json:
-        _print_json(vars(found))
-        return 1 if found.problem_count else 0
-    for problem in found.problems:
-        print(problem)
-    if found.problem_count > MAX_PROBLEMS:
-        print(f"and {found.problem_count - MAX_PROBLEMS:,} more")
-    for note in found.notes:
-        print(note)
-    verdict = f"{found.problem_count:,} problems" if found.problem_count else "sound"
-    print(f"{options.db}: {found.rows:,} rows, {found.bytes:,} bytes: {verdict}")
-    return 1 if found.problem_count else 0
+    return tell(found, options.db, f"{found.rows:,} rows, {found.bytes:,} bytes", options.json)
 
 
 def _plain(line: str) -> str:
     """Writes what could steer a terminal by its code: labels and models come from elsewhere."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 if __name__ == "__main__":

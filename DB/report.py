@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,10 @@ from DB.errors import DatabaseStorageError
 from DB.index import Index, IndexDamagedError, key_of
 from DB.summary import Summary
 from Queue import codec
+from Queue.findings import Findings
 from Queue.lines import scan
 from Queue.lock import current_holder
 from Queue.storage import STORAGE
-
-MAX_PROBLEMS = 100
-"""Problems listed one by one; the rest is only counted."""
 
 CONFUSIONS_SHOWN = 10
 
@@ -78,28 +76,16 @@ def _duration(seconds: float) -> str:
 
 
 @dataclass
-class Verification:
+class Verification(Findings):
     """What a reading of the whole DB has found.
 
     Attributes:
         rows: intact rows.
         bytes: size of the text.
-        problems: what is wrong, in words, at most `MAX_PROBLEMS`.
-        problem_count: how many problems there are.
-        notes: what is worth knowing and not wrong.
     """
 
     rows: int = 0
     bytes: int = 0
-    problems: list[str] = field(default_factory=list)
-    problem_count: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    def report(self, problem: str) -> None:
-        """Adds a problem."""
-        self.problem_count += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(problem)
 
 
 def verify(path: str | os.PathLike[str]) -> Verification:

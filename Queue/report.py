@@ -7,7 +7,7 @@ opening. What matters is read again then, so that only what is really wrong is r
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import orjson
 from Queue import codec, cursor, segment
 from Queue.cursor import SLOT_BYTES, Position
 from Queue.errors import QueueStorageError
+from Queue.findings import Findings
 from Queue.lines import scan
 from Queue.lock import current_holder
 from Queue.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
@@ -25,9 +26,6 @@ from Queue.segment import QueuePaths
 from Queue.storage import STORAGE
 
 READ_RECORDS = 1000
-MAX_PROBLEMS = 100
-"""Problems listed one by one; the rest is only counted."""
-
 TRIES = 5
 """How often something is looked at again that a consumer may just be changing."""
 
@@ -116,26 +114,14 @@ def status_text(path: str | os.PathLike[str], state: Status) -> str:
 
 
 @dataclass
-class Verification:
+class Verification(Findings):
     """What a reading of the whole queue has found.
 
     Attributes:
         records: intact records, committed ones included that are still there.
-        problems: what is wrong, in words, at most `MAX_PROBLEMS`.
-        problem_count: how many problems there are.
-        notes: what is worth knowing and not wrong.
     """
 
     records: int = 0
-    problems: list[str] = field(default_factory=list)
-    problem_count: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    def report(self, problem: str) -> None:
-        """Adds a problem."""
-        self.problem_count += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(problem)
 
 
 def verify(path: str | os.PathLike[str]) -> Verification:
