@@ -18,9 +18,9 @@ while it cleans up after the first. Nothing may wait for it then. So:
   too many or one that got lost is no harm, as each waiting thread looks every 50 ms by itself.
 * The first thing that an interrupted thread does is to mark its entry as gone, which nothing can
   come between. Whoever looks and finds the leader gone goes on without it.
-* No loop stands directly in a `with` over a lock, but in a function that is called there: from
-  CPython 3.12 on, an exception that comes as a loop jumps back leaves the `with` without its end,
-  and the lock would stay held.
+* No loop stands directly in a `with` over a lock or in the `try` of `put`, but in a function that
+  is called there: from CPython 3.12 on, an exception that comes as a loop jumps back leaves both
+  without their end. The lock would stay held, and nobody know that the leader is gone.
 """
 
 from __future__ import annotations
@@ -125,18 +125,23 @@ class GroupCommit:
     def put(self, entry: Entry, deadline: float | None) -> bool:
         """Returns when `entry` is written or has failed; False if its turn never came in time."""
         try:
-            turn = self._join(entry)
-            while turn is not _Turn.LEAVE and turn is not _Turn.GIVE_UP:
-                if turn is _Turn.LEAD:
-                    turn = self._lead(entry, deadline)
-                else:
-                    turn = self._wait(entry, turn, deadline)
+            is_done = self._take_turns(entry, deadline)
             if entry.next is not None:
                 _wake(entry.next.wake)
         except BaseException:
             entry.gone = True
             self._step_out(entry)
             raise
+        return is_done
+
+    def _take_turns(self, entry: Entry, deadline: float | None) -> bool:
+        """See `put`; a function of its own for the loop, see the module's text."""
+        turn = self._join(entry)
+        while turn is not _Turn.LEAVE and turn is not _Turn.GIVE_UP:
+            if turn is _Turn.LEAD:
+                turn = self._lead(entry, deadline)
+            else:
+                turn = self._wait(entry, turn, deadline)
         return turn is _Turn.LEAVE
 
     def pause(self) -> threading.Lock:
