@@ -21,7 +21,9 @@ DEFAULT_CONFIG_DIR = Path(__file__).resolve().parent
 BROKER_CONFIG = "broker_config.ini"
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_UNFILLED = re.compile(r"<[^<>]*>")
+# A whole value, or the part to fill in of one, as in the shipped files. Not any `<...>` inside a
+# value: a password may hold one.
+_UNFILLED = re.compile(r"^<[^<>]*>$|<YOUR [^<>]*>")
 
 
 class IniFile:
@@ -101,8 +103,9 @@ class IniFile:
         return f"{self.path} [{section}] {key}"
 
     def _fill(self, section: str, key: str, value: str) -> str:
-        if not value or _UNFILLED.fullmatch(value):
-            shown = f"is still {value!r}" if value else "is empty"
+        unfilled = _UNFILLED.search(value)
+        if not value or unfilled:
+            shown = f"is still {unfilled.group()!r}" if unfilled else "is empty"
             raise ConfigurationError(f"{self.where(section, key)} {shown}: fill it in")
 
         def lookup(match: re.Match[str]) -> str:

@@ -95,6 +95,7 @@ def test_the_shipped_files_are_right() -> None:
         ("[brokers]\n", r"unknown section \[brokers\]: .*\[broker\], \[topics\], \[delivery\]"),
         ("[broker]\nnames = local\n", r"\[broker\] names is unknown"),
         ("[broker]\nname = <YOUR BROKER>\n", r"\[broker\] name is still '<YOUR BROKER>'"),
+        ("[broker]\nname = <YOUR BROKER>.net\n", r"\[broker\] name is still '<YOUR BROKER>'"),
         ("[broker]\nname =\n", r"\[broker\] name is empty"),
         ("[broker]\nname = ${NOT_SET_ANYWHERE}\n", r"NOT_SET_ANYWHERE, which is not set"),
         ("name = local\n", "before the first"),
