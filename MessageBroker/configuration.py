@@ -149,6 +149,11 @@ def read_broker_config(config_dir: Path | None = None) -> BrokerConfig:
     ini = IniFile((config_dir or DEFAULT_CONFIG_DIR) / BROKER_CONFIG, _SECTIONS)
     name = ini.section("broker", {"name"}).get("name", "kafka")
     topics = TopicNames(**ini.section("topics", {each.name for each in fields(TopicNames)}))
+    if topics.images == topics.inferences:
+        raise ConfigurationError(
+            f"{ini.path} [topics] images and inferences are both {topics.images!r}: results would "
+            "come back as images; give each a topic of its own"
+        )
     return BrokerConfig(name, topics, _delivery_settings(ini))
 
 

@@ -102,6 +102,7 @@ def test_the_shipped_files_are_right() -> None:
         ("[broker]\nname = local\nname = kafka\n", "stands there twice"),
         ("[broker]\nname = local\n[broker]\n", "stands there twice"),
         ("[broker]\nthis is not a setting\n", "neither a .section. nor"),
+        ("[topics]\nimages = one\ninferences = one\n", "images and inferences are both 'one'"),
         ("[delivery]\nmax_backoff = long\n", r"\[delivery\] max_backoff is 'long': .* a number"),
         ("[delivery]\nmax_delivery_attempts = 1.5\n", "must be a whole number"),
         ("[delivery]\nmin_backoff = 9\nmax_backoff = 3\n", "is more than max_backoff"),
