@@ -33,6 +33,9 @@ LITERT_CHUNK = 64
 TENSORFLOW_CHUNK = 1024
 """Images per call of TensorFlow, which bounds its memory."""
 
+MAX_THREADS = 1024
+"""More than any machine has cores. With far more the system refuses some, and LiteRT crashes."""
+
 PREFERENCE = ("int8", "float32")
 """Compiled forms, the fastest first."""
 
@@ -200,12 +203,15 @@ def open_engine(
     Args:
         checkpoint: See `open_checkpoint`.
         engine: `int8`, `float32` or `tensorflow` to have that and no other.
-        threads: CPU threads; all cores if None.
+        threads: CPU threads, 1 to 1,024; all cores if None.
         allow_code: Load Keras models with layers that carry code; only for files you made.
 
     Raises:
         CheckpointError: The model cannot be loaded, or has no such form.
+        ValueError: So many threads cannot be had.
     """
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads must be from 1 to {MAX_THREADS}, not {threads}")
     if (
         engine is None
         and gpu_device_present()

@@ -36,7 +36,7 @@ from Modelling.checkpoint import (
     open_checkpoint,
 )
 from Modelling.data_preparation import decode_image, prepare_bytes
-from Modelling.engine import Engine, open_engine
+from Modelling.engine import MAX_THREADS, Engine, open_engine
 from Modelling.errors import CheckpointError, ImageError
 from Modelling.image_decoding import IMAGE_SUFFIXES, Pixels
 from Modelling.show import MAX_IMAGES, Row, draw_predictions
@@ -180,13 +180,14 @@ def load_classifier(
     Args:
         checkpoint: A `.h5` or `.keras` file, as Keras saves whole models. Its side file (same name,
             `.json`) is used if there is one; without it the labels are the class indices.
-        threads: CPU threads for the network; all cores if None.
+        threads: CPU threads for the network, 1 to 1,024; all cores if None.
         engine: `int8`, `float32` or `tensorflow`; the fastest that there is if None.
         allow_code: Also load models whose layers carry code. Only for files you made yourself.
 
     Raises:
         CheckpointError: Missing, damaged, unsafe, no image classifier, or not matching its side
             file for 5 s. The text is one line.
+        ValueError: So many threads cannot be had.
     """
     found = open_checkpoint(checkpoint)
     classifier = Classifier(
@@ -215,8 +216,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="load models whose layers carry code; only for files you made yourself",
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    if options.threads is not None and options.threads < 1:
-        parser.error(f"--threads {options.threads}: at least 1")
+    if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
+        parser.error(f"--threads {options.threads}: from 1 to {MAX_THREADS}")
     if options.show:
         from Modelling.plots import picture_format
 

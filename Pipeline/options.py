@@ -18,8 +18,6 @@ DEFAULT_DB = PROJECT_ROOT / "DB" / "db_for_app_2.txt"
 
 # The fastest sizes of the engine are 8 to 64; larger batches spread the fsync and the acks.
 DEFAULT_BATCH_SIZE = 256
-# More than any machine has cores; far more than that, and the system refuses them in mid-start.
-MAX_THREADS = 1024
 DEFAULT_BROKER_WAIT_SECONDS = 10.0
 
 
@@ -92,6 +90,9 @@ def count(text: str) -> int:
 
 def threads(text: str) -> int:
     """Parse a number of threads."""
+    # Imported late: three of the scripts have no model.
+    from Modelling.engine import MAX_THREADS
+
     meaning = f"a number of threads from 1 to {MAX_THREADS}"
     return _checked(text, int, meaning, lambda value: 1 <= value <= MAX_THREADS)
 

@@ -128,6 +128,17 @@ def test_a_suffix_of_no_picture_is_refused_before_anything_is_predicted(
     assert captured.out == ""
 
 
+@pytest.mark.parametrize("threads", ["0", "99999"])
+def test_a_number_of_threads_that_cannot_be_had_is_refused(
+    threads: str, photo: Path, capsys: Any
+) -> None:
+    with pytest.raises(SystemExit):
+        predict_cnn.main([str(photo), "--threads", threads])
+    assert f"--threads {threads}: from 1 to 1024" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=f"from 1 to 1024, not {threads}"):
+        predict_cnn.load_classifier(threads=int(threads))
+
+
 @pytest.mark.parametrize(
     "kind",
     [np.bool_, np.uint8, np.uint16, np.int32, np.float16, np.float32, np.float64],
