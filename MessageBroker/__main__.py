@@ -4,7 +4,7 @@ python -m MessageBroker ping
 python -m MessageBroker topics create                    the pipeline's topics and subscriptions
 python -m MessageBroker backlog
 python -m MessageBroker dead-letters list
-python -m MessageBroker dead-letters replay --reason "no image"
+python -m MessageBroker dead-letters replay --reason "undecodable image"
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -139,7 +140,8 @@ def list_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
         if selection.takes(letter)
     ]
     lines = [
-        f"{each['time']}  {each['source_topic']}  {each['event_id'] or each['message_id']}  "
+        f"{each['time']}  {each['source_topic']}  "
+        f"{each['event_id'] or each['message_id'] or each['id']}  "
         + (f"{each['subject']}  " if each["subject"] else "")
         + f"{each['bytes']:,} bytes  attempt {each['attempts'] or '?'}  {each['reason']}: "
         f"{each['error']}"
@@ -199,6 +201,17 @@ def selection_of(options: argparse.Namespace) -> dead_letters.Selection:
     return dead_letters.Selection(frozenset(options.id), frozenset(options.reason))
 
 
+def seconds(text: str) -> float:
+    """Parse a time to wait: a number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     top = argparse.ArgumentParser(prog="python -m MessageBroker", description=__doc__)
@@ -207,7 +220,7 @@ def parser() -> argparse.ArgumentParser:
 
     ping_options = _add(commands, "ping", ping)
     ping_options.add_argument(
-        "--timeout", type=float, default=DEFAULT_PING_SECONDS, metavar="SECONDS"
+        "--timeout", type=seconds, default=DEFAULT_PING_SECONDS, metavar="SECONDS"
     )
 
     topics = commands.add_parser("topics", help="create, list, delete topics")
@@ -235,7 +248,7 @@ def parser() -> argparse.ArgumentParser:
         action.add_argument("--reason", action="append", default=[])
         action.add_argument(
             "--wait",
-            type=float,
+            type=seconds,
             default=dead_letters.FAILOVER_SECONDS,
             metavar="SECONDS",
             help="for letters that a reader held which was killed, where the broker cannot count "

@@ -162,6 +162,22 @@ def test_a_letter_is_listed_by_what_it_was_and_found_by_the_id_of_its_result(
     assert "1 dead letters" in listed.stdout
 
 
+def test_a_letter_that_was_no_message_is_listed_by_its_own_id(handler: BrokerUnderTest) -> None:
+    broker, topic = handler.connect_with_topic()
+    broker.publish_dead_letter(
+        topic, b"torn", reason="corrupt line", error="checksum", attributes={}
+    ).result()
+    letter = answer(handler, "dead-letters", "list", topic)["letters"][0]
+
+    listed = run(
+        "dead-letters", "list", topic, "--id", letter["id"], "--wait", "2",
+        "--broker", handler.name, "--config-dir", str(handler.config_dir),
+    )  # fmt: skip
+
+    assert (letter["event_id"], letter["message_id"]) == ("", "")
+    assert f"  {letter['id']}  " in listed.stdout
+
+
 def test_replaying_one_by_its_event_id_keeps_that_id(handler: BrokerUnderTest) -> None:
     broker, topic = handler.connect_with_topic()
     attributes = [{f"{broker.cloudevents_prefix}id": f"event-{number}"} for number in range(3)]
@@ -291,6 +307,8 @@ def test_purging_takes_what_was_named_only(handler: BrokerUnderTest) -> None:
     ("arguments", "exit_code", "says"),
     [
         (("ping", "--broker", "rabbit"), 2, "invalid choice"),
+        (("ping", "--timeout", "nan"), 2, "'nan' is not a number of at least 0"),
+        (("dead-letters", "list", "--wait", "-1"), 2, "'-1' is not a number of at least 0"),
         (("topics",), 2, "ACTION"),
         (("topics", "create", "no"), 2, "not one that every broker takes"),
         (("topics", "delete", "unknown-topic"), 1, "no such topic"),
