@@ -108,9 +108,17 @@ def last_rows(path: Path, number: int) -> list[dict[str, Any]]:
 def target(text: str) -> str:
     """Parse HOST:PORT or PORT."""
     match = re.fullmatch(r"(?:([^:/\s]+):)?(\d{1,5})", text)
-    if match is None:
+    if match is None or not 1 <= int(match[2]) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is neither HOST:PORT nor PORT")
     return f"{match[1] or 'localhost'}:{match[2]}"
+
+
+def svg_file(text: str) -> Path:
+    """Parse the name of a picture: SVG is all that is drawn, whatever the name says."""
+    path = Path(text)
+    if path.suffix.lower() != ".svg":
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .svg")
+    return path
 
 
 def default_targets() -> list[str]:
@@ -126,11 +134,22 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("targets", nargs="*", type=target, metavar="HOST:PORT or PORT")
-    parser.add_argument("--interval", type=positive, default=DEFAULT_INTERVAL_SECONDS)
+    parser.add_argument(
+        "--interval",
+        type=positive,
+        metavar="SECONDS",
+        default=DEFAULT_INTERVAL_SECONDS,
+        help="between two looks (default: %(default)g)",
+    )
     parser.add_argument("--db", type=Path, default=DEFAULT_DB, help="for the last results")
     parser.add_argument("--once", action="store_true", help="look, tell, and end")
-    parser.add_argument("--json", action="store_true", help="tell in JSON, with --once")
-    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw it, and end")
+    parser.add_argument("--json", action="store_true", help="the same in JSON")
+    parser.add_argument(
+        "--picture",
+        type=svg_file,
+        metavar="FILE.svg",
+        help=f"draw it after {PICTURE_LOOKS} looks, and end",
+    )
     return parser
 
 

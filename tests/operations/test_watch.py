@@ -120,6 +120,22 @@ def test_a_picture_that_cannot_be_written_is_told_at_once(app_2: int) -> None:
     assert result.stderr == "watch: cannot write /dev/null/watch.svg: Not a directory\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["99999"], "'99999' is neither HOST:PORT nor PORT"),
+        (["serving-1:0"], "'serving-1:0' is neither HOST:PORT nor PORT"),
+        (["--picture", "/dev/null/watch.png"], "'/dev/null/watch.png' does not end in .svg"),
+    ],
+)
+def test_what_cannot_be_watched_or_drawn_is_wrong_usage(arguments: list[str], says: str) -> None:
+    result = subprocess.run(
+        [*WATCH, *arguments, "--once"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert says in result.stderr
+
+
 def test_a_target_that_hangs_or_speaks_something_else_is_shown_as_such(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
