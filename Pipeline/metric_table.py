@@ -34,7 +34,9 @@ class Metric:
 COUNTERS: dict[str, dict[str, Metric]] = {
     "app_1": {
         "done": Metric("serving_images_published", "Images that the broker has confirmed."),
-        "failed": Metric("serving_images_failed", "Images that the broker will never take."),
+        "failed": Metric(
+            "serving_images_failed", "Images that were not published: refused or unreadable."
+        ),
     },
     "model_server_sub": {
         "predicted": Metric("serving_images_predicted", "Images whose results are in the queue."),
