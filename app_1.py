@@ -21,7 +21,6 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from itertools import islice
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -47,10 +46,12 @@ GROUP_BYTES = 16 * 1024 * 1024
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = opt.script_parser("app_1", "Publish images.")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE or FOLDER")
+    parser.add_argument("images", nargs="*", type=opt.path, metavar="IMAGE or FOLDER")
     parser.add_argument("--count", type=opt.count, help="how many; beyond the input it starts over")
     parser.add_argument("--rate", type=opt.positive, metavar="IMAGES_PER_SECOND")
-    parser.add_argument("--ids", type=Path, metavar="FILE", help="append each confirmed id to it")
+    parser.add_argument(
+        "--ids", type=opt.path, metavar="FILE", help="append each confirmed id to it"
+    )
     return parser
 
 

@@ -15,7 +15,6 @@ if __name__ == "__main__":  # before all that takes time
 import argparse
 import contextlib
 import logging
-from pathlib import Path
 
 from Pipeline import options as opt
 from Pipeline.batches import receive_batches
@@ -33,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     parser = opt.script_parser("app_2", "Store the results.")
     opt.add_consumer_options(parser)
     opt.add_subscription_option(parser)
-    parser.add_argument("--db", type=Path, default=opt.DEFAULT_DB, help="the DB's text file")
+    parser.add_argument("--db", type=opt.path, default=opt.DEFAULT_DB, help="the DB's text file")
     return parser
 
 

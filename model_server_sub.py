@@ -16,7 +16,6 @@ if __name__ == "__main__":  # before all that takes time
 import argparse
 import contextlib
 import logging
-from pathlib import Path
 
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT
 from Pipeline import options as opt
@@ -40,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     opt.add_consumer_options(parser)
     opt.add_subscription_option(parser)
     opt.add_queue_option(parser)
-    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="of Keras")
+    parser.add_argument("--checkpoint", type=opt.path, default=DEFAULT_CHECKPOINT, help="of Keras")
     parser.add_argument("--threads", type=opt.threads, help="of the model; default: all cores")
     return parser
 

@@ -78,7 +78,14 @@ def add_subscription_option(parser: argparse.ArgumentParser) -> None:
 
 def add_queue_option(parser: argparse.ArgumentParser) -> None:
     """Add the queue's text file."""
-    parser.add_argument("--queue", type=Path, default=DEFAULT_QUEUE, help="the queue's text file")
+    parser.add_argument("--queue", type=path, default=DEFAULT_QUEUE, help="the queue's text file")
+
+
+def path(text: str) -> Path:
+    """Parse the name of a file or folder. An empty one, of a variable that is not set, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
 
 
 def count(text: str) -> int:
@@ -112,10 +119,10 @@ def _port(text: str) -> int:
 
 
 def _folder(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
+    folder = path(text)
+    if not folder.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
-    return path
+    return folder
 
 
 def _checked(

@@ -28,6 +28,8 @@ def last_line(pipeline: Pipeline, script: str, *arguments: object, code: int, **
         ("app_1", ["--rate", "nan"], "'nan' is not a number above 0"),
         ("app_1", ["missing.png"], "there is no file or folder 'missing.png'"),
         ("app_1", ["."], "no images in ."),
+        ("app_1", [""], "the name is empty"),
+        ("app_2", ["--db", ""], "the name is empty"),
         ("app_1", ["--broker", "rabbit"], "invalid choice: 'rabbit'"),
         ("app_2", ["--exit-when-idle", "-1"], "'-1' is not a number above 0"),
         ("app_2", ["--config-dir", "nowhere"], "there is no folder 'nowhere'"),
