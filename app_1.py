@@ -21,6 +21,8 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from itertools import islice
+from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -46,9 +48,22 @@ GROUP_BYTES = 16 * 1024 * 1024
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = opt.script_parser("app_1", "Publish images.")
-    parser.add_argument("images", nargs="*", type=opt.path, metavar="IMAGE or FOLDER")
-    parser.add_argument("--count", type=opt.count, help="how many; beyond the input it starts over")
-    parser.add_argument("--rate", type=opt.positive, metavar="IMAGES_PER_SECOND")
+    parser.add_argument(
+        "images",
+        nargs="*",
+        type=opt.path,
+        metavar="IMAGE or FOLDER",
+        help="default: the 10,000 bundled test images",
+    )
+    parser.add_argument(
+        "--count",
+        type=opt.count,
+        metavar="N",
+        help="how many; beyond the input it starts over (default: each once)",
+    )
+    parser.add_argument(
+        "--rate", type=opt.positive, metavar="IMAGES_PER_SECOND", help="default: as fast as it goes"
+    )
     parser.add_argument(
         "--ids", type=opt.path, metavar="FILE", help="append each confirmed id to it"
     )
@@ -63,7 +78,7 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
     with contextlib.ExitStack() as stack:
         tracing = stack.enter_context(open_tracing("app_1"))
         metrics = stack.enter_context(open_metrics("app_1", options, stop))
-        ids_file = stack.enter_context(options.ids.open("a")) if options.ids else None
+        ids_file = stack.enter_context(open_ids(options.ids)) if options.ids else None
         broker = stack.enter_context(open_broker(options, stop, topic))
         stack.callback(print_summary, tally, len(source))
         stack.enter_context(metrics.follow(broker, tally))
@@ -82,6 +97,15 @@ def main(options: argparse.Namespace, stop: Stop) -> None:
                 ids_file.flush()
     if tally.failed:
         raise ScriptError(f"{tally.failed} images were not published")
+
+
+def open_ids(path: Path) -> TextIO:
+    """Open the file of the confirmed ids to append to it, making its folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a")
+    except OSError as error:
+        raise ScriptError(f"--ids {path} cannot be written: {error.strerror}") from error
 
 
 def print_summary(tally: Tally, total: int) -> None:

@@ -32,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
     parser = opt.script_parser("app_2", "Store the results.")
     opt.add_consumer_options(parser)
     opt.add_subscription_option(parser)
-    parser.add_argument("--db", type=opt.path, default=opt.DEFAULT_DB, help="the DB's text file")
+    parser.add_argument(
+        "--db", type=opt.path, metavar="FILE", default=opt.DEFAULT_DB, help="the DB's text file"
+    )
     return parser
 
 

@@ -39,8 +39,16 @@ def parser() -> argparse.ArgumentParser:
     opt.add_consumer_options(parser)
     opt.add_subscription_option(parser)
     opt.add_queue_option(parser)
-    parser.add_argument("--checkpoint", type=opt.path, default=DEFAULT_CHECKPOINT, help="of Keras")
-    parser.add_argument("--threads", type=opt.threads, help="of the model; default: all cores")
+    parser.add_argument(
+        "--checkpoint",
+        type=opt.path,
+        metavar="FILE",
+        default=DEFAULT_CHECKPOINT,
+        help=".h5 or .keras of Keras",
+    )
+    parser.add_argument(
+        "--threads", type=opt.threads, metavar="N", help="of the model; default: all cores"
+    )
     return parser
 
 

@@ -39,7 +39,9 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
     common.add_argument(
         "--broker", choices=BROKER_NAMES, help="default: MESSAGE_BROKER, else broker_config.ini"
     )
-    common.add_argument("--config-dir", type=_folder, help="another folder of INI files")
+    common.add_argument(
+        "--config-dir", type=_folder, metavar="FOLDER", help="another folder of INI files"
+    )
     common.add_argument(
         "--wait-for-broker",
         type=not_negative,
@@ -48,11 +50,18 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
         help="how long to wait at the start for a broker that does not answer",
     )
     common.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="least"
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="least level that is logged",
     )
     common.add_argument("--log-format", choices=("text", "json"), default="text", help="of logs")
     common.add_argument(
-        "--metrics-port", type=_port, metavar="PORT", default=0, help="of Prometheus; 0: off"
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        default=0,
+        help="of Prometheus metrics and health; 0: off",
     )
     return parser
 
@@ -67,7 +76,11 @@ def add_consumer_options(parser: argparse.ArgumentParser) -> None:
         help="end with 0 after so long without a message",
     )
     group.add_argument(
-        "--batch-size", type=count, metavar="N", default=DEFAULT_BATCH_SIZE, help="at most"
+        "--batch-size",
+        type=count,
+        metavar="N",
+        default=DEFAULT_BATCH_SIZE,
+        help="messages at a time, at most",
     )
 
 
@@ -78,7 +91,9 @@ def add_subscription_option(parser: argparse.ArgumentParser) -> None:
 
 def add_queue_option(parser: argparse.ArgumentParser) -> None:
     """Add the queue's text file."""
-    parser.add_argument("--queue", type=path, default=DEFAULT_QUEUE, help="the queue's text file")
+    parser.add_argument(
+        "--queue", type=path, metavar="FILE", default=DEFAULT_QUEUE, help="the queue's text file"
+    )
 
 
 def path(text: str) -> Path:

@@ -104,13 +104,26 @@ def nowhere(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("script", "option"),
-    [("app_2", "--db"), ("model_server_pub", "--queue"), ("model_server_sub", "--queue")],
+    [
+        ("app_1", "--ids"),
+        ("app_2", "--db"),
+        ("model_server_pub", "--queue"),
+        ("model_server_sub", "--queue"),
+    ],
 )
 def test_a_path_that_cannot_be_written_is_named(
     pipeline: Pipeline, nowhere: Path, script: str, option: str
 ) -> None:
     line = last_line(pipeline, script, option, nowhere / "file.txt", code=FAILED)
     assert str(nowhere) in line
+
+
+def test_the_folder_of_the_ids_is_made_as_those_of_the_queue_and_the_db_are(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    ids = tmp_path / "new" / "ids.txt"
+    pipeline.start("app_1", "--count", 3, "--ids", ids).end()
+    assert len(ids.read_text().split()) == 3
 
 
 def test_the_embedded_brokers_folder_that_cannot_be_written_is_named(
