@@ -232,10 +232,13 @@ def main(arguments: list[str] | None = None) -> int:
         classifier = load_classifier(
             options.checkpoint, threads=options.threads, allow_code=options.allow_code
         )
+        return _predict_files(classifier, image_files(options.images), options.show)
     except CheckpointError as error:
         print(f"predict_cnn: {error}", file=sys.stderr)
         return 2
-    return _predict_files(classifier, image_files(options.images), options.show)
+    except KeyboardInterrupt:
+        print("\npredict_cnn: stopped", file=sys.stderr)
+        return 1
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:

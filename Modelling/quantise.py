@@ -206,6 +206,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (CheckpointError, OSError, ValueError) as error:
         print(f"quantise: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nquantise: stopped", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -263,6 +263,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = parse_options(arguments)
     try:
+        return _load_and_train(options)
+    except KeyboardInterrupt:
+        print("\ntrain_cnn: stopped", file=sys.stderr)
+    except OSError as error:
+        print(f"train_cnn: the checkpoint could not be written: {error}", file=sys.stderr)
+    return 1
+
+
+def _load_and_train(options: Options) -> int:
+    try:
         dataset = load_dataset(options.dataset, options.data)
         split(options, len(dataset.train_images))
         _require_writable(options.output.parent)
@@ -270,20 +280,21 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"train_cnn: {error}", file=sys.stderr)
         return 2
-    try:
-        return _train_and_write(options, dataset)
-    except KeyboardInterrupt:
-        print("\ntrain_cnn: stopped; no checkpoint was written", file=sys.stderr)
-    except OSError as error:
-        print(f"train_cnn: the checkpoint could not be written: {error}", file=sys.stderr)
-    return 1
+    return _train_and_write(options, dataset)
 
 
 def _require_writable(folder: Path) -> None:
-    """Find out before the training, not after it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
+    """Find out before the training, not after it, whether files can be made in a folder.
+
+    Raises:
+        OSError: They cannot; the text names the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"the folder {folder} cannot be written: {error.strerror}") from None
 
 
 def _train_and_write(options: Options, dataset: Dataset) -> int:

@@ -1,11 +1,14 @@
-"""What the command line of `train_cnn` means, and what it may overwrite."""
+"""What the command line of `train_cnn` means, what it may overwrite, and how it is stopped."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from Modelling import predict_cnn, quantise, train_cnn
 from Modelling.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.training_options import EPOCHS, PLOTS, parse_options
 
@@ -49,3 +52,38 @@ def test_a_named_output_has_its_plots_beside_it() -> None:
     options = parse_options(["--data", "mine.npz", "--output", "out/pets.keras"])
     assert options.output == Path("out/pets.keras")
     assert options.plots == Path("out/pets_plots")
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, classes = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    data = tmp_path / "mine.npz"
+    np.savez(data, x_train=images, y_train=classes, x_test=images, y_test=classes)
+    output = data / "mine.h5"  # a file is no folder, not even for root
+    assert train_cnn.main(["--data", str(data), "--output", str(output)]) == 2
+    assert capsys.readouterr().err.startswith(f"train_cnn: the folder {data} cannot be written: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "slow", "arguments"),
+    [
+        ("train_cnn", train_cnn, "load_dataset", ["--data", "mine.npz"]),
+        ("predict_cnn", predict_cnn, "load_classifier", ["photo.png"]),
+        ("quantise", quantise, "open_checkpoint", ["mine.keras"]),
+    ],
+)
+def test_control_c_ends_a_command_with_one_line(
+    command: str,
+    module: Any,
+    slow: str,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, slow, interrupted)
+    assert module.main(arguments) == 1
+    assert capsys.readouterr().err == f"\n{command}: stopped\n"
