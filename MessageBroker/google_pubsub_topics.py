@@ -162,14 +162,6 @@ class Topics:
 
     # ------------------------------------------------------------------ subscriptions
 
-    def find_subscription(self, subscription_id: str) -> SubscriptionSettings:
-        """Look a subscription up.
-
-        Raises:
-            SubscriptionNotFoundError: there is none.
-        """
-        return self._get(subscription_id, ADMIN_TIMEOUT_SECONDS)
-
     def check_subscription(self, topic: str, subscription_id: str) -> SubscriptionSettings:
         """Look a subscription of `topic` up.
 
