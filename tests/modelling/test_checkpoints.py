@@ -128,6 +128,16 @@ def test_a_compiled_form_that_was_changed_is_not_used(copy: Path) -> None:
         assert not classifier.version.endswith("+int8")
 
 
+def test_a_compiled_form_that_is_replaced_while_it_is_opened_is_not_used(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer, read = copy.with_suffix(".float32.tflite").read_bytes(), Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: newer if ".int8." in path.name else read(path)
+    )
+    assert load_classifier(copy).engine == "float32"
+
+
 def test_a_missing_checkpoint_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no such checkpoint.*train_cnn"):
         load_classifier(tmp_path / "mnist_cnn_model.h5")
