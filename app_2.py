@@ -10,6 +10,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # before all that takes time
     from Pipeline import first_signals
 
+    first_signals.require_posix()
     first_signals.end_quietly()
 
 import argparse

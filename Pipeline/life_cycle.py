@@ -103,8 +103,6 @@ def run_script(
     """Parse the options, run `main`, and exit with the code that its end deserves."""
     options = parser.parse_args()
     configure_logging(script, options.log_level, options.log_format)
-    if os.name != "posix":
-        sys.exit(f"{script}: Linux or macOS is needed")
     stop = Stop()
     stop.on_signals()
     # What was imported lives as long as the process: the collector need not search it each time.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,13 @@ def test_a_hangup_before_the_server_is_ready_does_not_kill_it(
     pipeline: Pipeline, tmp_path: Path, module: str
 ) -> None:
     pipeline.sub(**at_import(tmp_path, module, signal.SIGHUP)).ready().terminate()
+
+
+@pytest.mark.parametrize("script", ["app_1", "model_server_sub", "model_server_pub", "app_2"])
+def test_on_another_system_a_script_says_what_it_needs(script: str) -> None:
+    elsewhere = f"import os, runpy; os.name = 'nt'; runpy.run_path('{script}.py', {{}}, '__main__')"
+    ended = subprocess.run(
+        [sys.executable, "-c", elsewhere], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == "Linux or macOS is needed; on Windows use WSL 2\n"
