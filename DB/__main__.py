@@ -12,6 +12,8 @@ from DB.report import as_text, verify
 from DB.summary import summarise
 from Queue.command_line import print_json, run, tell
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns 0, 1 if something is wrong with the DB, 2 on wrong usage."""
@@ -22,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m DB", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="summary|verify")
     summary = commands.add_parser("summary", help="how many, per label, accuracy, latency, models")
-    summary.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it as well")
+    summary.add_argument("--plot", type=_picture, metavar="FILE.png", help="draw it as well")
     summary.add_argument("--json", action="store_true", help="print JSON")
     summary.set_defaults(run=_summary)
     check = commands.add_parser("verify", help="read everything; exit code 1 if something is wrong")
@@ -31,6 +33,15 @@ def _parser() -> argparse.ArgumentParser:
     for command in (summary, check):
         command.add_argument("--db", type=Path, default=DEFAULT_PATH, help="default: %(default)s")
     return parser
+
+
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} does not end in {', '.join(PICTURE_SUFFIXES)}, the pictures that are drawn"
+        )
+    return path
 
 
 def _summary(options: argparse.Namespace) -> int:
@@ -43,9 +54,11 @@ def _summary(options: argparse.Namespace) -> int:
         from DB.plot import plot
 
         try:
+            if not options.plot.parent.exists():
+                options.plot.parent.mkdir(parents=True)
             plot(summary, options.plot)
-        except (OSError, ValueError) as error:
-            print(f"cannot draw {options.plot}: {error}", file=sys.stderr)
+        except OSError as error:
+            print(f"cannot draw {options.plot}: {error.strerror or error}", file=sys.stderr)
             return 1
         print(f"drawn: {options.plot}", file=sys.stderr)
     return 0

@@ -133,9 +133,10 @@ def test_the_command_prints_text_json_and_a_picture(path, tmp_path):
     values = json.loads(run("summary", "--db", path, "--json").stdout)
     assert values["rows"] == 100
     assert set(values["latency_seconds"]) == {"p50", "p95", "p99", "max"}
-    drawn = run("summary", "--db", path, "--plot", tmp_path / "summary.png")
+    picture = tmp_path / "new folder" / "summary.png"
+    drawn = run("summary", "--db", path, "--plot", picture)
     assert drawn.returncode == 0
-    assert (tmp_path / "summary.png").read_bytes().startswith(b"\x89PNG")
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_cannot_be_read_or_drawn_is_one_line_and_exit_code_1(path, tmp_path):
@@ -144,8 +145,19 @@ def test_what_cannot_be_read_or_drawn_is_one_line_and_exit_code_1(path, tmp_path
     assert str(path) in missing.stderr
     assert "Traceback" not in missing.stderr
     path.write_bytes(b"")
-    assert run("summary", "--db", path, "--plot", tmp_path / "x.nonsense").returncode == 1
+    drawn = run("summary", "--db", path, "--plot", "/dev/null/x.png")
+    assert drawn.returncode == 1
+    assert drawn.stderr == "cannot draw /dev/null/x.png: Not a directory\n"
     assert run("summary", "--nonsense").returncode == 2
+
+
+@pytest.mark.parametrize("name", ["summary", "summary.nonsense", ""])
+def test_a_name_that_is_no_pictures_is_wrong_usage(name, path, tmp_path):
+    path.write_bytes(b"")
+    drawn = run("summary", "--db", path, "--plot", name and tmp_path / name)
+    assert drawn.returncode == 2
+    assert "does not end in .png" in drawn.stderr
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_summary_imports_neither_tensorflow_nor_matplotlib():
