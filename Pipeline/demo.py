@@ -188,9 +188,7 @@ def fresh_state(folder: Path, *, keep: bool) -> Iterator[Path]:
 
 
 def check_picture(path: Path) -> None:
-    """Find out at once, not after the run, whether the picture can be drawn."""
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-        raise DemoError(f"--picture {path}: its name has to end in {', '.join(PICTURE_SUFFIXES)}")
+    """Find out at once, not after the run, whether the picture can be written."""
     try:
         check_writable(path)
     except OSError as error:
@@ -234,11 +232,33 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog="python -m Pipeline.demo", description=__doc__)
-    parser.add_argument("--broker", choices=BROKER_NAMES, default="local")
-    parser.add_argument("--count", type=count, default=DEFAULT_COUNT, help="images to send")
+    parser.add_argument(
+        "--broker", choices=BROKER_NAMES, default="local", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--count",
+        type=count,
+        metavar="N",
+        default=DEFAULT_COUNT,
+        help="images to send (default: %(default)s)",
+    )
     parser.add_argument("--keep", action="store_true", help=f"keep {STATE_FOLDER.name}/")
-    parser.add_argument("--picture", type=Path, default=PICTURE)
+    parser.add_argument(
+        "--picture",
+        type=picture,
+        metavar="FILE",
+        default=PICTURE,
+        help=f"{', '.join(PICTURE_SUFFIXES)} (default: {PICTURE.name} in the project's folder)",
+    )
     return parser
+
+
+def picture(text: str) -> Path:
+    """Parse the name of a picture."""
+    path = Path(text)
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(PICTURE_SUFFIXES)}")
+    return path
 
 
 def _lines_of(path: Path) -> int:
