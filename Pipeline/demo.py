@@ -62,15 +62,20 @@ class Script:
                 raise DemoError(f"{self.name} did not start: see {self.log}")
             time.sleep(LOOK_SECONDS)
 
+    def require_well(self) -> None:
+        """Raise if it has failed; it may have ended well."""
+        code = self.process.poll()
+        if code:
+            raise DemoError(f"{self.name} ended with {code}: see {self.log}")
+
     def finish(self, timeout: float) -> str:
         """Wait for its end; return its last line, the summary."""
         try:
-            code = self.process.wait(timeout)
+            self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            code = self.process.wait()
-        if code != 0:
-            raise DemoError(f"{self.name} ended with {code}: see {self.log}")
+            self.process.wait()
+        self.require_well()
         return self.log.read_text().strip().splitlines()[-1]
 
 
@@ -115,26 +120,28 @@ class Demo:
         for script in consumers:
             script.wait_until_ready()
         app_1 = self.start("app_1", "--count", self.count, "--ids", self.ids_file)
-        self._watch(app_1)
+        self._watch()
         summaries = [app_1.finish(STOP_SECONDS)]
         for script in consumers:
             script.process.terminate()
         return summaries + [script.finish(STOP_SECONDS) for script in consumers]
 
-    def _watch(self, app_1: Script) -> None:
+    def _watch(self) -> None:
         """Show progress until all images are in the DB or among the dead letters."""
         stored = 0
         last_change = time.monotonic()
         with tqdm(total=self.count, unit=" images", disable=None, desc="stored") as progress:
             while stored + self._dead_letters_if_slow(last_change) < self.count:
                 time.sleep(LOOK_SECONDS)
+                for script in self.running:
+                    script.require_well()
                 now_stored = _lines_of(self.db)
                 if now_stored > stored:
                     progress.update(now_stored - stored)
                     stored, last_change = now_stored, time.monotonic()
                 if time.monotonic() - last_change > STALL_SECONDS:
                     raise DemoError(
-                        f"{stored} of {self.count} stored, then nothing: see {app_1.log}"
+                        f"{stored} of {self.count} stored, then nothing: see {self.folder}/*.log"
                     )
 
     def _dead_letters_if_slow(self, last_change: float) -> int:

@@ -12,7 +12,9 @@ import sys
 import termios
 from pathlib import Path
 
-from Pipeline.demo import STATE_FOLDER
+import pytest
+
+from Pipeline.demo import STATE_FOLDER, Demo, DemoError, Script
 from tests.brokers.harness import clean_environment
 from tests.pipeline.runner import ROOT, Pipeline, read_terminal, wait_until
 
@@ -61,6 +63,25 @@ def test_an_interrupted_demo_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     assert errors.endswith("demo: interrupted\n")
     assert "Traceback" not in errors
     assert not STATE_FOLDER.exists()
+
+
+def test_a_script_that_fails_in_mid_run_ends_the_demo_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(demo: Demo, name: str, *arguments: object) -> Script:
+        script = run_as_usual(demo, name, *arguments)
+        if name == "app_1":
+            demo.running[2].process.kill()
+        return script
+
+    run_as_usual = Demo.start
+    monkeypatch.setattr(Demo, "start", start)
+    demo = Demo(tmp_path, "local", 10_000)
+    try:
+        with pytest.raises(DemoError, match=rf"app_2 ended with -9: see {tmp_path}/app_2.log"):
+            demo.run()
+    finally:
+        demo.stop()
 
 
 def test_a_picture_that_cannot_be_drawn_is_told_before_the_run(tmp_path: Path) -> None:
