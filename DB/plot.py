@@ -13,6 +13,7 @@ mpl.use("Agg")
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from DB.report import rate_text
 from DB.summary import Summary
 
 INK, SOFT, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2a6f97", "#c1554e"
@@ -48,7 +49,7 @@ def _headline(summary: Summary) -> str:
     if summary.accuracy is not None:
         parts.append(f"{summary.accuracy:.2%} right")
     if summary.throughput is not None:
-        parts.append(f"{summary.throughput:,.0f} results/s")
+        parts.append(rate_text(summary.throughput))
     return "   ·   ".join(parts)
 
 

@@ -21,6 +21,11 @@ from Queue.storage import STORAGE
 CONFUSIONS_SHOWN = 10
 
 
+def rate_text(rate: float) -> str:
+    """Says how many results a second; below ten with what stands behind the point."""
+    return f"{rate:,.0f} results/s" if rate >= 10 else f"{rate:.2g} results/s"
+
+
 def as_text(summary: Summary) -> str:
     """Returns the summary as a few lines for a terminal."""
     lines = [f"results      {summary.rows:,}"]
@@ -35,7 +40,7 @@ def as_text(summary: Summary) -> str:
         p50, p95, p99 = (_duration(value or 0.0) for value in values)
         lines.append(f"latency      p50 {p50}, p95 {p95}, p99 {p99} from published to stored")
     if summary.throughput is not None:
-        lines.append(f"throughput   {summary.throughput:,.0f} results/s from first to last insert")
+        lines.append(f"throughput   {rate_text(summary.throughput)} from first to last insert")
     if summary.first_stored_at is not None and summary.last_stored_at is not None:
         lines.append(
             f"stored       {summary.first_stored_at:%Y-%m-%d %H:%M:%S} to "

@@ -33,6 +33,9 @@ class Tally:
 
     @property
     def rate(self) -> str:
-        """The rate in words; empty when nothing was done."""
+        """The rate in words, below ten not rounded to whole ones; empty when nothing was done."""
         seconds = self._last - (self._first or 0.0)
-        return f", {self.done / seconds:,.0f}/s" if self.done and seconds > 0 else ""
+        if not self.done or seconds <= 0:
+            return ""
+        rate = self.done / seconds
+        return f", {rate:,.0f}/s" if rate >= 10 else f", {rate:.2g}/s"

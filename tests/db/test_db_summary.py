@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from DB import DatabaseStorageError, ResultDatabase
-from DB.report import verify
+from DB.report import as_text, verify
 from DB.summary import MAX_BINS, MAX_NAMES, OTHER, parse_time, summarise
 from Queue import codec
 
@@ -82,6 +82,11 @@ def test_throughput_is_counted_from_the_first_insert_to_the_last(path):
     assert summary.throughput == pytest.approx(100, rel=0.01)
     assert summary.first_stored_at == START
     assert sum(rate for _, rate in summary.time_line) == pytest.approx(1001)
+
+
+def test_a_throughput_below_one_is_not_told_as_none(path):
+    write(path, [row(n, n * 4, 0.1) for n in range(11)])
+    assert "throughput   0.28 results/s" in as_text(summarise(path))
 
 
 def test_memory_does_not_grow_with_names_and_time(path):
