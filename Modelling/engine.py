@@ -21,11 +21,11 @@ from Modelling.errors import CheckpointError, shortened
 from Modelling.input_range import UNIT, InputRange
 from Modelling.keras_models import KerasClassifier, load_keras_model
 from Modelling.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
+from Modelling.pixels import Pixels
 from Modelling.tensorflow_runtime import gpu_device_present, import_tensorflow, quiet
 
 __all__ = ["Engine", "LiteRTEngine", "TensorFlowEngine", "load_keras_model", "open_engine"]
 
-Pixels = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
 
 LITERT_CHUNK = 64

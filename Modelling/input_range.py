@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.float32]
+from Modelling.pixels import Pixels
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import DB
+import Queue
+from Pipeline.options import DEFAULT_DB, DEFAULT_QUEUE
+
 ROOT = Path(__file__).resolve().parents[2]
 
 COMMANDS = {
@@ -70,3 +74,7 @@ def test_the_documented_default_is_the_one_that_it_has(command):
             assert float(said.split()[0].replace(",", "")) == default, option
         else:
             assert said == default, option
+
+
+def test_the_scripts_and_the_commands_beside_them_mean_the_same_files():
+    assert (DEFAULT_QUEUE, DEFAULT_DB) == (Queue.DEFAULT_PATH, DB.DEFAULT_PATH)
