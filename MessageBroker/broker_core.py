@@ -26,7 +26,7 @@ from MessageBroker.broker_interface import (
     default_subscription,
     is_dead_letter_topic,
 )
-from MessageBroker.dead_letter_attributes import dead_letter_attributes
+from MessageBroker.dead_letter_attributes import dead_letter_attributes, text_of
 from MessageBroker.driver import Batch, Stream
 from MessageBroker.errors import (
     BrokerError,
@@ -133,8 +133,10 @@ class BrokerCore(BrokerInterface):
         attributes: Mapping[str, str] | None = None,
     ) -> Future[str]:
         limits.check_publishable(topic)
+        limits.check_message(data, None, attributes or {})
+        text = text_of(reason, error)
         letter = dead_letter_attributes(
-            attributes or {}, topic=topic, message_id="", attempts=0, reason=reason, error=error
+            attributes or {}, topic=topic, message_id="", attempts=0, reason=reason, error=text
         )
         return self.publish_unchecked(dead_letter_topic(topic), data, None, letter)
 

@@ -153,7 +153,7 @@ class Subscription(ABC):
             How many were moved.
 
         Raises:
-            TypeError, ValueError: as `ack`.
+            TypeError, ValueError: as `ack`; or the reason or the error is of another type.
             ConfigurationError: this subscription is of a dead-letter topic itself.
             ClosedError: the subscription or its broker was closed.
         """
@@ -297,10 +297,14 @@ class BrokerInterface(ABC):
             data: the original bytes.
             reason: as in `Subscription.dead_letter`.
             error: the details; cut to fit an attribute.
-            attributes: what else is known of it.
+            attributes: what else is known of it; the limits are those of `publish`.
 
         Returns:
             As `publish`.
+
+        Raises:
+            TypeError, MessageTooLargeError, PublishError: as `publish`; or the reason or the error
+                is of another type.
         """
 
     @abstractmethod

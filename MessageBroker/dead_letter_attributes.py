@@ -23,16 +23,30 @@ def dead_letter_attributes(
     message_id: str,
     attempts: int,
     reason: str,
-    error: BaseException | str,
+    error: str,
 ) -> dict[str, str]:
     """Add to a message's attributes why, when and from where it became a dead letter."""
-    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
     return {
         **original,
         REASON: cut(reason),
-        ERROR: cut(text),
+        ERROR: cut(error),
         ATTEMPTS: str(attempts),
         SOURCE_TOPIC: topic,
         MESSAGE_ID: message_id,
         TIME: datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
     }
+
+
+def text_of(reason: str, error: BaseException | str) -> str:
+    """Write the details of a dead letter as text, before anything is moved.
+
+    Raises:
+        TypeError: the reason is not a string, or the error neither a string nor an exception.
+    """
+    if not isinstance(reason, str):
+        raise TypeError(f"a reason must be a string, not {type(reason).__name__}")
+    if isinstance(error, BaseException):
+        return f"{type(error).__name__}: {error}"
+    if not isinstance(error, str):
+        raise TypeError(f"an error must be a string or an exception, not {type(error).__name__}")
+    return error

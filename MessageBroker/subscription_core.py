@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from MessageBroker.broker_interface import Subscription, dead_letter_topic, is_dead_letter_topic
-from MessageBroker.dead_letter_attributes import dead_letter_attributes
+from MessageBroker.dead_letter_attributes import dead_letter_attributes, text_of
 from MessageBroker.driver import Stream
 from MessageBroker.errors import (
     BrokerError,
@@ -204,9 +204,10 @@ class SubscriptionCore(Subscription):
             )
         self._opener.require()
         self._require_open()
+        text = text_of(reason, error)
         with self._lock:
             messages = self._outstanding.require(messages)
-        return self._move_to_dead_letters(messages, reason, error)
+        return self._move_to_dead_letters(messages, reason, text)
 
     @property
     def _has_dead_letters(self) -> bool:
@@ -226,14 +227,23 @@ class SubscriptionCore(Subscription):
         again = replace(message, delivery_attempt=nacks + 1)
         self._redelivery.hold(again, due=time.monotonic() + delay)
 
-    def _move_to_dead_letters(
-        self, messages: Sequence[Message], reason: str, error: BaseException | str
-    ) -> int:
+    def _move_to_dead_letters(self, messages: Sequence[Message], reason: str, error: str) -> int:
+        moving = self._begin_moving(messages)
+        try:
+            moved = self._publish_letters(moving, reason, error)
+            self.ack(moved)
+        finally:  # also after a Ctrl-C: nobody else would hand them out again
+            self._hold_unmoved(moving)
+        return len(moved)
+
+    def _publish_letters(
+        self, messages: Sequence[Message], reason: str, error: str
+    ) -> list[Message]:
+        """Publish dead letters; return the messages whose letters the broker has."""
         topic = dead_letter_topic(self.topic)
         sent: list[tuple[Message, Future[str]]] = []
         failures: list[BrokerError] = []
-        moving = self._begin_moving(messages)
-        for message in moving:
+        for message in messages:
             attributes = dead_letter_attributes(
                 message.attributes,
                 topic=self.topic,
@@ -260,9 +270,7 @@ class SubscriptionCore(Subscription):
                 topic,
                 failures[0],
             )
-        self.ack(moved)
-        self._hold_unmoved(moving)
-        return len(moved)
+        return moved
 
     def _begin_moving(self, messages: Sequence[Message]) -> list[Message]:
         """Choose those that are not settled, each once, and keep everybody else off them."""

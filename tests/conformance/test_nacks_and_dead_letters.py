@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from MessageBroker import ConfigurationError
+from MessageBroker import ConfigurationError, MessageTooLargeError, PublishError
 from MessageBroker.broker_interface import dead_letter_topic
+from MessageBroker.limits import MAX_MESSAGE_BYTES
 from tests.brokers.harness import BrokerUnderTest
 from tests.conformance.stories import (
     assert_nothing_comes,
@@ -280,6 +281,56 @@ def test_long_reasons_are_cut(handler: BrokerUnderTest) -> None:
     reason, error = (letter.attributes[f"dead_letter_{each}"] for each in ("reason", "error"))
     assert reason.strip("é") == error.strip("数") == "…"
     assert all(1000 < len(text.encode()) <= 1024 for text in (reason, error))
+
+
+class UnprintableError(Exception):
+    """An error that cannot be written down."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words for it")
+
+
+def test_a_reason_that_is_no_text_moves_nothing(handler: BrokerUnderTest) -> None:
+    """A reason or error of a wrong type is an error, and the message stays as it was."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish(topic, b"body").result()
+    subscription = broker.subscribe(topic)
+    message = receive_one(subscription)
+
+    with pytest.raises(TypeError, match="a reason must be a string"):
+        subscription.dead_letter([message], ValueError("bad"))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="an error must be a string or an exception"):
+        subscription.dead_letter([message], "no image", None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no words for it"):
+        subscription.dead_letter([message], "no image", UnprintableError())
+
+    subscription.nack([message], delay=0.0)
+    assert receive_one(subscription).delivery_attempt == 2
+    assert read_dead_letters(broker, topic, 0) == []
+
+
+def test_what_cannot_become_a_message_can_be_dead_lettered(handler: BrokerUnderTest) -> None:
+    """`publish_dead_letter` publishes bytes beside a topic, within the limits of a message."""
+    broker, topic = handler.connect_with_topic()
+    too_much: list[dict[str, str]] = [{"n": "v" * 1025}, {f"n{i}": "v" for i in range(91)}]
+
+    for data in ("text", bytearray(b"bytes"), None):
+        with pytest.raises(TypeError, match="must be bytes"):
+            broker.publish_dead_letter(topic, data, reason="bad")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a reason must be a string"):
+        broker.publish_dead_letter(topic, b"body", reason=None)  # type: ignore[arg-type]
+    with pytest.raises(PublishError):
+        broker.publish_dead_letter(topic, b"body", reason="bad", attributes={"n": "\udcff"})
+    for attributes in too_much:
+        with pytest.raises(MessageTooLargeError):
+            broker.publish_dead_letter(topic, b"body", reason="bad", attributes=attributes)
+    with pytest.raises(MessageTooLargeError):
+        broker.publish_dead_letter(topic, bytes(MAX_MESSAGE_BYTES + 1), reason="bad")
+
+    broker.publish_dead_letter(topic, b"body", reason="bad", attributes={"file": "log"}).result(30)
+    (letter,) = read_dead_letters(broker, topic, 1)
+    assert (letter.data, letter.attributes["file"]) == (b"body", "log")
+    assert letter.attributes["dead_letter_reason"] == "bad"
 
 
 def test_the_largest_message_can_become_a_dead_letter(handler: BrokerUnderTest) -> None:

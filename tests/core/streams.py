@@ -90,7 +90,7 @@ class DeadLetters:
 
     def __init__(self) -> None:
         self.bodies: list[str] = []
-        self.refusing: BrokerError | None = None
+        self.refusing: BaseException | None = None
 
     def publish(self, topic: str, letter: Message, attributes: dict[str, str]) -> Future[str]:
         future: Future[str] = Future()

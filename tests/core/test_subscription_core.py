@@ -77,6 +77,20 @@ def test_what_cannot_become_a_dead_letter_comes_again(caplog: pytest.LogCaptureF
         assert caplog.text.count("no right to publish") == 2
 
 
+def test_a_message_comes_again_when_its_moving_was_interrupted() -> None:
+    stream, letters = ListStream(), DeadLetters()
+    letters.refusing = KeyboardInterrupt()  # while the broker is away, say
+    with subscription_over(stream, letters) as subscription:
+        stream.arrive(message("moved"))
+        moved = subscription.receive(1, 1)
+
+        with pytest.raises(KeyboardInterrupt):
+            subscription.dead_letter(moved, "no image")
+
+        assert receive_until(subscription, 1) == ["moved"]
+        assert stream.acknowledged == []
+
+
 def test_a_message_is_not_handed_out_while_it_becomes_a_dead_letter() -> None:
     stream, letters = ListStream(), DeadLetters()
     with subscription_over(stream, letters) as subscription:
