@@ -30,6 +30,8 @@ MAX_ATTRIBUTE_VALUE_BYTES = 1024
 # not count.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{2,229}")
 _RESERVED_PREFIX = "goog"
+# Of attributes that a handler adds on the way and takes off again.
+_RESERVED_NAMES = (_RESERVED_PREFIX, "messagebroker-")
 
 # Programs use the same few names again and again; one that makes them up shall cost no memory.
 MAX_PASSED_NAMES = 1000
@@ -128,10 +130,11 @@ def _check_key(key: str) -> int:
 
 def _check_attribute(name: str, value: str) -> int:
     name_bytes = _utf8_length(name, "an attribute's name")
-    if name_bytes == 0 or name.startswith(_RESERVED_PREFIX):
+    if name_bytes == 0 or name.startswith(_RESERVED_NAMES):
         raise PublishError(
-            f"attribute name {name!r} is empty or begins with {_RESERVED_PREFIX!r}, which Google "
-            "Cloud Pub/Sub keeps for itself: choose another"
+            f"attribute name {name!r} is empty or begins with {_RESERVED_NAMES[0]!r}, which Google "
+            f"Cloud Pub/Sub keeps for itself, or with {_RESERVED_NAMES[1]!r}, which this package "
+            "does: choose another"
         )
     if "\x00" in name:  # librdkafka's header names are C strings
         raise PublishError(f"attribute name {name!r} holds a NUL character: leave it out")

@@ -139,6 +139,8 @@ def test_attributes_that_cannot_be_sent_are_refused(handler: BrokerUnderTest) ->
     for attributes in (
         {"": "v"},
         {"google": "v"},
+        {"messagebroker-empty": ""},
+        {"messagebroker-more": '{"a": "b"}'},
         {"a\x00b": "v"},
         {"n": "\udcff"},
         {"\ud800": ""},
