@@ -253,7 +253,8 @@ class BrokerInterface(ABC):
         Returns:
             A future with the message's id, once the broker has it durably. It fails only with an
             error that trying again cannot cure, or with `ClosedError` when `close` gave up
-            waiting.
+            waiting. Its callbacks run in the thread that confirms: they may publish more, but
+            should not wait.
 
         Raises:
             TopicNotFoundError: within 10 seconds, also where a broker creates topics by itself.

@@ -15,6 +15,7 @@ from MessageBroker.driver import Batch
 from MessageBroker.errors import BrokerError, ClosedError, PublishError
 from MessageBroker.kafka_client import ClientEvents, KafkaSettings
 from MessageBroker.kafka_errors import error_of, translate
+from MessageBroker.kafka_records import headers_of
 
 logger = logging.getLogger(__name__)
 
@@ -100,13 +101,14 @@ class KafkaPublisher:
         for number, message in enumerate(batch.messages):
             if number and not number % CONFIRM_EVERY:
                 self._client.poll(0)
+            headers = headers_of(message.attributes) if message.attributes else {}
             while True:
                 try:
                     produce(
                         topic,
                         message.data,
                         message.key or None,
-                        headers=message.attributes or {},
+                        headers=headers,
                         # Bound to the number, which is lighter than a `partial`.
                         on_delivery=MethodType(settle, number),
                     )

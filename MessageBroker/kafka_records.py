@@ -6,6 +6,7 @@ repeated, or bytes that are no text, and their values may be None.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from urllib.parse import quote_from_bytes
 
@@ -18,6 +19,21 @@ _LAST_TIMESTAMP = 253_402_214_400_000
 def attributes_of(headers: Headers) -> dict[str, str]:
     """Make attributes of a record's headers: the last of a name wins, and None is ""."""
     return {name: text_of(value or b"") for name, value in headers or ()}
+
+
+def headers_of(attributes: Mapping[str, str]) -> dict[str, str] | dict[str, bytes]:
+    """Make a record's headers of attributes.
+
+    The client takes a dict only, takes names of other classes for what `str` makes of them (an
+    Enum's is another), and reads text up to its first NUL.
+    """
+    if (
+        attributes.__class__ is dict
+        and set(map(type, attributes)) == {str}
+        and "\0" not in "".join(attributes.values())
+    ):
+        return attributes
+    return {str.__str__(name): value.encode() for name, value in attributes.items()}
 
 
 def text_of(value: bytes) -> str:

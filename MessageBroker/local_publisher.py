@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import orjson
 import uuid_utils
@@ -34,6 +34,8 @@ MAX_BUFFERED_MESSAGES = 10_000
 MAX_BUFFERED_BYTES = 32 * 1024 * 1024
 RETRY_SECONDS = 0.5
 
+_thread = threading.local()  # `writes`: this thread is a publisher's
+
 
 class LocalPublisher:
     """Writes the messages of one topic, in the order in which they were handed over."""
@@ -49,10 +51,15 @@ class LocalPublisher:
         self._thread.start()
 
     def send(self, publications: Iterable[Publication]) -> None:
-        """Hand over messages, blocking while too many wait."""
+        """Hand over messages, blocking while too many wait.
+
+        Callbacks of futures run in the threads that write. They never wait: for themselves they
+        would wait for ever.
+        """
+        may_wait = not getattr(_thread, "writes", False)
         for publication in publications:
             with self._changed:
-                while self._is_full() and not self._stopping.is_set():
+                while may_wait and self._is_full() and not self._stopping.is_set():
                     self._changed.wait()
                 if self._stopping.is_set():
                     publication.fail(ClosedError("the local broker was closed"))
@@ -73,6 +80,7 @@ class LocalPublisher:
         return len(self._waiting) >= MAX_BUFFERED_MESSAGES or self._bytes >= MAX_BUFFERED_BYTES
 
     def _run(self) -> None:
+        _thread.writes = True
         away = False
         while group := self._next_group():
             try:
@@ -142,6 +150,13 @@ def _rows(group: Sequence[Publication], ids: Sequence[uuid_utils.UUID]) -> list[
     now_ms = time.time_ns() // 1_000_000
     rows = []
     for publication, message_id in zip(group, ids, strict=True):
-        attributes = orjson.dumps(dict(publication.attributes)) if publication.attributes else None
+        attributes = _json(publication.attributes) if publication.attributes else None
         rows.append((message_id.bytes, now_ms, publication.key, attributes, publication.data))
     return rows
+
+
+def _json(attributes: Mapping[str, str]) -> bytes:
+    try:
+        return orjson.dumps(dict(attributes))
+    except TypeError:  # a name of a class that is derived from `str`; it takes longer to look
+        return orjson.dumps(dict(attributes), option=orjson.OPT_NON_STR_KEYS)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import threading
+from concurrent.futures import Future
 from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
 
 from MessageBroker import OutgoingMessage
 from tests.brokers.harness import BrokerUnderTest
@@ -18,7 +21,8 @@ from tests.conformance.stories import (
 )
 
 AWKWARD_TEXTS = {
-    "ascii": "".join(map(chr, range(1, 128))),
+    "ascii": "".join(map(chr, range(128))),
+    "NUL": "one\0two\0",
     "latin": "éüñß",
     "wide": "数字 — семь — 七",
     "emoji": "7️⃣ 👩‍💻",
@@ -135,6 +139,27 @@ def test_a_mixed_batch_keeps_each_message_apart(handler: BrokerUnderTest) -> Non
     }
 
 
+class Label(str, enum.Enum):
+    """Text of a class of its own, as programs name their attributes."""
+
+    NAME = "label"
+    VALUE = "7"
+
+
+def test_text_and_mappings_may_be_of_any_class(handler: BrokerUnderTest) -> None:
+    """Keys, names and values may be of a subclass of str, attributes of any kind of mapping."""
+    broker, topic = handler.connect_with_topic()
+    attributes = {Label.NAME: Label.VALUE}
+
+    broker.publish(topic, b"enum", key=Label.VALUE, attributes=attributes).result(30)
+    broker.publish_batch(
+        topic, [OutgoingMessage(b"proxy", Label.VALUE, MappingProxyType(attributes))]
+    )
+
+    for message in receive(broker.subscribe(topic), 2):
+        assert (message.key, message.attributes) == ("7", {"label": "7"})
+
+
 def test_attributes_are_taken_when_publish_is_called(handler: BrokerUnderTest) -> None:
     """A message has the attributes of the moment of its `publish`, whatever becomes of them."""
     broker, topic = handler.connect_with_topic()
@@ -211,6 +236,22 @@ def test_a_publication_cannot_be_cancelled(handler: BrokerUnderTest) -> None:
 
     assert not future.cancel()
     assert future.result(30)
+
+
+def test_a_future_may_publish_more(handler: BrokerUnderTest) -> None:
+    """Callbacks of futures may publish, also more than the client's buffer holds."""
+    broker, topic = handler.connect_with_topic()
+    confirmed = threading.Semaphore(0)
+
+    def publish_more(_: Future[str]) -> None:
+        for _ in range(1200):
+            broker.publish(topic, b"more").add_done_callback(lambda _: confirmed.release())
+
+    for _ in range(10):
+        broker.publish(topic, b"first").add_done_callback(publish_more)
+
+    for _ in range(12_000):
+        assert confirmed.acquire(timeout=30)
 
 
 def test_topics_are_isolated(handler: BrokerUnderTest) -> None:
