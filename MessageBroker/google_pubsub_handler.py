@@ -95,7 +95,7 @@ class PubSubHandler(BrokerCore):
         )
 
     def _backlog(self, topic: str, subscription_id: str) -> int | None:
-        self._topics.check_subscription(topic, subscription_id)
+        self._topics.require_subscription(topic, subscription_id)
         return None  # only Cloud Monitoring knows, minutes later
 
     def _ping(self, timeout: float) -> None:

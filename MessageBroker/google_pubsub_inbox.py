@@ -21,6 +21,9 @@ from MessageBroker.message import SETTLED, Delivery, Message
 # Reading ahead begins again when less than this share of the limits is taken: a consumer that works
 # at its limits would otherwise open and end streams for single messages.
 READ_AHEAD_SHARE = 0.5
+# Nobody has asked the broker on behalf of a fetch that comes after a while without: an answer takes
+# as long. Whoever looks in now and then, without waiting, would never find anything.
+FIRST_ANSWER_SECONDS = 0.5
 
 
 class Inbox:
@@ -49,11 +52,15 @@ class Inbox:
     def fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         """Take what is there, waiting up to `timeout` seconds for the first message.
 
+        The first fetch after a while waits for an answer of the broker's.
+
         Raises:
             BrokerError: nothing is there, and this is why.
         """
         deadline = time.monotonic() + timeout
         with self._lock:
+            if not self._wanted:
+                deadline = max(deadline, time.monotonic() + FIRST_ANSWER_SECONDS)
             self._fetched_at = time.monotonic()
             self._wanted = max_messages
             self._demanded.notify_all()

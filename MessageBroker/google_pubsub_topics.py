@@ -182,6 +182,28 @@ class Topics:
             )
         return settings
 
+    def require_subscription(self, topic: str, subscription_id: str) -> None:
+        """Make sure that a topic has a subscription.
+
+        Raises:
+            TopicNotFoundError: the topic is gone.
+            SubscriptionNotFoundError: it has none of this id; another topic may have.
+        """
+        try:
+            settings = self._get(subscription_id, ADMIN_TIMEOUT_SECONDS)
+        except SubscriptionNotFoundError:
+            if self.has(topic):
+                raise
+            raise self._no_topic(topic) from None
+        if settings.topic_path == self._connection.topic_path(topic):
+            return
+        if not self.has(topic):
+            raise self._no_topic(topic)
+        raise SubscriptionNotFoundError(
+            f"Pub/Sub: the topic {topic!r} has no subscription {subscription_id!r}, which belongs "
+            f"to {settings.topic_path!r}"
+        )
+
     def ensure_subscription(self, topic: str, subscription_id: str) -> SubscriptionSettings:
         """Look a subscription of `topic` up, and create it if it is missing.
 
@@ -279,10 +301,13 @@ class Topics:
         except ResourceExistsError:
             pass  # somebody else did
         except ResourceNotFoundError:
-            raise TopicNotFoundError(
-                f"Pub/Sub: there is no topic {topic!r} in {self._connection.where}: create it "
-                f"with `python -m MessageBroker topics create {topic}`"
-            ) from None
+            raise self._no_topic(topic) from None
+
+    def _no_topic(self, topic: str) -> TopicNotFoundError:
+        return TopicNotFoundError(
+            f"Pub/Sub: there is no topic {topic!r} in {self._connection.where}: create it with "
+            f"`python -m MessageBroker topics create {topic}`"
+        )
 
     def _delete_subscription(self, path: str) -> None:
         rpc = self._connection.subscriber.delete_subscription

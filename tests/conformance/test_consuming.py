@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import pytest
 
-from MessageBroker import Message, SubscriptionNotFoundError
+from MessageBroker import Message, SubscriptionNotFoundError, TopicNotFoundError
+from MessageBroker.broker_interface import default_subscription
 from tests.brokers.harness import BrokerUnderTest
 from tests.conformance.stories import (
     assert_nothing_comes,
@@ -28,6 +29,8 @@ from tests.conformance.stories import (
 
 # Work in which a consumer renews its leases several times (s).
 WORK_SECONDS = 6.0
+# After so long without a fetch a consumer has given back what it read ahead (s).
+BETWEEN_LOOKS_SECONDS = 6.0
 
 
 def test_the_first_consumer_misses_nothing(handler: BrokerUnderTest) -> None:
@@ -183,6 +186,23 @@ def test_receive_ends_at_its_timeout(handler: BrokerUnderTest) -> None:
     assert subscription.receive(10, 0.4) == []
 
     assert 0.39 <= time.monotonic() - began < 5
+
+
+def test_whoever_looks_in_now_and_then_finds_what_is_there(handler: BrokerUnderTest) -> None:
+    """A consumer that looks in now and then, without waiting, gets what is there."""
+    broker, topic = handler.connect_with_topic()
+    subscription = broker.subscribe(topic)
+    broker.publish_batch(topic, numbered(3))
+
+    found: list[str] = []
+    for _ in range(3):
+        messages = subscription.receive(10, 0.0)
+        subscription.ack(messages)
+        found += bodies(messages)
+        if len(found) < 3:
+            time.sleep(BETWEEN_LOOKS_SECONDS)
+
+    assert in_order(found) == numbers(3)
 
 
 def test_receive_returns_no_more_than_asked(handler: BrokerUnderTest) -> None:
@@ -521,3 +541,18 @@ def test_backlog_of_an_unknown_subscription_is_an_error(handler: BrokerUnderTest
 
     with pytest.raises(SubscriptionNotFoundError):
         broker.backlog(topic, handler.unused_name("nobody"))
+
+
+def test_backlog_is_of_one_topics_subscription(handler: BrokerUnderTest) -> None:
+    """`backlog` finds no subscription of another topic, and no topic that others deleted."""
+    broker, topic = handler.connect_with_topic()
+    other = handler.unused_name()
+    broker.create_topic(other)
+
+    with pytest.raises(SubscriptionNotFoundError):
+        broker.backlog(topic, default_subscription(other))
+    handler.connect().delete_topic(topic)
+    with pytest.raises(TopicNotFoundError):
+        broker.backlog(topic)
+    with pytest.raises(TopicNotFoundError):
+        broker.backlog(topic, default_subscription(other))
