@@ -273,6 +273,9 @@ class Connection:
         host, _, port = self.emulator.rpartition(":")
         try:
             address = (host.strip("[]"), int(port))
+            address[0].encode("idna")  # as the system does when it looks the host up
+            if not address[0]:
+                raise ValueError
         except ValueError:
             raise ConfigurationError(
                 f"{EMULATOR_VARIABLE} is {self.emulator!r}: it must be HOST:PORT, as in "

@@ -340,7 +340,18 @@ def test_an_emulator_variable_that_points_nowhere_is_told_at_once(
             broker.create_topic("some-topic")
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:abc", ":", "http://localhost:8085/"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:abc",
+        ":",
+        "http://localhost:8085/",
+        "8085",
+        "a..b:8085",
+        "x" * 70 + ":1",
+    ],
+)
 def test_an_emulator_variable_that_is_no_address_is_a_configuration_error(
     monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
