@@ -42,6 +42,9 @@ from MessageBroker.subscription_core import SubscriptionCore
 if TYPE_CHECKING:
     from MessageBroker.message import Message
 
+# A year: as good as for ever, and no client reckons beyond what it can (s).
+LONGEST_WAIT_SECONDS = 365 * 24 * 3600.0
+
 
 class BrokerCore(BrokerInterface):
     """Argument checks, limits, confirmation of publications, dead letters and life cycle."""
@@ -210,7 +213,9 @@ class BrokerCore(BrokerInterface):
     def _wait_for_confirmations(self, timeout: float) -> bool:
         with self._lock:
             awaited = set(self._in_flight)
-            return self._confirmed.wait_for(lambda: awaited.isdisjoint(self._in_flight), timeout)
+            return self._confirmed.wait_for(
+                lambda: awaited.isdisjoint(self._in_flight), _bounded(timeout)
+            )
 
     def _require_topic(self, topic: str) -> None:
         self._require_open()
@@ -270,7 +275,7 @@ class BrokerCore(BrokerInterface):
 
     def ping(self, timeout: float) -> None:
         self._require_open()
-        self._ping(timeout)
+        self._ping(_bounded(timeout))
 
     def close(self, timeout: float = CLOSE_TIMEOUT_SECONDS) -> None:
         if self._opener.is_another_process:
@@ -279,7 +284,7 @@ class BrokerCore(BrokerInterface):
             if self._closed:
                 return
             self._closed = True
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + _bounded(timeout)
         self._wait_for_confirmations(timeout)
         for subscription in list(self._subscriptions):
             subscription.close()
@@ -362,3 +367,8 @@ class BrokerCore(BrokerInterface):
     @abstractmethod
     def _shutdown(self, timeout: float) -> None:
         """Release the client. What was not confirmed by now is failed by the core afterwards."""
+
+
+def _bounded(timeout: float) -> float:
+    """Make seconds that every lock and every client takes: infinity, say, is none of them."""
+    return min(max(0.0, timeout), LONGEST_WAIT_SECONDS)

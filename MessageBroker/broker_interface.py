@@ -129,7 +129,7 @@ class Subscription(ABC):
                 `max_backoff`, with jitter.
 
         Raises:
-            TypeError, ValueError: as `ack`.
+            TypeError, ValueError: as `ack`; or the delay is no number of seconds.
         """
 
     @abstractmethod

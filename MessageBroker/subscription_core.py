@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -179,6 +180,8 @@ class SubscriptionCore(Subscription):
 
     def nack(self, messages: Sequence[Message], delay: float | None = None) -> None:
         self._opener.require()
+        if delay is not None and math.isnan(delay):
+            raise ValueError("delay must be a number of seconds, not nan")
         exhausted: list[Message] = []
         with self._lock:
             for message in self._outstanding.require(messages):

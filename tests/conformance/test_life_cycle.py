@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -204,6 +205,19 @@ def test_an_unknown_topic_is_an_error_and_is_not_created(handler: BrokerUnderTes
 def test_ping_finds_a_healthy_broker(handler: BrokerUnderTest) -> None:
     """`ping` returns when the broker answers."""
     handler.connect().ping(10)
+
+
+def test_whoever_waits_may_wait_for_ever(handler: BrokerUnderTest) -> None:
+    """`flush`, `ping` and `close` take infinity for a time, too."""
+    broker, topic = handler.connect_with_topic()
+    futures = [broker.publish(topic, each.data) for each in numbered(300)]
+    broker.flush(math.inf)
+    broker.ping(math.inf)
+    futures += [broker.publish(topic, each.data) for each in numbered(300)]
+
+    broker.close(math.inf)
+
+    assert all(future.done() and future.result() for future in futures)
 
 
 def test_a_consumer_becomes_ready(handler: BrokerUnderTest) -> None:

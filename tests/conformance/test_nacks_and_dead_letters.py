@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import datetime, timedelta
 
@@ -96,6 +97,22 @@ def test_a_nack_waits_for_its_delay(handler: BrokerUnderTest) -> None:
     assert receive_one(subscription).id == message.id
 
     assert time.monotonic() - nacked >= 1.0
+
+
+def test_a_delay_is_a_number_of_seconds(handler: BrokerUnderTest) -> None:
+    """A delay that is no number is an error, and the message is as if it was not nacked."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish(topic, b"body").result()
+    subscription = broker.subscribe(topic)
+    message = receive_one(subscription)
+
+    with pytest.raises(ValueError, match="nan"):
+        subscription.nack([message], delay=math.nan)
+    with pytest.raises(TypeError):
+        subscription.nack([message], delay="1")  # type: ignore[arg-type]
+
+    subscription.nack([message], delay=0.0)
+    assert receive_one(subscription).delivery_attempt == 2
 
 
 def test_the_back_off_grows(handler: BrokerUnderTest) -> None:
