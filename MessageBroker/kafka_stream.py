@@ -196,6 +196,17 @@ class KafkaStream(Stream):
 
     def fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         """See `Stream.fetch`."""
+        try:
+            return self._fetch(max_messages, max_bytes, timeout)
+        except BrokerError:
+            raise
+        except BaseException:
+            # A Ctrl-C, or a signal's handler: what was just taken from the client may be with
+            # nobody now, and acks of what comes behind it would skip it.
+            self._start_over()
+            raise
+
+    def _fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         self._standstill.notice()
         with self._polling:
             self._mend_membership()
@@ -357,8 +368,12 @@ class KafkaStream(Stream):
     def _ask_the_group(self) -> None:
         """Find out whether it still counts this consumer, and lose all that was assigned if not."""
         if self._assignment and self._was_expelled():
-            self._must_rejoin = True
-            self._lose(list(self._assignment))
+            self._start_over()
+
+    def _start_over(self) -> None:
+        """Give up all partitions; the next fetch joins the group anew."""
+        self._must_rejoin = True
+        self._lose(list(self._assignment))
 
     def _was_expelled(self) -> bool:
         error = self._positions.commit(self._assignment.stored())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 from confluent_kafka import (
@@ -26,6 +26,7 @@ from MessageBroker import (
     TopicNotFoundError,
 )
 from MessageBroker.kafka_admin import TopicSettings
+from MessageBroker.kafka_buffer import RecordBuffer
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.kafka.conftest import Connect
 
@@ -52,7 +53,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def bodies(messages: Sequence[Message]) -> set[bytes]:
+def bodies(messages: Sequence[Message | OutgoingMessage]) -> set[bytes]:
     return {message.data for message in messages}
 
 
@@ -208,6 +209,29 @@ def test_acks_that_could_not_be_stored_are_stored_later(
         subscription.ack(receive(subscription, 5))
 
         wait_until(lambda: broker.backlog(topic) == 0)
+
+
+def test_what_an_interrupted_fetch_had_taken_is_not_skipped(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, topic: str
+) -> None:
+    broker = connect(topic=TopicSettings(num_partitions=1))
+    broker.create_topic(topic)
+    broker.publish_batch(topic, numbered(10))
+    adding, taken = RecordBuffer.add, []
+
+    def interrupt(buffer: RecordBuffer, records: Iterable[object]) -> None:
+        if not taken and (came := list(records)):
+            taken.extend(came)
+            raise KeyboardInterrupt
+        adding(buffer, records)
+
+    with broker.subscribe(topic) as subscription:
+        monkeypatch.setattr(RecordBuffer, "add", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            subscription.receive(4, PATIENCE_SECONDS)
+
+        assert taken
+        assert bodies(receive(subscription, 10)) == bodies(numbered(10))
 
 
 def test_the_byte_limit_bounds_what_waits_in_the_process(connect: Connect, topic: str) -> None:
