@@ -136,12 +136,12 @@ class SharedDatabase:
         with translated_errors(self.path), self._turnstile.held(patience):
             if patience is not None:
                 self._wait_at_most(patience - (time.monotonic() - began))
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            try:  # a Ctrl-C may come as soon as the transaction has begun
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # a failed COMMIT may have ended it
+                with contextlib.suppress(sqlite3.Error):  # it may not have begun, or be over
                     self._db.execute("ROLLBACK")
                 raise
 

@@ -60,8 +60,8 @@ class Turnstile:
             BrokerUnavailableError: somebody has held it for so long; the text says who.
             OSError: the file system does not lock.
         """
-        self._enter(PATIENCE_SECONDS if patience is None else patience)
-        try:
+        try:  # a Ctrl-C may come as soon as the lock is held
+            self._enter(PATIENCE_SECONDS if patience is None else patience)
             yield
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
@@ -93,6 +93,9 @@ class Turnstile:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False  # the turn, if it was to be had, is kept: it is the place in line
+        except BaseException:  # a Ctrl-C: nobody is in line any more
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+            raise
         fcntl.flock(self._turn, fcntl.LOCK_UN)
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from MessageBroker.errors import (
     ConfigurationError,
     TopicNotFoundError,
 )
+from MessageBroker.local_database import SharedDatabase
 from MessageBroker.local_store import TopicStore
 from tests.conformance.stories import bodies, receive, wait_until
 from tests.local.conftest import Connect
@@ -160,6 +162,25 @@ def test_a_broker_that_was_closed_meanwhile_is_closed_and_not_damaged(connect: C
     for call in (broker.list_topics, lambda: broker.ping(1), lambda: broker.backlog("topic")):
         with pytest.raises(ClosedError):
             call()
+
+
+def test_an_interrupt_as_soon_as_a_transaction_has_begun_ends_it(tmp_path: Path) -> None:
+    mine = SharedDatabase(tmp_path / "file.sqlite", "CREATE TABLE t (n INTEGER);")
+    other = SharedDatabase(tmp_path / "file.sqlite")
+    connection = mine._db
+
+    class Interrupting:
+        def execute(self, sql: str) -> sqlite3.Cursor:
+            mine._db = connection
+            connection.execute(sql)
+            raise KeyboardInterrupt
+
+    mine._db = Interrupting()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt), mine.writing():
+        pass
+
+    with other.writing(patience=0.5) as db:
+        db.execute("INSERT INTO t VALUES (1)")
 
 
 def test_a_damaged_file_is_named(connect: Connect, folder: Path) -> None:

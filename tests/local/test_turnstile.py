@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -148,6 +151,27 @@ def test_a_signal_that_ends_the_waiting_leaves_no_lock(path: Path) -> None:
             pass
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize("call", [1, 2, 3], ids=["the turn", "the lock", "the turn again"])
+def test_an_interrupt_as_soon_as_a_lock_is_held_leaves_none(
+    path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    calls, flock = itertools.count(1), fcntl.flock
+
+    def interrupt(file: IO[bytes], operation: int) -> None:
+        flock(file, operation)
+        if next(calls) == call:
+            raise KeyboardInterrupt
+
+    mine, other = Turnstile(path, create=True), Turnstile(path, create=True)
+    monkeypatch.setattr(fcntl, "flock", interrupt)
+    with pytest.raises(KeyboardInterrupt), mine.held():
+        pass
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+    with other.held(patience=0.5):
+        pass
 
 
 def test_a_child_made_by_fork_does_not_hold_the_lock_of_its_dead_parent(path: Path) -> None:
