@@ -308,6 +308,8 @@ def test_purging_takes_what_was_named_only(handler: BrokerUnderTest) -> None:
     [
         (("ping", "--broker", "rabbit"), 2, "invalid choice"),
         (("ping", "--timeout", "nan"), 2, "'nan' is not a number of at least 0"),
+        (("ping", "--timeout", "-3"), 2, "'-3' is not a number of at least 0"),
+        (("ping", "--timeout", "inf"), 2, "'inf' is not a number of at least 0"),
         (("dead-letters", "list", "--wait", "-1"), 2, "'-1' is not a number of at least 0"),
         (("topics",), 2, "ACTION"),
         (("topics", "create", "no"), 2, "not one that every broker takes"),
