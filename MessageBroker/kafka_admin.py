@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from MessageBroker.broker_interface import is_dead_letter_topic
@@ -100,6 +100,23 @@ class KafkaAdmin:
         if found.error is not None and not is_outage(found.error):
             raise self._events.explain(found.error, f"{self._where}: topic {topic!r}")
         return sorted(found.partitions)
+
+    def topic_id(self, topic: str, timeout: float = REQUEST_TIMEOUT_SECONDS) -> str | None:
+        """Tell which topic of its name this is; None if there is none.
+
+        Empty where the cluster does not know, as before Apache Kafka 2.8.
+        """
+        futures = self._client.describe_topics(TopicCollection([topic]), request_timeout=timeout)
+        try:
+            found = futures[topic].result().topic_id
+        except KafkaException as exception:
+            error = error_of(exception)
+            if error.code() in _NO_TOPIC:
+                return None
+            raise self._events.explain(error, f"{self._where}: topic {topic!r}") from None
+        self._events.answered()
+        is_known = found.get_most_significant_bits() or found.get_least_significant_bits()
+        return str(found) if is_known else ""
 
     def with_leaders(self, topic: str) -> set[int]:
         """Return the partitions of a topic that can be used now: those that have a leader."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -24,7 +25,8 @@ RETRY_SECONDS = 0.1
 # How long to wait before listening for what keeps an answer away (s).
 SLICE_SECONDS = 1.0
 
-_NOTE = "partitions at start: "
+_PARTITIONS = "partitions at start"
+_TOPIC_ID = "topic"
 
 
 def read_positions(
@@ -73,20 +75,42 @@ def read_positions(
     return [each for each in found if each.offset >= 0]
 
 
-def start_note(partitions: int | None) -> str:
-    """Note beside a position how many partitions the topic had when the group began.
+@dataclass(frozen=True)
+class Note:
+    """What a group writes beside its positions, since Kafka itself cannot tell it.
 
-    A partition that was added later then begins with its first message, in groups too that began
-    at the end: Kafka itself cannot tell the two cases apart.
+    Attributes:
+        partitions_at_start: how many the topic had when the group began. One that was added later
+            then begins with its first message, in groups too that began at the end. None if that
+            is not known.
+        topic_id: which topic of its name it is. A consumer that is open while its topic is deleted
+            and made again commits how far it was in the old one, which would skip messages of the
+            new. Empty if that is not known.
     """
-    return "" if partitions is None else f"{_NOTE}{partitions}"
+
+    partitions_at_start: int | None
+    topic_id: str
+
+    @classmethod
+    def of(cls, position: TopicPartition) -> Note:
+        """Read what stands beside a position; nothing is known if another program wrote it."""
+        parts = (part.partition(": ") for part in (position.metadata or "").split("; "))
+        values = {name: value for name, _, value in parts}
+        number = values.get(_PARTITIONS, "")
+        return cls(int(number) if number.isdecimal() else None, values.get(_TOPIC_ID, ""))
+
+    def __str__(self) -> str:
+        parts = []
+        if self.partitions_at_start is not None:
+            parts.append(f"{_PARTITIONS}: {self.partitions_at_start}")
+        if self.topic_id:
+            parts.append(f"{_TOPIC_ID}: {self.topic_id}")
+        return "; ".join(parts)
 
 
-def partitions_at_start(position: TopicPartition) -> int | None:
-    """Read the note of `start_note`; None where there is none, as from another program."""
-    note = position.metadata or ""
-    number = note.removeprefix(_NOTE)
-    return int(number) if number != note and number.isdecimal() else None
+def of_this_topic(positions: Sequence[TopicPartition], topic_id: str) -> list[TopicPartition]:
+    """Leave out positions in an earlier topic of the same name, as far as that is known."""
+    return [each for each in positions if not topic_id or Note.of(each).topic_id in ("", topic_id)]
 
 
 def _heard(client: Consumer) -> KafkaError | None:
@@ -105,13 +129,15 @@ class GroupReader:
         # Kept: connecting anew would cost a handshake for each look at a backlog.
         self._clients: dict[str, tuple[Consumer, ClientEvents]] = {}
 
-    def positions(self, group: str, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    def positions(
+        self, group: str, topic: str, topic_id: str, partitions: Sequence[int]
+    ) -> dict[int, int]:
         """Return the positions of `group` in those of `partitions` where it has one."""
         where = f"Kafka at {self._settings.servers}: group {group!r}"
         with self._lock:
             client, events = self._client(group)
             found = read_positions(client, events, where, {topic: partitions}, joined=False)
-        return {each.partition: each.offset for each in found}
+        return {each.partition: each.offset for each in of_this_topic(found, topic_id)}
 
     def close(self) -> None:
         """Let the clients go."""

@@ -133,12 +133,21 @@ class KafkaHandler(BrokerCore):
     def _partitions(self, topic: str) -> list[int]:
         partitions = self._admin.partitions(topic)
         if partitions is None:
-            self._known_topics.discard(topic)
-            raise TopicNotFoundError(
-                f"kafka: there is no topic {topic!r}: create it with "
-                f"`python -m MessageBroker topics create {topic}`"
-            )
+            raise self._no_topic(topic)
         return partitions
+
+    def _topic_id(self, topic: str) -> str:
+        topic_id = self._admin.topic_id(topic)
+        if topic_id is None:
+            raise self._no_topic(topic)
+        return topic_id
+
+    def _no_topic(self, topic: str) -> TopicNotFoundError:
+        self._known_topics.discard(topic)
+        return TopicNotFoundError(
+            f"kafka: there is no topic {topic!r}: create it with "
+            f"`python -m MessageBroker topics create {topic}`"
+        )
 
     # ------------------------------------------------------------------ publishing
 
@@ -164,8 +173,10 @@ class KafkaHandler(BrokerCore):
         )
 
     def _join(self, topic: str, group: str, *, from_the_beginning: bool) -> KafkaStream:
-        partitions = self._partitions(topic)
-        stream = KafkaStream(topic, group, self._settings, self._admin, from_the_beginning)
+        partitions, topic_id = self._partitions(topic), self._topic_id(topic)
+        stream = KafkaStream(
+            topic, topic_id, group, self._settings, self._admin, from_the_beginning
+        )
         try:
             stream.join(partitions)
         except BaseException:
@@ -174,12 +185,12 @@ class KafkaHandler(BrokerCore):
         return stream
 
     def _has_positions(self, topic: str, group: str) -> bool:
-        partitions = self._partitions(topic)
-        return set(partitions) <= set(self._groups.positions(group, topic, partitions))
+        partitions, topic_id = self._partitions(topic), self._topic_id(topic)
+        return set(partitions) <= set(self._groups.positions(group, topic, topic_id, partitions))
 
     def _backlog(self, topic: str, subscription_id: str) -> int:
-        partitions = self._partitions(topic)
-        committed = self._groups.positions(subscription_id, topic, partitions)
+        partitions, topic_id = self._partitions(topic), self._topic_id(topic)
+        committed = self._groups.positions(subscription_id, topic, topic_id, partitions)
         if not committed and subscription_id != default_subscription(topic):
             raise SubscriptionNotFoundError(
                 f"kafka: there is no subscription {subscription_id!r} of the topic {topic!r}: "

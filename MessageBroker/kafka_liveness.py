@@ -18,17 +18,19 @@ PROBE_TIMEOUT_SECONDS = 1.0
 class Probe:
     """Asks the broker whether it is there, when nothing has come from it for a while."""
 
-    def __init__(self, admin: KafkaAdmin, topic: str, events: ClientEvents) -> None:
+    def __init__(self, admin: KafkaAdmin, topic: str, topic_id: str, events: ClientEvents) -> None:
         """Begin as if the broker had just answered.
 
         Args:
             admin: asks by another connection than the consumer's: there, requests wait behind
                 fetches.
             topic: what is asked for.
+            topic_id: which one of its name it was.
             events: told what comes of it.
         """
         self._admin = admin
         self._topic = topic
+        self._topic_id = topic_id
         self._events = events
         self._failed = False
         self._last_answer = time.monotonic()
@@ -44,7 +46,7 @@ class Probe:
         if time.monotonic() - self._last_answer <= PROBE_INTERVAL_SECONDS:
             return
         try:
-            found = self._admin.partitions(self._topic, PROBE_TIMEOUT_SECONDS)
+            found = self._admin.topic_id(self._topic, PROBE_TIMEOUT_SECONDS)
         except BrokerUnavailableError:
             # Once is little: on a busy machine an answer may take longer than a probe waits.
             self._events.away = self._events.away or self._failed
@@ -53,7 +55,7 @@ class Probe:
         self._failed = False
         self._last_answer = time.monotonic()
         self._events.answered()
-        self._events.topic_missed = found is None
+        self._events.topic_missed = found != self._topic_id
 
 
 class Standstill:

@@ -18,7 +18,7 @@ from MessageBroker.errors import ConfigurationError
 from MessageBroker.kafka_admin import KafkaAdmin
 from MessageBroker.kafka_client import ClientEvents
 from MessageBroker.kafka_errors import error_of
-from MessageBroker.kafka_groups import partitions_at_start, read_positions, start_note
+from MessageBroker.kafka_groups import Note, of_this_topic, read_positions
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ class MemberPositions:
         events: ClientEvents,
         admin: KafkaAdmin,
         topic: str,
+        topic_id: str,
         group: str,
         where: str,
         from_the_beginning: bool,
@@ -43,6 +44,7 @@ class MemberPositions:
             events: what it says in the background.
             admin: asks for the ends of partitions.
             topic: an existing topic.
+            topic_id: which one of its name it is.
             group: the consumer group.
             where: the cluster, the topic and the group, for errors.
             from_the_beginning: where the group starts in a partition in which it has no position
@@ -52,6 +54,7 @@ class MemberPositions:
         self._events = events
         self._admin = admin
         self._topic = topic
+        self._topic_id = topic_id
         self._group = group
         self._where = where
         self._from_the_beginning = from_the_beginning
@@ -64,11 +67,12 @@ class MemberPositions:
             BrokerUnavailableError, AuthenticationError: they cannot be read, within 10 s.
         """
         wanted = {self._topic: partitions}
-        found = read_positions(self._client, self._events, self._where, wanted, joined=joined)
-        self._founded = next(
-            (founded for each in found if (founded := partitions_at_start(each)) is not None),
-            self._founded,
+        found = of_this_topic(
+            read_positions(self._client, self._events, self._where, wanted, joined=joined),
+            self._topic_id,
         )
+        counts = (Note.of(each).partitions_at_start for each in found)
+        self._founded = next((each for each in counts if each is not None), self._founded)
         return {each.partition: each.offset for each in found}
 
     def require_new_group(self) -> None:
@@ -140,8 +144,8 @@ class MemberPositions:
         return {**{each: earliest[each] for each in added}, **latest}
 
     def to_commit(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
-        """Make positions; with each goes how many partitions the group began with."""
-        note = start_note(self._founded)
+        """Make positions, each with a note beside it."""
+        note = str(Note(self._founded, self._topic_id))
         return [TopicPartition(self._topic, each, offset, note) for each, offset in offsets.items()]
 
     def commit(self, offsets: Mapping[int, int]) -> KafkaError | None:

@@ -62,6 +62,7 @@ class KafkaStream(Stream):
     def __init__(
         self,
         topic: str,
+        topic_id: str,
         group: str,
         settings: KafkaSettings,
         admin: KafkaAdmin,
@@ -71,6 +72,7 @@ class KafkaStream(Stream):
 
         Args:
             topic: an existing topic.
+            topic_id: which one of its name it is.
             group: the consumer group.
             settings: the clients' properties.
             admin: asks for the ends of partitions.
@@ -78,6 +80,7 @@ class KafkaStream(Stream):
                 yet.
         """
         self._topic = topic
+        self._topic_id = topic_id
         self._group = group
         self._admin = admin
         self._where = f"Kafka at {settings.servers}: topic {topic!r}, group {group!r}"
@@ -94,14 +97,21 @@ class KafkaStream(Stream):
         self._last_fetch = self._last_start = time.monotonic()
         # Half a session: the group may have had no sign of life for a while before the stop.
         self._standstill = Standstill(settings.session_seconds / 2, self._ask_the_group)
-        self._probe = Probe(admin, topic, self._events)
+        self._probe = Probe(admin, topic, topic_id, self._events)
         self.on_lost = lambda _deliveries: None
         try:
             self._client = Consumer({**settings.for_consumer(group), **self._events.callbacks()})
         except KafkaException as error:
             raise settings.refused(error) from None
         self._positions = MemberPositions(
-            self._client, self._events, admin, topic, group, self._where, from_the_beginning
+            self._client,
+            self._events,
+            admin,
+            topic,
+            topic_id,
+            group,
+            self._where,
+            from_the_beginning,
         )
 
     # ------------------------------------------------------------------ joining and leaving
@@ -208,6 +218,8 @@ class KafkaStream(Stream):
 
     def _fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         self._standstill.notice()
+        if self._events.topic_missed:
+            self._require_topic()
         with self._polling:
             self._mend_membership()
             if self._paused:
@@ -227,8 +239,6 @@ class KafkaStream(Stream):
         if messages:
             self._probe.answered()
             return messages
-        if self._events.topic_missed:
-            self._require_topic()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -241,10 +251,16 @@ class KafkaStream(Stream):
 
     def _require_topic(self) -> None:
         """Find out whether the topic was deleted; a new leader may have to learn of it first."""
-        if self._admin.partitions(self._topic) is None:
+        topic_id = self._admin.topic_id(self._topic)
+        if topic_id is None:
             raise TopicNotFoundError(
                 f"{self._where}: the topic was deleted: create it with `python -m MessageBroker "
                 f"topics create {self._topic}`, and start again"
+            )
+        if topic_id != self._topic_id:
+            raise TopicNotFoundError(
+                f"{self._where}: the topic was deleted, and another one of its name was made: "
+                "start again"
             )
         self._events.topic_missed = False
 

@@ -19,6 +19,7 @@ from MessageBroker import (
     ClosedError,
     ConfigurationError,
     Subscription,
+    SubscriptionNotFoundError,
     TopicNotFoundError,
 )
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
@@ -159,6 +160,26 @@ def test_a_topic_made_again_starts_empty(handler: BrokerUnderTest) -> None:
     again = broker.subscribe(topic)
     assert in_order(bodies(receive(again, 10))) == numbers(20)[10:]
     assert_nothing_comes(again)
+
+
+def test_a_consumer_that_was_open_takes_nothing_from_a_topic_made_again(
+    handler: BrokerUnderTest,
+) -> None:
+    """A consumer that is open while its topic is made again settles nothing in the new one."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(60))
+    old = broker.subscribe(topic)
+    old.ack(receive(old, 60))
+    other = handler.connect()
+    other.delete_topic(topic)
+    other.create_topic(topic)
+    with contextlib.suppress(TopicNotFoundError, SubscriptionNotFoundError):
+        assert_nothing_comes(old, seconds=2)
+    old.close()
+
+    other.publish_batch(topic, numbered(200))
+
+    assert in_order(bodies(receive(other.subscribe(topic), 200))) == numbers(200)
 
 
 def test_a_topic_made_again_elsewhere_takes_messages(handler: BrokerUnderTest) -> None:
