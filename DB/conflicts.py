@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from DB.index import IndexDamagedError, key_of
+from DB.index import key_of
 from DB.indexed_text import IndexedText
 from Queue import codec
 from Queue.storage import Storage
@@ -48,7 +48,7 @@ class Conflicts:
             return
         try:
             self._keep(new)
-        except (OSError, IndexDamagedError):
+        except BaseException:  # by Ctrl-C as well
             # What it left is found and made whole when the file is opened for the next conflict.
             kept, self._kept = self._kept, None
             if kept is not None:

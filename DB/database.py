@@ -109,7 +109,7 @@ class ResultDatabase:
         self._pid = os.getpid()
         self._mutex = threading.Lock()
         self._closed = False
-        self._unsure = False  # an insert has failed: what lies behind the known end is unknown
+        self._unsure = False  # an insert was broken off: what lies behind the known end is unknown
         with self._os_errors("open"):
             refuse_what_is_no_file(self.path)
             make_durable_directory(storage, self.path.parent)
@@ -144,7 +144,7 @@ class ResultDatabase:
                 self._unsure = False
             try:
                 return self._insert(results, bodies)
-            except (OSError, IndexDamagedError):
+            except BaseException:  # by Ctrl-C as well: the text may be ahead of what is known
                 self._unsure = True
                 raise
 

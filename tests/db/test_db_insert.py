@@ -19,7 +19,9 @@ from DB import (
     DatabaseStorageError,
     ResultDatabase,
 )
+from DB.report import verify
 from Queue import FileQueue, QueueStorageError
+from Queue.storage import Storage
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -259,6 +261,44 @@ def test_a_conflict_is_kept_once_however_many_came_after_it_and_over_a_restart(p
         assert kept.stat().st_size == size
         assert db.insert([{"id": ids[0], "label": "3"}]).conflicts == 1
     assert [row["label"] for row in stored(kept)][-2:] == ["2", "3"]
+
+
+class CtrlC(Storage):
+    """Ctrl-C comes in a sync of the file at `path`, once it is armed."""
+
+    def __init__(self, path):
+        self.path, self.armed = path, False
+
+    def sync(self, fd):
+        if self.armed and self.stat_open(fd).st_ino == self.stat(self.path).st_ino:
+            self.armed = False
+            raise KeyboardInterrupt
+        super().sync(fd)
+
+
+def test_an_insert_ended_by_ctrl_c_leaves_nothing_that_the_next_ones_would_store_again(path):
+    disk = CtrlC(path)
+    with ResultDatabase(path, storage=disk) as db:
+        disk.armed = True
+        with pytest.raises(KeyboardInterrupt):
+            db.insert([{"id": each, "label": "1"} for each in "abc"])
+        assert db.insert([{"id": "c", "label": "1"}]).duplicates == 1
+        assert db.insert([{"id": "d", "label": "1"}]).inserted == 1
+    assert [row["id"] for row in stored(path)] == ["a", "b", "c", "d"]
+    assert verify(path).problems == []
+
+
+def test_conflicts_ended_by_ctrl_c_are_kept_once(path):
+    kept = path.with_name("db.conflicts.txt")
+    disk = CtrlC(kept)
+    with ResultDatabase(path, storage=disk) as db:
+        db.insert([{"id": each, "label": "1"} for each in "abc"])
+        db.insert([{"id": "a", "label": "2"}])
+        disk.armed = True
+        with pytest.raises(KeyboardInterrupt):
+            db.insert([{"id": each, "label": "2"} for each in "abc"])
+        assert db.insert([{"id": "c", "label": "2"}]).conflicts == 1
+    assert [row["id"] for row in stored(kept)] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 5000])
