@@ -51,6 +51,15 @@ class Batch:
         return len(self.records)
 
 
+@dataclass(frozen=True)
+class _Read:
+    """How far a `Consumer` has read: the last batch's number, where it ends, segments finished."""
+
+    ordinal: int
+    end: Position | None
+    finished: int
+
+
 class Consumer:
     """The active consumer of a queue. Made by whoever holds the consumers' lock.
 
@@ -70,7 +79,6 @@ class Consumer:
         self._mutex = threading.Lock()  # guards the counts, the cursor and reader.finished
         self._closed = False
         self._removal_failed = False  # and it was said
-        self._taken = 0
         self._committed = 0
         self._removed = 0
         self._quarantine = Quarantine(paths.quarantine, storage)
@@ -82,6 +90,8 @@ class Consumer:
                 paths.cursor,
             )
         self._reader = Reader(storage, paths, self._cursor.position)  # opens nothing yet
+        self._last = _Read(0, self._cursor.position, 0)
+        self._unsure = False  # a read was broken off: what it had read was not handed out
 
     def take(self, max_records: int, deadline: float | None, check: Callable[[], None]) -> Batch:
         """Returns the next batch, empty if there was none until `deadline`.
@@ -136,25 +146,36 @@ class Consumer:
                 self._cursor.close()
 
     def _read(self, max_records: int) -> Batch:
+        if self._unsure:
+            self._go_back()
+        self._unsure = True  # until this has come to its end, whatever ends it
         records, corrupt = self._reader.read(max_records)
-        if not records and not corrupt:
-            return Batch()
-        end = self._reader.position
+        ordinal = self._last.ordinal + bool(records or corrupt)
         with self._mutex:
-            self._taken += 1
-            return Batch(
-                records,
-                corrupt,
-                first_seq=self._reader.first_seq if records else 0,
-                ordinal=self._taken,
-                end=end,
-                finished=self._removed + len(self._reader.finished),
-            )
+            finished = self._removed + len(self._reader.finished)
+        end = self._reader.position
+        batch = Batch()
+        if records or corrupt:
+            first_seq = self._reader.first_seq if records else 0
+            batch = Batch(records, corrupt, first_seq, ordinal, end, finished)
+        self._last = _Read(ordinal, end, finished)
+        self._unsure = False
+        return batch
+
+    def _go_back(self) -> None:
+        """Lets the reader go on behind what it has handed out.
+
+        Recovers from a Ctrl-C in the middle of a read: what the reader had passed by then would be
+        skipped, and the next commit would move the cursor past it.
+        """
+        with self._mutex:
+            del self._reader.finished[self._last.finished - self._removed :]
+        self._reader.go_back(self._last.end)
 
     def _remove_when_idle(self) -> None:
         """Removes segments that were found to be at their end after their last commit."""
         with self._mutex:
-            if self._cursor.position is not None and self._committed == self._taken:
+            if self._cursor.position is not None and self._committed == self._last.ordinal:
                 count = self._removed + len(self._reader.finished)
                 self._remove_finished(count, self._reader.position)
 

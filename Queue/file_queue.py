@@ -83,7 +83,7 @@ class FileQueue:
         self._sync_interval = {"always": 0.0, "interval": fsync_interval, "never": math.inf}[fsync]
         self._pid = os.getpid()
         self._closing = threading.Event()
-        self._take_lock = threading.Lock()
+        self._take_lock = threading.RLock()
         self._slot: ConsumerSlot | None = None
         with self._os_errors("open"):
             refuse_what_is_no_file(self.path)
@@ -145,7 +145,9 @@ class FileQueue:
                 another consumer is active this waits for it to end.
 
         Returns:
-            A batch; empty (false) after `timeout`.
+            A batch; empty (false) after `timeout`. If a Ctrl-C or the like ends this, what it had
+            read comes with the next one; at worst the next commit raises `QueueOrderError`, as the
+            batch was on its way already: it comes again when the queue is opened anew.
 
         Raises:
             QueueStorageError: the log cannot be read, or the cursor not be made.
@@ -155,14 +157,14 @@ class FileQueue:
             raise QueueError(f"max_records must be at least 1, not {max_records}")
         self._check_usable()
         deadline = None if timeout is None else time.monotonic() + timeout
-        # Another thread may be waiting in here, and longer than this one wants to.
-        if not self._take_lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
-            return Batch()
         try:
+            # Another thread may be waiting in here, and longer than this one wants to.
+            if not self._take_lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+                return Batch()
             with self._os_errors("read"):
                 return self._take(max_records, deadline)
         finally:
-            self._take_lock.release()
+            _release_if_ours(self._take_lock)  # Ctrl-C may come as soon as it is
 
     def commit(self, batch: Batch) -> None:
         """Marks a batch as done; it is never handed out again. Durable when it returns.
@@ -244,3 +246,10 @@ class FileQueue:
             f"cannot {action} the queue {self.path}: {error}; is the folder there, writable, and "
             "is there room on the disk?"
         )
+
+
+def _release_if_ours(lock: threading.RLock) -> None:
+    try:
+        lock.release()
+    except RuntimeError:
+        return

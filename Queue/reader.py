@@ -93,6 +93,15 @@ class Reader:
                 self._read_unusual(segment, records, corrupt)
         return records, corrupt
 
+    def go_back(self, start: Position | None) -> None:
+        """Reads from `start` on again. What is left in `finished` is for the owner to tell."""
+        self.close()
+        self._next_seq = start.next_seq if start else 0
+        self._hint = start
+        self._after = -1
+        self._lines, self._index = [], 0
+        self._corrupt_since_record = 0
+
     def close(self) -> None:
         """Closes the segment."""
         segment, self._segment = self._segment, None

@@ -155,6 +155,62 @@ def test_a_commit_that_is_under_way_ends_before_its_file_is_closed_under_it(tmp_
         assert queue.take(9, timeout=0).records == [{"n": 2}]
 
 
+class CtrlC(Storage):
+    """Ctrl-C comes when files are listed for the `left`-th time."""
+
+    left = 0
+
+    def names(self, path):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return super().names(path)
+
+
+def test_what_a_take_had_read_when_ctrl_c_ended_it_comes_with_the_next_one(tmp_path):
+    disk, taken = CtrlC(), []
+    with FileQueue(tmp_path / "log.txt", segment_bytes=100, storage=disk) as queue:
+        for number in range(40):
+            queue.put([{"n": number}])
+        for left in (2, 4, 6, 8):
+            disk.left = left
+            with pytest.raises(KeyboardInterrupt):
+                queue.take(20, timeout=0)  # goes from one segment to the next
+            batch = queue.take(5, timeout=0)
+            queue.commit(batch)
+            taken += batch.records
+        while batch := queue.take(5, timeout=0):
+            queue.commit(batch)
+            taken += batch.records
+    assert [record["n"] for record in taken] == list(range(40))
+
+
+class LockThenCtrlC:
+    """Takes a lock, and Ctrl-C comes before anybody knows."""
+
+    def __init__(self, lock):
+        self.lock, self.release = lock, lock.release
+
+    def acquire(self, timeout):
+        assert self.lock.acquire(timeout=timeout)
+        raise KeyboardInterrupt
+
+
+def test_a_take_that_ctrl_c_ends_as_soon_as_it_begins_leaves_the_queue_usable(tmp_path):
+    queue, taken = FileQueue(tmp_path / "log.txt"), []
+    queue.put([{"n": 1}])
+    lock = queue._take_lock
+    queue._take_lock = LockThenCtrlC(lock)
+    with pytest.raises(KeyboardInterrupt):
+        queue.take(timeout=0)
+    queue._take_lock = lock
+    for work in (lambda: taken.extend(queue.take(timeout=0).records), queue.close):
+        other = start(work)
+        other.join(10)
+        assert not other.is_alive()
+    assert taken == [{"n": 1}]
+
+
 INTERRUPTED = """
 import json, signal, sys, threading
 from Queue import FileQueue, QueueStorageError
