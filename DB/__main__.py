@@ -11,6 +11,7 @@ from DB.errors import DatabaseError
 from DB.report import as_text, verify
 from DB.summary import summarise
 from Queue.command_line import print_json, run, tell
+from Queue.report import plain
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 
@@ -49,7 +50,7 @@ def _summary(options: argparse.Namespace) -> int:
     if options.json:
         print_json(summary.as_dict())
     else:
-        print("\n".join(map(_plain, as_text(summary).split("\n"))))
+        print("\n".join(map(plain, as_text(summary).split("\n"))))
     if options.plot is not None:
         from DB.plot import plot
 
@@ -67,11 +68,6 @@ def _summary(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     found = verify(options.db)
     return tell(found, options.db, f"{found.rows:,} rows, {found.bytes:,} bytes", options.json)
-
-
-def _plain(line: str) -> str:
-    """Writes what could steer a terminal by its code: labels and models come from elsewhere."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 if __name__ == "__main__":

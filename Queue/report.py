@@ -62,7 +62,9 @@ class Status:
 
 
 def status(path: str | os.PathLike[str]) -> Status:
-    """Returns how the queue at `path` stands. Reads a few lines, however long the queue is.
+    """Returns how the queue at `path` stands.
+
+    Reads a few lines, however long the queue is, and what damage there is before the oldest record.
 
     Raises:
         QueueStorageError: there is no queue, or it cannot be read.
@@ -72,15 +74,12 @@ def status(path: str | os.PathLike[str]) -> Status:
         place = cursor.peek(STORAGE, paths.cursor)
         sealed = segment.list_sealed(STORAGE, paths)
         sizes = [_size(one.path) for one in sealed]
-        reader = Reader(STORAGE, paths, place)
-        records, _ = reader.read(1)
-        oldest_seq = reader.position.next_seq - 1 if records else 0
-        reader.close()
+        oldest, oldest_seq = _oldest(paths, place)
         tail = max([_last_seq(paths.log), *(_last_seq(one.path) for one in sealed[-1:])])
         next_seq = max(tail + 1, place.next_seq if place else 1)
         return Status(
-            depth=next_seq - oldest_seq if records else 0,
-            oldest=records[0] if records else None,
+            depth=next_seq - oldest_seq if oldest_seq else 0,
+            oldest=oldest,
             oldest_seq=oldest_seq,
             next_seq=next_seq,
             committed_seq=place.next_seq - 1 if place else 0,
@@ -93,6 +92,20 @@ def status(path: str | os.PathLike[str]) -> Status:
         )
     except OSError as error:
         raise QueueStorageError(f"cannot read the queue {path}: {error}") from error
+
+
+def _oldest(paths: QueuePaths, place: Position | None) -> tuple[dict[str, Any] | None, int]:
+    """Returns the first record behind the cursor and its number, past whatever damage."""
+    reader = Reader(STORAGE, paths, place)
+    try:
+        while True:
+            records, corrupt = reader.read(1)
+            if records:
+                return records[0], reader.first_seq
+            if not corrupt:
+                return None, 0
+    finally:
+        reader.close()
 
 
 def status_text(path: str | os.PathLike[str], state: Status) -> str:
@@ -110,7 +123,12 @@ def status_text(path: str | os.PathLike[str], state: Status) -> str:
     if state.oldest is not None:
         shown = orjson.dumps(state.oldest).decode()
         lines.insert(2, f"oldest       seq {state.oldest_seq}: {shown[:160]}")
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))
+
+
+def plain(line: str) -> str:
+    """Writes what could steer a terminal by its code: records come from elsewhere."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 @dataclass

@@ -66,6 +66,19 @@ def test_status_of_a_drained_queue_is_empty(path):
     assert (state.next_seq, state.committed_seq) == (31, 30)
 
 
+def test_status_counts_what_stands_behind_damage(path):
+    with fill(path, count=3):
+        path.write_bytes(path.read_bytes().replace(b'"id-0"', b'"id-X"'))
+        state = status(path)
+    assert (state.depth, state.oldest_seq, state.oldest) == (2, 2, {"id": "id-1"})
+
+
+def test_status_shows_a_record_that_could_steer_a_terminal_as_plain_text(path):
+    with FileQueue(path) as queue:
+        queue.put([{"id": "\x9b2J\u202eé"}])
+    assert '{"id":"\\x9b2J\\u202eé"}' in run("status", "--queue", path).stdout
+
+
 def test_looking_changes_nothing(path):
     fill(path).close()
     before = {file: file.read_bytes() for file in path.parent.iterdir()}
