@@ -31,7 +31,7 @@ def run(
     options = parser.parse_args(arguments)
     try:
         code = int(options.run(options))
-        sys.stdout.flush()
+        sys.stdout.flush()  # the interpreter, at its end, would complain of a pipe that is gone
     except failure as error:
         print(error, file=sys.stderr)
         return 1

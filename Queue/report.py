@@ -27,7 +27,7 @@ from Queue.storage import STORAGE
 
 READ_RECORDS = 1000
 TRIES = 5
-"""How often something is looked at again that a consumer may just be changing."""
+"""How often something is looked at again that others may just be changing."""
 
 
 @dataclass(frozen=True)
@@ -214,14 +214,16 @@ def _judge(line: CorruptLine, committed: int, found: Verification) -> None:
 
 
 def _check_end(paths: QueuePaths, found: Verification) -> None:
-    torn = _Lines(paths.log).torn
-    if torn:
-        holder = current_holder(paths.producer_lock)
+    for _ in range(TRIES):  # a producer may have been writing it, and be done by now
+        torn = _Lines(paths.log).torn
+        if not torn:
+            return
         where = f"{paths.log.name}: {torn} bytes behind the last newline"
-        if holder is None:
-            found.report(f"{where}: a torn line; the next producer ends it")
-        else:
+        holder = current_holder(paths.producer_lock)
+        if holder is not None:
             found.notes.append(f"{where}: being written by {holder}")
+            return
+    found.report(f"{where}: a torn line; the next producer ends it")
 
 
 def _check_side_file(path: Path, found: Verification) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from Queue import FileQueue, codec
+from DB import ResultDatabase
+from Queue import FileQueue, codec, report
 from Queue.cursor import SLOT_BYTES
 from Queue.report import status, verify
 
@@ -123,6 +124,18 @@ def test_verify_lists_everything_that_is_wrong(path):
     assert "4 problems" in done.stdout
 
 
+def test_a_line_that_was_being_written_when_it_was_looked_at_is_not_torn(path, monkeypatch):
+    with fill(path, count=3):
+        line, whole = codec.frame(b'{"seq":4,"id":"x"'), path.read_bytes()
+        path.write_bytes(whole + line[:9])
+
+        def nobody(_lock):  # any more
+            path.write_bytes(whole + line)
+
+        monkeypatch.setattr(report, "current_holder", nobody)
+        assert verify(path).problems == []
+
+
 def test_a_gap_below_the_cursor_is_a_note_and_not_a_problem(path):
     with fill(path, count=6) as queue:
         queue.commit(queue.take(6, timeout=0))
@@ -147,6 +160,24 @@ def test_where_there_is_no_queue_that_is_said_and_nothing_is_made(path, command)
     assert "there is no queue" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["Queue status --queue", "DB summary --db"])
+def test_a_reader_of_the_output_that_has_gone_is_no_error(path, command):
+    with fill(path, count=3), ResultDatabase(path.with_name("db.txt")):
+        end, pipe = os.pipe()
+        os.close(end)
+        file = path if command.startswith("Queue") else path.with_name("db.txt")
+        done = subprocess.run(
+            [sys.executable, "-m", *command.split(), str(file)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        os.close(pipe)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_large_quarantine_needs_no_more_memory_than_a_small_one(path):
