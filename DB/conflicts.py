@@ -1,8 +1,9 @@
 """Results whose id is stored with another label: `db_for_app_2.conflicts.txt`.
 
-One line each: the refused result, `stored_label` (what the DB has), `refused_at`, `crc`. The same
-conflict (id and label) is kept once, however often the broker delivers it and however many there
-are. So this text has an index of its ids as well: `db_for_app_2.conflicts.index`.
+One line each: the refused result, `stored_label` (what the DB has; its beginning if the line would
+be too long), `refused_at`, `crc`. The same conflict (id and label) is kept once, however often the
+broker delivers it and however many there are. So this text has an index of its ids as well:
+`db_for_app_2.conflicts.index`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from Queue.storage import Storage
 
 logger = logging.getLogger(__name__)
 
+SHORT_LABEL_BYTES = 16
+"""So much of a stored label is kept, as JSON, if the line would be too long: it fits into what
+`codec.encode` leaves free, even if each byte needs to be escaped."""
+
 
 class Conflicts:
     """The conflicts file. Made and opened when there is a conflict. One thread at a time."""
@@ -34,7 +39,11 @@ class Conflicts:
     def add(self, result: Mapping[str, Any], stored_label: object, now: str) -> None:
         """Notes a conflict; `write` keeps it."""
         what = {**result, "stored_label": stored_label, "refused_at": now}
-        self._new.setdefault(_name(result), codec.frame(orjson.dumps(what)[:-1]))
+        line = codec.frame(orjson.dumps(what)[:-1])
+        if len(line) > codec.MAX_LINE_BYTES:  # the whole label stands in the DB
+            short = orjson.dumps(stored_label)[:SHORT_LABEL_BYTES].decode(errors="ignore")
+            line = codec.frame(orjson.dumps({**what, "stored_label": f"{short}…"})[:-1])
+        self._new.setdefault(_name(result), line)
 
     def write(self) -> None:
         """Writes what was noted and is not there yet; durable when it returns.
@@ -72,7 +81,9 @@ class Conflicts:
             return
         self._kept.append(list(new.values()), [key_of(result_id) for result_id, _ in new])
         for name in new:
-            logger.error("%s is stored with another label than %s; kept in %s", *name, self._path)
+            logger.error(
+                "%.200s is stored with another label than %.200s; kept in %s", *name, self._path
+            )
 
 
 def _name(result: Mapping[str, Any]) -> tuple[str, str]:

@@ -263,6 +263,17 @@ def test_a_conflict_is_kept_once_however_many_came_after_it_and_over_a_restart(p
     assert [row["label"] for row in stored(kept)][-2:] == ["2", "3"]
 
 
+@pytest.mark.parametrize("size", [700_000, (1 << 20) - 128 - len('{"id":"a","label":""}')])
+def test_a_conflict_of_long_labels_is_kept_once_in_a_line_that_can_be_read(path, size):
+    with ResultDatabase(path) as db:
+        db.insert([{"id": "a", "label": '"' * 500_000}, {"id": "b", "label": "1"}])
+        for result_id in "aabb":
+            assert db.insert([{"id": result_id, "label": "x" * size}]).conflicts == 1
+    kept = path.with_name("db.conflicts.txt").read_bytes().splitlines(keepends=True)
+    assert max(map(len, kept)) <= 1 << 20
+    assert [json.loads(line)["id"] for line in kept] == ["a", "b"]
+
+
 class CtrlC(Storage):
     """Ctrl-C comes in a sync of the file at `path`, once it is armed."""
 
