@@ -40,7 +40,13 @@ from DB.index import IndexDamagedError, key_of
 from DB.indexed_text import IndexedText
 from Queue import codec
 from Queue.lock import FileLock
-from Queue.storage import STORAGE, Storage, make_durable_directory, refuse_what_is_no_file
+from Queue.storage import (
+    STORAGE,
+    Storage,
+    make_durable_directory,
+    real_path,
+    refuse_what_is_no_file,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +89,8 @@ class ResultDatabase:
     """The DB in the text file `path`, open for writing. Any thread may use it.
 
     Args:
-        path: the text file; side files lie beside it. Folders that are missing are made.
+        path: the text file; side files lie beside it. Folders that are missing are made, links
+            followed.
         wait: whether to stand by while another process holds the DB.
         timeout: seconds to wait at most; None waits without limit.
         stop: asked every 50 ms while waiting, for instance `threading.Event.is_set`; True ends it.
@@ -104,7 +111,7 @@ class ResultDatabase:
         stop: Callable[[], bool] | None = None,
         storage: Storage = STORAGE,
     ) -> None:
-        self.path = Path(path).absolute()
+        self.path = real_path(path)
         self._storage = storage
         self._pid = os.getpid()
         self._mutex = threading.Lock()

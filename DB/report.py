@@ -16,7 +16,7 @@ from Queue import codec
 from Queue.findings import Findings
 from Queue.lines import scan
 from Queue.lock import current_holder
-from Queue.storage import STORAGE
+from Queue.storage import STORAGE, real_path
 
 CONFUSIONS_SHOWN = 10
 
@@ -101,7 +101,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     Raises:
         DatabaseStorageError: the file is not there, or cannot be read.
     """
-    path = Path(path)
+    path = real_path(path)
     found = Verification()
     try:
         fd = STORAGE.open(path, os.O_RDONLY)

@@ -30,7 +30,13 @@ from Queue.consumer import Batch, ConsumerSlot
 from Queue.errors import QueueClosedError, QueueError, QueueStorageError
 from Queue.producer import Fsync, Producer
 from Queue.segment import QueuePaths
-from Queue.storage import STORAGE, Storage, make_durable_directory, refuse_what_is_no_file
+from Queue.storage import (
+    STORAGE,
+    Storage,
+    make_durable_directory,
+    real_path,
+    refuse_what_is_no_file,
+)
 
 DEFAULT_PATH = Path(__file__).resolve().parent / "log.txt"
 
@@ -49,7 +55,8 @@ class FileQueue:
     """A queue in the text file `path`. Any number of threads and processes may use it at once.
 
     Args:
-        path: the text file; side files lie beside it. Folders that are missing are made.
+        path: the text file; side files lie beside it. Folders that are missing are made, links
+            followed.
         fsync: "always": `put` and `commit` return when the disk has it. "interval": the disk has
             it at most `fsync_interval` seconds later; a power loss takes what came in between, a
             kill takes nothing. "never": the system decides when.
@@ -77,7 +84,7 @@ class FileQueue:
             raise QueueError(f"fsync is 'always', 'interval' or 'never', not {fsync!r}")
         if segment_bytes < 1 or max_bytes < 1 or fsync_interval <= 0:
             raise QueueError("segment_bytes, max_bytes and fsync_interval must be above zero")
-        self.path = Path(path).absolute()
+        self.path = real_path(path)
         self._paths = QueuePaths.of(self.path)
         self._storage = storage
         self._sync_interval = {"always": 0.0, "interval": fsync_interval, "never": math.inf}[fsync]

@@ -23,7 +23,7 @@ from Queue.lock import current_holder
 from Queue.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
 from Queue.reader import Reader
 from Queue.segment import QueuePaths
-from Queue.storage import STORAGE
+from Queue.storage import STORAGE, real_path
 
 READ_RECORDS = 1000
 TRIES = 5
@@ -237,7 +237,7 @@ def _check_side_file(path: Path, found: Verification) -> None:
 
 
 def _paths(path: str | os.PathLike[str]) -> QueuePaths:
-    paths = QueuePaths.of(Path(path).absolute())
+    paths = QueuePaths.of(real_path(path))
     if not paths.folder.is_dir() or not (
         paths.log.exists() or paths.cursor.exists() or segment.list_sealed(STORAGE, paths)
     ):

@@ -129,6 +129,15 @@ def write_all(storage: Storage, fd: int, data: bytes, offset: int) -> None:
         done += storage.write(fd, memoryview(data)[done:], offset + done)
 
 
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Returns where the file at `path` really is, links followed.
+
+    Locks and all other side files are there: they are the same for everybody, whichever way a
+    process comes to the file.
+    """
+    return Path(os.path.realpath(path))
+
+
 def refuse_what_is_no_file(path: Path) -> None:
     """Raises an `OSError` if there is something at `path` that is no file: a folder, a device.
 

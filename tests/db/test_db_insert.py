@@ -125,6 +125,17 @@ def test_a_second_writer_is_told_who_holds_the_db(path):
     holder.communicate()
 
 
+def test_a_second_writer_that_comes_by_a_link_is_told_as_well(path, tmp_path):
+    link = tmp_path / "link.txt"
+    link.symlink_to(path)
+    with ResultDatabase(path) as db:
+        with pytest.raises(DatabaseLockedError):
+            ResultDatabase(link, wait=False)
+        db.insert([{"id": "a", "label": "1"}])
+        db.insert([{"id": "a", "label": "2"}])
+        assert any("1 conflicts" in note for note in verify(link).notes)
+
+
 def test_a_waiting_open_ends_when_it_is_told_to_stop(path):
     stop = threading.Event()
     with ResultDatabase(path):

@@ -21,6 +21,7 @@ from Queue import (
     QueueOrderError,
     QueueRecordError,
 )
+from Queue.report import status
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -352,3 +353,20 @@ def test_a_take_keeps_its_timeout_while_another_thread_waits_longer(path):
         queue.put(records(0, 1))
         patient.join(10)
         assert not patient.is_alive()
+
+
+def test_a_queue_is_the_same_one_whichever_way_one_comes_to_it(tmp_path):
+    """A link that was renamed at a sealing would leave the others behind with an old file."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link.txt").symlink_to(tmp_path / "data" / "log.txt")
+    (tmp_path / "folder").symlink_to("data")
+    with (
+        FileQueue(tmp_path / "link.txt", segment_bytes=100) as here,
+        FileQueue(tmp_path / "folder" / "log.txt") as there,
+    ):
+        for number in range(20):
+            here.put([{"n": number}])
+            assert there.take(9, timeout=0).records == [{"n": number}]
+        assert here.take(9, timeout=0).records == []
+        assert status(tmp_path / "link.txt").next_seq == 21
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "folder", "link.txt"]
