@@ -29,7 +29,7 @@ from typing import Any
 from Queue.consumer import Batch, ConsumerSlot
 from Queue.errors import QueueClosedError, QueueError, QueueStorageError
 from Queue.producer import Fsync, Producer
-from Queue.segment import QueuePaths
+from Queue.segment import QueuePaths, sealed_of
 from Queue.storage import (
     STORAGE,
     Storage,
@@ -56,7 +56,7 @@ class FileQueue:
 
     Args:
         path: the text file; side files lie beside it. Folders that are missing are made, links
-            followed.
+            followed. Two queues in one folder have names that differ before the suffix.
         fsync: "always": `put` and `commit` return when the disk has it. "interval": the disk has
             it at most `fsync_interval` seconds later; a power loss takes what came in between, a
             kill takes nothing. "never": the system decides when.
@@ -66,6 +66,7 @@ class FileQueue:
         storage: the layer for system calls; tests put faults there.
 
     Raises:
+        QueueError: a wrong setting, or the name of a sealed segment (`log.7.txt`).
         QueueStorageError: the folder or its files cannot be written.
         QueueFormatError: the file is no log of this format.
     """
@@ -85,6 +86,11 @@ class FileQueue:
         if segment_bytes < 1 or max_bytes < 1 or fsync_interval <= 0:
             raise QueueError("segment_bytes, max_bytes and fsync_interval must be above zero")
         self.path = real_path(path)
+        if (other := sealed_of(self.path)) is not None:
+            raise QueueError(
+                f"{self.path}: files of such a name are sealed segments of the queue {other}, "
+                "which would read this one and remove it; give the queue another name"
+            )
         self._paths = QueuePaths.of(self.path)
         self._storage = storage
         self._sync_interval = {"always": 0.0, "interval": fsync_interval, "never": math.inf}[fsync]

@@ -89,6 +89,14 @@ def list_sealed(storage: Storage, paths: QueuePaths) -> list[SealedSegment]:
     return sorted(found)
 
 
+def sealed_of(path: Path) -> Path | None:
+    """Returns the log that a file of this name is a sealed segment of; None if of none."""
+    name, _, digits = path.stem.rpartition(".")
+    if name and digits.isascii() and digits.isdigit():
+        return path.with_name(name + path.suffix)
+    return None
+
+
 def list_void(storage: Storage, paths: QueuePaths) -> list[tuple[int, Path]]:
     """Returns (last number, path) of the files that are void as a whole.
 

@@ -370,3 +370,11 @@ def test_a_queue_is_the_same_one_whichever_way_one_comes_to_it(tmp_path):
         assert here.take(9, timeout=0).records == []
         assert status(tmp_path / "link.txt").next_seq == 21
     assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "folder", "link.txt"]
+
+
+def test_a_queue_with_the_name_of_a_sealed_segment_is_refused_before_another_removes_it(tmp_path):
+    with pytest.raises(QueueError, match=r"sealed segments of the queue .*/log\.txt"):
+        FileQueue(tmp_path / "log.2.txt")
+    assert list(tmp_path.iterdir()) == []
+    for name in ("log.txt", "log2.txt", "log.a2.txt", "2.txt", ".2", "log.2b"):
+        FileQueue(tmp_path / name / name).close()
