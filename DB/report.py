@@ -16,7 +16,7 @@ from Queue import codec
 from Queue.findings import Findings
 from Queue.lines import scan
 from Queue.lock import current_holder
-from Queue.storage import STORAGE, real_path
+from Queue.storage import STORAGE, real_path, refuse_what_is_no_file
 
 CONFUSIONS_SHOWN = 10
 
@@ -104,6 +104,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     path = real_path(path)
     found = Verification()
     try:
+        refuse_what_is_no_file(path)
         fd = STORAGE.open(path, os.O_RDONLY)
         try:
             with tempfile.TemporaryDirectory() as folder:

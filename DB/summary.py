@@ -21,7 +21,7 @@ from typing import Any
 from DB.errors import DatabaseStorageError
 from Queue import codec
 from Queue.lines import scan
-from Queue.storage import STORAGE
+from Queue.storage import STORAGE, refuse_what_is_no_file
 
 BUCKET_GROWTH = 1.01
 SMALLEST_LATENCY_SECONDS = 1e-4
@@ -116,6 +116,7 @@ def summarise(path: str | os.PathLike[str]) -> Summary:
     """
     tally = _Tally()
     try:
+        refuse_what_is_no_file(Path(path))
         fd = STORAGE.open(Path(path), os.O_RDONLY)
         try:
             for _, lines in scan(partial(STORAGE.read, fd), 0, STORAGE.stat_open(fd).st_size):

@@ -172,7 +172,8 @@ class FileQueue:
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             # Another thread may be waiting in here, and longer than this one wants to.
-            if not self._take_lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            patience = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
+            if not self._take_lock.acquire(timeout=patience):
                 return Batch()
             with self._os_errors("read"):
                 return self._take(max_records, deadline)

@@ -23,7 +23,7 @@ from Queue.lock import current_holder
 from Queue.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
 from Queue.reader import Reader
 from Queue.segment import QueuePaths
-from Queue.storage import STORAGE, real_path
+from Queue.storage import STORAGE, real_path, refuse_what_is_no_file
 
 READ_RECORDS = 1000
 TRIES = 5
@@ -71,6 +71,7 @@ def status(path: str | os.PathLike[str]) -> Status:
     """
     paths = _paths(path)
     try:
+        refuse_what_is_no_file(paths.log)
         place = cursor.peek(STORAGE, paths.cursor)
         sealed = segment.list_sealed(STORAGE, paths)
         sizes = [_size(one.path) for one in sealed]
@@ -151,6 +152,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     paths = _paths(path)
     found = Verification()
     try:
+        refuse_what_is_no_file(paths.log)
         place = _check_cursor(paths, found)
         tail = _check_records(paths, place, found)
         if place is not None and tail and place.next_seq > tail + 1:

@@ -378,3 +378,10 @@ def test_a_queue_with_the_name_of_a_sealed_segment_is_refused_before_another_rem
     assert list(tmp_path.iterdir()) == []
     for name in ("log.txt", "log2.txt", "log.a2.txt", "2.txt", ".2", "log.2b"):
         FileQueue(tmp_path / name / name).close()
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e12])
+def test_a_timeout_may_be_as_long_as_one_likes(tmp_path, timeout):
+    with FileQueue(tmp_path / "log.txt") as queue:
+        queue.put([{"n": 1}], timeout=timeout)
+        assert queue.take(9, timeout=timeout).records == [{"n": 1}]

@@ -162,6 +162,24 @@ def test_where_there_is_no_queue_that_is_said_and_nothing_is_made(path, command)
     assert list(path.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["Queue status --queue", "Queue verify --queue", "DB summary --db", "DB verify --db"],
+)
+def test_a_pipe_in_place_of_the_text_is_an_error_and_nothing_to_wait_for(path, command):
+    os.mkfifo(path)
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split(), str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "not a text file" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["Queue status --queue", "DB summary --db"])
 def test_a_reader_of_the_output_that_has_gone_is_no_error(path, command):
     with fill(path, count=3), ResultDatabase(path.with_name("db.txt")):
