@@ -28,6 +28,11 @@ def plot(summary: Summary, path: str | os.PathLike[str]) -> None:
         OSError: the file cannot be written.
         ValueError: its suffix is no image format.
     """
+    with mpl.rc_context({"text.parse_math": False}):  # a label may hold dollars that are no formula
+        _draw(summary).savefig(Path(path), dpi=130)
+
+
+def _draw(summary: Summary) -> Figure:
     figure = Figure(figsize=(12, 7.5), layout="constrained", facecolor="white")
     axes = figure.subplots(2, 2)
     figure.suptitle(_headline(summary), fontsize=15, color=INK, fontweight="bold")
@@ -41,7 +46,7 @@ def plot(summary: Summary, path: str | os.PathLike[str]) -> None:
             ax.spines[side].set_visible(False)
         for side in ("left", "bottom"):
             ax.spines[side].set_color(SOFT)
-    figure.savefig(Path(path), dpi=130)
+    return figure
 
 
 def _headline(summary: Summary) -> str:

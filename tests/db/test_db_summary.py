@@ -165,6 +165,15 @@ def test_a_name_that_is_no_pictures_is_wrong_usage(name, path, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("label", ["$a_{$", "$$", "a$b", "\0", ""])
+def test_the_plot_draws_labels_that_are_no_formulas(tmp_path, label):
+    with ResultDatabase(tmp_path / "db.txt") as db:
+        db.insert([{"id": "a", "label": label, "expected_label": f"not {label}"}])
+    drawn = run("summary", "--db", tmp_path / "db.txt", "--plot", tmp_path / "summary.png")
+    assert drawn.returncode == 0, drawn.stderr
+    assert (tmp_path / "summary.png").stat().st_size > 10_000
+
+
 def test_the_summary_imports_neither_tensorflow_nor_matplotlib():
     code = (
         "import sys, DB.__main__\n"
