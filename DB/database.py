@@ -98,7 +98,7 @@ class ResultDatabase:
 
     Raises:
         DatabaseLockedError: another process holds it, and the waiting is over.
-        DatabaseFormatError: the file is no DB of this format.
+        DatabaseFormatError: the file is no DB of this format, or has the name of a side file.
         DatabaseStorageError: the folder or its files cannot be written.
     """
 
@@ -112,6 +112,11 @@ class ResultDatabase:
         storage: Storage = STORAGE,
     ) -> None:
         self.path = real_path(path)
+        if self.path in (self._side_file("index"), self._side_file("lock")):
+            raise DatabaseFormatError(
+                f"{self.path}: its index or its lock would have the same name; "
+                "name another file with --db"
+            )
         self._storage = storage
         self._pid = os.getpid()
         self._mutex = threading.Lock()

@@ -66,7 +66,7 @@ class FileQueue:
         storage: the layer for system calls; tests put faults there.
 
     Raises:
-        QueueError: a wrong setting, or the name of a sealed segment (`log.7.txt`).
+        QueueError: a wrong setting, or the name of a sealed segment (`log.7.txt`) or a cursor.
         QueueStorageError: the folder or its files cannot be written.
         QueueFormatError: the file is no log of this format.
     """
@@ -92,6 +92,8 @@ class FileQueue:
                 "which would read this one and remove it; give the queue another name"
             )
         self._paths = QueuePaths.of(self.path)
+        if self.path == self._paths.cursor:
+            raise QueueError(f"{self.path}: its cursor would have the same name; give it another")
         self._storage = storage
         self._sync_interval = {"always": 0.0, "interval": fsync_interval, "never": math.inf}[fsync]
         self._pid = os.getpid()

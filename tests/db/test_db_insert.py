@@ -210,6 +210,13 @@ def test_a_file_of_another_format_is_refused_and_left_alone(path):
     assert path.read_text() == '{"id": "a"}\n'
 
 
+@pytest.mark.parametrize("name", ["db.index", "db.lock"])
+def test_a_db_with_the_name_of_a_side_file_is_refused(tmp_path, name):
+    with pytest.raises(DatabaseFormatError, match="--db"):
+        ResultDatabase(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_rows_written_by_a_killed_writer_are_known_to_the_next(path):
     code = (
         "import sys; from DB import ResultDatabase\n"

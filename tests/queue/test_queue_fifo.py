@@ -372,9 +372,11 @@ def test_a_queue_is_the_same_one_whichever_way_one_comes_to_it(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "folder", "link.txt"]
 
 
-def test_a_queue_with_the_name_of_a_sealed_segment_is_refused_before_another_removes_it(tmp_path):
+def test_a_queue_with_the_name_of_a_sealed_segment_or_a_cursor_is_refused(tmp_path):
     with pytest.raises(QueueError, match=r"sealed segments of the queue .*/log\.txt"):
         FileQueue(tmp_path / "log.2.txt")
+    with pytest.raises(QueueError, match="cursor"):
+        FileQueue(tmp_path / "log.cursor")
     assert list(tmp_path.iterdir()) == []
     for name in ("log.txt", "log2.txt", "log.a2.txt", "2.txt", ".2", "log.2b"):
         FileQueue(tmp_path / name / name).close()
