@@ -28,6 +28,9 @@ SMALLEST_LATENCY_SECONDS = 1e-4
 MAX_NAMES = 1000
 """Labels, pairs and models told apart; what comes beyond is counted as `OTHER`."""
 
+MAX_NAME_CHARACTERS = 200
+"""What of a name is beyond this is left out: some are whole texts."""
+
 OTHER = "(other)"
 MAX_BINS = 2048
 """Bins of the time line; a second wide at first."""
@@ -231,15 +234,15 @@ class _Tally:
             return
         self.rows += 1
         label = _name(row.get("label"))
-        _count(self.labels, label)
-        _count(self.models, _name(row.get("model")))
+        _count(self.labels, _short(label))
+        _count(self.models, _short(_name(row.get("model"))))
         if "expected_label" in row:
             expected = _name(row["expected_label"])
             self.known += 1
             if expected == label:
                 self.correct += 1
             else:
-                _count(self.pairs, (expected, label), (OTHER, OTHER))
+                _count(self.pairs, (_short(expected), _short(label)), (OTHER, OTHER))
         self._add_times(row)
 
     def _add_times(self, row: dict[str, Any]) -> None:
@@ -280,6 +283,10 @@ class _Tally:
 
 def _name(value: object) -> str:
     return value if isinstance(value, str) else "(none)" if value is None else str(value)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MAX_NAME_CHARACTERS else f"{name[:MAX_NAME_CHARACTERS]}…"
 
 
 def _count(counter: Counter[Any], name: object, other: object = OTHER) -> None:

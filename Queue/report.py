@@ -25,7 +25,9 @@ from Queue.reader import Reader
 from Queue.segment import QueuePaths
 from Queue.storage import STORAGE, real_path, refuse_what_is_no_file
 
-READ_RECORDS = 1000
+READ_RECORDS = 32
+"""Records read at a time: each may have a MiB."""
+
 TRIES = 5
 """How often something is looked at again that others may just be changing."""
 

@@ -165,6 +165,20 @@ def test_a_name_that_is_no_pictures_is_wrong_usage(name, path, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_names_as_long_as_whole_texts_take_no_more_memory_and_are_compared_whole(path):
+    long = "x" * 200_000
+    write(path, [row(n, n, 0.1, f"{n}{long}", f"{n}{long}", f"{n}{long}") for n in range(100)])
+    with path.open("ab") as text:
+        text.write(codec.frame(json.dumps(row(100, 1, 0.1, f"{long}1", f"{long}2")).encode()[:-1]))
+    tracemalloc.start()
+    summary = summarise(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (summary.known, summary.correct) == (101, 100)
+    assert summary.confusions == [("x" * 200 + "…", "x" * 200 + "…", 1)]
+    assert peak < 20_000_000
+
+
 @pytest.mark.parametrize("label", ["$a_{$", "$$", "a$b", "\0", ""])
 def test_the_plot_draws_labels_that_are_no_formulas(tmp_path, label):
     with ResultDatabase(tmp_path / "db.txt") as db:

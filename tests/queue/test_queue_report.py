@@ -211,3 +211,14 @@ def test_a_large_quarantine_needs_no_more_memory_than_a_small_one(path):
     assert "log.quarantine.txt: 40000 entries" in found.notes
     assert found.problems == ["log.quarantine.txt: 2 lines are damaged"]
     assert peak < 10_000_000
+
+
+def test_verify_needs_no_more_memory_for_many_long_records(path):
+    with FileQueue(path, fsync="never") as queue:
+        for _ in range(200):
+            queue.put([{"text": "x" * 1_000_000}])
+    tracemalloc.start()
+    assert verify(path).records == 200
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000_000
