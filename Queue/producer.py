@@ -66,6 +66,7 @@ class Producer:
         self._check = check
         self._closing = threading.Event()
         self._waits_for_room = False
+        self._waits_for_lock = False
         segment_bytes = min(segment_bytes, max(1, max_bytes // SEGMENTS_WITHIN_MAX))
         self._writer = Writer(storage, paths, segment_bytes)
         # Held while the writer is used, and not while its user waits: a flush, in the background
@@ -98,6 +99,8 @@ class Producer:
                 f"into max_bytes={self._max_bytes}; put fewer at a time, or raise max_bytes"
             )
         if not self._group.put(entry, deadline):
+            if self._waits_for_lock:
+                raise self._locked()
             if self._waits_for_room:
                 raise self._full()
             raise QueueLockedError(
@@ -174,16 +177,25 @@ class Producer:
             room = self._max_bytes - self._writer.used_bytes(exactly=True)
         return room
 
+    def _locked(self) -> QueueLockedError:
+        return QueueLockedError(
+            f"{self._lock.path}: held by {self._lock.holder()}; is it stopped? "
+            "Nothing of this put was written"
+        )
+
     def _acquire_lock(self, deadline: float | None) -> None:
         lock = self._lock
-        while not lock.acquire(_within_a_second(deadline), LOCK_PAUSE_SECONDS, announce=False):
-            self._check()
-            if deadline is not None and time.monotonic() >= deadline:
-                raise QueueLockedError(
-                    f"{lock.path}: held by {lock.holder()}; is it stopped? "
-                    "Nothing of this put was written"
-                )
-            lock.announce()
+        if lock.try_acquire():
+            return
+        self._waits_for_lock = True
+        try:
+            while not lock.acquire(_within_a_second(deadline), LOCK_PAUSE_SECONDS, announce=False):
+                self._check()
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise self._locked()
+                lock.announce()
+        finally:
+            self._waits_for_lock = False
 
     def _release(self) -> None:
         self._lock.release()

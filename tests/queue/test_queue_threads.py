@@ -17,6 +17,7 @@ from Queue import (
     QueueStorageError,
 )
 from Queue.cursor import SLOT_BYTES
+from Queue.lock import FileLock
 from Queue.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,6 +119,31 @@ def test_a_full_queue_fails_the_leader_and_the_next_one_leads(tmp_path):
         for thread in threads:
             thread.join(20)
         assert outcomes == ["full"] * 4
+
+
+def test_every_put_that_waits_for_another_process_names_it_when_its_time_is_over(tmp_path):
+    failed = []
+
+    def put(timeout):
+        try:
+            queue.put([{"n": 1}], timeout=timeout)
+        except (QueueLockedError, QueueFullError) as error:
+            failed.append(str(error))
+
+    with FileQueue(tmp_path / "log.txt") as queue:
+        holder = FileLock(tmp_path / "log.producer.lock", Storage())
+        assert holder.try_acquire()
+        first = start(lambda: put(None))
+        while queue._producer._group._leader is None:
+            first.join(0.01)
+        first.join(0.01)
+        others = [start(lambda: put(0.2)) for _ in range(3)]
+        for thread in others:
+            thread.join(10)
+        holder.close()
+        first.join(10)
+    assert len(failed) == 3
+    assert all("log.producer.lock: held by process" in error for error in failed)
 
 
 class HeldCursor(Storage):
