@@ -15,6 +15,7 @@ consumer once more, so entries already there are recognised by their place and n
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -113,11 +114,15 @@ class Quarantine:
         places: dict[tuple[int, int, int], None] = {}
         for _, lines in scan(partial(self._storage.read, fd), 0, size, LONGEST_ENTRY_BYTES):
             for line in lines:
-                entry = codec.decode(line)
-                if entry is not None:
-                    raw = base64.b64decode(entry["base64"]) or entry["reason"].encode()
-                    _remember(places, (entry["segment"], entry["offset"], crc32(raw)))
+                with contextlib.suppress(KeyError, TypeError, ValueError):  # it is none of ours
+                    _remember(places, _place_of(line))
         return places
+
+
+def _place_of(line: bytes) -> tuple[int, int, int]:
+    entry = codec.decode(line) or {}
+    raw = base64.b64decode(entry["base64"]) or str(entry["reason"]).encode()
+    return int(entry["segment"]), int(entry["offset"]), crc32(raw)
 
 
 def _remember(places: dict[tuple[int, int, int], None], place: tuple[int, int, int]) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 import Queue.quarantine
 from Queue import FileQueue, QueueFormatError
-from Queue.codec import frame_numbered
+from Queue.codec import frame, frame_numbered
 from Queue.cursor import SLOT_BYTES, Position, _encode
 from tests.durability.simulated_disk import SimulatedDisk
 
@@ -137,6 +137,14 @@ def test_a_corrupt_line_is_kept_once_however_often_it_is_taken(disk):
     disk.names.pop(disk.folder / "log.cursor")
     assert len(drain(disk)[1]) == 1
     assert len(quarantined(disk)) == 1
+
+
+@pytest.mark.parametrize("line", [b'{"x":1', b'{"base64":5', b'{"base64":"","reason":1'])
+def test_lines_of_other_programs_in_the_quarantine_keep_no_batch_from_its_commit(disk, line):
+    disk.put(disk.folder / "log.quarantine.txt", frame(line) + b"hello\n")
+    disk.put(disk.folder / "log.txt", lines(1, 1) + b"garbage\n" + lines(2, 2))
+    assert len(drain(disk)[1]) == 1
+    assert b'"text":"garbage"' in disk.content(disk.folder / "log.quarantine.txt")
 
 
 def test_long_corrupt_lines_that_come_again_are_kept_once_and_few_are_remembered(
