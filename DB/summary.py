@@ -186,31 +186,33 @@ def _middle(bucket: int) -> float:
 
 
 class _TimeLine:
-    """Events per bin of time, from the first on; bins widen so that there are never too many."""
+    """Events per bin of time, from the first to the last; bins widen so that they are not many."""
 
     def __init__(self) -> None:
         self.start: float | None = None
         self.width = 1.0
         self.bins: Counter[int] = Counter()
+        self.first = self.last = 0
 
     def add(self, second: float) -> None:
         if self.start is None:
             self.start = second
-        self.bins[math.floor((second - self.start) / self.width)] += 1
-        while len(self.bins) > MAX_BINS:
+        number = math.floor((second - self.start) / self.width)
+        self.bins[number] += 1
+        self.first, self.last = min(self.first, number), max(self.last, number)
+        while self.last - self.first >= MAX_BINS:  # the empty ones between them are drawn as well
             merged: Counter[int] = Counter()
             for number, count in self.bins.items():
                 merged[number // 2] += count
             self.bins, self.width = merged, self.width * 2
+            self.first, self.last = self.first // 2, self.last // 2
 
     def series(self) -> list[tuple[float, float]]:
         if not self.bins:
             return []
-        first = min(self.bins)
-        last = min(max(self.bins), first + 2 * MAX_BINS)
         return [
             (number * self.width, self.bins[number] / self.width)
-            for number in range(first, last + 1)
+            for number in range(self.first, self.last + 1)
         ]
 
 

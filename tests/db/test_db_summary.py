@@ -95,7 +95,16 @@ def test_memory_does_not_grow_with_names_and_time(path):
     assert len(summary.labels) <= MAX_NAMES + 1
     assert summary.labels[OTHER] == 4000 - MAX_NAMES
     assert sum(summary.labels.values()) == 4000
-    assert len(summary.time_line) <= 2 * MAX_BINS + 1
+    assert len(summary.time_line) <= MAX_BINS
+
+
+@pytest.mark.parametrize("pause", [7 * 86_400, -365 * 86_400])
+def test_the_time_line_goes_on_after_a_long_pause_and_if_the_clock_was_set(path, pause):
+    write(path, [row(n, n + (n >= 60) * pause, 0.1) for n in range(120)])
+    line = summarise(path).time_line
+    width = line[1][0] - line[0][0]
+    assert sum(rate * width for _, rate in line) == pytest.approx(120)
+    assert len(line) <= MAX_BINS
 
 
 def test_rows_of_other_programs_with_fewer_fields_are_counted_too(path):
