@@ -267,10 +267,16 @@ class ResultDatabase:
     def _check_format(self, head: bytes) -> None:
         whole_lines = head[: head.rfind(b"\n") + 1].strip()
         if whole_lines and b"\0" not in whole_lines and b'"crc":"' not in whole_lines:
-            raise DatabaseFormatError(
-                f"{self.path} is not a DB of this format (its lines have no crc); "
-                "name another file with --db, or move this one away"
-            )
+            raise self._format_error("its lines have no crc")
+        first = next(filter(codec.is_intact, whole_lines.split(b"\n")), b"")
+        if first.startswith(codec.SEQ_PREFIX) and b',"stored_at":"' not in first:
+            raise self._format_error("its lines are those of a queue")
+
+    def _format_error(self, reason: str) -> DatabaseFormatError:
+        return DatabaseFormatError(
+            f"{self.path} is not a DB of this format ({reason}); "
+            "name another file with --db, or move this one away"
+        )
 
     def _side_file(self, name: str) -> Path:
         return self.path.with_name(f"{self.path.stem}.{name}")

@@ -157,9 +157,13 @@ def looks_foreign(head: bytes) -> bool:
     """Returns whether the first bytes of a file show that it is not a log of this format.
 
     Damage must never look foreign: only whole lines of plain text that have no trace of the format
-    count. A line that was torn off after its first bytes is one of ours.
+    count, and lines with a right checksum and no number: the DB's. A line that was torn off after
+    its first bytes is one of ours.
     """
     whole_lines = head[: head.rfind(b"\n") + 1]
+    for line in whole_lines.split(b"\n"):
+        if codec.is_intact(line):
+            return not line.startswith(codec.SEQ_PREFIX)
     if b"\0" in whole_lines or all(
         codec.SEQ_PREFIX.startswith(line) for line in whole_lines.split(b"\n")
     ):

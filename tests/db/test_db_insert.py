@@ -20,7 +20,7 @@ from DB import (
     ResultDatabase,
 )
 from DB.report import verify
-from Queue import FileQueue, QueueStorageError
+from Queue import FileQueue, QueueFormatError, QueueStorageError
 from Queue.storage import Storage
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -208,6 +208,26 @@ def test_a_file_of_another_format_is_refused_and_left_alone(path):
     with pytest.raises(DatabaseFormatError, match="--db"):
         ResultDatabase(path)
     assert path.read_text() == '{"id": "a"}\n'
+
+
+def test_a_queue_s_log_is_no_db_and_a_db_is_no_queue_s_log(tmp_path):
+    log, text = tmp_path / "log.txt", tmp_path / "db.txt"
+    with FileQueue(log) as queue, ResultDatabase(text) as db:
+        queue.put([{"id": "a", "label": "7"}])
+        db.insert([{"id": "a", "label": "7"}])
+        before = log.read_bytes(), text.read_bytes()
+    with pytest.raises(DatabaseFormatError, match="queue"):
+        ResultDatabase(log)
+    with pytest.raises(QueueFormatError, match="--queue"):
+        FileQueue(text)
+    assert (log.read_bytes(), text.read_bytes()) == before
+
+
+def test_a_result_may_have_a_number_as_a_record_of_the_queue_has(path):
+    for _ in range(2):
+        with ResultDatabase(path) as db:
+            db.insert([{"seq": 1, "id": "a", "label": "7"}])
+    assert [row["id"] for row in stored(path)] == ["a"]
 
 
 @pytest.mark.parametrize("name", ["db.index", "db.lock"])
