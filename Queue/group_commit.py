@@ -78,7 +78,7 @@ class _Turn(Enum):
     GIVE_UP = auto()
 
 
-LINE_OVERHEAD_BYTES = 36
+LINE_OVERHEAD_BYTES = 37
 """What number, checksum and newline add to a record, with room for numbers of ten digits."""
 
 MAX_GROUP_BYTES = 1 << 20

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from Queue import group_commit
+from Queue import codec, group_commit
 from Queue.group_commit import Entry, GroupCommit
 
 PLENTY = 1 << 30
@@ -115,3 +115,9 @@ def test_a_leader_that_cannot_be_admitted_fails_alone():
     assert str(failed.error) == "no lock"
     end([*threads, log.start("d")])
     assert log.groups == [[b"a"], [b"b", b"c", b"d"]]
+
+
+def test_a_put_counts_no_fewer_bytes_than_it_takes_with_numbers_of_ten_digits():
+    bodies = [b'"a":1', b'"a":2']
+    lines = codec.frame_numbered(bodies, 9_999_999_998)
+    assert Entry(bodies).size == sum(map(len, lines))
