@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -46,17 +47,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with open_broker(options) as broker:
             document, lines, fine = options.command(broker, options)
-        print(json.dumps(document) if options.json else "\n".join(map(plain, lines)))
+        print(json.dumps(document) if options.json else "\n".join(map(plain, lines)), flush=True)
     except ConfigurationError as error:
         return complain(error, EXIT_WRONG_USAGE)
     except BrokerError as error:
         return complain(error, EXIT_FAILED)
     except BrokenPipeError:  # `... | head` has seen enough
-        sys.stderr.close()
+        forget_output()
         return EXIT_FAILED
+    except OSError as error:  # a full disk behind `>`
+        forget_output()
+        return complain(f"the output cannot be written: {error.strerror}", EXIT_FAILED)
     except KeyboardInterrupt:
         return complain("stopped; nothing is lost", EXIT_FAILED)
     return 0 if fine else EXIT_FAILED
+
+
+def forget_output() -> None:
+    """Let the interpreter, at its end, not complain of what it could not print either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(error: object, exit_code: int) -> int:

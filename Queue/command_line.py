@@ -31,7 +31,7 @@ def run(
     options = parser.parse_args(arguments)
     try:
         code = int(options.run(options))
-        sys.stdout.flush()  # the interpreter, at its end, would complain of a pipe that is gone
+        sys.stdout.flush()
     except failure as error:
         print(error, file=sys.stderr)
         return 1
@@ -39,9 +39,18 @@ def run(
         print("stopped", file=sys.stderr)
         return 1
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
+    except OSError as error:  # a full disk behind `>`
+        _forget_output()
+        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     return code
+
+
+def _forget_output() -> None:
+    """Lets the interpreter, at its end, not complain of what it could not print either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(found: Findings, path: Path, counts: str, as_json: bool) -> int:
