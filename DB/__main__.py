@@ -12,6 +12,7 @@ from DB.report import as_text, verify
 from DB.summary import summarise
 from Queue.command_line import print_json, run, tell
 from Queue.report import plain
+from Queue.storage import STORAGE, make_durable_directory
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 
@@ -56,7 +57,7 @@ def _summary(options: argparse.Namespace) -> int:
 
         try:
             if not options.plot.parent.exists():
-                options.plot.parent.mkdir(parents=True)
+                make_durable_directory(STORAGE, options.plot.parent)
             plot(summary, options.plot)
         except OSError as error:
             print(f"cannot draw {options.plot}: {error.strerror or error}", file=sys.stderr)
