@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from MessageBroker.errors import BrokerUnavailableError
+from MessageBroker.errors import BrokerUnavailableError, TopicNotFoundError
 from MessageBroker.kafka_admin import KafkaAdmin
 from MessageBroker.kafka_client import ClientEvents
 
@@ -16,7 +16,7 @@ PROBE_TIMEOUT_SECONDS = 1.0
 
 
 class Probe:
-    """Asks the broker whether it is there, when nothing has come from it for a while."""
+    """Asks whether the broker and the topic are there, when nothing has come for a while."""
 
     def __init__(self, admin: KafkaAdmin, topic: str, topic_id: str, events: ClientEvents) -> None:
         """Begin as if the broker had just answered.
@@ -56,6 +56,24 @@ class Probe:
         self._last_answer = time.monotonic()
         self._events.answered()
         self._events.topic_missed = found != self._topic_id
+
+    def require_topic(self, where: str) -> None:
+        """Make sure that it is there still, when it was missed: a new leader may not know it yet.
+
+        Raises:
+            TopicNotFoundError: it was deleted; the text begins with `where`.
+        """
+        found = self._admin.topic_id(self._topic)
+        if found is None:
+            raise TopicNotFoundError(
+                f"{where}: the topic was deleted: create it with `python -m MessageBroker topics "
+                f"create {self._topic}`, and start again"
+            )
+        if found != self._topic_id:
+            raise TopicNotFoundError(
+                f"{where}: the topic was deleted, and another one of its name was made: start again"
+            )
+        self._events.topic_missed = False
 
 
 class Standstill:

@@ -20,7 +20,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from MessageBroker.driver import Stream
-from MessageBroker.errors import BrokerError, BrokerUnavailableError, TopicNotFoundError
+from MessageBroker.errors import BrokerError, BrokerUnavailableError
 from MessageBroker.kafka_admin import KafkaAdmin
 from MessageBroker.kafka_assignment import Assignment
 from MessageBroker.kafka_buffer import RecordBuffer
@@ -80,7 +80,6 @@ class KafkaStream(Stream):
                 yet.
         """
         self._topic = topic
-        self._topic_id = topic_id
         self._group = group
         self._admin = admin
         self._where = f"Kafka at {settings.servers}: topic {topic!r}, group {group!r}"
@@ -219,7 +218,7 @@ class KafkaStream(Stream):
     def _fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         self._standstill.notice()
         if self._events.topic_missed:
-            self._require_topic()
+            self._probe.require_topic(self._where)
         with self._polling:
             self._mend_membership()
             if self._paused:
@@ -248,21 +247,6 @@ class KafkaStream(Stream):
         if self._events.away:
             raise self._events.unavailable()
         return messages
-
-    def _require_topic(self) -> None:
-        """Find out whether the topic was deleted; a new leader may have to learn of it first."""
-        topic_id = self._admin.topic_id(self._topic)
-        if topic_id is None:
-            raise TopicNotFoundError(
-                f"{self._where}: the topic was deleted: create it with `python -m MessageBroker "
-                f"topics create {self._topic}`, and start again"
-            )
-        if topic_id != self._topic_id:
-            raise TopicNotFoundError(
-                f"{self._where}: the topic was deleted, and another one of its name was made: "
-                "start again"
-            )
-        self._events.topic_missed = False
 
     def _collect(self, limit: int, max_bytes: int, timeout: float) -> None:
         """Take what the client has; wait for the first for up to `timeout` seconds."""
