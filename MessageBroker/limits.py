@@ -82,12 +82,15 @@ def check_message(data: bytes, key: str | None, attributes: Mapping[str, str]) -
     """Check the sizes of a message and the names of its attributes.
 
     Raises:
-        TypeError: the data are not bytes, or an attribute or the key is not a string.
+        TypeError: the data are not bytes, the attributes no mapping, or one of them or the key is
+            not a string.
         MessageTooLargeError: the message, its key, or an attribute is over a limit.
         PublishError: text that cannot be encoded, or a name that a broker keeps for itself.
     """
     if not isinstance(data, bytes):
         raise TypeError(f"data must be bytes, not {type(data).__name__}")
+    if attributes.__class__ is not dict and not isinstance(attributes, Mapping):
+        raise TypeError(f"attributes must be a mapping, not {type(attributes).__name__}")
     # This runs for every message. Nearly every key and attribute passes without a call.
     size = len(data)
     if key is not None:

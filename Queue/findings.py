@@ -38,5 +38,6 @@ class Findings:
         """
         untold = self.problem_count - len(self.problems)
         more = [f"and {untold:,} more"] if untold else []
-        verdict = f"{self.problem_count:,} problems" if self.problem_count else "sound"
+        plural = "s" if self.problem_count > 1 else ""
+        verdict = f"{self.problem_count:,} problem{plural}" if self.problem_count else "sound"
         return [*self.problems, *more, *self.notes, f"{path}: {counts}: {verdict}"]

@@ -81,3 +81,8 @@ def test_the_attributes_of_a_dead_letter_always_fit(reason: str, error: str) -> 
 
     assert attributes.keys() == {"label", *ALL}
     assert all(len(value.encode()) <= MAX_ATTRIBUTE_VALUE_BYTES for value in attributes.values())
+
+
+def test_attributes_that_are_no_mapping_are_a_type_error() -> None:
+    with pytest.raises(TypeError, match="attributes must be a mapping, not list"):
+        check_message(b"body", None, [("a", "b")])  # type: ignore[arg-type]
