@@ -1,4 +1,4 @@
-# `make demo` and `make test` are all that a fresh machine needs: Python 3.10 to 3.13 and make.
+# `make demo` and `make test` are all that a fresh machine needs: Python 3.11 to 3.13 and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -11,8 +11,8 @@ help:  ## show this list
 
 # A stamp a requirements file: the demo needs the run-time packages only.
 $(VENV)/.runtime: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
-	  || { echo "Python 3.10 to 3.13 is needed: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
