@@ -14,6 +14,7 @@ RUN pip install --no-cache-dir -r requirements.txt
 COPY app_1.py app_2.py model_server_sub.py model_server_pub.py ./
 COPY MessageBroker MessageBroker
 COPY Modelling Modelling
+COPY DurableText DurableText
 COPY Queue Queue
 COPY DB DB
 COPY Pipeline Pipeline

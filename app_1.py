@@ -9,7 +9,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from Pipeline import first_signals
+    from Pipeline.script import first_signals
 
     first_signals.require_posix()
     first_signals.end_quietly()
@@ -20,7 +20,7 @@ import functools
 import logging
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
@@ -28,15 +28,15 @@ from typing import TextIO
 from tqdm import tqdm
 
 from MessageBroker import BrokerInterface, OutgoingMessage
-from Pipeline import options as opt
 from Pipeline.events import image_event, timestamp
-from Pipeline.grace import within_grace
-from Pipeline.image_source import ImageSource, SourceImage
-from Pipeline.life_cycle import ScriptError, Stop, open_broker, run_script, topic_names
-from Pipeline.metrics import open_metrics
-from Pipeline.publishing import publish_what_is_taken
-from Pipeline.summary import Tally
-from Pipeline.tracing import Tracing, open_tracing
+from Pipeline.observability.metrics import open_metrics
+from Pipeline.observability.tracing import Tracing, open_tracing
+from Pipeline.script import options as opt
+from Pipeline.script.life_cycle import ScriptError, Stop, open_broker, run_script, topic_names
+from Pipeline.script.tally import Tally
+from Pipeline.script.waiting import within_grace
+from Pipeline.serving.image_source import ImageSource, SourceImage
+from Pipeline.serving.publishing import publish_what_is_taken
 
 logger = logging.getLogger("app_1")
 
@@ -158,7 +158,7 @@ def paced_groups(
     images = iter(source)
     if rate is not None:
         yield [(image, timestamp()) for image in islice(images, 1)]
-    start, started_at = time.monotonic(), datetime.now(timezone.utc)
+    start, started_at = time.monotonic(), datetime.now(UTC)
     sent = 0 if rate is None else 1
     while sent < len(source) and not stop.requested:
         due = GROUP_SIZE

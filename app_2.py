@@ -8,7 +8,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from Pipeline import first_signals
+    from Pipeline.script import first_signals
 
     first_signals.require_posix()
     first_signals.end_quietly()
@@ -17,13 +17,13 @@ import argparse
 import contextlib
 import logging
 
-from Pipeline import options as opt
-from Pipeline.batches import receive_batches
-from Pipeline.life_cycle import Stop, open_broker, run_script, topic_names
-from Pipeline.metrics import open_metrics
-from Pipeline.result_store import ResultStore, open_db
-from Pipeline.summary import Tally
-from Pipeline.tracing import open_tracing
+from Pipeline.observability.metrics import open_metrics
+from Pipeline.observability.tracing import open_tracing
+from Pipeline.script import options as opt
+from Pipeline.script.life_cycle import Stop, open_broker, run_script, topic_names
+from Pipeline.script.tally import Tally
+from Pipeline.serving.batches import receive_batches
+from Pipeline.serving.result_store import ResultStore, open_db
 
 logger = logging.getLogger("app_2")
 

@@ -7,7 +7,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from Pipeline import first_signals
+    from Pipeline.script import first_signals
 
     first_signals.require_posix()
     first_signals.end_quietly()
@@ -19,15 +19,15 @@ import logging
 
 from MessageBroker import BrokerInterface, MessageTooLargeError, OutgoingMessage, PublishError
 from MessageBroker.limits import cut
-from Pipeline import options as opt
-from Pipeline.batches import take_batches
 from Pipeline.events import inference_events
-from Pipeline.grace import within_grace
-from Pipeline.life_cycle import Stop, open_broker, run_script, topic_names
-from Pipeline.metrics import open_metrics
-from Pipeline.publishing import publish_what_is_taken
-from Pipeline.summary import Tally
-from Pipeline.tracing import open_tracing
+from Pipeline.observability.metrics import open_metrics
+from Pipeline.observability.tracing import open_tracing
+from Pipeline.script import options as opt
+from Pipeline.script.life_cycle import Stop, open_broker, run_script, topic_names
+from Pipeline.script.tally import Tally
+from Pipeline.script.waiting import within_grace
+from Pipeline.serving.batches import take_batches
+from Pipeline.serving.publishing import publish_what_is_taken
 from Queue import CorruptLine, FileQueue
 
 logger = logging.getLogger("model_server_pub")

@@ -8,7 +8,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from Pipeline import first_signals
+    from Pipeline.script import first_signals
 
     first_signals.require_posix()
     first_signals.end_quietly()
@@ -19,16 +19,16 @@ import contextlib
 import logging
 
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT
-from Pipeline import options as opt
-from Pipeline.batches import receive_batches
-from Pipeline.in_flight import InFlight
-from Pipeline.life_cycle import Stop, open_broker, run_script, topic_names
-from Pipeline.metrics import open_metrics
-from Pipeline.model_server import ModelServer, Outcome, Received
-from Pipeline.reload import LiveModel
-from Pipeline.stages import Stages
-from Pipeline.summary import Tally
-from Pipeline.tracing import open_tracing
+from Pipeline.observability.metrics import open_metrics
+from Pipeline.observability.tracing import open_tracing
+from Pipeline.script import options as opt
+from Pipeline.script.life_cycle import Stop, open_broker, run_script, topic_names
+from Pipeline.script.tally import Tally
+from Pipeline.serving.batches import receive_batches
+from Pipeline.serving.in_flight import InFlight
+from Pipeline.serving.live_model import LiveModel
+from Pipeline.serving.model_server import ModelServer, Outcome, Received
+from Pipeline.serving.stages import Stages
 from Queue import FileQueue
 
 logger = logging.getLogger("model_server_sub")

@@ -1,6 +1,5 @@
 """Results in a text file, each id once, durable: see `ResultDatabase`."""
 
-from DB.database import DEFAULT_PATH, InsertOutcome, ResultDatabase
 from DB.errors import (
     DatabaseClosedError,
     DatabaseError,
@@ -9,6 +8,7 @@ from DB.errors import (
     DatabaseRecordError,
     DatabaseStorageError,
 )
+from DB.text.database import DEFAULT_PATH, InsertOutcome, ResultDatabase
 
 __all__ = [
     "DEFAULT_PATH",

@@ -6,13 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from DB.database import DEFAULT_PATH
 from DB.errors import DatabaseError
-from DB.report import as_text, verify
 from DB.summary import summarise
-from Queue.command_line import print_json, run, tell
-from Queue.report import plain
-from Queue.storage import STORAGE, make_durable_directory
+from DB.text.database import DEFAULT_PATH
+from DB.text.report import as_text, verify
+from DurableText.command_line import print_json, printable, run, tell
+from DurableText.storage import STORAGE, make_durable_directory
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 
@@ -51,7 +50,7 @@ def _summary(options: argparse.Namespace) -> int:
     if options.json:
         print_json(summary.as_dict())
     else:
-        print("\n".join(map(plain, as_text(summary).split("\n"))))
+        print("\n".join(map(printable, as_text(summary).split("\n"))))
     if options.plot is not None:
         from DB.plot import plot
 

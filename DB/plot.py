@@ -13,8 +13,8 @@ mpl.use("Agg")
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from DB.report import rate_text
 from DB.summary import Summary
+from DB.text.report import rate_text
 
 INK, SOFT, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2a6f97", "#c1554e"
 MAX_BARS = 20

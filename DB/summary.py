@@ -12,15 +12,15 @@ import math
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from DB.errors import DatabaseStorageError
-from Queue import codec
-from Queue.lines import scan
-from Queue.storage import STORAGE, refuse_what_is_no_file
+from DurableText import codec
+from DurableText.lines import scan
+from DurableText.storage import STORAGE, refuse_what_is_no_file
 
 BUCKET_GROWTH = 1.01
 SMALLEST_LATENCY_SECONDS = 1e-4
@@ -287,4 +287,4 @@ def _count(counter: Counter[Any], name: object, other: object = OTHER) -> None:
 
 
 def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

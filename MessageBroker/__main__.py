@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from MessageBroker import dead_letters
-from MessageBroker.broker_core import BrokerCore
 from MessageBroker.broker_interface import (
     dead_letter_topic,
     default_subscription,
 )
 from MessageBroker.configuration import read_broker_config
+from MessageBroker.core.broker import BrokerCore
 from MessageBroker.errors import BrokerError, ConfigurationError
 from MessageBroker.message_broker_factory import BROKER_NAMES, MessageBrokerFactory
 

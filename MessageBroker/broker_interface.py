@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING
 from MessageBroker.message import Message
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 DEAD_LETTER_SUFFIX = "-dead-letter"
 SUBSCRIPTION_SUFFIX = "-sub"

@@ -16,15 +16,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from MessageBroker import dead_letter_attributes as names
 from MessageBroker import limits
-from MessageBroker.broker_core import BrokerCore
 from MessageBroker.broker_interface import (
     DEAD_LETTER_SUFFIX,
     Subscription,
     dead_letter_topic,
     is_dead_letter_topic,
 )
+from MessageBroker.core import dead_letter as names
+from MessageBroker.core.broker import BrokerCore
 from MessageBroker.message import Message, message_uuid
 from MessageBroker.settings import DeliverySettings
 

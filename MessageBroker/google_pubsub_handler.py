@@ -13,14 +13,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from MessageBroker.broker_core import BrokerCore
 from MessageBroker.configuration import IniFile
-from MessageBroker.driver import Batch, Stream
+from MessageBroker.core.broker import BrokerCore
+from MessageBroker.core.driver import Batch, Stream
 from MessageBroker.errors import ConfigurationError
-from MessageBroker.google_pubsub_connection import Connection
-from MessageBroker.google_pubsub_publisher import Publisher
-from MessageBroker.google_pubsub_stream import PubSubStream
-from MessageBroker.google_pubsub_topics import Topics
+from MessageBroker.google_pubsub.admin import Topics
+from MessageBroker.google_pubsub.connection import Connection
+from MessageBroker.google_pubsub.publisher import Publisher
+from MessageBroker.google_pubsub.stream import PubSubStream
 from MessageBroker.settings import DeliverySettings
 
 PUBSUB_CONFIG = "pubsub_config.ini"

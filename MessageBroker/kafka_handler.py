@@ -16,21 +16,21 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from MessageBroker.broker_core import BrokerCore
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.configuration import IniFile
-from MessageBroker.driver import Batch, Stream
+from MessageBroker.core.broker import BrokerCore
+from MessageBroker.core.driver import Batch, Stream
 from MessageBroker.errors import (
     ConfigurationError,
     SubscriptionNotFoundError,
     TopicNotFoundError,
 )
-from MessageBroker.kafka_admin import KafkaAdmin, TopicSettings
-from MessageBroker.kafka_client import KafkaSettings
-from MessageBroker.kafka_groups import GroupReader
-from MessageBroker.kafka_publisher import KafkaPublisher
-from MessageBroker.kafka_records import place_of
-from MessageBroker.kafka_stream import KafkaStream
+from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
+from MessageBroker.kafka.committed_offsets import GroupReader
+from MessageBroker.kafka.events import KafkaSettings
+from MessageBroker.kafka.publisher import KafkaPublisher
+from MessageBroker.kafka.records import place_of
+from MessageBroker.kafka.stream import KafkaStream
 from MessageBroker.message import Message
 from MessageBroker.settings import DeliverySettings
 

@@ -17,14 +17,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from MessageBroker.broker_core import BrokerCore
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.configuration import IniFile
-from MessageBroker.driver import Batch, Stream
+from MessageBroker.core.broker import BrokerCore
+from MessageBroker.core.driver import Batch, Stream
 from MessageBroker.errors import ConfigurationError, SubscriptionNotFoundError
-from MessageBroker.local_catalogue import Catalogue
-from MessageBroker.local_publisher import LocalPublisher
-from MessageBroker.local_stream import LocalStream
+from MessageBroker.local.catalogue import Catalogue
+from MessageBroker.local.publisher import LocalPublisher
+from MessageBroker.local.stream import LocalStream
 from MessageBroker.settings import DeliverySettings
 
 LOCAL_CONFIG = "local_config.ini"

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from MessageBroker.redelivery import Lane
+    from MessageBroker.core.redelivery import Lane
 
 
 # Made once for this project: the namespace of the UUIDs that `message_uuid` derives.

@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from Modelling.checkpoint import DIGITS
-from Modelling.datasets import Dataset, bundled_test_images, load_dataset
-from Modelling.digit_normalisation import SIZE, WORKING_SIDE, as_mnist_form, normalise_digit
 from Modelling.errors import ImageError
-from Modelling.image_decoding import (
+from Modelling.images.decoding import (
     IMAGE_SUFFIXES,
     Pixels,
     check_size,
@@ -23,7 +20,10 @@ from Modelling.image_decoding import (
     encode_npy,
     unit_range,
 )
-from Modelling.side_file import require_preprocessing
+from Modelling.images.digits import SIZE, WORKING_SIDE, as_mnist_form, normalise_digit
+from Modelling.network.checkpoint import DIGITS
+from Modelling.network.side_file import require_preprocessing
+from Modelling.training.datasets import Dataset, bundled_test_images, load_dataset
 
 __all__ = [
     "IMAGE_SUFFIXES",

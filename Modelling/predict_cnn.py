@@ -27,19 +27,19 @@ import numpy.typing as npt
 if __package__ in (None, ""):  # python Modelling/predict_cnn.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from Modelling.batch_preparation import prepare_batch
-from Modelling.checkpoint import (
+from Modelling.data_preparation import decode_image, prepare_bytes
+from Modelling.errors import CheckpointError, ImageError
+from Modelling.images.batch_preparation import prepare_batch
+from Modelling.images.decoding import IMAGE_SUFFIXES, Pixels
+from Modelling.images.show import MAX_IMAGES, Row, draw_predictions
+from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,
     RESIZE,
     Checkpoint,
     SideFile,
     open_checkpoint,
 )
-from Modelling.data_preparation import decode_image, prepare_bytes
-from Modelling.engine import MAX_THREADS, Engine, open_engine
-from Modelling.errors import CheckpointError, ImageError
-from Modelling.image_decoding import IMAGE_SUFFIXES, Pixels
-from Modelling.show import MAX_IMAGES, Row, draw_predictions
+from Modelling.network.engine import MAX_THREADS, Engine, open_engine
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
@@ -219,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
         parser.error(f"--threads {options.threads}: from 1 to {MAX_THREADS}")
     if options.show:
-        from Modelling.plots import picture_format
+        from Modelling.training.plots import picture_format
 
         try:
             picture_format(options.show)

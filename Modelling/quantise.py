@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from Modelling.checkpoint import (
+from Modelling.errors import CheckpointError
+from Modelling.network.checkpoint import (
     DIGITS,
     RESIZE,
     Checkpoint,
@@ -32,13 +33,12 @@ from Modelling.checkpoint import (
     write_atomically,
     write_side_file,
 )
-from Modelling.datasets import load_dataset
-from Modelling.engine import LiteRTEngine
-from Modelling.errors import CheckpointError
-from Modelling.input_range import UNIT, InputRange
-from Modelling.keras_models import KerasClassifier, load_keras_model
-from Modelling.side_file import checked_labels, require_preprocessing
-from Modelling.tensorflow_runtime import import_tensorflow, quiet
+from Modelling.network.engine import LiteRTEngine
+from Modelling.network.input_range import UNIT, InputRange
+from Modelling.network.keras_models import KerasClassifier, load_keras_model
+from Modelling.network.side_file import checked_labels, require_preprocessing
+from Modelling.network.tensorflow import import_tensorflow, quiet
+from Modelling.training.datasets import load_dataset
 
 CALIBRATION_IMAGES = 1000
 """Training images that set the ranges of the activations. 200 were enough; this takes 1 s."""

@@ -22,7 +22,7 @@ import platform
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,8 @@ import numpy.typing as npt
 if __package__ in (None, ""):  # python Modelling/train_cnn.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from Modelling.architecture import build_cnn
-from Modelling.augmentation import CLOTHES, HANDWRITING, Augmentation, augment
-from Modelling.checkpoint import (
+from Modelling.errors import shortened
+from Modelling.network.checkpoint import (
     DIGITS,
     RESIZE,
     SideFile,
@@ -42,13 +41,14 @@ from Modelling.checkpoint import (
     write_atomically,
     write_side_file,
 )
-from Modelling.datasets import LABELS, Dataset, load_dataset
-from Modelling.eight_bits import EightBitNetwork
-from Modelling.errors import shortened
-from Modelling.plots import draw_confusion, draw_loss
+from Modelling.network.tensorflow import import_tensorflow, quiet
 from Modelling.quantise import CALIBRATION_IMAGES, INT8, compile_forms, write_forms
-from Modelling.tensorflow_runtime import import_tensorflow, quiet
-from Modelling.training_options import Options, parse_options
+from Modelling.training.architecture import build_cnn
+from Modelling.training.augmentation import CLOTHES, HANDWRITING, Augmentation, augment
+from Modelling.training.datasets import LABELS, Dataset, load_dataset
+from Modelling.training.eight_bits import EightBitNetwork
+from Modelling.training.options import Options, parse_options
+from Modelling.training.plots import draw_confusion, draw_loss
 
 EIGHT_BIT_EPOCHS = 2
 """On top of `--epochs`; see `eight_bits`."""
@@ -363,7 +363,7 @@ def _provenance(
         "batch_size": options.batch_size,
         "validation_ratio": options.validation_ratio,
         "minutes": round(seconds / 60, 1),
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "versions": {
             "python": platform.python_version(),
             "tensorflow": tf.__version__,

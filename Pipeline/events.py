@@ -16,7 +16,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -70,8 +70,8 @@ class EventError(ValueError):
 
 def timestamp(moment: datetime | None = None) -> str:
     """Format a moment as RFC 3339 in UTC with milliseconds; now if None."""
-    moment = moment or datetime.now(timezone.utc)
-    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z"
+    moment = moment or datetime.now(UTC)
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 # ---------------------------------------------------------------------- image events
@@ -176,7 +176,7 @@ def _valid_time(text: str | None) -> str | None:
     if text is None or len(text) > MAX_TIME_CHARACTERS:
         return None
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(text.upper())
     except ValueError:
         return None
     return text if moment.tzinfo is not None else None

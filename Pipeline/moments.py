@@ -11,7 +11,7 @@ def seconds_of(timestamp: object) -> float | None:
     if not isinstance(timestamp, str):
         return None
     try:
-        return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+        return datetime.fromisoformat(timestamp.upper()).timestamp()
     except (ValueError, OverflowError):
         return None
 

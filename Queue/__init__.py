@@ -1,6 +1,6 @@
 """A durable first-in, first-out queue in a text file: see `FileQueue`."""
 
-from Queue.consumer import Batch
+from DurableText.quarantine import CorruptLine
 from Queue.errors import (
     QueueClosedError,
     QueueError,
@@ -11,8 +11,8 @@ from Queue.errors import (
     QueueRecordError,
     QueueStorageError,
 )
-from Queue.file_queue import DEFAULT_PATH, FileQueue
-from Queue.quarantine import CorruptLine
+from Queue.text.consumer import Batch
+from Queue.text.file_queue import DEFAULT_PATH, FileQueue
 
 __all__ = [
     "DEFAULT_PATH",

@@ -7,10 +7,10 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from Queue.command_line import print_json, run, tell
+from DurableText.command_line import print_json, run, tell
 from Queue.errors import QueueError
-from Queue.file_queue import DEFAULT_PATH
-from Queue.report import status, status_text, verify
+from Queue.text.file_queue import DEFAULT_PATH
+from Queue.text.report import status, status_text, verify
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import pictures
@@ -63,7 +63,7 @@ def run(name: str) -> None:
     if process.returncode != 0:
         sys.exit(f"benchmarks.{name} failed")
     print(f"--- {name}: {time.monotonic() - started:.0f} s\n", flush=True)
-    header = f"{datetime.now(timezone.utc):%Y-%m-%d}, on {machine()}\n"
+    header = f"{datetime.now(UTC):%Y-%m-%d}, on {machine()}\n"
     output_of(name).write_text(header + "".join(lines))
 
 

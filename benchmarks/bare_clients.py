@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from MessageBroker import OutgoingMessage
-from MessageBroker.broker_core import BrokerCore
+from MessageBroker.core.broker import BrokerCore
 
 Batch = list[OutgoingMessage]
 

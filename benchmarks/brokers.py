@@ -31,7 +31,7 @@ import psutil
 
 from benchmarks.bare_clients import BARE_CLIENTS, BareClient, Batch
 from MessageBroker import BrokerInterface, DeliverySettings, MessageBrokerFactory, OutgoingMessage
-from MessageBroker.broker_core import BrokerCore
+from MessageBroker.core.broker import BrokerCore
 from Modelling.data_preparation import bundled_test_images, encode_npy
 from tests.brokers.harness import BROKERS, BrokerUnderTest
 

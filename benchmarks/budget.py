@@ -35,9 +35,9 @@ IMAGES = 40_000
 ROUNDS = 3
 REST = "all else, in all threads"
 
-PUBLISH = ("check and publish", "MessageBroker.broker_core", "BrokerCore.publish_batch")
-RECEIVE = ("receive", "MessageBroker.subscription_core", "SubscriptionCore.receive")
-ACKNOWLEDGE = ("acknowledge", "MessageBroker.subscription_core", "SubscriptionCore.ack")
+PUBLISH = ("check and publish", "MessageBroker.core.broker", "BrokerCore.publish_batch")
+RECEIVE = ("receive", "MessageBroker.core.subscription", "SubscriptionCore.receive")
+ACKNOWLEDGE = ("acknowledge", "MessageBroker.core.subscription", "SubscriptionCore.ack")
 
 # What is counted: a name, and the function, called once a batch, that does it.
 STEPS: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -46,7 +46,7 @@ STEPS: dict[str, tuple[tuple[str, str, str], ...]] = {
         RECEIVE,
         ("decode the images", "Modelling.predict_cnn", "Classifier.prepare_batch"),
         ("run the model", "Modelling.predict_cnn", "Classifier.predict"),
-        ("make the records", "Pipeline.model_server", "ModelServer._predict_guarded"),
+        ("make the records", "Pipeline.serving.model_server", "ModelServer._predict_guarded"),
         ("encode and store them", "Queue", "FileQueue.put"),
         ACKNOWLEDGE,
     ),
@@ -58,7 +58,7 @@ STEPS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "app_2": (
         RECEIVE,
-        ("read the events", "Pipeline.result_store", "_sort"),
+        ("read the events", "Pipeline.serving.result_store", "_sort"),
         ("store them", "DB", "ResultDatabase.insert"),
         ACKNOWLEDGE,
     ),

@@ -19,17 +19,17 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from Modelling.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from Modelling.data_preparation import bundled_test_images, encode_npy
-from Modelling.engine import LiteRTEngine, TensorFlowEngine, load_keras_model, open_engine
 from Modelling.errors import CheckpointError
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
+from Modelling.network.engine import LiteRTEngine, TensorFlowEngine, load_keras_model, open_engine
 from Modelling.predict_cnn import Classifier
 from Modelling.quantise import compile_float32, compile_int8
 
@@ -242,7 +242,7 @@ def main() -> None:
     print_table(table, costs)
     results = {
         "benchmark": "engine",
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}",
         "model": open_checkpoint(options.checkpoint).version,

@@ -196,7 +196,7 @@ def latencies_ms(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _moment(text: str) -> float:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    return datetime.fromisoformat(text).timestamp()
 
 
 def compare(broker: BrokerUnderTest, rounds: int, images: int) -> dict[str, Any]:

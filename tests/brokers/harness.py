@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from MessageBroker import DeliverySettings
-from MessageBroker.broker_core import BrokerCore
+from MessageBroker.core.broker import BrokerCore
 from tests.brokers.worker import Worker
 
 if TYPE_CHECKING:

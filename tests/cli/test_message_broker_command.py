@@ -234,7 +234,7 @@ REPLAY_UP_TO = """
 import itertools, sys, threading
 from MessageBroker import dead_letters
 from MessageBroker.__main__ import main
-from MessageBroker.broker_core import BrokerCore
+from MessageBroker.core.broker import BrokerCore
 
 published = itertools.count(1)
 publish, settle = BrokerCore.publish_unchecked, dead_letters._Reader.settle

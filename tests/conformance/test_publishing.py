@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import threading
 from concurrent.futures import Future
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from MessageBroker import OutgoingMessage
@@ -139,7 +139,7 @@ def test_a_mixed_batch_keeps_each_message_apart(handler: BrokerUnderTest) -> Non
     }
 
 
-class Label(str, enum.Enum):
+class Label(str, enum.Enum):  # noqa: UP042 - a StrEnum would print as its value
     """Text of a class of its own, as programs name their attributes."""
 
     NAME = "label"
@@ -195,7 +195,7 @@ def test_the_publish_time_is_utc(handler: BrokerUnderTest) -> None:
 
     published = receive_one(broker.subscribe(topic)).publish_time
     assert published.utcoffset() == timedelta(0)
-    assert abs(datetime.now(timezone.utc) - published) < timedelta(minutes=1)
+    assert abs(datetime.now(UTC) - published) < timedelta(minutes=1)
 
 
 def test_parallel_publishers_lose_nothing(handler: BrokerUnderTest) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from MessageBroker import DeliverySettings, Message
-from MessageBroker.driver import Stream
+from MessageBroker.core.driver import Stream
+from MessageBroker.core.subscription import SubscriptionCore
 from MessageBroker.errors import BrokerError
 from MessageBroker.message import Delivery, new_delivery
-from MessageBroker.subscription_core import SubscriptionCore
 
 
 def message(body: str, key: str | None = None) -> Message:
@@ -22,7 +22,7 @@ def message(body: str, key: str | None = None) -> Message:
         attributes={},
         key=key,
         topic="topic",
-        publish_time=datetime.now(timezone.utc),
+        publish_time=datetime.now(UTC),
         _delivery=new_delivery(body, len(body)),
     )
 

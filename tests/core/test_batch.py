@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from MessageBroker import OutgoingMessage
-from MessageBroker.driver import Batch
+from MessageBroker.core.driver import Batch
 from MessageBroker.errors import PublishError
 
 # The number of a message, and whether it is confirmed or fails.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from MessageBroker import ConfigurationError, MessageTooLargeError
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
-from MessageBroker.dead_letter_attributes import ALL, dead_letter_attributes
+from MessageBroker.core.dead_letter import ALL, dead_letter_attributes
 from MessageBroker.limits import (
     MAX_ATTRIBUTE_VALUE_BYTES,
     MAX_MESSAGE_BYTES,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
 from MessageBroker import Message
+from MessageBroker.core.redelivery import Redelivery
 from MessageBroker.message import DeliveryState
-from MessageBroker.redelivery import Redelivery
 from tests.core.streams import message
 
 KEYS = st.sampled_from([None, "a", "b"])

@@ -19,9 +19,9 @@ from DB import (
     DatabaseStorageError,
     ResultDatabase,
 )
-from DB.report import verify
+from DB.text.report import verify
+from DurableText.storage import Storage
 from Queue import FileQueue, QueueFormatError, QueueStorageError
-from Queue.storage import Storage
 
 SPAWN = multiprocessing.get_context("spawn")
 

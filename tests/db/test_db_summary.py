@@ -4,18 +4,18 @@ import json
 import subprocess
 import sys
 import tracemalloc
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from DB import DatabaseStorageError, ResultDatabase
-from DB.report import as_text, verify
 from DB.summary import MAX_BINS, MAX_NAMES, OTHER, parse_time, summarise
-from Queue import codec
+from DB.text.report import as_text, verify
+from DurableText import codec
 
 ROOT = Path(__file__).resolve().parents[2]
-START = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def row(number, stored, latency, label="7", expected="7", model="m@1"):

@@ -2,10 +2,10 @@
 
 import pytest
 
-import Queue.watch
+import Queue.text.tail_watch
 
 
 @pytest.fixture
 def no_inotify(monkeypatch):
     """A simulated disk has no inotify to tell of it, and closing a real one takes milliseconds."""
-    monkeypatch.setattr(Queue.watch, "_open_inotify", lambda folder: None)
+    monkeypatch.setattr(Queue.text.tail_watch, "_open_inotify", lambda folder: None)

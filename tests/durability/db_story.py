@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from DB import DatabaseStorageError, ResultDatabase
-from Queue import codec
+from DurableText import codec
 from tests.durability.simulated_disk import Crash, SimulatedDisk, SimulatedProcess
 
 TRIES = 5

@@ -25,10 +25,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from DB import ResultDatabase
-from DB.report import verify as verify_db
+from DB.text.report import verify as verify_db
 from Queue import FileQueue
-from Queue.report import status
-from Queue.report import verify as verify_queue
+from Queue.text.report import status
+from Queue.text.report import verify as verify_queue
 
 SEGMENT_BYTES = 20_000
 PAUSES_SECONDS = (0.005, 0.05)

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-from Queue.storage import Storage
+from DurableText.storage import Storage
 
 PAGE = 4096
 SECTOR = 512

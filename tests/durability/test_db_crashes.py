@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-import DB.index
+import DB.text.index
 from DB import DatabaseStorageError, ResultDatabase
-from Queue import codec
+from DurableText import codec
 from tests.durability.db_story import INDEX_FATES, DatabaseStory, IndexCopies, abandon
 from tests.durability.simulated_disk import POWER_LOSSES, SimulatedDisk, crash_at, fail_at
 
@@ -18,7 +18,7 @@ STEPS = 10
 @pytest.fixture(autouse=True)
 def _index_written_at_once(monkeypatch):
     """Each insert reaches the index file, so that it can be ahead of the text after a crash."""
-    monkeypatch.setattr(DB.index, "PENDING_ROWS", 1)
+    monkeypatch.setattr(DB.text.index, "PENDING_ROWS", 1)
 
 
 def calls_of_a_whole_life(folder, seed):

@@ -5,11 +5,11 @@ import sqlite3
 
 import pytest
 
-import DB.index
+import DB.text.index
 from DB import DatabaseStorageError, ResultDatabase
-from DB.report import verify as verify_db
+from DB.text.report import verify as verify_db
+from DurableText.codec import frame_numbered
 from Queue import FileQueue, QueueStorageError
-from Queue.codec import frame_numbered
 from tests.durability.queue_story import abandon
 from tests.durability.simulated_disk import SimulatedDisk, fail_at
 
@@ -94,7 +94,7 @@ def full_for_sqlite(monkeypatch):
     """Makes SQLite find the disk full for some statements, for as long as the list has them."""
     words, connect = [], sqlite3.connect
     monkeypatch.setattr(
-        DB.index.sqlite3, "connect", lambda *a, **kw: FullForSqlite(connect(*a, **kw), words)
+        DB.text.index.sqlite3, "connect", lambda *a, **kw: FullForSqlite(connect(*a, **kw), words)
     )
     return words
 

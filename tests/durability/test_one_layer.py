@@ -1,4 +1,4 @@
-"""Nothing but `Queue/storage.py` changes files; SQLite alone keeps the disposable index."""
+"""Nothing but `DurableText/storage.py` changes files; SQLite alone keeps the disposable index."""
 
 import ast
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("DurableText", "Queue", "DB")
 
 CHANGING = {
     "fdatasync", "flock", "fsync", "ftruncate", "link", "lockf", "mkdir", "pwrite", "pwritev",
@@ -14,10 +15,10 @@ CHANGING = {
 }  # fmt: skip
 
 ALLOWED = {
-    ("DB/index.py", "unlink"),  # SQLite's files, which may be lost
-    ("DB/database.py", "replace"),  # in a text
+    ("DB/text/index.py", "unlink"),  # SQLite's files, which may be lost
+    ("DB/text/database.py", "replace"),  # in a text
     ("DB/summary.py", "replace"),
-    ("Queue/lock.py", "flock"),  # a look at who holds a lock, for `status`
+    ("DurableText/lock.py", "flock"),  # a look at who holds a lock, for `status`
 }
 
 LAYER = ("storage", "_storage", "STORAGE")
@@ -37,12 +38,16 @@ def changing_calls(path):
 
 @pytest.mark.parametrize(
     "path",
-    sorted([*ROOT.glob("Queue/*.py"), *ROOT.glob("DB/*.py")]),
-    ids=lambda path: f"{path.parent.name}/{path.name}",
+    sorted(
+        path
+        for package in ("DurableText", "Queue", "DB")
+        for path in (ROOT / package).rglob("*.py")
+    ),
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_files_are_changed_through_the_layer_only(path):
-    name = f"{path.parent.name}/{path.name}"
-    if name == "Queue/storage.py":
+    name = str(path.relative_to(ROOT))
+    if name == "DurableText/storage.py":
         return
     objects = {"_cursor", "_conflicts", "self", "stdout"}  # with a `write` of their own
     found = [

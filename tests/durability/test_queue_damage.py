@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-import Queue.quarantine
+import DurableText.quarantine
+from DurableText.codec import frame, frame_numbered
 from Queue import FileQueue, QueueFormatError
-from Queue.codec import frame, frame_numbered
-from Queue.cursor import SLOT_BYTES, Position, _encode
+from Queue.text.cursor import SLOT_BYTES, Position, _encode
 from tests.durability.simulated_disk import SimulatedDisk
 
 pytestmark = pytest.mark.usefixtures("no_inotify")
@@ -151,7 +151,7 @@ def test_long_corrupt_lines_that_come_again_are_kept_once_and_few_are_remembered
     tmp_path, monkeypatch
 ):
     """The cursor is lost, and everything comes again."""
-    monkeypatch.setattr(Queue.quarantine, "REMEMBERED", 8)
+    monkeypatch.setattr(DurableText.quarantine, "REMEMBERED", 8)
     garbage = b"".join(b"%d" % number + b"x" * 600_000 + b"\n" for number in range(8))
     kept = b""
     for copies in (1, 1, 2):

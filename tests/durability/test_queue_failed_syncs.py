@@ -5,9 +5,9 @@ import errno
 
 import pytest
 
+from DurableText.storage import Storage
 from Queue import FileQueue, QueueStorageError
-from Queue.report import verify
-from Queue.storage import Storage
+from Queue.text.report import verify
 from tests.durability.queue_story import abandon
 from tests.durability.simulated_disk import Crash, SimulatedDisk
 

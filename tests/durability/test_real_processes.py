@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from DB import DatabaseLockedError, DatabaseStorageError, ResultDatabase
+from DurableText.storage import Storage
 from Queue import FileQueue, QueueClosedError, QueueLockedError, QueueStorageError
-from Queue.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
 SPAWN = multiprocessing.get_context("spawn")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from MessageBroker import OutgoingMessage
-from MessageBroker.kafka_admin import TopicSettings
+from MessageBroker.kafka.admin import TopicSettings
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_server import KafkaCluster, find_or_skip
 

@@ -25,8 +25,8 @@ from MessageBroker import (
     Subscription,
     TopicNotFoundError,
 )
-from MessageBroker.kafka_admin import TopicSettings
-from MessageBroker.kafka_buffer import RecordBuffer
+from MessageBroker.kafka.admin import TopicSettings
+from MessageBroker.kafka.buffer import RecordBuffer
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.kafka.conftest import Connect
 

@@ -165,7 +165,7 @@ def test_a_partition_number_that_cannot_be_is_named(tmp_path: Path, value: str) 
 
 
 def test_more_replicas_than_brokers_is_a_configuration_error(connect: Connect, topic: str) -> None:
-    from MessageBroker.kafka_admin import TopicSettings
+    from MessageBroker.kafka.admin import TopicSettings
 
     broker = connect(topic=TopicSettings(num_partitions=1, replication_factor=3))
 

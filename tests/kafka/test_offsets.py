@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from MessageBroker.kafka_offsets import MIN_COMPACTED, KafkaDelivery, PartitionTracker
+from MessageBroker.kafka.offsets import MIN_COMPACTED, KafkaDelivery, PartitionTracker
 from MessageBroker.message import DeliveryState
 
 

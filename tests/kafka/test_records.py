@@ -7,7 +7,7 @@ from confluent_kafka import Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from MessageBroker.kafka_records import attributes_of, key_of, text_of, time_of
+from MessageBroker.kafka.records import attributes_of, key_of, text_of, time_of
 from tests.brokers.kafka_server import KafkaCluster
 from tests.kafka.conftest import Connect
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from MessageBroker.local_doorbell import Doorbell, is_heard, ring
+from MessageBroker.local.doorbell import Doorbell, is_heard, ring
 from tests.conformance.stories import bodies, receive
 from tests.local.conftest import Connect
 

@@ -16,8 +16,8 @@ from MessageBroker.errors import (
     ConfigurationError,
     TopicNotFoundError,
 )
-from MessageBroker.local_database import SharedDatabase
-from MessageBroker.local_store import TopicStore
+from MessageBroker.local.database import SharedDatabase
+from MessageBroker.local.store import TopicStore
 from tests.conformance.stories import bodies, receive, wait_until
 from tests.local.conftest import Connect
 

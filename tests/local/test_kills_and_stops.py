@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from MessageBroker import local_catalogue, local_turnstile
 from MessageBroker.errors import BrokerUnavailableError
+from MessageBroker.local import catalogue as local_catalogue
+from MessageBroker.local import turnstile as local_turnstile
 from MessageBroker.local_handler import LocalHandler
 from tests.conformance.stories import bodies, receive
 from tests.local.conftest import Connect

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from MessageBroker import local_store
 from MessageBroker.errors import BrokerUnavailableError
-from MessageBroker.local_store import LEASE_SECONDS, RENEW_SECONDS, TopicStore
-from MessageBroker.local_stream import LocalStream
+from MessageBroker.local import store as local_store
+from MessageBroker.local.store import LEASE_SECONDS, RENEW_SECONDS, TopicStore
+from MessageBroker.local.stream import LocalStream
 from tests.conformance.stories import bodies, receive
 from tests.local.conftest import Connect
 

@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from MessageBroker.local_claims import runs
-from MessageBroker.local_store import PURGE_EVERY, TopicStore
+from MessageBroker.local.claims import runs
+from MessageBroker.local.store import PURGE_EVERY, TopicStore
 
 SUBSCRIPTIONS = ("one", "two")
 CONSUMERS = tuple(itertools.product(SUBSCRIPTIONS, ("a", "b", "c")))

@@ -18,13 +18,13 @@ from typing import IO
 import pytest
 
 from MessageBroker.errors import BrokerUnavailableError
-from MessageBroker.local_turnstile import Turnstile
+from MessageBroker.local.turnstile import Turnstile
 from tests.pipeline.runner import ROOT, wait_until
 
 HOLDER = """
 import fcntl, os, signal, sys
 from pathlib import Path
-from MessageBroker.local_turnstile import Turnstile
+from MessageBroker.local.turnstile import Turnstile
 path = Path(sys.argv[1])
 turnstile = Turnstile(path, create=True)
 with turnstile.held():
@@ -178,7 +178,7 @@ def test_a_child_made_by_fork_does_not_hold_the_lock_of_its_dead_parent(path: Pa
     script = """
 import os, signal, sys
 from pathlib import Path
-from MessageBroker.local_turnstile import Turnstile
+from MessageBroker.local.turnstile import Turnstile
 with Turnstile(Path(sys.argv[1]), create=True).held():
     if os.fork() == 0:
         print(os.getpid(), flush=True)

@@ -18,9 +18,14 @@ import numpy as np
 import pytest
 
 from Modelling import predict_cnn, quantise
-from Modelling.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint, read_side_file, sha256_of
 from Modelling.data_preparation import encode_npy
-from Modelling.engine import load_keras_model
+from Modelling.network.checkpoint import (
+    DEFAULT_CHECKPOINT,
+    open_checkpoint,
+    read_side_file,
+    sha256_of,
+)
+from Modelling.network.engine import load_keras_model
 from Modelling.predict_cnn import CheckpointError, Classifier, load_classifier
 
 Mnist = tuple[np.ndarray, np.ndarray]

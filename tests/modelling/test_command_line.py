@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from Modelling import predict_cnn
-from Modelling.checkpoint import DEFAULT_CHECKPOINT
-from Modelling.show import Row, draw_predictions
+from Modelling.images.show import Row, draw_predictions
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 
 ROOT = DEFAULT_CHECKPOINT.parent.parent.parent
 DIGITS = tuple("0123456789")

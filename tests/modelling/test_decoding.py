@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from Modelling.data_preparation import ImageError, decode_image, encode_npy
-from Modelling.image_decoding import MAX_PIXELS
+from Modelling.images.decoding import MAX_PIXELS
 from Modelling.predict_cnn import Classifier
 
 Encode = Callable[..., bytes]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from Modelling import quantise
-from Modelling.checkpoint import SideFile, read_side_file, sha256_of, write_side_file
 from Modelling.data_preparation import encode_npy
-from Modelling.engine import LiteRTEngine
+from Modelling.network.checkpoint import SideFile, read_side_file, sha256_of, write_side_file
+from Modelling.network.engine import LiteRTEngine
 from Modelling.predict_cnn import CheckpointError, Classifier, load_classifier
 
 IMAGE = np.full((16, 16, 3), 51, np.uint8)

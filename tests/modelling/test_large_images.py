@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from Modelling.checkpoint import DEFAULT_CHECKPOINT, DIGITS, RESIZE
 from Modelling.data_preparation import ImageError, decode_image, encode_npy, prepare_bytes
-from Modelling.image_decoding import MAX_PIXELS
-from Modelling.reduction import factors_for, reduced_array
+from Modelling.images.decoding import MAX_PIXELS
+from Modelling.images.reduction import factors_for, reduced_array
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, DIGITS, RESIZE
 
 Encode = Callable[..., bytes]
 
@@ -199,7 +199,7 @@ def test_photographs_of_two_pictures_are_decoded_reduced(
     image = picture(1300, 900)
     data = encode(image, "MPO", save_all=True, append_images=[image.copy()])
     monkeypatch.setattr(
-        "Modelling.pillow_decoding.factors_for",
+        "Modelling.images.pillow.factors_for",
         lambda width, height, *_, **__: sizes.append((width, height)) or (1, 1),
     )
     decode_image(data, enough=100)
@@ -212,7 +212,7 @@ def test_photographs_of_two_pictures_are_decoded_reduced(
 def test_strip_by_strip_gives_the_same_picture_as_at_once(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from Modelling.pillow_decoding import _as_array, _in_strips
+    from Modelling.images.pillow import _as_array, _in_strips
 
     image = picture(211, 303)
     if mode in ("I", "I;16", "F"):
@@ -225,14 +225,14 @@ def test_strip_by_strip_gives_the_same_picture_as_at_once(
     else:
         image = image.convert(mode)
     whole = reduced_array(_as_array(image), (5, 4))
-    monkeypatch.setattr("Modelling.reduction.STRIP_PIXELS", 5000)
+    monkeypatch.setattr("Modelling.images.reduction.STRIP_PIXELS", 5000)
     assert np.allclose(
         _in_strips(image, (5, 4)), whole, atol=1 if whole.dtype == np.uint8 else 1e-6
     )
 
 
 def test_an_array_is_scaled_by_the_white_of_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("Modelling.reduction.STRIP_PIXELS", 1000)
+    monkeypatch.setattr("Modelling.images.reduction.STRIP_PIXELS", 1000)
     image = np.zeros((100, 100), np.uint16)
     image[:50] = 200
     image[99, 99] = 65_535

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from Modelling import quantise, train_cnn
-from Modelling.architecture import build_cnn
-from Modelling.checkpoint import DEFAULT_CHECKPOINT, RESIZE, read_side_file, sha256_of
 from Modelling.data_preparation import load_dataset
-from Modelling.datasets import ARRAYS
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, RESIZE, read_side_file, sha256_of
 from Modelling.predict_cnn import CheckpointError, load_classifier
+from Modelling.training.architecture import build_cnn
+from Modelling.training.datasets import ARRAYS
 
 Encode = Callable[..., bytes]
 

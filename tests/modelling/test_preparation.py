@@ -10,9 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from Modelling import batch_preparation
-from Modelling.batch_preparation import prepare_batch
-from Modelling.checkpoint import DIGITS, RESIZE
 from Modelling.data_preparation import (
     ImageError,
     decode_image,
@@ -20,7 +17,10 @@ from Modelling.data_preparation import (
     prepare_bytes,
     prepare_image,
 )
-from Modelling.digit_normalisation import mnist_form_mask
+from Modelling.images import batch_preparation
+from Modelling.images.batch_preparation import prepare_batch
+from Modelling.images.digits import mnist_form_mask
+from Modelling.network.checkpoint import DIGITS, RESIZE
 from Modelling.predict_cnn import Classifier
 
 Encode = Callable[..., bytes]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from Modelling import predict_cnn, quantise, train_cnn
-from Modelling.checkpoint import DEFAULT_CHECKPOINT
-from Modelling.training_options import EPOCHS, PLOTS, parse_options
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
+from Modelling.training.options import EPOCHS, PLOTS, parse_options
 
 
 def test_by_default_the_shipped_checkpoint_is_made_anew() -> None:

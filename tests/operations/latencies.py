@@ -25,7 +25,7 @@ RELOADS = 10
 
 
 def milliseconds(text: str) -> float:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1e3
+    return datetime.fromisoformat(text).timestamp() * 1e3
 
 
 def quantiles(pipeline: Pipeline, start: float, end: float) -> tuple[float, float]:

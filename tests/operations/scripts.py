@@ -10,8 +10,8 @@ import urllib.request
 from hashlib import sha256
 from pathlib import Path
 
-from Modelling.checkpoint import DEFAULT_CHECKPOINT, write_atomically
-from Pipeline.watch_stages import Sample, parse
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, write_atomically
+from Pipeline.watch.stages import Sample, parse
 from tests.pipeline.runner import wait_until
 
 

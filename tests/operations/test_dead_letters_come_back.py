@@ -31,7 +31,7 @@ PngImagePlugin.PngImageFile._open = refuse
 # Stands for a moment in the middle, which a test could hardly hit otherwise.
 STANDSTILL = f"""
 import itertools, threading
-from MessageBroker import broker_core
+from MessageBroker.core import broker as broker_core
 calls, publish = itertools.count(), broker_core.BrokerCore.publish_unchecked
 def publish_some(self, *arguments):
     if next(calls) == {KILLED_AFTER}:

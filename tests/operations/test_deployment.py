@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from Pipeline.watch import DEFAULT_TARGETS
+from Pipeline.watch.__main__ import DEFAULT_TARGETS
 from tests.pipeline.runner import ROOT
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()

@@ -8,7 +8,7 @@ import pytest
 
 import DB
 import Queue
-from Pipeline.options import DEFAULT_DB, DEFAULT_QUEUE
+from Pipeline.script.options import DEFAULT_DB, DEFAULT_QUEUE
 
 ROOT = Path(__file__).resolve().parents[2]
 

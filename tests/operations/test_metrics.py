@@ -14,13 +14,18 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from Pipeline import metric_table
 from Pipeline.events import timestamp
-from Pipeline.life_cycle import Stop
-from Pipeline.live_metrics import LiveMetrics
-from Pipeline.metrics_server import CLIENT_SECONDS, MAX_CLIENTS, MetricsServer, _Handler
-from Pipeline.probe import LineCount
-from Pipeline.summary import Tally
+from Pipeline.observability import metric_table
+from Pipeline.observability.live_metrics import LiveMetrics
+from Pipeline.observability.metrics_server import (
+    CLIENT_SECONDS,
+    MAX_CLIENTS,
+    MetricsServer,
+    _Handler,
+)
+from Pipeline.observability.probe import LineCount
+from Pipeline.script.life_cycle import Stop
+from Pipeline.script.tally import Tally
 from tests.brokers.harness import LocalUnderTest
 from tests.operations.scripts import free_port, get, scrape, wait_until_ready
 from tests.pipeline.runner import ROOT, Pipeline, wait_until
@@ -141,7 +146,7 @@ def test_a_scrape_asks_for_the_format_and_compression_it_wants() -> None:
 def test_a_script_is_ready_only_while_it_works_and_its_broker_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("Pipeline.probe.INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr("Pipeline.observability.probe.INTERVAL_SECONDS", 0.05)
     port, stop, embedded = free_port(), Stop(), LocalUnderTest()
     embedded.start()
     broker, topic = embedded.connect_with_topic()

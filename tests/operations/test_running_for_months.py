@@ -10,9 +10,9 @@ import pytest
 
 from MessageBroker import OutgoingMessage
 from Pipeline.events import image_event
-from Pipeline.image_source import ImageSource
-from Pipeline.watch_stages import Pipeline as Watched
-from Pipeline.watch_stages import problems
+from Pipeline.serving.image_source import ImageSource
+from Pipeline.watch.stages import Pipeline as Watched
+from Pipeline.watch.stages import problems
 from tests.brokers.harness import BrokerUnderTest
 from tests.operations.scripts import free_port, get, scrape, wait_until_ready
 from tests.pipeline.runner import Pipeline, Script, wait_until

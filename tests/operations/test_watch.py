@@ -15,20 +15,20 @@ import sys
 import termios
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from Pipeline.life_cycle import Stop
-from Pipeline.live_metrics import LiveMetrics
-from Pipeline.result_store import Counts
-from Pipeline.watch import last_rows
-from Pipeline.watch_stages import DONE, Pipeline, Stage, Target, parse, problems, quantile
-from Pipeline.watch_view import line, view
-from Queue import codec
+from DurableText import codec
+from Pipeline.observability.live_metrics import LiveMetrics
+from Pipeline.script.life_cycle import Stop
+from Pipeline.serving.result_store import Counts
+from Pipeline.watch.__main__ import last_rows
+from Pipeline.watch.stages import DONE, Pipeline, Stage, Target, parse, problems, quantile
+from Pipeline.watch.view import line, view
 from tests.brokers.harness import LocalUnderTest
 from tests.operations.scripts import free_port, wait_until_ready
 from tests.pipeline.runner import ROOT, read_terminal
@@ -139,7 +139,7 @@ def test_what_cannot_be_watched_or_drawn_is_wrong_usage(arguments: list[str], sa
 def test_a_target_that_hangs_or_speaks_something_else_is_shown_as_such(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("Pipeline.watch_stages.SCRAPE_SECONDS", 0.2)
+    monkeypatch.setattr("Pipeline.watch.stages.SCRAPE_SECONDS", 0.2)
     with socket.socket() as hanging:
         hanging.bind(("127.0.0.1", 0))
         hanging.listen()
@@ -159,7 +159,7 @@ def test_a_fault_is_a_problem_for_a_while_and_is_counted_for_good(
     counts.dead_lettered = 2
     stage = target.look()
     assert f"app_2 (127.0.0.1:{app_2}): 2 dead-lettered" in problems([stage])
-    monkeypatch.setattr("Pipeline.watch_stages.FAULT_SECONDS", 0.0)
+    monkeypatch.setattr("Pipeline.watch.stages.FAULT_SECONDS", 0.0)
     for _ in range(4):
         stage = target.look()
     assert stage.faults == {"dead-lettered": 2}
@@ -211,7 +211,7 @@ def test_what_other_programs_wrote_does_not_reach_the_terminal_as_commands(colum
     )
     for command in ("\x1b]", "\x07", "\x9b"):
         assert command not in text
-    assert line([stage], [EVIL], datetime.now(timezone.utc)).isprintable()
+    assert line([stage], [EVIL], datetime.now(UTC)).isprintable()
 
 
 @pytest.mark.parametrize("columns", [40, 80, 99, 100])

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from MessageBroker.broker_core import BrokerCore
+from MessageBroker.core.broker import BrokerCore
 from tests.brokers.harness import BrokerUnderTest, clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]

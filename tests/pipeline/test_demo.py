@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from Pipeline.demo import STATE_FOLDER, Demo, DemoError, Script
+from Pipeline.demo.__main__ import STATE_FOLDER, Demo, DemoError, Script
 from tests.brokers.harness import clean_environment
 from tests.pipeline.runner import ROOT, Pipeline, read_terminal, wait_until
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -21,7 +21,7 @@ from Pipeline.events import (
     timestamp,
 )
 
-PUBLISHED = datetime(2026, 1, 1, 12, 0, 0, 123456, timezone.utc)
+PUBLISHED = datetime(2026, 1, 1, 12, 0, 0, 123456, UTC)
 
 
 def received(attributes: dict[str, str], data: bytes = b"", message_id: str = "1-2-3") -> Message:

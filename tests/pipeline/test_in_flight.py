@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from Pipeline.in_flight import InFlight, Suspicion
+from Pipeline.serving.in_flight import InFlight, Suspicion
 
 
 def crash(queue: Path, *message_ids: str) -> None:
@@ -72,7 +72,7 @@ def refuse(*_: object) -> int:
 def test_a_full_disk_at_the_start_is_named_with_the_file(
     queue: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("Pipeline.in_flight.os.pwrite", refuse)
+    monkeypatch.setattr("Pipeline.serving.in_flight.os.pwrite", refuse)
     with pytest.raises(OSError, match=r"cannot write .*log\.in_flight\.0\.json: No space left"):
         InFlight(queue)
 
@@ -81,7 +81,7 @@ def test_a_disk_that_fills_up_costs_the_guard_and_not_the_images(
     queue: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = InFlight(queue)
-    monkeypatch.setattr("Pipeline.in_flight.os.pwrite", refuse)
+    monkeypatch.setattr("Pipeline.serving.in_flight.os.pwrite", refuse)
     for _ in range(2):
         with journal.working_on(["x"]):
             pass

@@ -10,14 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from Pipeline.grace import UnconfirmedError, within_grace
-from Pipeline.life_cycle import SAME_REQUEST_SECONDS, Stop
+from Pipeline.script.life_cycle import SAME_REQUEST_SECONDS, Stop
+from Pipeline.script.waiting import UnconfirmedError, within_grace
 from Queue import FileQueue
 from tests.pipeline.runner import ROOT, Pipeline, Script, wait_until
 
 # The rule is the same as with 20 seconds.
 SHORT_GRACE = """
-from Pipeline import grace, life_cycle
+from Pipeline.script import waiting as grace, life_cycle
 life_cycle.GRACE_SECONDS = grace.GRACE_SECONDS = 2.0
 within_grace = grace.within_grace
 def told(action, stop):
@@ -122,8 +122,10 @@ def test_a_signal_to_the_process_and_then_to_its_group_is_one_request(
 ) -> None:
     """As `timeout` sends it."""
     now, ended, stop = [100.0], [], Stop()
-    monkeypatch.setattr("Pipeline.life_cycle.time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr("Pipeline.life_cycle.os", SimpleNamespace(_exit=ended.append))
+    monkeypatch.setattr(
+        "Pipeline.script.life_cycle.time", SimpleNamespace(monotonic=lambda: now[0])
+    )
+    monkeypatch.setattr("Pipeline.script.life_cycle.os", SimpleNamespace(_exit=ended.append))
     for moment in (100.0, 100.1):
         now[0] = moment
         stop._on_signal(signal.SIGTERM, None)
@@ -137,8 +139,8 @@ def test_a_signal_to_the_process_and_then_to_its_group_is_one_request(
 def test_what_waits_for_the_broker_waits_without_limit_until_a_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("Pipeline.life_cycle.GRACE_SECONDS", 0.1)
-    monkeypatch.setattr("Pipeline.grace.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("Pipeline.script.life_cycle.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("Pipeline.script.waiting.POLL_SECONDS", 0.01)
     stop, answer = Stop(), threading.Event()
     threading.Timer(0.5, answer.set).start()
     assert within_grace(lambda: answer.wait(60), stop) is True

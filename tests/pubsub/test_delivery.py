@@ -9,10 +9,10 @@ import pytest
 from google.pubsub_v1 import AcknowledgeRequest
 
 from MessageBroker import OutgoingMessage
-from MessageBroker.dead_letter_attributes import ALL, dead_letter_attributes
-from MessageBroker.google_pubsub_connection import Connection
-from MessageBroker.google_pubsub_leases import Lease, Leases
-from MessageBroker.google_pubsub_messages import (
+from MessageBroker.core.dead_letter import ALL, dead_letter_attributes
+from MessageBroker.google_pubsub.connection import Connection
+from MessageBroker.google_pubsub.leases import Lease, Leases
+from MessageBroker.google_pubsub.messages import (
     EMPTY_ATTRIBUTE,
     PACKED_ATTRIBUTE,
     decode,
@@ -239,7 +239,7 @@ def test_threads_end_with_their_subscription_and_their_broker(handler: BrokerUnd
 def test_publishing_blocks_while_too_much_is_unconfirmed(
     handler: BrokerUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("MessageBroker.google_pubsub_publisher.MAX_PENDING_MESSAGES", 50)
+    monkeypatch.setattr("MessageBroker.google_pubsub.publisher.MAX_PENDING_MESSAGES", 50)
     broker, topic = handler.connect_with_topic()
     subscription = broker.subscribe(topic)
     broker.publish(topic, b"0").result()

@@ -34,10 +34,10 @@ from MessageBroker import (
     PublishError,
     TopicNotFoundError,
 )
-from MessageBroker.driver import Batch
-from MessageBroker.google_pubsub_connection import Connection
+from MessageBroker.core.driver import Batch
+from MessageBroker.google_pubsub.connection import Connection
+from MessageBroker.google_pubsub.publisher import Publisher
 from MessageBroker.google_pubsub_handler import PubSubHandler
-from MessageBroker.google_pubsub_publisher import Publisher
 from tests.brokers.harness import FOREIGN_VARIABLES, BrokerUnderTest, clean_environment
 from tests.conformance.stories import receive_one
 from tests.pubsub.bare_client import BareClient

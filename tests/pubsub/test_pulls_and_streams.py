@@ -6,15 +6,15 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import grpc
 import pytest
 from google.pubsub_v1 import ModifyAckDeadlineRequest, PullResponse, StreamingPullRequest
 
 from MessageBroker import DeliverySettings, Message
+from MessageBroker.google_pubsub.inbox import Inbox
 from MessageBroker.google_pubsub_handler import PubSubHandler
-from MessageBroker.google_pubsub_inbox import Inbox
 from MessageBroker.message import DeliveryState, new_delivery
 from tests.conformance.stories import receive, receive_one, wait_until
 from tests.pubsub.fake_service import FakeService
@@ -23,7 +23,7 @@ TOPIC = "some-topic"
 
 
 def messages_of(size: int, count: int) -> list[Message]:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     return [
         Message("id", b"", {}, "k", TOPIC, now, _delivery=new_delivery(None, size))
         for _ in range(count)

@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
-from Queue import codec, group_commit
-from Queue.group_commit import Entry, GroupCommit
+from DurableText import codec
+from Queue.text import group_commit
+from Queue.text.group_commit import Entry, GroupCommit
 
 PLENTY = 1 << 30
 

@@ -21,7 +21,7 @@ from Queue import (
     QueueOrderError,
     QueueRecordError,
 )
-from Queue.report import status
+from Queue.text.report import status
 
 SPAWN = multiprocessing.get_context("spawn")
 

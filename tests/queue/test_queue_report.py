@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from DB import ResultDatabase
-from Queue import FileQueue, codec, report
-from Queue.cursor import SLOT_BYTES
-from Queue.report import status, verify
+from DurableText import codec
+from Queue import FileQueue
+from Queue.text import report
+from Queue.text.cursor import SLOT_BYTES
+from Queue.text.report import status, verify
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from DurableText.lock import FileLock
+from DurableText.storage import Storage
 from Queue import (
     FileQueue,
     QueueClosedError,
@@ -16,9 +18,7 @@ from Queue import (
     QueueLockedError,
     QueueStorageError,
 )
-from Queue.cursor import SLOT_BYTES
-from Queue.lock import FileLock
-from Queue.storage import Storage
+from Queue.text.cursor import SLOT_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
 

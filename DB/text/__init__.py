@@ -1,0 +1,1 @@
+"""The DB in a text file."""

@@ -1,0 +1,186 @@
+"""A text of rows with ids, and where each id stands in it: see `text_file` and `index`.
+
+The index is a hint. A row is believed after it was read, its checksum and its whole id compared; so
+an index that is ahead of the text, or of another text, cannot make a lost row look stored. An index
+that proves wrong is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from DB.text.index import FINGERPRINT_BYTES, Index, IndexDamagedError, key_of, remove
+from DB.text.text_file import TextFile
+from DurableText import codec
+from DurableText.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+HEAD_BYTES = 64 * 1024
+"""How much of the text is looked at to tell its format."""
+
+SLOW_INDEX_BYTES = 256 << 20
+"""Reading more than this into the index takes several seconds, which is said."""
+
+
+class IndexedText:
+    """The rows as their one writer uses them. One thread at a time.
+
+    Args:
+        path: the text.
+        index_path: the index; may be missing or of another text.
+        storage: the layer for system calls.
+        check_format: is given the first bytes of the text, and raises if they are not of ours.
+
+    Raises:
+        OSError: the text cannot be used.
+        IndexDamagedError: no index can be made.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        index_path: Path,
+        storage: Storage,
+        check_format: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._path = path
+        self._index_path = index_path
+        with contextlib.ExitStack() as opened:
+            self._text = TextFile(path, storage)
+            opened.callback(self._text.close)
+            if check_format is not None:
+                check_format(self._text.read(HEAD_BYTES, 0))
+            self.index = self._open_index()
+            opened.callback(lambda: self.index.abandon())
+            self.recover()
+            opened.pop_all()
+
+    def find(self, ids: Sequence[str], keys: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Yields the rows that have one of these ids, whose keys (`key_of`) are given as well."""
+        try:
+            found = self._look_up(ids, keys)
+        except IndexDamagedError as error:
+            self._rebuild_index(str(error))
+            found = self._look_up(ids, keys)
+        yield from found
+
+    def append(self, lines: list[bytes], keys: list[int]) -> None:
+        """Appends whole lines durably.
+
+        Raises:
+            OSError: they may be there in part; `recover` has to be called before anything else.
+        """
+        offset = self._text.append(b"".join(lines))
+        rows = []
+        for line, key in zip(lines, keys, strict=True):
+            rows.append((key, offset))
+            offset += len(line)
+        self.index.add(rows, offset, lines[-1][-FINGERPRINT_BYTES:])
+
+    def scan(self) -> Iterator[tuple[int, list[bytes]]]:
+        """Yields all lines there are now, in groups, with the offset of each group's first one."""
+        return self._text.scan(0, self._text.end)
+
+    def recover(self) -> None:
+        """Takes in what the text has behind the end that the index knows."""
+        start = self.index.covered
+        self._text.recover(start)
+        self._index_rows(start)
+
+    def close(self) -> None:
+        """Writes the index and closes the files."""
+        try:
+            self.index.close()
+        finally:
+            self._text.close()
+
+    def abandon(self) -> None:
+        """Closes the files as they are, after an error."""
+        self.index.abandon()
+        self._text.close()
+
+    def _look_up(self, ids: Sequence[str], keys: Sequence[int]) -> list[dict[str, Any]]:
+        found = self.index.find(keys)
+        rows: list[dict[str, Any]] = []
+        if not found:
+            return rows
+        for wanted, key in zip(ids, keys, strict=True):
+            for offset in found.get(key, ()):
+                row = self._row_at(offset, key)
+                if row is not None and row["id"] == wanted:
+                    rows.append(row)
+        return rows
+
+    def _row_at(self, offset: int, key: int) -> dict[str, Any] | None:
+        line = self._text.line_at(offset)
+        row = None if line is None else codec.decode(line)
+        if line is None or (row is not None and not _has_key(row, key)):
+            raise IndexDamagedError(f"it names byte {offset}, where its row does not stand")
+        if row is None:
+            logger.warning(
+                "%s: the row at byte %d is corrupt; it counts as lost", self._path, offset
+            )
+        return row
+
+    def _open_index(self) -> Index:
+        path = self._index_path
+        try:
+            index = Index(path)
+        except IndexDamagedError as error:
+            logger.warning("%s: %s; making it anew", path, error)
+            remove(path)
+            return Index(path)
+        try:
+            start = max(0, index.covered - FINGERPRINT_BYTES)
+            last = self._text.read(index.covered - start, start)
+        except BaseException:
+            index.abandon()
+            raise
+        if last[-len(index.fingerprint) :] != index.fingerprint:
+            logger.warning("%s: it is of another text, or ahead of it; making it anew", path)
+            index.discard()
+            return Index(path)
+        return index
+
+    def _rebuild_index(self, reason: str) -> None:
+        logger.warning(
+            "%s: the index is not to be trusted (%s); making it anew", self._path, reason
+        )
+        self.index.discard()
+        self.index = Index(self._index_path)
+        self._index_rows(0)
+
+    def _index_rows(self, start: int) -> None:
+        """Reads the text from `start` to its end into the index."""
+        size, corrupt, rows = self._text.end - start, 0, 0
+        if size > SLOW_INDEX_BYTES:
+            logger.warning("%s: reading %d MB into the index", self._path, size // 1_000_000)
+        for begin, lines in self._text.scan(start, self._text.end):
+            offset, found = begin, []
+            for line in lines:
+                row = codec.decode(line)
+                if row is not None and isinstance(row.get("id"), str):
+                    found.append((key_of(row["id"]), offset))
+                elif line.strip():
+                    corrupt += 1
+                offset += len(line) + 1
+            rows += len(found)
+            self.index.add(
+                found,
+                offset,
+                self._text.read(FINGERPRINT_BYTES, max(0, offset - FINGERPRINT_BYTES)),
+            )
+        if corrupt:
+            logger.warning("%s: %d corrupt lines passed over; see `verify`", self._path, corrupt)
+        if rows:
+            logger.info("%s: %d rows read into the index", self._path, rows)
+
+
+def _has_key(row: dict[str, Any], key: int) -> bool:
+    result_id = row.get("id")
+    return isinstance(result_id, str) and key_of(result_id) == key

@@ -1,0 +1,158 @@
+"""The DB's text: JSON Lines with a checksum, one result a line, appended by one writer.
+
+    {"id":"0199…","label":"7",…,"stored_at":"2026-01-01T12:00:00.123Z","crc":"8d3f01c2"}
+
+The bytes before `end` are known to be on the disk. What is behind it is not, and comes from:
+
+* a kill or a full disk in the middle of an insert: some whole lines, then perhaps a torn one;
+* a failed fsync: lines that the kernel has and the disk perhaps has not;
+* a power loss: lines, holes of NUL bytes, a torn line.
+
+`recover` deals with all three in the same way. Whole lines are kept: the same bytes are written
+over themselves, which makes their pages dirty again, and synced on a new descriptor, so that they
+are on the disk for sure. A torn end is copied to the quarantine file and overwritten with blanks
+and a newline: readers of JSON Lines pass over blank lines, and nothing is ever cut off under a
+reader. Overwriting needs no new blocks, so it works on a full disk too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from DurableText import codec
+from DurableText.lines import CHUNK_BYTES, scan
+from DurableText.quarantine import CorruptLine, Quarantine
+from DurableText.storage import Storage, write_all
+
+logger = logging.getLogger(__name__)
+
+ROW_BYTES = 2048
+"""How much is read for one row; a longer one costs a second read."""
+
+BLANK_LINE_BYTES = 64 * 1024
+"""Longest line of blanks that takes the place of a torn end."""
+
+REWRITE_BYTES = 64 << 20
+"""At most so much is written again on recovery: far more than ever lies between two syncs."""
+
+
+class TextFile:
+    """The text as its one writer uses it.
+
+    Attributes:
+        end: everything before it is on the disk, in whole lines.
+    """
+
+    def __init__(self, path: Path, storage: Storage) -> None:
+        self.path = path
+        self.end = 0
+        self._storage = storage
+        self._quarantine = Quarantine(
+            path.with_name(f"{path.stem}.quarantine{path.suffix}"), storage
+        )
+        self._fd = storage.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            storage.sync_directory(path.parent)
+        except BaseException:
+            self.close()
+            raise
+
+    def size(self) -> int:
+        """Returns the size of the file in bytes."""
+        return self._storage.stat_open(self._fd).st_size
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Returns bytes of the file."""
+        return self._storage.read(self._fd, size, offset)
+
+    def scan(self, start: int, end: int) -> Iterator[tuple[int, list[bytes]]]:
+        """Yields whole lines between two offsets: see `DurableText.lines.scan`."""
+        return scan(self.read, start, end)  # of whatever descriptor is the file's by then
+
+    def line_at(self, offset: int) -> bytes | None:
+        """Returns the line that begins at `offset`; None if no line begins there."""
+        if offset and self._storage.read(self._fd, 1, offset - 1) != b"\n":
+            return None
+        for size in (ROW_BYTES, codec.MAX_LINE_BYTES):
+            line, newline, _ = self._storage.read(self._fd, size, offset).partition(b"\n")
+            if newline:
+                return line
+        return None
+
+    def append(self, data: bytes) -> int:
+        """Appends whole lines durably; returns where they begin.
+
+        Raises:
+            OSError: they may be there in part; `end` stands where it stood, and `recover` has to
+                be called before the next `append`.
+        """
+        start = self.end
+        write_all(self._storage, self._fd, data, start)
+        try:
+            self._storage.sync(self._fd)
+        except OSError as error:
+            logger.error("%s: fsync failed (%s); writing the same again", self.path, error)
+            self._write_again(data, start)
+        self.end = start + len(data)
+        return start
+
+    def recover(self, start: int) -> None:
+        """Makes whole and durable what lies behind `start`, and sets `end`."""
+        size = self.size()
+        torn = self._torn_from(start, size)
+        if torn < size:
+            self._blank(torn, size)
+        offset = max(start, size - REWRITE_BYTES)
+        while offset < size:
+            data = self.read(min(CHUNK_BYTES, size - offset), offset)
+            write_all(self._storage, self._fd, data, offset)
+            offset += len(data)
+        self._reopen()
+        self._storage.sync(self._fd)
+        self.end = size
+
+    def close(self) -> None:
+        """Closes the file; twice is fine."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._storage.close(fd)
+
+    def _torn_from(self, start: int, size: int) -> int:
+        """Returns where the last line without a newline begins; `size` if there is none."""
+        offset = size
+        while offset > start:
+            step = min(CHUNK_BYTES, offset - start)
+            newline = self.read(step, offset - step).rfind(b"\n")
+            if newline >= 0:
+                return offset - step + newline + 1
+            offset -= step
+        return start
+
+    def _blank(self, torn: int, size: int) -> None:
+        logger.warning(
+            "%s: the last line was torn off (bytes %d to %d); blanked", self.path, torn, size
+        )
+        for offset in range(torn, size, codec.MAX_LINE_BYTES):  # mostly one piece
+            raw = self.read(min(size - offset, codec.MAX_LINE_BYTES), offset)
+            reason = codec.what_is_wrong(raw)
+            self._quarantine.keep([CorruptLine(raw, self.path.name, 0, offset, reason)])
+        while torn < size:
+            length = min(BLANK_LINE_BYTES, size - torn)
+            write_all(self._storage, self._fd, b" " * (length - 1) + b"\n", torn)
+            torn += length
+
+    def _write_again(self, data: bytes, start: int) -> None:
+        """Recovers from a failed fsync: the kernel believes the pages to be clean.
+
+        Writing the same bytes makes them dirty again; a new descriptor does not inherit the error.
+        """
+        self._reopen()
+        write_all(self._storage, self._fd, data, start)
+        self._storage.sync(self._fd)
+
+    def _reopen(self) -> None:
+        old, self._fd = self._fd, self._storage.open(self.path, os.O_RDWR)
+        self._storage.close(old)

@@ -1,0 +1,4 @@
+"""What the text files of the queue and the DB share.
+
+Lines with a CRC, the layer of system calls, locks, the quarantine.
+"""

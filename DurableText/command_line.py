@@ -1,0 +1,80 @@
+"""What the command lines of the queue and the DB have in common: exit codes and printing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import orjson
+
+from DurableText.findings import Findings
+
+
+def printable(text: str) -> str:
+    """Write each character that is not printable as Python's `ascii` does: by its code.
+
+    Names of files, labels, ids and errors of brokers come from other programs: a line break in
+    them must not forge a line of a log, nor an escape sequence reach the terminal of whoever reads.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def print_json(value: object) -> None:
+    """Prints `value`, indented."""
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def run(
+    parser: argparse.ArgumentParser, arguments: list[str] | None, failure: type[Exception]
+) -> int:
+    """Runs a command line; returns its exit code: 0, 1 if something is wrong, 2 on wrong usage.
+
+    Args:
+        parser: sets `run` to the function of the chosen command, which takes the options and
+            returns an exit code.
+        arguments: None for those of this process.
+        failure: the errors that the command tells of in words.
+    """
+    options = parser.parse_args(arguments)
+    try:
+        code = int(options.run(options))
+        sys.stdout.flush()
+    except failure as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `| head` has seen enough
+        _forget_output()
+        return 0
+    except OSError as error:  # a full disk behind `>`
+        _forget_output()
+        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _forget_output() -> None:
+    """Lets the interpreter, at its end, not complain of what it could not print either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell(found: Findings, path: Path, counts: str, as_json: bool) -> int:
+    """Prints what was found in `path`; returns the exit code, 1 if something is wrong.
+
+    Args:
+        found: what was found.
+        path: what was read.
+        counts: what is in it, in words: "1,000 records".
+        as_json: print the attributes as JSON.
+    """
+    if as_json:
+        print_json(vars(found))
+    else:
+        print("\n".join(found.lines(path, counts)))
+    return 1 if found.problem_count else 0

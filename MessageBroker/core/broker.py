@@ -1,0 +1,374 @@
+"""`BrokerInterface`, written once for every broker over the handler's hooks.
+
+A handler subclasses `BrokerCore`, sets `name` and `cloudevents_prefix`, and fills in the hooks at
+the end. It may trust that names and sizes were checked and that nothing is called after
+`_shutdown`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from MessageBroker import limits
+from MessageBroker.broker_interface import (
+    CLOSE_TIMEOUT_SECONDS,
+    BrokerInterface,
+    OutgoingMessage,
+    Subscription,
+    dead_letter_topic,
+    default_subscription,
+    is_dead_letter_topic,
+)
+from MessageBroker.core.dead_letter import dead_letter_attributes, text_of
+from MessageBroker.core.driver import Batch, Stream
+from MessageBroker.core.forks import Opener
+from MessageBroker.core.subscription import SubscriptionCore
+from MessageBroker.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    ClosedError,
+    PublishError,
+    TopicNotFoundError,
+)
+from MessageBroker.settings import DeliverySettings
+
+if TYPE_CHECKING:
+    from MessageBroker.message import Message
+
+# A year: as good as for ever, and no client reckons beyond what it can (s).
+LONGEST_WAIT_SECONDS = 365 * 24 * 3600.0
+
+
+class BrokerCore(BrokerInterface):
+    """Argument checks, limits, confirmation of publications, dead letters and life cycle."""
+
+    clock_tolerance = timedelta(seconds=5)
+    """How far the clock that gives messages their time may be from this machine's."""
+
+    def __init__(self, delivery: DeliverySettings | None = None) -> None:
+        """Prepare the shared part.
+
+        Args:
+            delivery: how messages are delivered; None for the defaults.
+        """
+        self.delivery = delivery or DeliverySettings()
+        self._opener = Opener(f"the {self.name} broker")
+        self._lock = threading.Lock()
+        self._confirmed = threading.Condition(self._lock)
+        self._in_flight: set[Batch] = set()
+        self._known_topics: set[str] = set()
+        self._subscriptions: set[SubscriptionCore] = set()
+        self._closed = False
+
+    # ------------------------------------------------------------------ topics
+
+    def create_topic(self, topic: str, *, subscription_id: str | None = None) -> bool:
+        self._require_open()
+        limits.check_name(topic, "topic")
+        subscription_id = subscription_id or default_subscription(topic)
+        limits.check_name(subscription_id, "subscription")
+        wanted = {topic: subscription_id}
+        if not is_dead_letter_topic(topic):
+            letters = dead_letter_topic(topic)
+            # Made first: whoever sees the topic may rely on its dead-letter topic.
+            wanted = {letters: default_subscription(letters), **wanted}
+        created = self._create_topics(wanted)
+        self._known_topics.update(wanted)
+        return topic in created
+
+    def delete_topic(self, topic: str) -> bool:
+        self._require_open()
+        limits.check_name(topic, "topic")
+        self._known_topics.discard(topic)
+        return self._delete_topic(topic)
+
+    def list_topics(self) -> list[str]:
+        self._require_open()
+        return sorted(self._list_topics())
+
+    # ------------------------------------------------------------------ publishing
+
+    def publish(
+        self,
+        topic: str,
+        data: bytes,
+        *,
+        key: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> Future[str]:
+        limits.check_publishable(topic)
+        limits.check_message(data, key, attributes or {})
+        return self.publish_unchecked(topic, data, key, attributes or {})
+
+    def publish_batch(self, topic: str, messages: Sequence[OutgoingMessage]) -> list[str]:
+        limits.check_publishable(topic)
+        check = limits.check_message
+        for message in messages:
+            check(message.data, message.key, message.attributes or {})
+        self._require_topic(topic)
+        if not messages:
+            return []
+        all_settled = threading.Event()
+        batch = Batch(topic, messages, all_settled.set)
+        self._begin(batch)
+        try:
+            self._send_all(batch, all_settled)
+        finally:
+            self._end(batch)
+        if batch.errors:
+            self._raise_errors(batch)
+        return batch.ids
+
+    def publish_dead_letter(
+        self,
+        topic: str,
+        data: bytes,
+        *,
+        reason: str,
+        error: BaseException | str = "",
+        attributes: Mapping[str, str] | None = None,
+    ) -> Future[str]:
+        limits.check_publishable(topic)
+        limits.check_message(data, None, attributes or {})
+        text = text_of(reason, error)
+        letter = dead_letter_attributes(
+            attributes or {}, topic=topic, message_id="", attempts=0, reason=reason, error=text
+        )
+        return self.publish_unchecked(dead_letter_topic(topic), data, None, letter)
+
+    def publish_unchecked(
+        self, topic: str, data: bytes, key: str | None, attributes: Mapping[str, str]
+    ) -> Future[str]:
+        """Publish what passed the limits once: dead letters, and those that are replayed."""
+        self._require_topic(topic)
+        future: Future[str] = Future()
+        future.set_running_or_notify_cancel()  # what was given to the broker cannot be cancelled
+
+        def settled() -> None:
+            self._end(batch)
+            error = batch.errors.get(0)
+            if error is None:
+                future.set_result(batch.ids[0])
+            else:
+                self._look_up_again(topic, error)
+                future.set_exception(error)
+
+        # The caller may change its attributes before they are sent.
+        message = OutgoingMessage(data, key, dict(attributes))
+        batch = Batch(topic, [message], settled)
+        self._begin(batch)
+        try:
+            self._send(batch)
+        except BaseException:
+            self._end(batch)
+            raise
+        return future
+
+    def flush(self, timeout: float) -> None:
+        self._require_open()
+        if not self._wait_for_confirmations(timeout):
+            with self._lock:
+                waiting = sum(len(batch.messages) for batch in self._in_flight)
+            raise BrokerUnavailableError(
+                f"{self.name}: {waiting} messages are not confirmed after "
+                f"{timeout:g} seconds; they are still being tried"
+            )
+
+    def _begin(self, batch: Batch) -> None:
+        with self._lock:
+            if self._closed:
+                raise self._closed_error()
+            self._in_flight.add(batch)
+
+    def _end(self, batch: Batch) -> None:
+        with self._lock:
+            self._in_flight.discard(batch)
+            self._confirmed.notify_all()
+
+    def _look_up_again(self, topic: str, error: BrokerError) -> None:
+        if isinstance(error, TopicNotFoundError):
+            self._known_topics.discard(topic)
+
+    def _raise_errors(self, batch: Batch) -> NoReturn:
+        topic, size = batch.topic, len(batch.messages)
+        failures = dict(sorted(batch.errors.items()))
+        for error in failures.values():
+            self._look_up_again(topic, error)
+        first: BrokerError = next(iter(failures.values()))
+        if isinstance(first, (TopicNotFoundError, ClosedError)) and len(failures) == size:
+            raise first
+        raise PublishError(
+            f"{len(failures)} of {size} messages were not published to {topic!r}; "
+            f"the first error: {first}",
+            failures,
+        )
+
+    def _wait_for_confirmations(self, timeout: float) -> bool:
+        with self._lock:
+            awaited = set(self._in_flight)
+            return self._confirmed.wait_for(
+                lambda: awaited.isdisjoint(self._in_flight), _bounded(timeout)
+            )
+
+    def _require_topic(self, topic: str) -> None:
+        self._require_open()
+        if topic not in self._known_topics:
+            if not self._has_topic(topic):
+                raise TopicNotFoundError(
+                    f"{self.name}: there is no topic {topic!r}: create it with "
+                    f"`python -m MessageBroker topics create {topic}`"
+                )
+            self._known_topics.add(topic)
+
+    # ------------------------------------------------------------------ consuming
+
+    def subscribe(self, topic: str, subscription_id: str | None = None) -> Subscription:
+        self._require_open()
+        limits.check_name(topic, "topic")
+        subscription_id = subscription_id or default_subscription(topic)
+        limits.check_name(subscription_id, "subscription")
+        self._require_topic(topic)
+        stream = self._open_stream(topic, subscription_id)
+        subscription = SubscriptionCore(
+            topic,
+            subscription_id,
+            stream,
+            self.delivery,
+            self._publish_dead_letter,
+            self._subscriptions.discard,
+        )
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._subscriptions.add(subscription)
+        if closed:  # while the stream was being opened
+            subscription.close()
+            raise self._closed_error()
+        return subscription
+
+    def backlog(self, topic: str, subscription_id: str | None = None) -> int | None:
+        self._require_open()
+        limits.check_name(topic, "topic")
+        subscription_id = subscription_id or default_subscription(topic)
+        limits.check_name(subscription_id, "subscription")
+        self._require_topic(topic)
+        return self._backlog(topic, subscription_id)
+
+    def behind_the_end(self, topic: str) -> Callable[[Message], bool]:
+        """Return how to tell messages that come from now on, while others are replayed, say."""
+        self._require_open()
+        return self._behind_the_end(topic)
+
+    def _publish_dead_letter(
+        self, topic: str, message: Message, attributes: dict[str, str]
+    ) -> Future[str]:
+        return self.publish_unchecked(topic, message.data, message.key, attributes)
+
+    # ------------------------------------------------------------------ life cycle
+
+    def ping(self, timeout: float) -> None:
+        self._require_open()
+        self._ping(_bounded(timeout))
+
+    def close(self, timeout: float = CLOSE_TIMEOUT_SECONDS) -> None:
+        if self._opener.is_another_process:
+            return  # a child that ends: it is still in use by the parent
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        deadline = time.monotonic() + _bounded(timeout)
+        self._wait_for_confirmations(timeout)
+        for subscription in list(self._subscriptions):
+            subscription.close()
+        self._shutdown(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            unconfirmed = list(self._in_flight)
+        for batch in unconfirmed:
+            batch.fail_rest(ClosedError(f"{self.name} was closed before it had the message"))
+
+    def _require_open(self) -> None:
+        self._opener.require()
+        if self._closed:
+            raise self._closed_error()
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"the {self.name} broker was closed")
+
+    # ------------------------------------------------------------------ hooks of the handlers
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> BrokerCore:
+        """Create the handler from its INI file in `config_dir` and the environment."""
+
+    @abstractmethod
+    def _create_topics(self, wanted: Mapping[str, str]) -> set[str]:
+        """Create what is missing of these topics and subscriptions, in this order.
+
+        Args:
+            wanted: topics to their default subscriptions, which miss nothing.
+
+        Returns:
+            The topics that are new. All of them can be used now.
+        """
+
+    @abstractmethod
+    def _delete_topic(self, topic: str) -> bool:
+        """Delete a topic and its subscriptions; True if it was there."""
+
+    @abstractmethod
+    def _list_topics(self) -> list[str]:
+        """Name all topics but the broker's internal ones."""
+
+    @abstractmethod
+    def _has_topic(self, topic: str) -> bool:
+        """Look a topic up, without ever creating it, within 10 seconds."""
+
+    @abstractmethod
+    def _send(self, batch: Batch) -> None:
+        """Hand messages to the client in order, blocking while its buffer is full.
+
+        Each is confirmed or failed once, later, from any thread.
+        """
+
+    def _send_all(self, batch: Batch, settled: threading.Event) -> None:
+        """Hand messages over, and wait until all are confirmed or failed: `settled` is set."""
+        self._send(batch)
+        settled.wait()
+
+    @abstractmethod
+    def _open_stream(self, topic: str, subscription_id: str) -> Stream:
+        """Create the subscription if it is missing, and join it as a consumer."""
+
+    @abstractmethod
+    def _backlog(self, topic: str, subscription_id: str) -> int | None:
+        """Count what is not acknowledged; None where the broker cannot tell."""
+
+    def _behind_the_end(self, topic: str) -> Callable[[Message], bool]:  # noqa: ARG002
+        """Return how to tell messages that are published from now on; by their time, if not better.
+
+        What is told so must have come later; what came later need not all be told.
+        """
+        newest = datetime.now(UTC) + self.clock_tolerance
+        return lambda message: message.publish_time > newest
+
+    @abstractmethod
+    def _ping(self, timeout: float) -> None:
+        """Raise unless the broker answers and takes the credentials."""
+
+    @abstractmethod
+    def _shutdown(self, timeout: float) -> None:
+        """Release the client. What was not confirmed by now is failed by the core afterwards."""
+
+
+def _bounded(timeout: float) -> float:
+    """Make seconds that every lock and every client takes: infinity, say, is none of them."""
+    return min(max(0.0, timeout), LONGEST_WAIT_SECONDS)

@@ -1,0 +1,411 @@
+"""`Subscription`, written once for every broker over the handler's `Stream`."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+
+from MessageBroker.broker_interface import Subscription, dead_letter_topic, is_dead_letter_topic
+from MessageBroker.core.dead_letter import dead_letter_attributes, text_of
+from MessageBroker.core.driver import Stream
+from MessageBroker.core.forks import Opener
+from MessageBroker.core.outstanding import Outstanding
+from MessageBroker.core.redelivery import Redelivery
+from MessageBroker.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    ClosedError,
+    ConfigurationError,
+)
+from MessageBroker.message import SETTLED, Delivery, DeliveryState, Message
+from MessageBroker.settings import DeliverySettings
+
+logger = logging.getLogger(__name__)
+
+# How soon a waiting receive notices a nack, an ack or a close by another thread.
+WAIT_SLICE_SECONDS = 0.1
+# How long to pause after a fetch found the broker away; the client libraries back off themselves.
+OUTAGE_PAUSE_SECONDS = 0.5
+# Attempts are remembered for messages that were lost to a rebalance and may come back.
+MAX_REMEMBERED_ATTEMPTS = 100_000
+EXHAUSTED_REASON = "max_delivery_attempts"
+
+DeadLetterPublisher = Callable[[str, Message, dict[str, str]], "Future[str]"]
+
+
+class SubscriptionCore(Subscription):
+    """Nack, back-off, attempts, dead letters, back-pressure and life cycle over a `Stream`.
+
+    `_lock` guards the state of all deliveries. `_receiving` is held during a fetch, so that
+    `close` never pulls the stream away under it. The stream is called without `_lock`.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        subscription_id: str,
+        stream: Stream,
+        settings: DeliverySettings,
+        publish_dead_letter: DeadLetterPublisher,
+        on_close: Callable[[SubscriptionCore], None],
+    ) -> None:
+        self.topic = topic
+        self.subscription_id = subscription_id
+        self._stream = stream
+        self._settings = settings
+        self._publish_dead_letter = publish_dead_letter
+        self._on_close = on_close
+        self._opener = Opener(f"the subscription {subscription_id!r}")
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._receiving = threading.Lock()
+        self._redelivery = Redelivery()
+        self._outstanding = Outstanding(subscription_id, self._redelivery)
+        self._nacks: dict[str, int] = {}  # by message id
+        self._unsent_acks: list[Delivery] = []
+        self._unreleased: list[Delivery] = []
+        self._late_acks = 0
+        self._acks_under_way = 0
+        self._away = False
+        self._closed = threading.Event()
+        stream.on_lost = self._lose
+        self._keeper = threading.Thread(
+            target=self._keep_leases, name=f"leases of {subscription_id}", daemon=True
+        )
+        self._keeper.start()
+
+    # ------------------------------------------------------------------ receive
+
+    def receive(self, max_messages: int, timeout: float) -> list[Message]:
+        if max_messages < 1:
+            raise ValueError(f"max_messages must be at least 1, not {max_messages}")
+        self._opener.require()
+        deadline = time.monotonic() + timeout
+        while True:
+            messages = self._receive_once(max_messages, deadline)
+            if messages or time.monotonic() >= deadline:
+                return messages
+
+    def _receive_once(self, max_messages: int, deadline: float) -> list[Message]:
+        with self._receiving:
+            with self._lock:
+                self._require_open()
+                now = time.monotonic()
+                messages = self._redelivery.take_due(max_messages, now)
+                wait = 0.0
+                if not messages:
+                    wake = min(deadline, self._redelivery.next_due(), now + WAIT_SLICE_SECONDS)
+                    wait = max(0.0, wake - now)
+                room = min(
+                    max_messages - len(messages),
+                    self._settings.max_outstanding_messages - len(self._outstanding),
+                )
+                room_bytes = self._settings.max_outstanding_bytes - self._outstanding.size
+                if room < 1 or room_bytes < 1:
+                    if wait:
+                        self._changed.wait(wait)
+                    return messages
+            try:
+                fetched = self._fetch(room, room_bytes, wait)
+            except BrokerError:
+                if not messages:
+                    raise
+                fetched = []  # what was taken from memory first; the next call meets the error
+            with self._lock:
+                if not self._closed.is_set():
+                    return messages + self._admit(fetched)
+            self._release([message._delivery for message in fetched])
+            raise self._closed_error()
+
+    def _fetch(self, max_messages: int, max_bytes: int, wait: float) -> list[Message]:
+        try:
+            fetched = self._stream.fetch(max_messages, max_bytes, wait)
+        except BrokerUnavailableError as error:
+            if not self._away:
+                logger.warning("%s; waiting for it", error)
+            self._away = True
+            self._closed.wait(min(wait, OUTAGE_PAUSE_SECONDS))
+            return []
+        if self._away:
+            logger.info("the broker is back; %s goes on", self.subscription_id)
+        self._away = False
+        return fetched
+
+    def _admit(self, fetched: Sequence[Message]) -> list[Message]:
+        """Take over new deliveries; return those that need not wait behind a nacked one."""
+        messages = self._outstanding.add(fetched, self._settings.max_lease_seconds)
+        if self._nacks:
+            messages = [self._with_attempts(each) for each in messages]
+        if not self._redelivery:
+            return messages
+        admitted: list[Message] = []
+        for message in messages:
+            if self._redelivery.holds_back(message.key):
+                self._redelivery.hold(message, due=0.0)
+            else:
+                admitted.append(message)
+        return admitted
+
+    def _with_attempts(self, message: Message) -> Message:
+        nacks = self._nacks.get(message.id)
+        return message if nacks is None else replace(message, delivery_attempt=1 + nacks)
+
+    # ------------------------------------------------------------------ settle
+
+    def ack(self, messages: Sequence[Message]) -> None:
+        self._opener.require()
+        with self._lock:
+            messages = self._outstanding.require(messages)
+            if self._nacks:
+                for message in messages:
+                    if message._delivery.state not in SETTLED:
+                        self._nacks.pop(message.id, None)
+            settled, late = self._outstanding.settle(messages)
+            self._late_acks += late
+            self._acks_under_way += 1
+            self._changed.notify_all()
+        try:
+            if settled:
+                self._acknowledge(settled)
+        finally:
+            with self._lock:
+                self._acks_under_way -= 1
+                self._changed.notify_all()
+
+    def nack(self, messages: Sequence[Message], delay: float | None = None) -> None:
+        self._opener.require()
+        if delay is not None and math.isnan(delay):
+            raise ValueError("delay must be a number of seconds, not nan")
+        exhausted: list[Message] = []
+        with self._lock:
+            for message in self._outstanding.require(messages):
+                if message._delivery.state is not DeliveryState.OUT:
+                    continue
+                nacks = self._count_nack(message.id)
+                if nacks >= self._settings.max_delivery_attempts and self._has_dead_letters:
+                    exhausted.append(message)
+                else:
+                    self._hold_after_nack(message, nacks, delay)
+            self._changed.notify_all()
+        if exhausted:
+            error = f"nacked {self._settings.max_delivery_attempts} times"
+            self._move_to_dead_letters(exhausted, EXHAUSTED_REASON, error)
+
+    def dead_letter(
+        self, messages: Sequence[Message], reason: str, error: BaseException | str = ""
+    ) -> int:
+        if not self._has_dead_letters:
+            raise ConfigurationError(
+                f"{self.topic!r} holds dead letters itself: ack or nack them, or purge them with "
+                "`python -m MessageBroker dead-letters purge`"
+            )
+        self._opener.require()
+        self._require_open()
+        text = text_of(reason, error)
+        with self._lock:
+            messages = self._outstanding.require(messages)
+        return self._move_to_dead_letters(messages, reason, text)
+
+    @property
+    def _has_dead_letters(self) -> bool:
+        return not is_dead_letter_topic(self.topic)
+
+    def _count_nack(self, message_id: str) -> int:
+        nacks = self._nacks.pop(message_id, 0) + 1
+        self._nacks[message_id] = nacks  # last in the dict: the longest unused is dropped first
+        if len(self._nacks) > MAX_REMEMBERED_ATTEMPTS:
+            del self._nacks[next(iter(self._nacks))]
+        return nacks
+
+    def _hold_after_nack(self, message: Message, nacks: int, delay: float | None) -> None:
+        if delay is None:
+            backoff = self._settings.min_backoff * 2.0 ** min(nacks - 1, 30)
+            delay = min(backoff, self._settings.max_backoff) * random.uniform(0.8, 1.0)
+        again = replace(message, delivery_attempt=nacks + 1)
+        self._redelivery.hold(again, due=time.monotonic() + delay)
+
+    def _move_to_dead_letters(self, messages: Sequence[Message], reason: str, error: str) -> int:
+        moving = self._begin_moving(messages)
+        try:
+            moved = self._publish_letters(moving, reason, error)
+            self.ack(moved)
+        finally:  # also after a Ctrl-C: nobody else would hand them out again
+            self._hold_unmoved(moving)
+        return len(moved)
+
+    def _publish_letters(
+        self, messages: Sequence[Message], reason: str, error: str
+    ) -> list[Message]:
+        """Publish dead letters; return the messages whose letters the broker has."""
+        topic = dead_letter_topic(self.topic)
+        sent: list[tuple[Message, Future[str]]] = []
+        failures: list[BrokerError] = []
+        for message in messages:
+            attributes = dead_letter_attributes(
+                message.attributes,
+                topic=self.topic,
+                message_id=message.id,
+                attempts=message.delivery_attempt,
+                reason=reason,
+                error=error,
+            )
+            try:
+                sent.append((message, self._publish_dead_letter(topic, message, attributes)))
+            except BrokerError as publish_error:
+                failures.append(publish_error)
+        moved: list[Message] = []
+        for message, future in sent:
+            try:
+                future.result()
+                moved.append(message)
+            except BrokerError as publish_error:
+                failures.append(publish_error)
+        if failures:
+            logger.error(
+                "%d messages could not be moved to %s and stay un-acked: %s",
+                len(failures),
+                topic,
+                failures[0],
+            )
+        return moved
+
+    def _begin_moving(self, messages: Sequence[Message]) -> list[Message]:
+        """Choose those that are not settled, each once, and keep everybody else off them."""
+        moving: list[Message] = []
+        with self._lock:
+            for message in messages:
+                delivery = message._delivery
+                if delivery.state in (DeliveryState.OUT, DeliveryState.HELD):
+                    self._redelivery.withhold(delivery)
+                    delivery.state = DeliveryState.MOVING
+                    moving.append(message)
+        return moving
+
+    def _hold_unmoved(self, messages: Sequence[Message]) -> None:
+        with self._lock:
+            for message in messages:
+                if message._delivery.state is DeliveryState.MOVING:
+                    due = time.monotonic() + self._settings.max_backoff
+                    self._redelivery.hold(message, due)
+
+    # ------------------------------------------------------------------ leases and life cycle
+
+    @property
+    def late_acks(self) -> int:
+        return self._late_acks
+
+    @property
+    def ready(self) -> bool:
+        return not self._away and not self._closed.is_set() and self._stream.ready
+
+    def close(self) -> None:
+        if self._opener.is_another_process:
+            return  # a child that ends: the parent goes on
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self._closed.set()
+            self._changed.notify_all()
+        self._keeper.join()
+        with self._receiving:
+            self._retry_acks()
+            with self._lock:
+                self._changed.wait_for(lambda: self._acks_under_way == 0)
+                given_back = list(self._outstanding)
+                self._outstanding.lose(given_back)
+                given_back += self._unreleased
+            try:
+                self._stream.close(given_back)
+            except BrokerError as error:  # its lease ends what could not be given back
+                logger.warning("%s was closed all the same: %s", self.subscription_id, error)
+        self._on_close(self)
+
+    def _acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        try:
+            late = self._stream.acknowledge(deliveries)
+        except BrokerUnavailableError:
+            with self._lock:
+                self._unsent_acks.extend(deliveries)
+            return
+        except BrokerError as error:
+            logger.error("%d acks of %s failed: %s", len(deliveries), self.subscription_id, error)
+            late = len(deliveries)
+        with self._lock:
+            self._late_acks += late
+
+    def _retry_acks(self) -> None:
+        with self._lock:
+            deliveries, self._unsent_acks = self._unsent_acks, []
+        if deliveries:
+            self._acknowledge(deliveries)
+
+    def _release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give back what is this consumer's no more; what the broker cannot take yet, later."""
+        try:
+            self._stream.release(deliveries)
+        except BrokerUnavailableError as error:
+            logger.debug("%d messages are given back later: %s", len(deliveries), error)
+            with self._lock:
+                self._unreleased.extend(deliveries)
+        except BrokerError as error:
+            logger.error(
+                "%d messages of %s were not given back: %s",
+                len(deliveries),
+                self.subscription_id,
+                error,
+            )
+
+    def _retry_releases(self) -> None:
+        with self._lock:
+            deliveries, self._unreleased = self._unreleased, []
+        if deliveries:
+            self._release(deliveries)
+
+    def _keep_leases(self) -> None:
+        while not self._closed.wait(self._stream.renew_interval):
+            try:
+                self._retry_acks()
+                self._retry_releases()
+                self._give_back_overdue()
+                with self._lock:
+                    outstanding = list(self._outstanding)
+                self._stream.renew(outstanding)
+            except BrokerUnavailableError as error:
+                logger.debug("leases were not renewed: %s", error)
+            except BrokerError as error:
+                logger.error("the leases of %s were not renewed: %s", self.subscription_id, error)
+            except Exception:
+                # A defect, ours or a client library's. Without this thread all leases would end.
+                logger.exception("the leases of %s were not renewed", self.subscription_id)
+
+    def _give_back_overdue(self) -> None:
+        with self._lock:
+            overdue = self._outstanding.overdue()
+        if overdue:
+            logger.warning(
+                "%d messages of %s were kept for longer than max_lease_seconds (%g): giving them "
+                "back",
+                len(overdue),
+                self.subscription_id,
+                self._settings.max_lease_seconds,
+            )
+            self._lose(overdue)
+            self._release(overdue)
+
+    def _lose(self, deliveries: Sequence[Delivery]) -> None:
+        with self._lock:
+            self._outstanding.lose(deliveries)
+            self._changed.notify_all()
+
+    def _require_open(self) -> None:
+        if self._closed.is_set():
+            raise self._closed_error()
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"the subscription {self.subscription_id!r} was closed")

@@ -1,0 +1,344 @@
+"""The connection to one project of Google Cloud Pub/Sub, or of its emulator.
+
+It uses the generated client of google-cloud-pubsub, one RPC a call. The hand-written one above it
+batches, retries and leases by itself, for one broker; here those are done once for all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
+from typing import Any
+
+# gRPC's C core may write to the terminal by itself. Its errors reach us as codes: nothing is
+# missed. It reads the variable when it is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# Whether there is a metadata server google-auth asks three times, for 12 s where there is none. A
+# Google machine whose server is slow to start is known by its hardware all the same.
+os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
+
+with warnings.catch_warnings():
+    # google.api_core announces the end of its support for a Python at every start.
+    warnings.simplefilter("ignore", FutureWarning)
+    import google.auth
+    import grpc
+    from google.api_core import exceptions as google_errors
+    from google.auth import exceptions as auth_errors
+    from google.auth.transport.requests import Request
+    from google.oauth2 import service_account
+    from google.pubsub_v1 import PublisherClient, SubscriberClient
+    from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+    from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
+from MessageBroker.errors import (
+    AuthenticationError,
+    BrokerError,
+    BrokerUnavailableError,
+    ClosedError,
+    ConfigurationError,
+)
+from MessageBroker.google_pubsub.errors import translate
+
+EMULATOR_VARIABLE = "PUBSUB_EMULATOR_HOST"
+SERVICE_HOST = "pubsub.googleapis.com"
+SCOPES = ("https://www.googleapis.com/auth/pubsub",)
+
+# A look-up has to fail within 10 s; what is left is for a second one that explains the first.
+ADMIN_TIMEOUT_SECONDS = 7.0
+ADMIN_RETRY_SECONDS = 0.25
+# A local port answers in milliseconds or never.
+EMULATOR_CONNECT_SECONDS = 2.0
+TOKEN_TIMEOUT_SECONDS = 7.0
+# For finding credentials and their first token. google-auth repeats what it asks, and takes no
+# limit for all of it.
+CREDENTIALS_TIMEOUT_SECONDS = 8.0
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # Without it gRPC waits up to two minutes after an outage before it looks again.
+    ("grpc.min_reconnect_backoff_ms", 5000),  # the time that one attempt may take
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    # A host that vanished answers nothing. Google's own client pings as often.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Otherwise all channels of a process share one TCP connection, and closing a channel of pulls
+    # would not tell the service that nobody waits any more.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+class Connection:
+    """The clients of one project. They connect when they are first used."""
+
+    def __init__(self, project_id: str) -> None:
+        self.project_id = project_id
+        self.emulator = os.environ.get(EMULATOR_VARIABLE, "").strip()
+        self._lock = threading.Lock()
+        self._preparing = threading.Lock()
+        self._credentials: Any = None
+        self._publisher: Any = None
+        self._subscriber: Any = None
+        self._closed = False
+
+    @property
+    def where(self) -> str:
+        """Name the place, for errors."""
+        host = f"the emulator on {self.emulator}" if self.emulator else SERVICE_HOST
+        return f"project {self.project_id!r} on {host}"
+
+    def topic_path(self, topic: str) -> str:
+        """Name a topic as Pub/Sub does."""
+        return f"projects/{self.project_id}/topics/{topic}"
+
+    def subscription_path(self, subscription_id: str) -> str:
+        """Name a subscription as Pub/Sub does."""
+        return f"projects/{self.project_id}/subscriptions/{subscription_id}"
+
+    @property
+    def publisher(self) -> Any:
+        """The client for topics and publishing."""
+        if self._publisher is None:
+            self.prepare()
+            with self._lock:
+                self._require_open()
+                if self._publisher is None:
+                    self._publisher = self._new_client(PublisherClient, PublisherGrpcTransport)
+        return self._publisher
+
+    @property
+    def subscriber(self) -> Any:
+        """The client for subscriptions, acks and leases."""
+        if self._subscriber is None:
+            self.prepare()
+            with self._lock:
+                self._require_open()
+                if self._subscriber is None:
+                    self._subscriber = self._new_subscriber()
+        return self._subscriber
+
+    def new_subscriber(self) -> Any:
+        """Open a subscriber client with a channel of its own; the caller closes its transport."""
+        self.prepare()
+        with self._lock:
+            self._require_open()
+            return self._new_subscriber()
+
+    def prepare(self, timeout: float = CREDENTIALS_TIMEOUT_SECONDS) -> None:
+        """Find the emulator, or credentials that Google takes; do nothing if that was done.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            BrokerUnavailableError: the emulator or the token service does not answer in time.
+            AuthenticationError: there are no credentials, or they are refused.
+            ConfigurationError: the emulator's address is wrong.
+        """
+        self._require_open()
+        if self._publisher is not None or self._subscriber is not None:
+            return
+        if self.emulator:
+            self._check_emulator(min(timeout, EMULATOR_CONNECT_SECONDS))
+        elif self._credentials is None:
+            self._await_credentials(timeout)
+
+    def _await_credentials(self, timeout: float) -> None:
+        found: Future[None] = Future()
+
+        def find() -> None:
+            try:
+                with self._preparing:  # whoever comes second finds them
+                    if self._credentials is None:
+                        credentials = _find_credentials()
+                        _check_token(credentials)
+                        self._credentials = credentials
+                found.set_result(None)
+            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                found.set_exception(error)
+
+        threading.Thread(target=find, name="pubsub credentials", daemon=True).start()
+        try:
+            found.result(timeout)
+        except FutureTimeoutError:
+            raise BrokerUnavailableError(
+                f"Pub/Sub: no credentials for {self.where} after {timeout:g} seconds: neither the "
+                "metadata server nor a token service answers: check the network, or set "
+                "GOOGLE_APPLICATION_CREDENTIALS"
+            ) from None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise self._closed_error()
+
+    def call(self, rpc: Callable[..., Any], request: Any, tried: str, timeout: float) -> Any:
+        """Make one call, once.
+
+        Args:
+            rpc: a method of a client.
+            request: its request.
+            tried: what is tried, for the error.
+            timeout: seconds.
+
+        Raises:
+            ClosedError: the channel was closed before the call.
+            BrokerError: of the class that `translate` chooses.
+        """
+        try:
+            return rpc(request=request, timeout=timeout, retry=None)
+        except google_errors.GoogleAPICallError as error:
+            raise self._explain(error, tried) from None
+        except ValueError as error:  # all that gRPC says of a channel that was closed
+            raise self._closed_error() from error
+
+    def stream(
+        self,
+        rpc: Callable[..., Any],
+        requests: Iterator[Any],
+        tried: str,
+        timeout: float,
+        metadata: Any,
+    ) -> Iterator[Any]:
+        """Make one streaming call and yield its answers. Arguments and errors: as `call`."""
+        try:
+            answers = rpc(requests=requests, timeout=timeout, retry=None, metadata=(metadata,))
+            try:
+                yield from answers
+            finally:
+                answers.cancel()  # if it was left early; otherwise it has ended
+        except google_errors.GoogleAPICallError as error:
+            raise self._explain(error, tried) from None
+        except ValueError as error:
+            raise self._closed_error() from error
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"the connection to {self.where} was closed")
+
+    def _explain(self, error: google_errors.GoogleAPICallError, tried: str) -> BrokerError:
+        failure = translate(error, f"Pub/Sub: {tried} in {self.where} failed")
+        if isinstance(failure, BrokerUnavailableError):
+            _check_token(self._credentials)  # gRPC calls refused credentials UNAVAILABLE too
+        return failure
+
+    def administrate(
+        self,
+        rpc: Callable[..., Any],
+        request: Any,
+        tried: str,
+        timeout: float = ADMIN_TIMEOUT_SECONDS,
+    ) -> Any:
+        """Make a call, again and again while the broker is away, for up to `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            left = max(0.1, deadline - time.monotonic())
+            try:
+                return self.call(rpc, request, tried, left)
+            except BrokerUnavailableError:
+                if time.monotonic() + ADMIN_RETRY_SECONDS >= deadline:
+                    raise
+                time.sleep(ADMIN_RETRY_SECONDS)
+
+    def close(self) -> None:
+        """Close the channels. Calls in progress end with an error."""
+        with self._lock:
+            self._closed = True
+            for client in (self._publisher, self._subscriber):
+                if client is not None:
+                    client.transport.close()
+
+    def _new_subscriber(self) -> Any:
+        return self._new_client(SubscriberClient, SubscriberGrpcTransport)
+
+    def _new_client(self, client: Any, transport: Any) -> Any:
+        if self.emulator:
+            channel = grpc.insecure_channel(self.emulator, CHANNEL_OPTIONS)
+            return client(transport=transport(channel=channel))
+
+        def open_channel(host: str, **settings: Any) -> Any:
+            return transport.create_channel(host, **{**settings, "options": CHANNEL_OPTIONS})
+
+        return client(
+            credentials=self._credentials, transport=partial(transport, channel=open_channel)
+        )
+
+    def _check_emulator(self, timeout: float) -> None:
+        host, _, port = self.emulator.rpartition(":")
+        try:
+            address = (host.strip("[]"), int(port))
+            address[0].encode("idna")  # as the system does when it looks the host up
+            if not address[0]:
+                raise ValueError
+        except ValueError:
+            raise ConfigurationError(
+                f"{EMULATOR_VARIABLE} is {self.emulator!r}: it must be HOST:PORT, as in "
+                "localhost:8085"
+            ) from None
+        try:
+            socket.create_connection(address, timeout).close()
+        except OSError as error:
+            raise BrokerUnavailableError(
+                f"{EMULATOR_VARIABLE} names an emulator on {self.emulator}, which does not answer "
+                f"({error.strerror or 'timed out'}): start it with `make pubsub`, or unset the "
+                "variable to use Google Cloud"
+            ) from None
+
+
+def _check_token(credentials: Any) -> None:
+    """Fetch a token where one is needed, so that refused credentials are told as such."""
+    # A service account signs its tokens itself; the service answers UNAUTHENTICATED.
+    if credentials is None or isinstance(credentials, service_account.Credentials):
+        return
+    if credentials.valid:
+        return
+    try:
+        credentials.refresh(partial(Request(), timeout=TOKEN_TIMEOUT_SECONDS))
+    except auth_errors.GoogleAuthError as error:
+        raise _token_error(error) from None
+
+
+def _find_credentials() -> Any:
+    try:
+        credentials, _ = google.auth.default(scopes=SCOPES)
+    except (auth_errors.GoogleAuthError, ValueError) as error:
+        # A key file that cannot be parsed raises ValueError, whose text may show its lines.
+        said = str(error) if isinstance(error, auth_errors.DefaultCredentialsError) else ""
+        file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        place = f"GOOGLE_APPLICATION_CREDENTIALS ({file})" if file else "the ambient account"
+        raise AuthenticationError(
+            f"Pub/Sub: no usable credentials from {place} ({type(error).__name__}{said and ': '}"
+            f"{said.splitlines()[0] if said else ''}): set GOOGLE_APPLICATION_CREDENTIALS to the "
+            f"key file of a service account, or {EMULATOR_VARIABLE} to use an emulator"
+        ) from None
+    return credentials
+
+
+def _token_error(error: Any) -> BrokerError:
+    if error.retryable or _is_of_transport(error):
+        return BrokerUnavailableError(
+            f"Pub/Sub: the token service does not answer ({type(error).__name__}): check the "
+            "network"
+        )
+    return AuthenticationError(
+        f"Pub/Sub: Google refuses the credentials ({type(error).__name__}): make a new key, or "
+        "log in again with `gcloud auth application-default login`"
+    )
+
+
+def _is_of_transport(error: object) -> bool:
+    """Tell whether nobody answered, which refuses nothing.
+
+    The metadata server's credentials wrap that into the error of a refusal, not to be retried.
+    """
+    if isinstance(error, auth_errors.TransportError):
+        return True
+    if not isinstance(error, BaseException):
+        return False
+    return any(_is_of_transport(each) for each in (error.__cause__, *error.args))

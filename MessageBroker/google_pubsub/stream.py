@@ -1,0 +1,124 @@
+"""One consumer of one subscription, as the core sees it.
+
+The core waits for messages a tenth of a second at a time. Threads pull meanwhile, and are never
+cut short (`google_pubsub_pulls`); what they bring waits in an inbox (`google_pubsub_inbox`), its
+leases renewed like all others (`google_pubsub_leases`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from MessageBroker.core.driver import Stream
+from MessageBroker.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    SubscriptionNotFoundError,
+    TopicNotFoundError,
+)
+from MessageBroker.google_pubsub.admin import SubscriptionSettings, Topics
+from MessageBroker.google_pubsub.connection import Connection
+from MessageBroker.google_pubsub.errors import ResourceNotFoundError
+from MessageBroker.google_pubsub.inbox import Inbox
+from MessageBroker.google_pubsub.leases import Leases
+from MessageBroker.google_pubsub.pulls import Pulls
+from MessageBroker.message import Delivery, Message
+from MessageBroker.settings import DeliverySettings
+
+# Nobody fetched for so long: others may have what was pulled ahead.
+UNUSED_SECONDS = 2.0
+# No answer to anything for so long: ask for one.
+SILENCE_SECONDS = 3.0
+PROBE_TIMEOUT_SECONDS = 3.0
+
+
+class PubSubStream(Stream):
+    """Fetches from the inbox, and settles deliveries with Pub/Sub."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        topics: Topics,
+        topic: str,
+        subscription_id: str,
+        settings: SubscriptionSettings,
+        delivery: DeliverySettings,
+    ) -> None:
+        self._topic = topic
+        self._subscription_id = subscription_id
+        self._topics = topics
+        self._leases = Leases(connection, subscription_id)
+        self._inbox = Inbox(delivery.max_outstanding_messages, delivery.max_outstanding_bytes)
+        self._pulls = Pulls(
+            connection,
+            topic,
+            subscription_id,
+            settings,
+            self._leases,
+            self._inbox,
+            self._explain,
+        )
+
+    def fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
+        """Take from the inbox; the pulls run ahead by `max_messages`."""
+        return self._inbox.fetch(max_messages, max_bytes, timeout)
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
+        """Acknowledge; those whose lease was over by our clock are late."""
+        self._inbox.note_settled()
+        late = self._leases.acknowledge(deliveries)
+        self._inbox.note_answer()
+        return late
+
+    def renew(self, deliveries: Sequence[Delivery]) -> None:
+        """Renew leases, also in the inbox, and find out whether the broker is there."""
+        # A consumer without a stream would not keep others from later messages of its keys.
+        if self._inbox.unused_seconds > UNUSED_SECONDS and not self._pulls.keyed:
+            unused = self._inbox.clear()
+            self._pulls.end_streams()
+            self._leases.try_to_give_back(unused)
+        self._inbox.note_settled()  # what the core has given up makes room too
+        try:
+            lapsed = self._leases.renew([*deliveries, *self._inbox.deliveries()])
+            if self._inbox.silent_seconds > SILENCE_SECONDS:
+                self._topics.probe(self._topic, self._subscription_id, PROBE_TIMEOUT_SECONDS)
+                self._inbox.note_answer()
+        except BrokerUnavailableError as error:
+            self._inbox.note_absence(error)
+            raise
+        except BrokerError as error:
+            self._inbox.fail(self._explain(error))
+            return
+        if lapsed:
+            self.on_lost(lapsed)
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give back; where that fails, the messages come again when their leases end."""
+        self._leases.try_to_give_back(deliveries)
+
+    @property
+    def ready(self) -> bool:
+        """True while the broker answers."""
+        return self._inbox.ready
+
+    def close(self, deliveries: Sequence[Delivery]) -> None:
+        """End the pulls, and give back all that they brought."""
+        self._inbox.close()
+        self._pulls.close()
+        self._leases.try_to_give_back([*deliveries, *self._inbox.clear()])
+
+    def _explain(self, error: BrokerError) -> BrokerError:
+        """Say what was deleted: the topic, or the subscription alone."""
+        if not isinstance(error, (ResourceNotFoundError, SubscriptionNotFoundError)):
+            return error
+        with suppress(BrokerError):
+            if not self._topics.has(self._topic):
+                return TopicNotFoundError(
+                    f"Pub/Sub: the topic {self._topic!r} was deleted: create it with `python -m "
+                    f"MessageBroker topics create {self._topic}`"
+                )
+        return SubscriptionNotFoundError(
+            f"Pub/Sub: the subscription {self._subscription_id!r} was deleted: start again to "
+            "make it anew"
+        )

@@ -1,0 +1,145 @@
+"""Records between the client and the application: taken, and not handed out as messages yet.
+
+While an application works, serving the group brings records that nobody has asked for; and of what
+is taken at once, a limit of bytes may let only some through. Both wait here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError
+
+from MessageBroker.kafka.offsets import KafkaDelivery, PartitionTracker
+from MessageBroker.kafka.records import attributes_of, key_of
+from MessageBroker.limits import MAX_MESSAGE_BYTES
+from MessageBroker.message import DeliveryState, Message, MessageDraft
+
+# What was handed out of one partition, in its order.
+TrackedBatch = tuple[PartitionTracker, list[KafkaDelivery]]
+
+OUT = DeliveryState.OUT
+
+
+class RecordBuffer:
+    """The records of one consumer. For one thread at a time."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._records: deque[Any] = deque()
+        self._largest = MAX_MESSAGE_BYTES  # of the records that came last
+        self._has_enough = False  # there is more than the byte limit let through
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def room_for(self, max_messages: int) -> int:
+        """Tell how many records to take for the next `max_messages`.
+
+        What waits here already is not all that is there. But beyond the byte limit hardly more is
+        taken: the group must be served, and memory stay bounded.
+        """
+        return 1 if self._has_enough else max(0, max_messages - len(self._records))
+
+    def take(self, client: Consumer, limit: int, max_bytes: int) -> list[Any]:
+        """Take what the client has: as much as stays within `max_bytes` or hardly exceeds it.
+
+        Sizes are known afterwards only. So the largest of the last ones is reckoned with.
+        """
+        records: list[Any] = []
+        while limit > 0 and max_bytes > 0:
+            step = max(1, min(limit, max_bytes // self._largest))
+            taken = client.consume(step, 0)
+            records += taken
+            if len(taken) < step:
+                break
+            self._largest = max(map(len, taken)) or 1
+            limit -= step
+            max_bytes -= step * self._largest
+        return records
+
+    def add(self, records: Iterable[Any]) -> None:
+        """Keep what was taken."""
+        self._records.extend(records)
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """Forget the records of partitions that went to another consumer."""
+        self._records = deque(each for each in self._records if each.partition() not in partitions)
+
+    def hand_out(
+        self,
+        trackers: Mapping[int, PartitionTracker],
+        limit: int,
+        max_bytes: int,
+        *,
+        deliver: Callable[[Iterable[TrackedBatch]], None],
+        note: Callable[[KafkaError], None],
+    ) -> list[Message]:
+        """Make messages of records. This loop is what consuming costs: it calls what it must.
+
+        Args:
+            trackers: by partition; records of others are dropped.
+            limit: the most messages.
+            max_bytes: no more than these and one message.
+            deliver: takes note of what is handed out.
+            note: takes errors that came in place of messages.
+        """
+        messages: list[Message] = []
+        batches: list[TrackedBatch] = []
+        topic, partition, tracker = self._topic, -1, None
+        taken = size = 0
+        for record in self._records:
+            if len(messages) == limit or size >= max_bytes:
+                break
+            taken += 1
+            error = record.error()
+            if error is not None:
+                note(error)
+                continue
+            if record.partition() != partition:
+                partition = record.partition()
+                tracker = trackers.get(partition)
+                deliveries: list[KafkaDelivery] = []
+                if tracker is not None:
+                    batches.append((tracker, deliveries))
+            if tracker is None:
+                continue
+            data = record.value() or b""
+            delivery = KafkaDelivery()
+            delivery.size = length = len(data)
+            size += length
+            delivery.state = OUT
+            delivery.lane = None
+            delivery.tracker = tracker
+            delivery.offset = record.offset()
+            delivery.timestamp = record.timestamp()[1]
+            deliveries.append(delivery)
+            headers, key = record.headers(), record.key()
+            draft = MessageDraft()
+            draft.data = data
+            try:
+                draft.attributes = attributes = {}
+                for name, value in headers or ():
+                    attributes[name] = value.decode()
+                draft.key = key.decode() if key else None
+            except (AttributeError, UnicodeDecodeError):
+                draft.attributes, draft.key = attributes_of(headers), key_of(key)
+            draft.topic = topic
+            draft.delivery_attempt = 1
+            draft._delivery = delivery
+            draft.__class__ = Message  # type: ignore[assignment]
+            messages.append(draft)  # type: ignore[arg-type]
+        deliver(batches)
+        # Only now: what an error kept from a tracker must not be passed over by a later ack.
+        self._forget(taken)
+        self._has_enough = size >= max_bytes and bool(self._records)
+        return messages
+
+    def _forget(self, count: int) -> None:
+        if count == len(self._records):
+            self._records.clear()
+        else:
+            for _ in range(count):
+                self._records.popleft()

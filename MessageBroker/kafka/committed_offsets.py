@@ -1,0 +1,157 @@
+"""The positions of consumer groups: where each goes on in each partition.
+
+They are read with a consumer that is a member of nothing. The admin client could read them too, but
+it takes the whole process down when the group's coordinator has just moved
+(https://github.com/confluentinc/librdkafka/issues/5040).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from MessageBroker.kafka.errors import error_of, is_outage
+from MessageBroker.kafka.events import ClientEvents, KafkaSettings
+
+# All start-up errors come within 10 s; this leaves some for the client (s).
+READ_TIMEOUT_SECONDS = 9.0
+# A coordinator that moves or loads is asked again after this long (s).
+RETRY_SECONDS = 0.1
+
+# How long to wait before listening for what keeps an answer away (s).
+SLICE_SECONDS = 1.0
+
+_PARTITIONS = "partitions at start"
+_TOPIC_ID = "topic"
+
+
+def read_positions(
+    client: Consumer,
+    events: ClientEvents,
+    where: str,
+    partitions: Mapping[str, Sequence[int]],
+    *,
+    joined: bool,
+) -> list[TopicPartition]:
+    """Read the committed positions of a consumer's group.
+
+    Args:
+        client: a consumer.
+        events: what it said in the background.
+        where: the cluster and the group, for errors.
+        partitions: topics to partitions to ask for.
+        joined: whether the client is a member of its group. One that is none gets no messages, and
+            may be polled for what keeps it from the group's coordinator.
+
+    Returns:
+        Those of the partitions in which the group has a position, with it.
+
+    Raises:
+        BrokerUnavailableError, AuthenticationError: they cannot be read, within 10 s.
+    """
+    wanted = [TopicPartition(topic, each) for topic in partitions for each in partitions[topic]]
+    deadline = time.monotonic() + READ_TIMEOUT_SECONDS
+    while True:
+        wait = READ_TIMEOUT_SECONDS if joined else SLICE_SECONDS
+        try:
+            found = client.committed(wanted, timeout=wait)
+            failed = next((each.error for each in found if each.error is not None), None)
+        except KafkaException as exception:
+            failed = error_of(exception)
+        if failed is None:
+            break
+        if not joined:
+            failed = _heard(client) or failed
+        refusal = events.refusal(where)
+        if refusal is not None:
+            raise refusal
+        if not is_outage(failed) or time.monotonic() >= deadline:
+            raise events.explain(failed, where)
+        time.sleep(RETRY_SECONDS)
+    return [each for each in found if each.offset >= 0]
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a group writes beside its positions, since Kafka itself cannot tell it.
+
+    Attributes:
+        partitions_at_start: how many the topic had when the group began. One that was added later
+            then begins with its first message, in groups too that began at the end. None if that
+            is not known.
+        topic_id: which topic of its name it is. A consumer that is open while its topic is deleted
+            and made again commits how far it was in the old one, which would skip messages of the
+            new. Empty if that is not known.
+    """
+
+    partitions_at_start: int | None
+    topic_id: str
+
+    @classmethod
+    def of(cls, position: TopicPartition) -> Note:
+        """Read what stands beside a position; nothing is known if another program wrote it."""
+        parts = (part.partition(": ") for part in (position.metadata or "").split("; "))
+        values = {name: value for name, _, value in parts}
+        number = values.get(_PARTITIONS, "")
+        return cls(int(number) if number.isdecimal() else None, values.get(_TOPIC_ID, ""))
+
+    def __str__(self) -> str:
+        parts = []
+        if self.partitions_at_start is not None:
+            parts.append(f"{_PARTITIONS}: {self.partitions_at_start}")
+        if self.topic_id:
+            parts.append(f"{_TOPIC_ID}: {self.topic_id}")
+        return "; ".join(parts)
+
+
+def of_this_topic(positions: Sequence[TopicPartition], topic_id: str) -> list[TopicPartition]:
+    """Leave out positions in an earlier topic of the same name, as far as that is known."""
+    return [each for each in positions if not topic_id or Note.of(each).topic_id in ("", topic_id)]
+
+
+def _heard(client: Consumer) -> KafkaError | None:
+    """Let the callbacks of a client run; return an error that came in place of a message."""
+    record = client.poll(0)
+    error: KafkaError | None = record.error() if record is not None else None
+    return error
+
+
+class GroupReader:
+    """Reads the positions of any group. Any thread may call it."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        # Kept: connecting anew would cost a handshake for each look at a backlog.
+        self._clients: dict[str, tuple[Consumer, ClientEvents]] = {}
+
+    def positions(
+        self, group: str, topic: str, topic_id: str, partitions: Sequence[int]
+    ) -> dict[int, int]:
+        """Return the positions of `group` in those of `partitions` where it has one."""
+        where = f"Kafka at {self._settings.servers}: group {group!r}"
+        with self._lock:
+            client, events = self._client(group)
+            found = read_positions(client, events, where, {topic: partitions}, joined=False)
+        return {each.partition: each.offset for each in of_this_topic(found, topic_id)}
+
+    def close(self) -> None:
+        """Let the clients go."""
+        with self._lock:
+            for client, _ in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+    def _client(self, group: str) -> tuple[Consumer, ClientEvents]:
+        if group not in self._clients:
+            events = ClientEvents(self._settings)
+            try:
+                client = Consumer({**self._settings.for_consumer(group), **events.callbacks()})
+            except KafkaException as error:
+                raise self._settings.refused(error) from None
+            self._clients[group] = (client, events)
+        return self._clients[group]

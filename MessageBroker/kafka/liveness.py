@@ -1,0 +1,109 @@
+"""What silence may mean to a consumer: the broker is away, or this process stood still."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from MessageBroker.errors import BrokerUnavailableError, TopicNotFoundError
+from MessageBroker.kafka.admin import KafkaAdmin
+from MessageBroker.kafka.events import ClientEvents
+
+# After so long without a message the broker is asked whether it is there (s).
+PROBE_INTERVAL_SECONDS = 3.0
+PROBE_TIMEOUT_SECONDS = 1.0
+
+
+class Probe:
+    """Asks whether the broker and the topic are there, when nothing has come for a while."""
+
+    def __init__(self, admin: KafkaAdmin, topic: str, topic_id: str, events: ClientEvents) -> None:
+        """Begin as if the broker had just answered.
+
+        Args:
+            admin: asks by another connection than the consumer's: there, requests wait behind
+                fetches.
+            topic: what is asked for.
+            topic_id: which one of its name it was.
+            events: told what comes of it.
+        """
+        self._admin = admin
+        self._topic = topic
+        self._topic_id = topic_id
+        self._events = events
+        self._failed = False
+        self._last_answer = time.monotonic()
+
+    def answered(self) -> None:
+        """Note that something came from the broker."""
+        self._last_answer = time.monotonic()
+        if self._events.away:
+            self._events.answered()
+
+    def look(self) -> None:
+        """Ask, if the last answer is long ago."""
+        if time.monotonic() - self._last_answer <= PROBE_INTERVAL_SECONDS:
+            return
+        try:
+            found = self._admin.topic_id(self._topic, PROBE_TIMEOUT_SECONDS)
+        except BrokerUnavailableError:
+            # Once is little: on a busy machine an answer may take longer than a probe waits.
+            self._events.away = self._events.away or self._failed
+            self._failed = True
+            return
+        self._failed = False
+        self._last_answer = time.monotonic()
+        self._events.answered()
+        self._events.topic_missed = found != self._topic_id
+
+    def require_topic(self, where: str) -> None:
+        """Make sure that it is there still, when it was missed: a new leader may not know it yet.
+
+        Raises:
+            TopicNotFoundError: it was deleted; the text begins with `where`.
+        """
+        found = self._admin.topic_id(self._topic)
+        if found is None:
+            raise TopicNotFoundError(
+                f"{where}: the topic was deleted: create it with `python -m MessageBroker topics "
+                f"create {self._topic}`, and start again"
+            )
+        if found != self._topic_id:
+            raise TopicNotFoundError(
+                f"{where}: the topic was deleted, and another one of its name was made: start again"
+            )
+        self._events.topic_missed = False
+
+
+class Standstill:
+    """Notices that this process was stopped, or the machine asleep.
+
+    It wakes with partitions that others may have had since. Acks that were taken before the client
+    has noticed would seem to count.
+    """
+
+    def __init__(self, seconds: float, on_wake: Callable[[], None]) -> None:
+        """Begin to watch.
+
+        Args:
+            seconds: how long nobody may call `notice` before that means that all stood still.
+            on_wake: called by the first `notice` after that; others wait until it returns.
+        """
+        self._seconds = seconds
+        self._on_wake = on_wake
+        self._lock = threading.Lock()
+        self._last_sign = _clock()
+
+    def notice(self) -> None:
+        """Give a sign of life; called before anything is fetched or settled, and in between."""
+        with self._lock:
+            if _clock() - self._last_sign > self._seconds:
+                self._on_wake()
+            self._last_sign = _clock()
+
+
+def _clock() -> float:
+    """Return seconds that also count while the machine sleeps, where the system tells them."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)

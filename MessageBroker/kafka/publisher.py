@@ -1,0 +1,159 @@
+"""The producer, and the thread that hears from it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from types import MethodType
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from MessageBroker.core.driver import Batch
+from MessageBroker.errors import BrokerError, ClosedError, PublishError
+from MessageBroker.kafka.errors import error_of, translate
+from MessageBroker.kafka.events import ClientEvents, KafkaSettings
+from MessageBroker.kafka.records import headers_of
+
+logger = logging.getLogger(__name__)
+
+# How long the thread waits for something to report (s); `close` waits for it at most.
+POLL_SECONDS = 0.1
+# How long a publisher helps to take confirmations when the buffer is full (s).
+ROOM_POLL_SECONDS = 0.05
+# How long one that waits for its batch looks at a time: another may take its last confirmation (s).
+SETTLED_POLL_SECONDS = 0.01
+# After so many messages confirmations are taken: while one batch is sent, nobody else gets a turn.
+CONFIRM_EVERY = 256
+CLOSED = "kafka was closed before it had the message"
+# What the client needs after its queue was emptied, to report that (s).
+PURGE_SECONDS = 2.0
+
+
+class KafkaPublisher:
+    """Sends publications, and confirms or fails each when the cluster has answered."""
+
+    def __init__(self, settings: KafkaSettings, serve: Callable[[], None]) -> None:
+        """Connect.
+
+        Args:
+            settings: the clients' properties.
+            serve: called now and then in this publisher's thread.
+
+        Raises:
+            ConfigurationError: a property that the client library does not take.
+        """
+        self._where = f"Kafka at {settings.servers}"
+        self._events = ClientEvents(settings)
+        try:
+            self._client = Producer({**settings.for_producer(), **self._events.callbacks()})
+        except KafkaException as error:
+            raise settings.refused(error) from None
+        self._serve = serve
+        self._closing = threading.Event()
+        self._senders = 0  # threads that hand over just now, or wait for all that they did
+        self._resting = threading.Condition()
+        self._thread = threading.Thread(target=self._listen, name="kafka publisher", daemon=True)
+        self._thread.start()
+
+    def send(self, batch: Batch, settled: threading.Event | None = None) -> None:
+        """Hand over in order, waiting while the buffer is full.
+
+        Args:
+            batch: what to send.
+            settled: set when all are confirmed or failed. If given, it is waited for.
+        """
+        with self._sending():
+            self._produce(batch)
+            while settled is not None and not settled.is_set():
+                self._client.poll(SETTLED_POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def _sending(self) -> Iterator[None]:
+        """Let a sender take the confirmations, and the thread rest.
+
+        Between two threads that run Python by turns each confirmation would cost two switches.
+        """
+        with self._resting:
+            self._senders += 1
+        try:
+            yield
+        finally:
+            with self._resting:
+                self._senders -= 1
+                if len(self._client):
+                    self._resting.notify_all()
+
+    def _produce(self, batch: Batch) -> None:
+        produce, topic = self._client.produce, batch.topic
+
+        def settle(number: int, error: KafkaError | None, record: Any) -> None:
+            if error is None:
+                place = f"{record.partition()}-{record.offset()}-{record.timestamp()[1]}"
+                batch.confirm(number, place)
+                if self._events.away:
+                    self._events.answered()
+            else:
+                batch.fail(number, self._explain(error, topic))
+
+        for number, message in enumerate(batch.messages):
+            if number and not number % CONFIRM_EVERY:
+                self._client.poll(0)
+            headers = headers_of(message.attributes) if message.attributes else {}
+            while True:
+                try:
+                    produce(
+                        topic,
+                        message.data,
+                        message.key or None,
+                        headers=headers,
+                        # Bound to the number, which is lighter than a `partial`.
+                        on_delivery=MethodType(settle, number),
+                    )
+                except BufferError:
+                    # Taking the confirmations here is quicker than waiting for the thread.
+                    self._client.poll(ROOM_POLL_SECONDS)
+                    if not self._closing.is_set():
+                        continue
+                    batch.fail_rest(ClosedError(CLOSED), number)
+                    return
+                except KafkaException as error:
+                    settle(number, error_of(error), None)
+                break
+
+    def close(self) -> None:
+        """Give up what is not confirmed, and let the client go."""
+        self._closing.set()
+        self._thread.join()
+        if len(self._client):
+            self._client.purge()
+            self._client.flush(PURGE_SECONDS)
+
+    def _explain(self, error: KafkaError, topic: str) -> BrokerError:
+        if error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
+            return ClosedError(CLOSED)
+        tried = f"{self._where}: a message was not published to {topic!r}"
+        return translate(error, tried, otherwise=PublishError)
+
+    def _listen(self) -> None:
+        said = False
+        while not self._closing.is_set():
+            # A sender may have been interrupted just where it says that it is one or is none.
+            self._client.poll(0 if self._rest() else POLL_SECONDS)
+            self._serve()
+            waiting = len(self._client)
+            if self._events.away and waiting and not said:
+                logger.warning("%s; %d messages wait for it", self._events.unavailable(), waiting)
+                said = True
+            elif said and not self._events.away:
+                logger.info("%s is back; publishing goes on", self._where)
+                said = False
+
+    def _rest(self) -> bool:
+        """Rest for a while if others take the confirmations; tell whether they still do."""
+        with self._resting:
+            if self._senders:
+                self._resting.wait(POLL_SECONDS)
+            return self._senders > 0

@@ -1,0 +1,61 @@
+"""Kafka records as messages, and back.
+
+Programs that never heard of this project write to the topics too: their headers may be None,
+repeated, or bytes that are no text, and their values may be None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from urllib.parse import quote_from_bytes
+
+Headers = list[tuple[str, "bytes | None"]] | None
+
+# 9999-12-31, the last day of `datetime` (ms); foreign producers may write anything.
+_LAST_TIMESTAMP = 253_402_214_400_000
+
+
+def attributes_of(headers: Headers) -> dict[str, str]:
+    """Make attributes of a record's headers: the last of a name wins, and None is ""."""
+    return {name: text_of(value or b"") for name, value in headers or ()}
+
+
+def headers_of(attributes: Mapping[str, str]) -> dict[str, str] | dict[str, bytes]:
+    """Make a record's headers of attributes.
+
+    The client takes a dict only, takes names of other classes for what `str` makes of them (an
+    Enum's is another), and reads text up to its first NUL.
+    """
+    if attributes.__class__ is dict:  # nearly all: a loop without a call, it runs for every message
+        for name, value in attributes.items():
+            if name.__class__ is not str or "\0" in value:
+                break
+        else:
+            return attributes
+    return {str.__str__(name): value.encode() for name, value in attributes.items()}
+
+
+def text_of(value: bytes) -> str:
+    """Decode UTF-8; percent-encode bytes that are not."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return quote_from_bytes(value, safe="")
+
+
+def key_of(key: bytes | None) -> str | None:
+    """Make a message's key of a record's: an empty one is none."""
+    return text_of(key) if key else None
+
+
+def time_of(timestamp_ms: int) -> datetime:
+    """Make a time of a record's timestamp; 1970 where it has none."""
+    within = min(max(0, timestamp_ms), _LAST_TIMESTAMP)
+    return datetime.fromtimestamp(within / 1000, UTC)
+
+
+def place_of(message_id: str) -> tuple[int, int]:
+    """Return the partition and the offset that the id of a message names."""
+    partition, offset, _ = message_id.split("-", 2)
+    return int(partition), int(offset)

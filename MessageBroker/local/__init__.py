@@ -1,0 +1,1 @@
+"""The embedded broker: SQLite in a folder."""

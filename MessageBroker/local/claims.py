@@ -1,0 +1,153 @@
+"""Who holds which messages of a topic: taking claims, and carving out of them.
+
+The tables and their meaning are described in `MessageBroker.local.store`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+# How far to look past messages whose key another consumer holds.
+MAX_FREE_CLAIMS = 10_000
+
+
+class Claims:
+    """What one consumer takes at once, within its room. Used inside a transaction."""
+
+    def __init__(
+        self, db: sqlite3.Connection, subscription: str, consumer: str, room: int, room_bytes: int
+    ) -> None:
+        self._db = db
+        self._subscription = subscription
+        self._consumer = consumer
+        self._room = room
+        self._room_bytes = room_bytes
+        self._seqs: list[int] = []
+        self._blocked = {
+            key
+            for (key,) in db.execute(
+                "SELECT DISTINCT key FROM claim WHERE subscription = ? AND key IS NOT NULL "
+                "AND consumer IS NOT NULL AND consumer != ?",
+                (subscription, consumer),
+            )
+        }
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """The claimed sequence numbers, as ranges."""
+        return list(runs(self._seqs))
+
+    def take_free(self) -> None:
+        """Take what was given out before and is free again, oldest first."""
+        free = self._db.execute(
+            "SELECT first, last, key FROM claim WHERE subscription = ? AND consumer IS NULL "
+            "ORDER BY first",
+            (self._subscription,),
+        ).fetchall()
+        for first, last, key in free:
+            if not self._has_room():
+                return
+            if key not in self._blocked:
+                self._take_range(first, last)
+
+    def take_new(self) -> None:
+        """Take what was never given out, passing over keys that others hold."""
+        (next_seq,) = self._db.execute(
+            "SELECT next_seq FROM subscription WHERE id = ?", (self._subscription,)
+        ).fetchone()
+        passed_over = self._db.execute(
+            "SELECT count(*) FROM claim WHERE subscription = ? AND consumer IS NULL",
+            (self._subscription,),
+        ).fetchone()[0]
+        new: list[tuple[int, int, str | None, str | None]] = []
+        rows = self._db.execute(
+            "SELECT seq, key, length(data) FROM message WHERE seq >= ? ORDER BY seq", (next_seq,)
+        )
+        for seq, key, size in rows:
+            if not self._has_room() or passed_over >= MAX_FREE_CLAIMS:
+                break
+            next_seq = seq + 1
+            if key in self._blocked:
+                passed_over += 1
+                new.append((seq, seq, key, None))
+                continue
+            self._take(seq, size)
+            if key is None and new and new[-1][1] == seq - 1 and new[-1][2] is None:
+                new[-1] = (new[-1][0], seq, None, self._consumer)
+            else:
+                new.append((seq, seq, key, self._consumer))
+        rows.close()
+        self._db.executemany(
+            "INSERT INTO claim VALUES (?, ?, ?, ?, ?)", ((self._subscription, *row) for row in new)
+        )
+        self._db.execute(
+            "UPDATE subscription SET next_seq = ? WHERE id = ?", (next_seq, self._subscription)
+        )
+
+    def _take_range(self, first: int, last: int) -> None:
+        sizes = self._db.execute(
+            "SELECT length(data) FROM message WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
+            (first, last, self._room),
+        ).fetchall()
+        seq = first
+        for (size,) in sizes:
+            if not self._has_room():
+                break
+            self._take(seq, size)
+            seq += 1
+        self._db.execute(
+            "UPDATE claim SET consumer = ?, last = ? WHERE subscription = ? AND first = ?",
+            (self._consumer, seq - 1, self._subscription, first),
+        )
+        if seq <= last:  # only ranges without a key can be longer than one
+            self._db.execute(
+                "INSERT INTO claim VALUES (?, ?, ?, NULL, NULL)", (self._subscription, seq, last)
+            )
+
+    def _has_room(self) -> bool:
+        return self._room > 0 and self._room_bytes > 0
+
+    def _take(self, seq: int, size: int) -> None:
+        self._seqs.append(seq)
+        self._room -= 1
+        self._room_bytes -= size
+
+
+def carve(
+    db: sqlite3.Connection, subscription: str, consumer: str, first: int, last: int, *, free: bool
+) -> int:
+    """Take `first` to `last` out of this consumer's claims, or free them; returns how many."""
+    claims = db.execute(
+        "SELECT first, last, key FROM claim WHERE subscription = ?1 AND consumer = ?2 "
+        "AND first BETWEEN coalesce((SELECT max(first) FROM claim WHERE subscription = ?1 "
+        "AND first <= ?3), ?3) AND ?4 AND last >= ?3",
+        (subscription, consumer, first, last),
+    ).fetchall()
+    carved = 0
+    for claim_first, claim_last, key in claims:
+        low, high = max(first, claim_first), min(last, claim_last)
+        carved += high - low + 1
+        rest: list[tuple[int, int, str | None]] = [
+            (claim_first, low - 1, consumer),
+            (high + 1, claim_last, consumer),
+        ]
+        if free:
+            rest.append((low, high, None))
+        db.execute(
+            "DELETE FROM claim WHERE subscription = ? AND first = ?", (subscription, claim_first)
+        )
+        db.executemany(
+            "INSERT INTO claim VALUES (?, ?, ?, ?, ?)",
+            [(subscription, a, b, key, owner) for a, b, owner in rest if a <= b],
+        )
+    return carved
+
+
+def runs(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Group sequence numbers into ranges of consecutive ones."""
+    ordered = sorted(seqs)
+    start = 0
+    for i in range(1, len(ordered) + 1):
+        if i == len(ordered) or ordered[i] != ordered[i - 1] + 1:
+            yield ordered[start], ordered[i - 1]
+            start = i

@@ -1,0 +1,169 @@
+"""A SQLite file of the embedded broker, as several processes use it at once.
+
+Durability is SQLite's: WAL with `synchronous=FULL`, one fsync a transaction. Fairness is ours:
+SQLite's busy handler polls, and starves a writer beside busy ones. See `local_turnstile`.
+
+A file is made once, and only by whoever holds the catalogue's lock; everybody else opens what is
+there. And a file that was removed or replaced under a process that has it open takes no more
+writes: they would be confirmed, and seen by nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from MessageBroker.errors import BrokerUnavailableError, ConfigurationError
+from MessageBroker.local.turnstile import Turnstile
+
+# Sixteen messages of an image's size fit a page: twice the speed of SQLite's 4,096.
+PAGE_BYTES = 16_384
+# Waiting for a writer that holds the file outside the turnstile (a backup, a debugger).
+BUSY_TIMEOUT_SECONDS = 5.0
+# A disk with less than this is full: a transaction may be of one message as large as is allowed.
+FULL_DISK_BYTES = 8 * 1024 * 1024
+
+
+@contextlib.contextmanager
+def translated_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's and the system's errors into the broker's.
+
+    What passes by itself or by making room (locked, full, unreadable, too many open files) is an
+    outage; a file that is damaged or no database needs somebody to look at it.
+    """
+    try:
+        yield
+    except (sqlite3.OperationalError, OSError) as error:
+        raise BrokerUnavailableError(
+            f"local broker: {path} cannot be used now: {error}{_remedy(path)}"
+        ) from error
+    except sqlite3.ProgrammingError:
+        raise  # ours: nothing is wrong with the file
+    except sqlite3.DatabaseError as error:
+        raise ConfigurationError(
+            f"local broker: {path} is damaged ({error}): move its folder away, or restore it"
+        ) from error
+
+
+def _remedy(path: Path) -> str:
+    """Say what to do about a full disk; SQLite's error may be an I/O error as well."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(path.parent).free < FULL_DISK_BYTES:
+            return f": make room on the disk of {path.parent}"
+    return ""
+
+
+class SharedDatabase:
+    """One connection to a file. For one thread at a time; open another for another."""
+
+    def __init__(self, path: Path, schema: str | None = None) -> None:
+        """Open the file.
+
+        Args:
+            path: the file.
+            schema: makes what is missing; None if all must be there.
+
+        Raises:
+            BrokerUnavailableError: it cannot be opened now, or is not there.
+            ConfigurationError: it is damaged.
+        """
+        self.path = path
+        with translated_errors(path), contextlib.ExitStack() as opened:
+            if schema is None and not path.exists():
+                raise self._removed()
+            self._turnstile = Turnstile(path, create=schema is not None)
+            opened.callback(self._turnstile.close)
+            self._db = sqlite3.connect(
+                f"{path.as_uri()}?mode={'rw' if schema is None else 'rwc'}",
+                uri=True,
+                timeout=BUSY_TIMEOUT_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            opened.callback(self._db.close)
+            # SQLite opens the file when it is first read: here, so that a file which is removed
+            # from now on is still the one whose mark tells that it was deleted.
+            is_made = self.value("PRAGMA user_version")
+            if schema is not None and not is_made:
+                with self._turnstile.held():
+                    self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")
+                    self._db.execute("PRAGMA journal_mode=WAL")
+                    self._db.executescript(
+                        f"BEGIN IMMEDIATE; {schema} PRAGMA user_version=1; COMMIT"
+                    )
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA fullfsync=ON")  # macOS: fsync leaves data in the disk's cache
+            self._inode = path.stat().st_ino
+            opened.pop_all()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+        self._turnstile.close()
+
+    def value(self, sql: str, *parameters: Any) -> Any:
+        """Read one value; None where there is no row."""
+        row = self._db.execute(sql, parameters).fetchone()
+        return row[0] if row else None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Read, without waiting for anybody.
+
+        Raises:
+            BrokerUnavailableError, ConfigurationError: it cannot be read.
+        """
+        with translated_errors(self.path):
+            yield self._db
+
+    @contextlib.contextmanager
+    def writing(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
+        """Write in one transaction, durable when it returns, undone if anything is raised.
+
+        Args:
+            patience: seconds to wait for others, in the turnstile or outside; None for
+                `PATIENCE_SECONDS` and `BUSY_TIMEOUT_SECONDS`.
+
+        Raises:
+            BrokerUnavailableError, ConfigurationError: it cannot be written.
+        """
+        began = time.monotonic()
+        with translated_errors(self.path), self._turnstile.held(patience):
+            if patience is not None:
+                self._wait_at_most(patience - (time.monotonic() - began))
+            try:  # a Ctrl-C may come as soon as the transaction has begun
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # it may not have begun, or be over
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _wait_at_most(self, seconds: float) -> None:
+        milliseconds = int(1000 * max(0.0, min(seconds, BUSY_TIMEOUT_SECONDS)))
+        self._db.execute(f"PRAGMA busy_timeout={milliseconds}")
+
+    def require_there(self) -> None:
+        """Go on if the file still stands under its name.
+
+        Raises:
+            BrokerUnavailableError: it was removed, moved or replaced.
+        """
+        try:
+            there = self.path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise self._removed()
+
+    def _removed(self) -> BrokerUnavailableError:
+        return BrokerUnavailableError(
+            f"local broker: {self.path} was removed: move it back, or stop all that use it and "
+            "start anew"
+        )

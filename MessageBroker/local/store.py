@@ -1,0 +1,312 @@
+"""One topic of the embedded broker: a SQLite file that several processes use at once.
+
+A topic is a log. `message` holds its messages under consecutive sequence numbers, `subscription`
+how far each subscription has given them out (`next_seq`), and `claim` what was given out and is
+not yet acknowledged, as ranges: a batch of 256 messages costs one row, not 256. Keyed messages
+have a row each, because a key is held by one consumer at a time. So for every subscription
+
+    acknowledged = below next_seq, and in no claim.
+
+A claim without a consumer is free: it was given back, or its consumer died, or (keyed) another
+consumer holds earlier messages of its key. A consumer lives as long as it renews its row. Rows
+below what every subscription has acknowledged are deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from MessageBroker.errors import TopicNotFoundError
+from MessageBroker.local.claims import Claims, carve, runs
+from MessageBroker.local.database import SharedDatabase
+from MessageBroker.local.doorbell import Doorbell, is_heard, ring
+
+# A consumer that does not renew for so long is dead: others take its messages. Failover stays
+# within 15 seconds, and there are three chances within a lease.
+LEASE_SECONDS = 10.0
+RENEW_SECONDS = 3.0
+# Acknowledged rows are deleted so many at a time, to spread the cost.
+PURGE_EVERY = 1024
+
+# A message to append: id, publish_ms, key, attributes, data.
+Row = tuple[bytes, int, "str | None", "bytes | None", bytes]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS topic (next_seq INTEGER NOT NULL, deleted INTEGER NOT NULL);
+INSERT INTO topic SELECT 1, 0 WHERE NOT EXISTS (SELECT 1 FROM topic);
+CREATE TABLE IF NOT EXISTS message (
+    seq INTEGER PRIMARY KEY, id BLOB NOT NULL, publish_ms INTEGER NOT NULL,
+    key TEXT, attributes BLOB, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS subscription (
+    id TEXT PRIMARY KEY, next_seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS consumer (
+    id TEXT PRIMARY KEY, subscription TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS claim (
+    subscription TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    key TEXT, consumer TEXT, PRIMARY KEY (subscription, first)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class StoredMessage:
+    """A row of `message`: `attributes` is JSON, `id` the 16 bytes of a UUID."""
+
+    seq: int
+    id: bytes
+    publish_ms: int
+    key: str | None
+    attributes: bytes | None
+    data: bytes
+
+
+class TopicStore:
+    """One connection to a topic's file. For one thread at a time; open another for another."""
+
+    def __init__(self, path: Path, topic: str, schema: str | None = None) -> None:
+        """Open the file, which `make` has made.
+
+        Raises:
+            BrokerUnavailableError, ConfigurationError: it cannot be opened.
+        """
+        self.topic = topic
+        self._purged_at = 0
+        self._bells = path.with_suffix(".bells")
+        self._database = SharedDatabase(path, schema)
+        self._value = self._database.value
+
+    @classmethod
+    def make(cls, path: Path, topic: str) -> TopicStore:
+        """Make the file, or what is missing of it, and open it."""
+        return cls(path, topic, SCHEMA)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._database.reading() as db:
+            self._require_topic()
+            yield db
+
+    @contextlib.contextmanager
+    def _writing(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
+        with self._database.writing(patience) as db:
+            self._require_topic()
+            yield db
+
+    def _require_topic(self) -> None:
+        if self._value("SELECT deleted FROM topic"):
+            raise TopicNotFoundError(
+                f"local broker: the topic {self.topic!r} was deleted: create it again"
+            )
+        self._database.require_there()
+
+    # ------------------------------------------------------------------ publishing
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Append messages, durable when it returns."""
+        with self._writing() as db:
+            first = self._value("SELECT next_seq FROM topic")
+            db.executemany(
+                "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?)",
+                ((seq, *row) for seq, row in enumerate(rows, first)),
+            )
+            db.execute("UPDATE topic SET next_seq = ?", (first + len(rows),))
+        ring(self._bells)
+
+    def mark_deleted(self, patience: float | None = None) -> None:
+        """Tell every process that has the file open that the topic is gone; twice is fine.
+
+        Args:
+            patience: see `SharedDatabase.writing`.
+        """
+        with self._database.writing(patience) as db:
+            db.execute("UPDATE topic SET deleted = 1")
+        ring(self._bells)
+
+    def is_deleted(self) -> bool:
+        """Tell whether `mark_deleted` was called."""
+        with self._database.reading():
+            return bool(self._value("SELECT deleted FROM topic"))
+
+    # ------------------------------------------------------------------ subscriptions
+
+    def add_subscription(
+        self, subscription: str, *, from_start: bool, patience: float | None = None
+    ) -> None:
+        """Create a subscription unless it is there.
+
+        Args:
+            subscription: its id.
+            from_start: whether it gets what is still stored, or only what comes from now on.
+            patience: see `SharedDatabase.writing`.
+        """
+        start = "coalesce((SELECT min(seq) FROM message), next_seq)" if from_start else "next_seq"
+        with self._writing(patience) as db:
+            db.execute(
+                f"INSERT OR IGNORE INTO subscription SELECT ?, {start} FROM topic",  # noqa: S608
+                (subscription,),
+            )
+
+    def backlog(self, subscription: str) -> int | None:
+        """Count what is not acknowledged; None where there is no such subscription."""
+        with self._reading():
+            count: int | None = self._value(
+                "SELECT (SELECT next_seq FROM topic) - next_seq + coalesce("
+                "(SELECT sum(last - first + 1) FROM claim WHERE subscription = id), 0) "
+                "FROM subscription WHERE id = ?",
+                subscription,
+            )
+        return count
+
+    def has_work(self, subscription: str) -> bool:
+        """Tell, without writing, whether a claim may find anything."""
+        now = time.monotonic()
+        with self._reading():
+            return bool(
+                self._value(
+                    "SELECT next_seq < (SELECT next_seq FROM topic) OR EXISTS ("
+                    "SELECT 1 FROM claim WHERE subscription = id AND consumer IS NULL) "
+                    "OR EXISTS (SELECT 1 FROM consumer WHERE NOT expires BETWEEN ? AND ?) "
+                    "FROM subscription WHERE id = ?",
+                    now,
+                    now + LEASE_SECONDS,
+                    subscription,
+                )
+            )
+
+    # ------------------------------------------------------------------ consumers
+
+    def doorbell(self, consumer: str) -> Doorbell:
+        """Hang up a bell that rings when there may be work."""
+        with self._reading():
+            return Doorbell(self._bells, consumer)
+
+    def hang_again(self, bell: Doorbell) -> None:
+        """Hang up a bell that may have been taken down."""
+        with self._reading():
+            bell.hang_again()
+
+    def join(self, subscription: str, consumer: str) -> None:
+        """Register a consumer whose bell hangs, alive for `LEASE_SECONDS`."""
+        with self._writing() as db:
+            self._bury_the_dead(db)
+            db.execute(
+                "INSERT OR REPLACE INTO consumer VALUES (?, ?, ?)",
+                (consumer, subscription, time.monotonic() + LEASE_SECONDS),
+            )
+
+    def renew(self, consumer: str) -> bool:
+        """Live on for `LEASE_SECONDS`; False if others had given this consumer up for dead."""
+        with self._writing() as db:
+            self._bury_the_dead(db, consumer)
+            return bool(
+                db.execute(
+                    "UPDATE consumer SET expires = ? WHERE id = ?",
+                    (time.monotonic() + LEASE_SECONDS, consumer),
+                ).rowcount
+            )
+
+    def leave(self, consumer: str) -> None:
+        """Go, and free what this consumer holds."""
+        with self._writing() as db:
+            self._bury(db, consumer)
+        ring(self._bells)
+
+    def _bury_the_dead(self, db: sqlite3.Connection, living: str = "") -> None:
+        """Free what dead consumers hold. `living` is the one that asks, and so is not dead.
+
+        A process that was killed is known at once by its bell, a stopped one by its lease. But if
+        `living` itself comes late by a whole renewal, and is still here, then all were kept from
+        renewing (a full disk, a locked file, a machine that swaps): all get a new lease.
+        """
+        # Monotonic time begins anew at boot: a time beyond one lease is from an earlier boot.
+        now = time.monotonic()
+        leases = dict(db.execute("SELECT id, expires FROM consumer").fetchall())
+        own = leases.pop(living, None)
+        stalled = own is not None and own < now + LEASE_SECONDS - 2 * RENEW_SECONDS
+        for consumer, expires in leases.items():
+            in_time = now <= expires <= now + LEASE_SECONDS
+            if not (in_time or stalled) or not is_heard(self._bells, consumer):
+                self._bury(db, consumer)
+        if stalled:
+            db.execute("UPDATE consumer SET expires = ?", (now + LEASE_SECONDS,))
+
+    @staticmethod
+    def _bury(db: sqlite3.Connection, consumer: str) -> None:
+        db.execute("UPDATE claim SET consumer = NULL WHERE consumer = ?", (consumer,))
+        db.execute("DELETE FROM consumer WHERE id = ?", (consumer,))
+
+    # ------------------------------------------------------------------ claiming
+
+    def claim(
+        self, subscription: str, consumer: str, max_messages: int, max_bytes: int
+    ) -> list[tuple[int, int]] | None:
+        """Take the oldest messages that nobody holds; None if this consumer was given up for dead.
+
+        Returns:
+            Ranges of sequence numbers, to be read by `read` after the transaction: nobody else can
+            take them any more, and publishers need not wait for the reading.
+        """
+        with self._writing() as db:
+            self._bury_the_dead(db, consumer)
+            if not self._value("SELECT 1 FROM consumer WHERE id = ?", consumer):
+                return None
+            claims = Claims(db, subscription, consumer, max_messages, max_bytes)
+            claims.take_free()
+            claims.take_new()
+        return claims.ranges()
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[StoredMessage]:
+        """Read messages that were claimed."""
+        with self._reading() as db:
+            return [
+                StoredMessage(*row)
+                for each in ranges
+                for row in db.execute(
+                    "SELECT seq, id, publish_ms, key, attributes, data FROM message "
+                    "WHERE seq BETWEEN ? AND ? ORDER BY seq",
+                    each,
+                ).fetchall()
+            ]
+
+    # ------------------------------------------------------------------ settling
+
+    def acknowledge(self, subscription: str, consumer: str, seqs: Sequence[int]) -> int:
+        """Settle messages that this consumer holds; returns how many it did."""
+        with self._writing() as db:
+            settled = sum(
+                carve(db, subscription, consumer, first, last, free=False)
+                for first, last in runs(seqs)
+            )
+            self._purge(db)
+            others_waited = self._value(
+                "SELECT EXISTS (SELECT 1 FROM claim WHERE consumer IS NULL)"
+            )
+        if others_waited:  # for a key that this consumer held
+            ring(self._bells)
+        return settled
+
+    def release(self, subscription: str, consumer: str, seqs: Sequence[int]) -> None:
+        """Free messages that this consumer holds."""
+        with self._writing() as db:
+            for first, last in runs(seqs):
+                carve(db, subscription, consumer, first, last, free=True)
+        ring(self._bells)
+
+    def _purge(self, db: sqlite3.Connection) -> None:
+        done = self._value(
+            "SELECT min(min(next_seq, coalesce("
+            "(SELECT min(first) FROM claim WHERE subscription = id), next_seq))) FROM subscription"
+        )
+        if done - self._purged_at >= PURGE_EVERY or done == self._value(
+            "SELECT next_seq FROM topic"
+        ):
+            db.execute("DELETE FROM message WHERE seq < ?", (done,))
+            self._purged_at = done

@@ -1,0 +1,1 @@
+"""Pictures of any kind, made into what a network was trained on."""

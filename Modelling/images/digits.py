@@ -1,0 +1,229 @@
+"""Any picture of a digit, made into what MNIST's authors would have made of it.
+
+"The original black and white (bilevel) images from NIST were size normalized to fit in a 20x20
+pixel box while preserving their aspect ratio. The resulting images contain grey levels as a result
+of the anti-aliasing technique used by the normalization algorithm. The images were centered in a
+28x28 image by computing the center of mass of the pixels, and translating the image so as to
+position this point at the center of the 28x28 field." (LeCun, Cortes, Burges,
+http://yann.lecun.com/exdb/mnist/)
+
+Before that comes what NIST's scanner did: find the ink, see `paper`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from Modelling.errors import ImageError
+from Modelling.images.paper import ink_beside_digit, ink_on_paper
+from Modelling.images.pixels import Pixels, unit_range
+from Modelling.images.reduction import reduced_array
+
+DIGITS = "digits"
+"""The name of this preprocessing in a side file."""
+
+SIZE = 28
+"""Height and width of an MNIST image."""
+
+DIGITS_SHAPE = (SIZE, SIZE, 1)
+"""The only input for which `digits` means anything."""
+
+BOX = 20
+"""Height or width, whichever is larger, of the digit in it."""
+
+WORKING_SIDE = 256
+"""Larger pictures are reduced first, by a whole number: 20 pixels are needed in the end."""
+
+MIN_CONTRAST = 0.08
+"""Least difference between ink and paper, of 1. Below it is grain or JPEG's noise: a blank."""
+
+INK_FLOOR = 0.12
+"""Share of the full contrast below which a pixel is paper. On MNIST's training images, enlarged
+and coloured, 0.12 costs no accuracy; 0.05 and less let JPEG's noise in."""
+
+DARKEST = 8
+"""Brightness, of 255, up to which a frame's pixel is black: JPEG leaves a few."""
+
+FULL_INK = 200
+"""Least maximum, of 255, of an image in MNIST's own form; of its 70,000 images the least is 254."""
+
+THIN_STROKE = 1.2
+"""Width, in pixels of the 20x20 box, below which a stroke is thickened. MNIST's are 2 to 3: pens
+were thicker and boxes smaller than on a photographed sheet."""
+
+
+_FRAME = np.flatnonzero(np.pad(np.zeros((SIZE - 2, SIZE - 2), bool), 1, constant_values=True))
+"""Indices of the outermost pixels in a flattened image."""
+
+
+def mnist_form_mask(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Tell which of (N, 28, 28) uint8 are in MNIST's own form: light ink on black.
+
+    Most of the frame, one pixel wide, is black, and the ink is nearly white. (The frame's median is
+    0 on all 70,000 images.) Grey paper is not enough: dark ink on it would be taken as it is.
+    """
+    flat = images.reshape(len(images), -1)
+    black = np.count_nonzero(flat.take(_FRAME, axis=1) <= DARKEST, axis=1)
+    mask: npt.NDArray[np.bool_] = (black > len(_FRAME) / 2) & (flat.max(1) >= FULL_INK)
+    return mask
+
+
+def as_mnist_form(image: npt.NDArray[Any]) -> Pixels | None:
+    """Take a grey image of 28x28 as it is, or as its negative, if that is MNIST's own form.
+
+    Args:
+        image: (28, 28), of any type.
+
+    Returns:
+        (28, 28) in [0, 1], the pixels or their negative; None where the digit must be looked for.
+    """
+    if image.dtype != np.uint8:
+        pixels = unit_range(image)
+        rounded = np.rint(pixels * 255).astype(np.uint8)
+        if mnist_form_mask(rounded[None])[0]:
+            return pixels
+        return 1 - pixels if mnist_form_mask(255 - rounded[None])[0] else None
+    if mnist_form_mask(image[None])[0]:
+        return unit_range(image)
+    # Inverted as bytes, so that a negative comes out bit for bit as its original.
+    negative = 255 - image
+    return unit_range(negative) if mnist_form_mask(negative[None])[0] else None
+
+
+def normalise_digit(image: npt.NDArray[Any]) -> Pixels:
+    """Find the digit on an image and set it as MNIST does.
+
+    Args:
+        image: (H, W), (H, W, 3) or (H, W, 4), as `decode_image` returns it.
+
+    Returns:
+        (28, 28) float32 in [0, 1], light ink on black.
+
+    Raises:
+        ImageError: There is no ink on the image.
+    """
+    ink = ink_on_paper(_opaque(_reduced(image)))
+    # On a larger picture single pixels are noise.
+    contrast = float(np.quantile(ink[::2, ::2], 0.999) if min(ink.shape) > 99 else ink.max())
+    if contrast < MIN_CONTRAST:
+        raise ImageError("blank image: no ink that differs from its border")
+    ink = np.clip(ink / contrast, 0, 1)
+    ink = _cropped(ink)
+    return _centred(_boxed(_thickened(ink)))
+
+
+def _reduced(image: npt.NDArray[Any]) -> Pixels:
+    """Average blocks of pixels of a large image."""
+    height, width = image.shape[:2]
+    factor = math.ceil(max(height, width) / WORKING_SIDE)
+    if factor < 2:
+        return unit_range(image)
+    # A factor per axis: a line of 1 x 60,000 pixels has nothing to average across.
+    return unit_range(reduced_array(image, (min(factor, width), min(factor, height))))
+
+
+def _opaque(image: Pixels) -> Pixels:
+    """(H, W, C) with C 1 or 3: what is transparent becomes paper."""
+    if image.ndim == 2:
+        return image[..., None]
+    if image.shape[2] == 3:
+        return image
+    colour, alpha = image[..., :3], image[..., 3:]
+    visible = float(alpha.sum())
+    if not visible:
+        raise ImageError("blank image: all of it is transparent")
+    brightness = float((colour * alpha).sum()) / (3 * visible)
+    paper = np.float32(1 if brightness < 0.5 else 0)
+    return colour * alpha + paper * (1 - alpha)
+
+
+def _cropped(ink: Pixels) -> Pixels:
+    """Cut to the ink; what is fainter than the threshold becomes paper."""
+    floor = max(INK_FLOOR, 0.5 * _otsu_threshold(ink)) if _is_grainy(ink) else INK_FLOOR
+    dark = ink >= floor
+    if min(ink.shape) > 4 * SIZE:
+        dark = _without_specks(dark)
+        beside = ink_beside_digit(dark)
+        if beside is not None:
+            dark, ink = dark & ~beside, np.where(beside, np.float32(0), ink)
+    rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
+    if not len(rows):
+        raise ImageError("blank image: only specks, no stroke")
+    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return np.where(cropped >= floor, cropped, np.float32(0))
+
+
+def _is_grainy(ink: Pixels) -> bool:
+    """Photographs and JPEGs have grain on the paper, drawings have none."""
+    return float(np.median(ink[::2, ::2])) > 0.004
+
+
+def _otsu_threshold(ink: Pixels) -> float:
+    """The value that separates two groups best (Otsu, 1979)."""
+    counts, edges = np.histogram(ink, bins=64, range=(0, 1))
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centres)
+    # Between-group variance; where a group is empty it is 0 by its first factor.
+    means_apart = sums / np.maximum(below, 1) - (sums[-1] - sums) / np.maximum(above, 1)
+    return float(centres[int(np.argmax(below * above * means_apart**2))])
+
+
+def _without_specks(dark: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Remove what covers less than half of 5x5 pixels on a picture of more than a hundred."""
+    from PIL import Image, ImageFilter
+
+    # The majority of 5x5 pixels: what a median filter gives, at a tenth of its cost.
+    blurred = Image.fromarray(dark.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(2))
+    kept = np.asarray(blurred) > 127
+    return kept if kept.any() else dark
+
+
+def _thickened(ink: Pixels) -> Pixels:
+    """Give hairlines the width of a pen's stroke, before scaling makes them fade away."""
+    dark = ink > 0.4
+    area = float(dark.sum())
+    outline = float((dark[1:] != dark[:-1]).sum() + (dark[:, 1:] != dark[:, :-1]).sum())
+    scale = BOX / max(ink.shape)
+    width = 2 * area / max(outline, 1.0) * scale
+    if width >= THIN_STROKE or scale > 0.5:
+        return ink
+    from PIL import Image, ImageFilter
+
+    grow = round((THIN_STROKE + 0.4 - width) / scale / 2)
+    if grow < 1:
+        return ink
+    framed = Image.fromarray((np.pad(ink, grow) * 255).astype(np.uint8))
+    return unit_range(np.asarray(framed.filter(ImageFilter.MaxFilter(2 * grow + 1))))
+
+
+def _boxed(ink: Pixels) -> Pixels:
+    """Scale into 20x20, proportions kept."""
+    from PIL import Image
+
+    height, width = ink.shape
+    scale = BOX / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if size == (width, height):
+        return ink
+    resampling = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+    boxed = np.asarray(Image.fromarray(ink).resize(size, resampling))
+    return np.clip(boxed / max(float(boxed.max()), 1e-6), 0, 1).astype(np.float32)
+
+
+def _centred(digit: Pixels) -> Pixels:
+    """Place on 28x28 with the centre of mass in the middle, as far as the digit fits."""
+    height, width = digit.shape
+    mass = float(digit.sum())
+    y = float((digit.sum(1) * np.arange(height)).sum()) / mass
+    x = float((digit.sum(0) * np.arange(width)).sum()) / mass
+    top = int(np.clip(round(SIZE / 2 - 0.5 - y), 0, SIZE - height))
+    left = int(np.clip(round(SIZE / 2 - 0.5 - x), 0, SIZE - width))
+    image = np.zeros((SIZE, SIZE), np.float32)
+    image[top : top + height, left : left + width] = digit
+    return image

@@ -1,0 +1,205 @@
+"""What is ink on a picture, and what is paper.
+
+Ink is what differs from the paper, in any colour and either polarity. The paper is what most of the
+picture's border shows. Its brightness may change smoothly over the picture, as under a lamp or
+behind a lens: a surface of second order is fitted to it, again and again without what is too far
+from it to be paper.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from Modelling.images.pixels import Pixels
+
+EVEN_PAPER = 0.02
+"""Difference of brightness along the border, of 1, up to which the paper is taken as even."""
+
+LARGEST_SHADE = 0.25
+"""Difference of brightness from the border's median up to which it is shade, and not ink."""
+
+SAME = 0.006
+"""Difference of brightness, of 1, that is none: one and a half steps of 255."""
+
+EVEN_LIGHT = 0.015
+"""Distance from a plane, of 1, up to which a plane is enough if a third of the border keeps within
+it. Where a digit fills most of the picture, a curved surface would bend to it."""
+
+CLOSE_TO_PLANE = 0.06
+"""Distance of the border from its plane up to which it is no edge of a stroke."""
+
+DEEPEST_BEND = 0.3
+"""Difference, of 1, between middle and border above which it is not light but a digit that fills
+the picture. A vignette of 40 % has 0.24."""
+
+LIGHT_SIDE = 48
+"""Height and width, in pixels, at which the light is looked at: it changes slowly."""
+
+ROUNDS = 5
+"""Of fitting the light without what is no paper. On vignettes the fifth changes nothing more."""
+
+CLOSE_TO_PAPER = 0.03
+"""Least distance from the fitted paper, of 1, up to which a pixel is paper."""
+
+SPREAD = 3 * 1.4826
+"""Median distances from the fitted paper up to which a pixel is paper: 3 standard deviations."""
+
+BLOCK = 4
+"""Pixels, in height and width, that count as one where ink is followed from the border."""
+
+AT_BORDER = 2
+"""Blocks from the border within which a frame begins."""
+
+ALONG = 0.9
+"""Share of the picture's height or width that a frame or a table's edge covers at least. A bar of a
+digit that was cut out tightly is shorter."""
+
+Mask = npt.NDArray[np.bool_]
+Coefficients = npt.NDArray[np.float64]
+"""Of 1, x, y, x^2, y^2 and xy, or the first three of them, for each channel."""
+
+
+def ink_on_paper(image: Pixels) -> Pixels:
+    """How far each pixel of (H, W, C) is from the paper: (H, W), 0 for paper."""
+    height, width = image.shape[:2]
+    rows, columns = _rim(height, width, max(1, min(height, width) // 30))
+    border = image[rows, columns]
+    paper: Pixels = np.median(border, axis=0)
+    distance = np.abs(border - paper).max(1)
+    # Strokes that touch the border are no paper. Half a border of one brightness is a scan or a
+    # drawing: it has strokes at the border rather than shade.
+    clean = distance < LARGEST_SHADE
+    uneven = distance.max() > EVEN_PAPER and (distance < SAME).mean() < 0.5
+    if uneven and clean.mean() >= 0.6 and min(height, width) > 3:
+        x = 2 * columns[clean] / (width - 1) - 1
+        y = 2 * rows[clean] / (height - 1) - 1
+        plane = _plane(np.stack([np.ones_like(x), x, y], 1), border[clean])
+        light = _curved(image, np.concatenate([plane, np.zeros_like(plane)]))
+        paper = _surface(light, height, width)
+    ink: Pixels = np.abs(image - paper).max(2)
+    return ink
+
+
+@functools.lru_cache(maxsize=64)
+def _rim(height: int, width: int, rim: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and columns of the pixels within `rim` of the border."""
+    edge = np.zeros((height, width), bool)
+    edge[:rim] = edge[-rim:] = edge[:, :rim] = edge[:, -rim:] = True
+    rows, columns = np.nonzero(edge)
+    return rows, columns
+
+
+def _plane(terms: npt.NDArray[Any], border: Pixels) -> Coefficients:
+    """Fit twice, the second time without the blurred edges of strokes that touch the border."""
+    plane = _fit(terms, border)
+    close = np.abs(border - terms @ plane).max(1) < CLOSE_TO_PLANE
+    return _fit(terms[close], border[close]) if close.mean() >= 0.5 else plane
+
+
+def _curved(image: Pixels, light: Coefficients) -> Coefficients:
+    """Bend a plane to the light of the whole picture, if its border shows that it is not even."""
+    small = _made_small(image)
+    terms, border = _terms(*small.shape[:2])
+    pixels = small.reshape(-1, small.shape[2])
+    distance = np.abs(pixels - terms @ light).max(1)
+    if np.quantile(distance[border], 0.35) < EVEN_LIGHT:
+        return light
+    plane = light
+    for _ in range(ROUNDS):
+        paper = distance < max(SPREAD * float(np.median(distance)), CLOSE_TO_PAPER)
+        light = _fit(terms[paper], pixels[paper])
+        distance = np.abs(pixels - terms @ light).max(1)
+    return light if np.abs(light[0] - plane[0]).max() < DEEPEST_BEND else plane
+
+
+def _surface(coefficients: Coefficients, height: int, width: int) -> Pixels:
+    """(H, W, C) from (6, C)."""
+    constant, x, y, xx, yy, xy = coefficients.astype(np.float32)
+    across = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
+    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
+    surface: Pixels = constant + across * (x + xx * across) + down * (y + yy * down + xy * across)
+    return surface
+
+
+def _made_small(image: Pixels) -> Pixels:
+    height, width = (min(side, LIGHT_SIDE) for side in image.shape[:2])
+    if image.shape[:2] == (height, width):
+        return image
+    from PIL import Image
+
+    small = np.empty((height, width, image.shape[2]), np.float32)
+    for channel in range(image.shape[2]):
+        band = Image.fromarray(np.ascontiguousarray(image[..., channel]))
+        small[..., channel] = np.asarray(band.resize((width, height), Image.Resampling.BOX))
+    return small
+
+
+@functools.lru_cache(maxsize=16)
+def _terms(height: int, width: int) -> tuple[npt.NDArray[np.float32], Mask]:
+    """1, x, y, x^2, y^2 and xy of each pixel, from -1 to 1, and which are at the border."""
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], 2).reshape(-1, 6)
+    return terms.astype(np.float32), (np.maximum(np.abs(x), np.abs(y)) == 1).ravel()
+
+
+def _fit(terms: npt.NDArray[Any], pixels: Pixels) -> Coefficients:
+    """Least squares; a trace of damping, for where too few pixels are left."""
+    damping = 1e-6 * len(terms) * np.eye(terms.shape[1])
+    fitted: Coefficients = np.linalg.solve(terms.T @ terms + damping, terms.T @ pixels)
+    return fitted
+
+
+def ink_beside_digit(dark: Mask) -> Mask | None:
+    """Find a frame or a table's edge: ink at the border that runs along the picture.
+
+    Args:
+        dark: (H, W), where there is ink.
+
+    Returns:
+        (H, W), where there is such ink; None if there is none, or if what would be left is less
+        than half as high: then it may be the digit itself that touches the border.
+    """
+    blocks = _in_blocks(dark)
+    at_border = blocks.copy()
+    at_border[AT_BORDER:-AT_BORDER, AT_BORDER:-AT_BORDER] = False
+    if not at_border.any():
+        return None
+    reached = _connected(at_border, blocks)
+    rows, columns = np.flatnonzero(reached.any(1)), np.flatnonzero(reached.any(0))
+    high, wide = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    left = np.flatnonzero((blocks & ~reached).any(1))
+    if max(high / blocks.shape[0], wide / blocks.shape[1]) < ALONG or not len(left):
+        return None
+    if 2 * (left[-1] - left[0] + 1) < high:
+        return None
+    height, width = dark.shape
+    beside: Mask = reached.repeat(BLOCK, 0)[:height].repeat(BLOCK, 1)[:, :width]
+    return beside
+
+
+def _connected(start: Mask, blocks: Mask) -> Mask:
+    """All blocks of ink that are connected, by their sides, with those to start with."""
+    reached = start
+    while True:
+        grown = reached.copy()
+        grown[1:] |= reached[:-1]
+        grown[:-1] |= reached[1:]
+        grown[:, 1:] |= reached[:, :-1]
+        grown[:, :-1] |= reached[:, 1:]
+        np.logical_and(grown, blocks, out=grown)
+        if (grown == reached).all():
+            return grown
+        reached = grown
+
+
+def _in_blocks(dark: Mask) -> Mask:
+    """Whether there is any ink in each block."""
+    height, width = dark.shape
+    padded = np.pad(dark, ((0, -height % BLOCK), (0, -width % BLOCK)))
+    rows, columns = padded.shape
+    blocks: Mask = padded.reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK).max((1, 3))
+    return blocks

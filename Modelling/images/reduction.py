@@ -1,0 +1,78 @@
+"""Large pictures made smaller strip by strip, so that no second copy of them fills the memory.
+
+Blocks of whole pixels are averaged. What Pillow does to a whole picture (convert, reduce, turn)
+takes as much memory again as the picture; here it is done to a million pixels at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from Modelling.images.pixels import unit_range, white_of
+
+STRIP_PIXELS = 1_000_000
+"""Pixels of a strip: 4 MB of RGBA."""
+
+Factors = tuple[int, int]
+"""By how much width and height are reduced."""
+
+WHOLE: Factors = (1, 1)
+
+
+def factors_for(width: int, height: int, enough: int | None, *, proportional: bool) -> Factors:
+    """Choose how much a picture may be reduced.
+
+    Args:
+        width: Of the picture, in pixels.
+        height: Likewise.
+        enough: Pixels that a side keeps at least, if it has so many; None for all.
+        proportional: Reduce both sides alike, until the longer one has `enough` (a side of few
+            pixels stays as it is); otherwise each for itself.
+    """
+    if not enough:
+        return WHOLE
+    if proportional:
+        factor = max(1, max(width, height) // enough)
+        return min(factor, width), min(factor, height)
+    return max(1, width // enough), max(1, height // enough)
+
+
+def strips(width: int, height: int, factors: Factors) -> Iterator[tuple[int, int]]:
+    """First row and row after the last of each strip: whole blocks, but for the last strip."""
+    rows = max(1, STRIP_PIXELS // (width * factors[1])) * factors[1]
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
+
+
+def reduced_array(image: npt.NDArray[Any], factors: Factors) -> npt.NDArray[Any]:
+    """Average blocks of an array of any type that `unit_range` takes.
+
+    Returns:
+        uint8 for uint8 and for all of several channels, else float32 in [0, 1].
+
+    Raises:
+        ImageError: See `unit_range`.
+    """
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    white: float | None = None
+    if image.dtype != np.uint8 and image.dtype.kind != "b":
+        # Of the whole image: a strip may be dark.
+        white = white_of(image.min(), image.max(), image.dtype)
+    parts = []
+    for top, bottom in strips(width, height, factors):
+        strip = image[top:bottom]
+        if white is not None:
+            strip = np.clip(strip.astype(np.float32) / np.float32(white), 0, 1)
+        elif image.dtype.kind == "b":
+            strip = unit_range(strip)
+        if strip.dtype != np.uint8 and strip.ndim == 3:
+            strip = (strip * 255).astype(np.uint8)
+        picture = Image.fromarray(np.ascontiguousarray(strip))
+        parts.append(np.asarray(picture.reduce(factors)))
+    return np.concatenate(parts)

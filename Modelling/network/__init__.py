@@ -1,0 +1,1 @@
+"""Networks: their files, what they expect and answer, and the engines that run them."""

@@ -1,0 +1,135 @@
+"""A checkpoint on disk: the Keras file, what the engine needs beside it, and the side file.
+
+    mnist_cnn_model.h5               the network, as Keras saves it
+    mnist_cnn_model.float32.tflite   the same network compiled for LiteRT
+    mnist_cnn_model.int8.tflite      quantised; only if its test accuracy is no lower
+    mnist_cnn_model.json             the side file: SHA-256 of each, labels, input shape, ...
+
+The files are written in this order, each atomically (a temporary file, fsync, rename). Whoever
+reads in between sees a side file that does not match, and looks again; so a half-copied checkpoint
+is never served. A checkpoint without a side file is fine too: it is somebody else's model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from Modelling.errors import CheckpointError
+from Modelling.images.digits import DIGITS
+from Modelling.network.side_file import (
+    RESIZE,
+    EngineFile,
+    SideFile,
+    read_side_file,
+    side_file_path,
+    write_atomically,
+    write_side_file,
+)
+
+__all__ = [
+    "DIGITS",
+    "RESIZE",
+    "Checkpoint",
+    "EngineFile",
+    "SideFile",
+    "engine_path",
+    "open_checkpoint",
+    "read_side_file",
+    "sha256_of",
+    "side_file_path",
+    "write_atomically",
+    "write_side_file",
+]
+
+DEFAULT_CHECKPOINT = Path(__file__).parents[1] / "model_checkpoints" / "mnist_cnn_model.h5"
+
+CHECKPOINT_SUFFIXES = (".h5", ".keras")
+
+PATIENCE = 5.0
+"""Seconds for which a pair that does not match is looked at again: it may just be being copied."""
+
+RETRY_INTERVAL = 0.25
+"""Seconds between two looks."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose files were found to belong together."""
+
+    path: Path
+    sha256: str
+    side: SideFile | None
+
+    @property
+    def version(self) -> str:
+        """Name and first 12 hex digits of the hash, as in `mnist_cnn_model@3f2a9c1d0b77`."""
+        return f"{self.path.stem}@{self.sha256[:12]}"
+
+
+def engine_path(checkpoint: Path, engine: str) -> Path:
+    """Where `train_cnn.py` and `quantise.py` put a compiled form of a checkpoint."""
+    return checkpoint.with_suffix(f".{engine}.tflite")
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file, as 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def open_checkpoint(
+    path: Path | str, *, patience: float = PATIENCE, need_match: bool = True
+) -> Checkpoint:
+    """Find out what a checkpoint is and that its side file belongs to it.
+
+    Args:
+        path: A `.h5` or `.keras` file.
+        patience: Seconds for which a pair that does not match is looked at again.
+        need_match: Whether a side file of another checkpoint is refused.
+
+    Raises:
+        CheckpointError: The file is missing or empty, or does not match its side file.
+    """
+    path = Path(path)
+    if path.suffix not in CHECKPOINT_SUFFIXES:
+        raise CheckpointError(
+            f"{path}: a checkpoint is a .h5 or .keras file, as model.save() of Keras writes it"
+        )
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return _open_once(path, need_match)
+        except CheckpointError:
+            # Nothing comes into being by itself where not even a side file is.
+            awaited = path.exists() or side_file_path(path).exists()
+            if not awaited or time.monotonic() >= deadline:
+                raise
+        time.sleep(RETRY_INTERVAL)
+
+
+def _open_once(path: Path, need_match: bool) -> Checkpoint:
+    try:
+        sha256 = sha256_of(path)
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: no such checkpoint; train one with `python -m Modelling.train_cnn`"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if size == 0:
+        raise CheckpointError(f"{path}: the checkpoint is empty; copy or train it again")
+    side = read_side_file(path)
+    if need_match and side is not None and side.sha256 != sha256:
+        raise CheckpointError(
+            f"{path} does not match its side file {side_file_path(path).name} "
+            f"(SHA-256 {sha256[:12]}… "
+            f"against {side.sha256[:12]}…): copy both again from where they were made together"
+        )
+    return Checkpoint(path, sha256, side)

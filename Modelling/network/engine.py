@@ -1,0 +1,274 @@
+"""The ways to run a network: LiteRT on compiled forms of it, or TensorFlow on the Keras model.
+
+LiteRT (int8, else float32) is what a CPU is fastest with, see `docs/modelling.md` for the
+measurements, and it starts in 0.1 s. TensorFlow runs everything: checkpoints without compiled
+forms, and GPUs. `open_engine` chooses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from Modelling.errors import CheckpointError, shortened
+from Modelling.images.pixels import Pixels
+from Modelling.network.checkpoint import Checkpoint, EngineFile
+from Modelling.network.input_range import UNIT, InputRange
+from Modelling.network.keras_models import KerasClassifier, load_keras_model
+from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
+from Modelling.network.tensorflow import gpu_device_present, import_tensorflow, quiet
+
+__all__ = ["Engine", "LiteRTEngine", "TensorFlowEngine", "load_keras_model", "open_engine"]
+
+Probabilities = npt.NDArray[np.float32]
+
+LITERT_CHUNK = 64
+"""Images per call of LiteRT. Above 64 its activations fall out of the second-level cache."""
+
+TENSORFLOW_CHUNK = 1024
+"""Images per call of TensorFlow, which bounds its memory."""
+
+MAX_THREADS = 1024
+"""More than any machine has cores. With far more the system refuses some, and LiteRT crashes."""
+
+PREFERENCE = ("int8", "float32")
+"""Compiled forms, the fastest first."""
+
+
+class Engine(Protocol):
+    """Runs a network. One thread at a time calls `run`."""
+
+    name: str
+    input_shape: tuple[int, int, int]
+    classes: int
+
+    def run(self, images: Pixels) -> Probabilities:
+        """Map (N, H, W, C) float32 in [0, 1] to (N, classes) float32, rows summing to 1."""
+        ...
+
+
+class LiteRTEngine:
+    """A compiled network on LiteRT's CPU kernels (XNNPACK).
+
+    A new batch size costs 50 µs, once: LiteRT plans memory again but compiles nothing. Python's
+    global lock is released while the network runs.
+    """
+
+    _announced = False
+
+    def __init__(
+        self,
+        compiled: bytes,
+        name: str,
+        threads: int | None = None,
+        input_range: InputRange | None = None,
+    ) -> None:
+        """Load a `.tflite` file's bytes.
+
+        Args:
+            compiled: The file's content.
+            name: `int8` or `float32`.
+            threads: CPU threads; all cores if None.
+            input_range: Of the pixels that the network wants; [0, 1] if None.
+
+        Raises:
+            CheckpointError: The bytes are no network with one image input and one vector output.
+        """
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.name = name
+        self._range = input_range or UNIT
+        try:
+            # It announces its CPU delegate on stderr, once in a process.
+            with contextlib.nullcontext() if LiteRTEngine._announced else quiet():
+                self._interpreter = Interpreter(
+                    model_content=compiled, num_threads=threads or available_cores()
+                )
+                self._interpreter.allocate_tensors()
+            LiteRTEngine._announced = True
+        except (ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the {name} form of the checkpoint is damaged: {shortened(error)}"
+            ) from None
+        image, outputs = _image_and_outputs(self._interpreter, name)
+        self._input, self._output = int(image["index"]), int(outputs["index"])
+        height, width, channels = (int(size) for size in image["shape"][1:])
+        self.input_shape = height, width, channels
+        self.classes = classes_of(int(outputs["shape"][-1]))
+        self._batch = 1
+        self._kind = OutputKind.PROBABILITIES
+        self._kind = self._kind_of_outputs()
+
+    def run(self, images: Pixels) -> Probabilities:
+        """Run the network in chunks; see `Engine.run`."""
+        probabilities = np.empty((len(images), self.classes), np.float32)
+        for start in range(0, len(images), LITERT_CHUNK):
+            outputs = self._outputs(self._range.apply(images[start : start + LITERT_CHUNK]))
+            probabilities[start : start + len(outputs)] = to_probabilities(outputs, self._kind)
+        return probabilities
+
+    def _outputs(self, chunk: Pixels) -> npt.NDArray[np.float32]:
+        if len(chunk) != self._batch:
+            self._interpreter.resize_tensor_input(self._input, (len(chunk), *self.input_shape))
+            self._interpreter.allocate_tensors()
+            self._batch = len(chunk)
+        self._interpreter.set_tensor(self._input, chunk)
+        self._interpreter.invoke()
+        outputs: npt.NDArray[np.float32] = self._interpreter.get_tensor(self._output)
+        return outputs
+
+    def _kind_of_outputs(self) -> OutputKind:
+        """Forms that `quantise` made answer probabilities; others are looked at."""
+        try:
+            return kind_of(self._outputs(self._range.apply(noise(self.input_shape))))
+        except (ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the {self.name} form of the checkpoint takes no batches: {shortened(error)}"
+            ) from None
+
+
+def _image_and_outputs(interpreter: Any, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The only input and the only output of a compiled network.
+
+    Raises:
+        CheckpointError: There are others, or they are no images and no vectors of float32.
+    """
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    found = [
+        [f"{np.dtype(each['dtype']).name} {tuple(map(int, each['shape']))}" for each in tensors]
+        for tensors in (inputs, outputs)
+    ]
+    fit = (
+        (len(inputs), len(outputs)) == (1, 1)
+        and (len(inputs[0]["shape"]), len(outputs[0]["shape"])) == (4, 2)
+        and inputs[0]["dtype"] is outputs[0]["dtype"] is np.float32
+    )
+    if not fit:
+        raise CheckpointError(
+            f"the {name} form of the checkpoint maps {', '.join(found[0])[:80]} to "
+            f"{', '.join(found[1])[:80]}; needed is float32 (N, height, width, channels) to "
+            "float32 (N, classes)"
+        )
+    return inputs[0], outputs[0]
+
+
+class TensorFlowEngine:
+    """A Keras model as one TensorFlow graph, traced once for all batch sizes."""
+
+    name = "tensorflow"
+
+    def __init__(self, model: Any, input_range: InputRange | None = None) -> None:
+        """Trace the graph.
+
+        Args:
+            model: A loaded Keras model; see `load_keras_model`.
+            input_range: Of the pixels that the model wants; what its first layer tells if None.
+
+        Raises:
+            CheckpointError: The outputs are neither probabilities nor logits of classes.
+        """
+        self._tf = import_tensorflow()
+        classifier = KerasClassifier(model, input_range)
+        self.input_shape = classifier.input_shape
+        self.classes = classifier.classes
+        self._range = classifier.input_range
+        self._function = classifier.concrete_function()
+
+    def run(self, images: Pixels) -> Probabilities:
+        """Run the network in chunks; see `Engine.run`."""
+        probabilities = np.empty((len(images), self.classes), np.float32)
+        for start in range(0, len(images), TENSORFLOW_CHUNK):
+            chunk = self._range.apply(images[start : start + TENSORFLOW_CHUNK])
+            probabilities[start : start + len(chunk)] = self._function(self._tf.constant(chunk))
+        return probabilities
+
+
+def open_engine(
+    checkpoint: Checkpoint,
+    *,
+    engine: str | None = None,
+    threads: int | None = None,
+    allow_code: bool = False,
+) -> Engine:
+    """Choose and load the engine for a checkpoint.
+
+    A GPU that TensorFlow sees wins; then int8; then float32; then TensorFlow on the CPU. A
+    compiled form counts only if its SHA-256 is the one in the side file.
+
+    Args:
+        checkpoint: See `open_checkpoint`.
+        engine: `int8`, `float32` or `tensorflow` to have that and no other.
+        threads: CPU threads, 1 to 1,024; all cores if None.
+        allow_code: Load Keras models with layers that carry code; only for files you made.
+
+    Raises:
+        CheckpointError: The model cannot be loaded, or has no such form.
+        ValueError: So many threads cannot be had.
+    """
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads must be from 1 to {MAX_THREADS}, not {threads}")
+    if (
+        engine is None
+        and gpu_device_present()
+        and import_tensorflow().config.list_physical_devices("GPU")
+    ):
+        engine = "tensorflow"
+    input_range = checkpoint.side.input_range if checkpoint.side else None
+    if engine != "tensorflow":
+        for name in PREFERENCE if engine is None else (engine,):
+            compiled = _compiled_form(checkpoint, name)
+            if compiled is not None:
+                return LiteRTEngine(compiled, name, threads, input_range)
+        if engine is not None:
+            raise CheckpointError(
+                f"{checkpoint.path} has no {engine} form that matches its side file; "
+                "make one with `python -m Modelling.quantise`"
+            )
+    if threads:
+        limit_tensorflow_threads(threads)  # before the model's first tensor
+    model = load_keras_model(checkpoint.path, allow_code=allow_code)
+    try:
+        return TensorFlowEngine(model, input_range)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - whatever a foreign model makes TensorFlow raise
+        raise CheckpointError(f"{checkpoint.path}: it cannot be run: {shortened(error)}") from None
+
+
+def _compiled_form(checkpoint: Checkpoint, name: str) -> bytes | None:
+    """The bytes of a compiled form; None if there is none, or not the one the side file means."""
+    entry: EngineFile | None = checkpoint.side.engines.get(name) if checkpoint.side else None
+    if entry is None:
+        return None
+    # The name comes from a file that anybody may have written: never leave the folder.
+    path = checkpoint.path.parent / Path(entry.file).name
+    try:
+        compiled = path.read_bytes()
+    except OSError:
+        return None
+    # Of the very bytes that will run: the file may be replaced at any moment.
+    return compiled if hashlib.sha256(compiled).hexdigest() == entry.sha256 else None
+
+
+def available_cores() -> int:
+    """Cores that this process may use; in a container that is often less than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def limit_tensorflow_threads(threads: int) -> None:
+    """Give TensorFlow so many CPU threads. It takes this once, before it makes its first tensor."""
+    tf = import_tensorflow()
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        # It has started already in this process (at a reload, say), with what it was given then.
+        return

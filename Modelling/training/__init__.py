@@ -1,0 +1,1 @@
+"""What training needs: the network, its data, its options."""

@@ -1,0 +1,279 @@
+"""`make demo`: the whole pipeline in real processes, ended by a table and a picture.
+
+The four scripts run as they would in four terminals, on the embedded broker, in a state folder of
+their own. The bundled test images go through; the demo watches the DB grow, stops the scripts,
+and holds the ids that `app_1` reported against those in the DB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from tqdm import tqdm
+
+from MessageBroker import BROKER_NAMES, MessageBrokerFactory
+from MessageBroker.broker_interface import dead_letter_topic, default_subscription
+from MessageBroker.configuration import read_broker_config
+from Pipeline.script.options import PROJECT_ROOT, count
+from Pipeline.script.output_file import check_writable
+
+DEFAULT_COUNT = 10_000
+STATE_FOLDER = PROJECT_ROOT / ".demo"
+PICTURE = PROJECT_ROOT / "demo.png"
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+# Nothing stored for so long means that something is wrong.
+STALL_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+
+
+class DemoError(Exception):
+    """Raised when the demo did not come to its end; the text says where to look."""
+
+
+@dataclass
+class Script:
+    """One of the four scripts, running."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait_until_ready(self) -> None:
+        """Wait for its line that says so."""
+        deadline = time.monotonic() + START_SECONDS
+        while b"ready: " not in self.log.read_bytes():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise DemoError(f"{self.name} did not start: see {self.log}")
+            time.sleep(LOOK_SECONDS)
+
+    def require_well(self) -> None:
+        """Raise if it has failed; it may have ended well."""
+        code = self.process.poll()
+        if code:
+            raise DemoError(f"{self.name} ended with {code}: see {self.log}")
+
+    def finish(self, timeout: float) -> str:
+        """Wait for its end; return its last line, the summary."""
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.require_well()
+        return self.log.read_text().strip().splitlines()[-1]
+
+
+@dataclass
+class Demo:
+    """One run of the pipeline, in a folder of its own."""
+
+    folder: Path
+    broker: str
+    count: int
+
+    def __post_init__(self) -> None:
+        self.ids_file = self.folder / "ids.txt"
+        self.queue = self.folder / "Queue" / "log.txt"
+        self.db = self.folder / "DB" / "db_for_app_2.txt"
+        self.environment = {**os.environ, "LOCAL_BROKER_PATH": str(self.folder / "broker")}
+        self.running: list[Script] = []
+
+    def start(self, name: str, *arguments: object) -> Script:
+        """Start a script; its output goes into a log of its own."""
+        log = self.folder / f"{name}.log"
+        command = [sys.executable, str(PROJECT_ROOT / f"{name}.py"), "--broker", self.broker]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, *map(str, arguments)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                cwd=self.folder,
+            )
+        script = Script(name, process, log)
+        self.running.append(script)
+        return script
+
+    def run(self) -> list[str]:
+        """Send the images through; return the scripts' summaries."""
+        consumers = [
+            self.start("model_server_sub", "--queue", self.queue),
+            self.start("model_server_pub", "--queue", self.queue),
+            self.start("app_2", "--db", self.db),
+        ]
+        for script in consumers:
+            script.wait_until_ready()
+        app_1 = self.start("app_1", "--count", self.count, "--ids", self.ids_file)
+        self._watch()
+        summaries = [app_1.finish(STOP_SECONDS)]
+        for script in consumers:
+            script.process.terminate()
+        return summaries + [script.finish(STOP_SECONDS) for script in consumers]
+
+    def _watch(self) -> None:
+        """Show progress until all images are in the DB or among the dead letters."""
+        stored = 0
+        last_change = time.monotonic()
+        with tqdm(total=self.count, unit=" images", disable=None, desc="stored") as progress:
+            while stored + self._dead_letters_if_slow(last_change) < self.count:
+                time.sleep(LOOK_SECONDS)
+                for script in self.running:
+                    script.require_well()
+                now_stored = _lines_of(self.db)
+                if now_stored > stored:
+                    progress.update(now_stored - stored)
+                    stored, last_change = now_stored, time.monotonic()
+                if time.monotonic() - last_change > STALL_SECONDS:
+                    raise DemoError(
+                        f"{stored} of {self.count} stored, then nothing: see {self.folder}/*.log"
+                    )
+
+    def _dead_letters_if_slow(self, last_change: float) -> int:
+        """Count dead letters, but only when the DB has stopped growing."""
+        return self.dead_letters() if time.monotonic() - last_change > 1.0 else 0
+
+    def dead_letters(self) -> int:
+        """Count the dead letters of this run; 0 where the broker cannot tell."""
+        os.environ["LOCAL_BROKER_PATH"] = self.environment["LOCAL_BROKER_PATH"]
+        topics = read_broker_config().topics
+        with MessageBrokerFactory.get_broker(self.broker) as broker:
+            letters = [dead_letter_topic(each) for each in (topics.images, topics.inferences)]
+            return sum(broker.backlog(each, default_subscription(each)) or 0 for each in letters)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Read the DB."""
+        with self.db.open("rb") as lines:
+            return [orjson.loads(line) for line in lines]
+
+    def check(self, rows: list[dict[str, Any]], dead_letters: int) -> None:
+        """Hold the ids that `app_1` reported against those in the DB."""
+        published = self.ids_file.read_text().split()
+        stored = [row["id"] for row in rows]
+        if len(stored) != len(set(stored)):
+            raise DemoError(f"{len(stored) - len(set(stored))} ids are twice in {self.db}")
+        missing = set(published) - set(stored)
+        if len(missing) > dead_letters:
+            raise DemoError(f"{len(missing)} published images are not in {self.db}")
+
+    def stop(self) -> None:
+        """End whatever still runs."""
+        for script in self.running:
+            if script.process.poll() is None:
+                script.process.kill()
+                script.process.wait()
+
+
+@contextlib.contextmanager
+def fresh_state(folder: Path, *, keep: bool) -> Iterator[Path]:
+    """Make the state folder anew; remove it after a run that went well or was interrupted."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    except KeyboardInterrupt:
+        if not keep:
+            shutil.rmtree(folder)
+        raise  # after any other error the logs in it tell what went wrong
+    if not keep:
+        shutil.rmtree(folder)
+
+
+def check_picture(path: Path) -> None:
+    """Find out at once, not after the run, whether the picture can be written."""
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise DemoError(f"cannot write {path}: {error.strerror}") from error
+
+
+def main() -> None:
+    """Run the demo."""
+    options = parser().parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # either cleans up, also in the background
+        signal.signal(number, signal.default_int_handler)
+    try:
+        check_picture(options.picture)
+        with fresh_state(STATE_FOLDER, keep=options.keep) as folder:
+            demo = Demo(folder, options.broker, options.count)
+            try:
+                summaries = demo.run()
+            finally:
+                demo.stop()
+            rows, dead_letters = demo.rows(), demo.dead_letters()
+            demo.check(rows, dead_letters)
+            # Imported late: matplotlib takes a second that the scripts need for themselves.
+            from Pipeline.demo.report import draw_picture, table_of
+
+            print("\n".join(summaries))
+            print(
+                table_of(
+                    rows,
+                    published=len(demo.ids_file.read_text().split()),
+                    dead_lettered=dead_letters,
+                )
+            )
+            draw_picture(rows, options.picture)
+            print(f"\n{options.picture}")
+    except DemoError as error:
+        sys.exit(f"demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit("demo: interrupted")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(prog="python -m Pipeline.demo", description=__doc__)
+    parser.add_argument(
+        "--broker", choices=BROKER_NAMES, default="local", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--count",
+        type=count,
+        metavar="N",
+        default=DEFAULT_COUNT,
+        help="images to send (default: %(default)s)",
+    )
+    parser.add_argument("--keep", action="store_true", help=f"keep {STATE_FOLDER.name}/")
+    parser.add_argument(
+        "--picture",
+        type=picture,
+        metavar="FILE",
+        default=PICTURE,
+        help=f"{', '.join(PICTURE_SUFFIXES)} (default: {PICTURE.name} in the project's folder)",
+    )
+    return parser
+
+
+def picture(text: str) -> Path:
+    """Parse the name of a picture."""
+    path = Path(text)
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(PICTURE_SUFFIXES)}")
+    return path
+
+
+def _lines_of(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What a script tells of itself on `--metrics-port`: the seam between the scripts and Prometheus.
+
+Counters are read when somebody scrapes; only the histograms are fed, once a batch. Without a port
+the scripts hold a `Metrics` that does nothing, and nothing of Prometheus is imported.
+"""
+
+# ruff: noqa: ARG002 - the class that does nothing ignores what it is given
+from __future__ import annotations
+
+import contextlib
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from Pipeline.script.life_cycle import Stop
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from MessageBroker import BrokerInterface, Subscription
+
+
+class ModelSource(Protocol):
+    """Whoever knows which model answers: see `Pipeline.serving.live_model`."""
+
+    @property
+    def reloads(self) -> Mapping[str, int]:
+        """Checkpoints looked at, by outcome."""
+
+    @property
+    def version(self) -> str:
+        """The version of the model that answers."""
+
+
+class Metrics:
+    """Metrics that nobody wants: every method does nothing. `LiveMetrics` does something."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def follow(
+        self,
+        broker: BrokerInterface,
+        counts: object,
+        *,
+        subscription: Subscription | None = None,
+        queue: Path | None = None,
+        db: Path | None = None,
+        models: ModelSource | None = None,
+    ) -> Iterator[None]:
+        """Say that the script is at work, and where its numbers are, until the context is left.
+
+        Args:
+            broker: asked whether it answers, and for the backlog.
+            counts: what the script counts; `metric_table.COUNTERS` names the fields.
+            subscription: what the script consumes.
+            queue: the queue's text file.
+            db: the DB's text file.
+            models: which model answers.
+        """
+        yield
+
+    def batch(self, size: int) -> None:
+        """Count a batch of `size` messages."""
+
+    def inference(self, seconds: float) -> None:
+        """Count one run of the model."""
+
+    def stored(self, results: Iterable[Mapping[str, Any]]) -> None:
+        """Count the latencies of results that are durable in the DB now."""
+
+    def standing_by(self, yes: bool) -> None:
+        """Say whether another process does the work, and this one waits for its end."""
+
+    def close(self) -> None:
+        """Free the port."""
+
+
+def open_metrics(script: str, options: Namespace, stop: Stop) -> Metrics:
+    """Serve the metrics of a script; does nothing with `--metrics-port 0`.
+
+    A port that is in use stops nothing: it is told once and tried again until it is free.
+
+    Args:
+        script: its name.
+        options: the script's options.
+        stop: tells when the script drains.
+    """
+    if options.metrics_port == 0:
+        return Metrics()
+    # Imported late: prometheus-client costs a tenth of a second that most runs need not pay.
+    from Pipeline.observability.live_metrics import LiveMetrics
+
+    return LiveMetrics(script, options.metrics_port, stop)

@@ -1,0 +1,139 @@
+"""What takes time to find out: does the broker answer, how long are the backlog and the queue.
+
+A thread asks every few seconds, so that a scrape never waits for a broker or a disk. The values
+are therefore a few seconds old.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+from MessageBroker import BrokerError, BrokerInterface, Subscription
+from Pipeline.moments import age_of
+from Pipeline.observability import metric_table as table
+from Queue.text.report import status
+
+logger = logging.getLogger(__name__)
+
+# Seconds; requests of this kind have quotas in the cloud, and there may be hundreds of scripts.
+INTERVAL_SECONDS = 5.0
+PING_SECONDS = 5.0
+# An answer this old counts as none: the broker hangs without refusing.
+STALE_SECONDS = 15.0
+CHUNK_BYTES = 1 << 20
+
+
+class Probe:
+    """Asks until it is closed."""
+
+    def __init__(
+        self,
+        broker: BrokerInterface,
+        subscription: Subscription | None,
+        queue: Path | None,
+        db: Path | None,
+    ) -> None:
+        """Begin to ask.
+
+        Args:
+            broker: whether it answers.
+            subscription: its backlog.
+            queue: the queue's text file: depth and age.
+            db: the DB's text file: rows.
+        """
+        self._broker = broker
+        self._subscription = subscription
+        self._queue = queue
+        self._rows = LineCount(db) if db is not None else None
+        self._values: dict[table.Metric, float] = {}
+        self._answered_at = time.monotonic()
+        self._trouble: str | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
+        self._thread.start()
+
+    def values(self) -> dict[table.Metric, float]:
+        """Return the gauges, as they were a few seconds ago; what is not known is left out."""
+        return dict(self._values)
+
+    def why_not_ready(self) -> str | None:
+        """Tell what is wrong with the broker; None if it answers."""
+        if self._trouble is None and time.monotonic() - self._answered_at > STALE_SECONDS:
+            return "the broker does not answer"
+        return self._trouble
+
+    def close(self) -> None:
+        """Ask no more; to be called before the broker is closed."""
+        self._closed.set()
+        self._thread.join(PING_SECONDS + 1.0)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._ask_broker()
+                self._ask_files()
+            except Exception:
+                # Numbers for people: their lack must not stop anything, nor go unseen.
+                logger.debug("the probe failed", exc_info=True)
+            if self._closed.wait(INTERVAL_SECONDS):
+                return
+
+    def _ask_broker(self) -> None:
+        try:
+            self._broker.ping(PING_SECONDS)
+            if self._subscription is not None:
+                backlog = self._broker.backlog(
+                    self._subscription.topic, self._subscription.subscription_id
+                )
+                self._set(table.BACKLOG, backlog)
+        except BrokerError as error:
+            self._trouble = str(error)
+            self._set(table.BACKLOG, None)
+        else:
+            self._trouble, self._answered_at = None, time.monotonic()
+
+    def _ask_files(self) -> None:
+        if self._queue is not None:
+            state = status(self._queue)
+            age = age_of(state.oldest.get("predicted_at")) if state.oldest else 0.0
+            self._set(table.QUEUE_DEPTH, state.depth)
+            self._set(table.QUEUE_AGE, age)
+        if self._rows is not None:
+            self._set(table.DB_ROWS, self._rows.count())
+
+    def _set(self, metric: table.Metric, value: float | None) -> None:
+        values = dict(self._values)
+        values.pop(metric, None)
+        if value is not None:
+            values[metric] = value
+        self._values = values  # replaced, never changed: others read it
+
+
+class LineCount:
+    """Counts the lines of a file that grows, reading only what is new."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = 0
+        self._end = 0
+        self._lines = 0
+
+    def count(self) -> int:
+        """Count; a file that was replaced or cut is counted anew, a missing one has none."""
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return 0
+        with file:
+            status = os.fstat(file.fileno())
+            if status.st_ino != self._inode or status.st_size < self._end:
+                self._inode, self._end, self._lines = status.st_ino, 0, 0
+            file.seek(self._end)
+            while chunk := file.read(CHUNK_BYTES):
+                self._lines += chunk.count(b"\n")
+                self._end += len(chunk)
+        return self._lines

@@ -1,0 +1,1 @@
+"""What the four scripts share: options, life cycle, logs, waiting."""

@@ -1,0 +1,152 @@
+"""The command-line options, and which of them the scripts share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from MessageBroker import BROKER_NAMES
+
+Number = TypeVar("Number", int, float)
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_QUEUE = PROJECT_ROOT / "Queue" / "log.txt"
+DEFAULT_DB = PROJECT_ROOT / "DB" / "db_for_app_2.txt"
+
+# The fastest sizes of the engine are 8 to 64; larger batches spread the fsync and the acks.
+DEFAULT_BATCH_SIZE = 256
+DEFAULT_BROKER_WAIT_SECONDS = 10.0
+
+
+class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the default of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def script_parser(script: str, description: str) -> argparse.ArgumentParser:
+    """Make a parser with the options that all four scripts have."""
+    parser = argparse.ArgumentParser(
+        prog=f"{script}.py",
+        description=description,
+        formatter_class=_HelpWithDefaults,
+    )
+    common = parser.add_argument_group("options of all scripts")
+    common.add_argument(
+        "--broker", choices=BROKER_NAMES, help="default: MESSAGE_BROKER, else broker_config.ini"
+    )
+    common.add_argument(
+        "--config-dir", type=_folder, metavar="FOLDER", help="another folder of INI files"
+    )
+    common.add_argument(
+        "--wait-for-broker",
+        type=not_negative,
+        metavar="SECONDS",
+        default=DEFAULT_BROKER_WAIT_SECONDS,
+        help="how long to wait at the start for a broker that does not answer",
+    )
+    common.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="least level that is logged",
+    )
+    common.add_argument("--log-format", choices=("text", "json"), default="text", help="of logs")
+    common.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        default=0,
+        help="of Prometheus metrics and health; 0: off",
+    )
+    return parser
+
+
+def add_consumer_options(parser: argparse.ArgumentParser) -> None:
+    """Add what all consumers have."""
+    group = parser.add_argument_group("options of consumers")
+    group.add_argument(
+        "--exit-when-idle",
+        type=positive,
+        metavar="SECONDS",
+        help="end with 0 after so long without a message",
+    )
+    group.add_argument(
+        "--batch-size",
+        type=count,
+        metavar="N",
+        default=DEFAULT_BATCH_SIZE,
+        help="messages at a time, at most",
+    )
+
+
+def add_subscription_option(parser: argparse.ArgumentParser) -> None:
+    """Add what consumers of a topic have."""
+    parser.add_argument("--subscription", metavar="ID", help="default: the topic's own")
+
+
+def add_queue_option(parser: argparse.ArgumentParser) -> None:
+    """Add the queue's text file."""
+    parser.add_argument(
+        "--queue", type=path, metavar="FILE", default=DEFAULT_QUEUE, help="the queue's text file"
+    )
+
+
+def path(text: str) -> Path:
+    """Parse the name of a file or folder. An empty one, of a variable that is not set, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
+
+
+def count(text: str) -> int:
+    """Parse a whole number of at least 1, of a size that Python counts lengths with."""
+    return _checked(
+        text, int, "a whole number of at least 1", lambda value: 1 <= value <= sys.maxsize
+    )
+
+
+def threads(text: str) -> int:
+    """Parse a number of threads."""
+    # Imported late: three of the scripts have no model.
+    from Modelling.network.engine import MAX_THREADS
+
+    meaning = f"a number of threads from 1 to {MAX_THREADS}"
+    return _checked(text, int, meaning, lambda value: 1 <= value <= MAX_THREADS)
+
+
+def positive(text: str) -> float:
+    """Parse a number above 0."""
+    return _checked(text, float, "a number above 0", lambda value: 0 < value < float("inf"))
+
+
+def not_negative(text: str) -> float:
+    """Parse a number of at least 0."""
+    return _checked(text, float, "a number of at least 0", lambda value: 0 <= value < float("inf"))
+
+
+def _port(text: str) -> int:
+    return _checked(text, int, "a port from 0 to 65535", lambda value: 0 <= value <= 65535)
+
+
+def _folder(text: str) -> Path:
+    folder = path(text)
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
+    return folder
+
+
+def _checked(
+    text: str, parse: Callable[[str], Number], meaning: str, accept: Callable[[Number], bool]
+) -> Number:
+    try:
+        value = parse(text)
+    except ValueError:
+        value = None
+    if value is None or not accept(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {meaning}")
+    return value

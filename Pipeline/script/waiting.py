@@ -1,0 +1,53 @@
+"""Waiting for a broker without limit, but not for ever once the script shall end.
+
+While the broker is away a publication waits, and nothing fails. A person or a supervisor who asks
+the script to end meanwhile must not wait as long.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import TypeVar
+
+from Pipeline.script.life_cycle import GRACE_SECONDS, POLL_SECONDS, ScriptError, Stop
+
+Result = TypeVar("Result")
+
+
+class UnconfirmedError(ScriptError):
+    """Raised when the script was told to end, and the broker has not confirmed in time."""
+
+
+def within_grace(action: Callable[[], Result], stop: Stop) -> Result:
+    """Do what waits for the broker; once the script shall stop, for as long as its grace at most.
+
+    The work is done in a thread of its own: it cannot be interrupted, only left behind. It ends
+    when the broker's handler is closed.
+
+    Args:
+        action: what to do.
+        stop: tells whether the script shall end, and how much of its grace is left.
+
+    Raises:
+        UnconfirmedError: the grace is over.
+    """
+    future: Future[Result] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(action())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="broker's confirmation", daemon=True).start()
+    while not future.done():
+        if stop.requested and stop.grace_left <= 0:
+            raise UnconfirmedError(
+                f"the broker has not answered within {GRACE_SECONDS:g} seconds of being asked to "
+                "end: what it has not confirmed does not count as published, and what was to be "
+                "passed on stays where it is"
+            )
+        wait([future], min(POLL_SECONDS, stop.grace_left) if stop.requested else POLL_SECONDS)
+    return future.result()

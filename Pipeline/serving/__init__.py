@@ -1,0 +1,1 @@
+"""The work of the stages: images in, results out."""

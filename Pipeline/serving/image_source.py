@@ -1,0 +1,118 @@
+"""The images that `app_1.py` publishes: the bundled test images, or files and folders."""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from MessageBroker.limits import MAX_MESSAGE_BYTES, cut
+from Modelling.data_preparation import IMAGE_SUFFIXES, bundled_test_images, encode_npy
+from Pipeline.script.life_cycle import EXIT_USAGE, ScriptError
+
+logger = logging.getLogger(__name__)
+
+NPY_TYPE = "application/x-npy"
+UNKNOWN_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image to publish.
+
+    Attributes:
+        data: its bytes.
+        subject: what it is.
+        content_type: the media type of `data`.
+        expected_label: the truth, if it is known.
+        trouble: why there is nothing to publish; it counts as an image all the same.
+    """
+
+    data: bytes
+    subject: str
+    content_type: str
+    expected_label: str | None = None
+    trouble: str | None = None
+
+
+class ImageSource:
+    """Images in order, as often over as `count` asks for."""
+
+    def __init__(self, paths: Sequence[Path], count: int | None) -> None:
+        """Look at what is there.
+
+        Args:
+            paths: image files, and folders to search; none for the bundled test images.
+            count: how many images; None for each once.
+
+        Raises:
+            ScriptError: a path is missing, or holds no image.
+        """
+        self._files = [file for path in paths for file in _image_files(path)]
+        if paths and not self._files:
+            raise ScriptError(
+                f"no images in {', '.join(map(str, paths))}: the suffixes "
+                f"{' '.join(sorted(IMAGE_SUFFIXES))} are searched for",
+                EXIT_USAGE,
+            )
+        self._bundled = None if paths else bundled_test_images()
+        self._once = len(self._files) if paths else len(self._bundled[0])  # type: ignore[index]
+        self._count = count if count is not None else self._once
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        return islice(self._endlessly(), self._count)
+
+    def _endlessly(self) -> Iterator[SourceImage]:
+        while True:
+            yield from self._bundled_images() if self._bundled is not None else self._read_files()
+
+    def _bundled_images(self) -> Iterator[SourceImage]:
+        images, labels = self._bundled or ((), ())
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            yield SourceImage(encode_npy(image), f"mnist-test/{i}", NPY_TYPE, str(label))
+
+    def _read_files(self) -> Iterator[SourceImage]:
+        for path, subject in self._files:
+            if path.suffix.lower() == ".npy":
+                content_type = NPY_TYPE
+            else:
+                content_type = mimetypes.guess_type(path.name)[0] or UNKNOWN_TYPE
+            data, trouble = b"", None
+            try:
+                size = path.stat().st_size
+                if size > MAX_MESSAGE_BYTES:  # told before gigabytes are read
+                    trouble = f"{size:,} bytes are more than the {MAX_MESSAGE_BYTES:,} of a message"
+                else:
+                    data = path.read_bytes()
+            except OSError as error:  # it vanished, or may not be read: the others are there still
+                trouble = f"it cannot be read: {error.strerror or error}"
+            yield SourceImage(data, subject, content_type, trouble=trouble)
+
+
+def subject_of(name: str) -> str:
+    """Make a file's name into one that every broker takes as an attribute.
+
+    Names are bytes to the system: those that are not UTF-8 are written in hex, and what is too
+    long (a path may have 4,096 bytes) is cut at its end.
+    """
+    return cut(os.fsencode(name).decode("utf-8", "backslashreplace"))
+
+
+def _image_files(path: Path) -> list[tuple[Path, str]]:
+    """Return the files of an argument, each with its subject."""
+    if path.is_file():
+        return [(path, subject_of(path.name))]
+    if not path.is_dir():
+        raise ScriptError(f"there is no file or folder {str(path)!r}", EXIT_USAGE)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+    if len(images) < len(files):
+        logger.info("%s: skipped %d files that are no images", path, len(files) - len(images))
+    return [(file, subject_of(file.relative_to(path).as_posix())) for file in images]

@@ -1,0 +1,207 @@
+"""What `model_server_sub.py` does with a batch: predict, store, acknowledge.
+
+Two stages overlap with receiving. *Predict* makes the images into one array and runs the model.
+*Store* puts the results durably into the queue, dead-letters what is no image, and only then
+acks. An image that cannot be decoded or predicted costs itself, not its batch.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from MessageBroker import Message, Subscription
+from Pipeline.events import image_origin, inference_record, timestamp
+from Pipeline.observability.metrics import Metrics
+from Pipeline.observability.tracing import Tracing
+from Pipeline.script.life_cycle import Stop
+from Pipeline.script.patience import wait_out
+from Pipeline.script.waiting import within_grace
+from Pipeline.serving.in_flight import InFlight, Suspicion
+from Pipeline.serving.live_model import LiveModel
+from Queue import FileQueue, QueueFullError, QueueLockedError, QueueStorageError
+
+logger = logging.getLogger(__name__)
+
+UNDECODABLE = "undecodable image"
+UNPREDICTABLE = "prediction failed"
+KILLED_THE_SERVER = "killed the model server"
+
+# A full queue, a lock that a stopped process holds, a full disk.
+PASSING_TROUBLE = (QueueFullError, QueueLockedError, QueueStorageError)
+
+# How long a put waits for room before it looks whether the script shall stop.
+PUT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Received:
+    """A batch, and when it came."""
+
+    messages: list[Message]
+    received_at: str = field(default_factory=timestamp)
+
+
+@dataclass
+class Outcome:
+    """What became of a batch."""
+
+    predicted: list[Message] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[tuple[Message, str, BaseException | str]] = field(default_factory=list)
+
+    def rejections(self) -> list[tuple[str, str, list[Message]]]:
+        """Group what was rejected by reason and error: many alike are moved at once."""
+        groups: dict[tuple[str, str], list[Message]] = {}
+        for message, reason, error in self.rejected:
+            groups.setdefault((reason, str(error)), []).append(message)
+        return [(reason, error, messages) for (reason, error), messages in groups.items()]
+
+
+@dataclass
+class Counts:
+    """How many images the server has dealt with."""
+
+    predicted: int = 0
+    dead_lettered: int = 0
+
+
+class ModelServer:
+    """Predicts batches and stores the results. `predict` and `store` run in a thread each."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        models: LiveModel,
+        queue: FileQueue,
+        in_flight: InFlight,
+        broker_name: str,
+        stop: Stop,
+        metrics: Metrics,
+        tracing: Tracing,
+    ) -> None:
+        self._subscription = subscription
+        self._models = models
+        self._classifier = models.current()
+        self._queue = queue
+        self._in_flight = in_flight
+        self._broker_name = broker_name
+        self._stop = stop
+        self._metrics = metrics
+        self._tracing = tracing
+        self.counts = Counts()
+
+    # ------------------------------------------------------------------ predict
+
+    def predict(self, received: Received) -> Outcome:
+        """Predict a batch; those under suspicion one by one."""
+        self._classifier = self._models.current()  # a reload takes over here, between two batches
+        outcome = Outcome()
+        together: list[Message] = []
+        for message in received.messages:
+            suspicion = self._in_flight.suspicion(message.id)
+            if suspicion is Suspicion.NONE:
+                together.append(message)
+            elif suspicion is Suspicion.ALONE:
+                self._predict_guarded([message], received.received_at, outcome)
+            else:
+                outcome.rejected.append((message, KILLED_THE_SERVER, "in flight at each crash"))
+        if together:
+            self._predict_guarded(together, received.received_at, outcome)
+        return outcome
+
+    def _predict_guarded(
+        self, messages: Sequence[Message], received_at: str, outcome: Outcome
+    ) -> None:
+        with self._in_flight.working_on([message.id for message in messages]):
+            images, errors = self._classifier.prepare_batch([each.data for each in messages])
+            good: list[Message] = []
+            for message, error in zip(messages, errors, strict=True):
+                if error is None:
+                    good.append(message)
+                else:
+                    outcome.rejected.append((message, UNDECODABLE, error))
+            if good:
+                self._predict_prepared(good, images, received_at, outcome)
+
+    def _predict_prepared(
+        self, messages: Sequence[Message], images: Any, received_at: str, outcome: Outcome
+    ) -> None:
+        try:
+            started = time.perf_counter()
+            predictions = self._classifier.predict(images)
+            self._metrics.inference(time.perf_counter() - started)
+        except Exception as error:  # noqa: BLE001 - whatever the model raises
+            if len(messages) == 1:
+                outcome.rejected.append((messages[0], UNPREDICTABLE, error))
+                return
+            logger.warning("a batch of %d failed (%s): one by one", len(messages), error)
+            for i, message in enumerate(messages):
+                self._predict_prepared([message], images[i : i + 1], received_at, outcome)
+            return
+        predicted_at = timestamp()
+        outcome.predicted.extend(messages)
+        outcome.records.extend(
+            inference_record(
+                image_origin(message, self._broker_name),
+                label=label,
+                class_index=class_index,
+                confidence=confidence,
+                model=self._classifier.version,
+                received_at=received_at,
+                predicted_at=predicted_at,
+            )
+            for message, label, class_index, confidence in zip(
+                messages,
+                predictions.labels,
+                predictions.class_indices.tolist(),
+                predictions.confidences.tolist(),
+                strict=True,
+            )
+        )
+
+    # ------------------------------------------------------------------ store
+
+    def store(self, outcome: Outcome) -> None:
+        """Put the results durably, dead-letter the rest, then ack."""
+        with self._tracing.spans("classify image", outcome.records, since="received_at"):
+            if outcome.records and not self._put(outcome.records):
+                return  # stopping: un-acked, so it comes again
+        self._subscription.ack(outcome.predicted)
+        self.counts.predicted += len(outcome.predicted)
+        for reason, error, messages in outcome.rejections():
+            logger.warning(
+                "%d images are to be dead-lettered: %s: %s",
+                len(messages),
+                reason,
+                error,
+                extra={
+                    "event": "dead-letter",
+                    "reason": reason,
+                    "error": error,
+                    "number": len(messages),
+                    "message_id": messages[0].id,
+                },
+            )
+            self.counts.dead_lettered += within_grace(
+                functools.partial(self._subscription.dead_letter, messages, reason, error),
+                self._stop,
+            )
+
+    def _put(self, records: list[dict[str, Any]]) -> bool:
+        """Wait out what passes by itself; False if the script shall stop meanwhile."""
+        left = list(records)
+
+        def attempt() -> bool:
+            try:
+                self._queue.put(left, timeout=PUT_SECONDS)
+            except QueueStorageError as error:
+                del left[: error.appended]
+                raise
+            return True
+
+        return wait_out(PASSING_TROUBLE, attempt, self._stop) is not None

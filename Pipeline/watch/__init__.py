@@ -1,0 +1,1 @@
+"""`python -m Pipeline.watch`: the pipeline at a glance, in a terminal."""

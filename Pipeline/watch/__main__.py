@@ -1,0 +1,218 @@
+"""A live view of a running pipeline: is all well?
+
+python -m Pipeline.watch                        the scripts at localhost:9101 to 9104
+python -m Pipeline.watch 10.0.0.5:9102 9104     others; a number is a port of this machine
+python -m Pipeline.watch --once --json          for scripts; ends with 1 if something is wrong
+
+It reads the metrics that the scripts serve with --metrics-port, and the last rows of the DB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import re
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from DurableText import codec
+from Pipeline.script.options import DEFAULT_DB, positive
+from Pipeline.script.output_file import check_writable
+from Pipeline.watch.stages import Pipeline, Stage, pairwise_rates, problems
+from Pipeline.watch.view import line, view
+
+DEFAULT_TARGETS = ("9101", "9102", "9103", "9104")
+DEFAULT_INTERVAL_SECONDS = 1.0
+CURVE_POINTS = 120
+LAST_RESULTS = 5
+# Enough for the last results, however long the DB.
+TAIL_BYTES = 16 * 1024
+PICTURE_COLUMNS = 110
+# So long is looked before a picture is drawn, that rates and the curve show something.
+PICTURE_LOOKS = 15
+
+
+class Watch:
+    """Looks again and again, and remembers the last minutes for the curve."""
+
+    def __init__(self, targets: list[str], db: Path) -> None:
+        """Watch.
+
+        Args:
+            targets: HOST:PORT of each script, all of which should answer; none for the usual.
+            db: for the last results.
+        """
+        self._pipeline = Pipeline(targets or default_targets(), named=bool(targets))
+        self._db = db
+        self._stored: deque[tuple[float, int]] = deque(maxlen=CURVE_POINTS)
+        self.stages: list[Stage] = []
+        self.problems: list[str] = []
+
+    def look(self) -> None:
+        """Ask all scripts."""
+        self.stages = self._pipeline.look()
+        self.problems = problems(self.stages)
+        stored = sum(stage.total for stage in self.stages if stage.script == "app_2")
+        self._stored.append((time.monotonic(), stored))
+
+    def draw(self, console: Console) -> Any:
+        """Draw for a terminal."""
+        return view(
+            self.stages,
+            self.problems,
+            pairwise_rates(list(self._stored)),
+            last_rows(self._db, LAST_RESULTS),
+            columns=console.width,
+            plain=not console.encoding.startswith("utf"),
+        )
+
+    def as_json(self) -> str:
+        """Say everything as JSON."""
+        told = {
+            "well": not self.problems,
+            "problems": self.problems,
+            "stages": [asdict(stage) for stage in self.stages],
+            "last_results": last_rows(self._db, LAST_RESULTS),
+        }
+        return json.dumps(told, indent=2)
+
+    def as_line(self) -> str:
+        """Say everything in one line."""
+        return line(self.stages, self.problems, datetime.now().astimezone())
+
+
+def last_rows(path: Path, number: int) -> list[dict[str, Any]]:
+    """Read the last rows of a DB, newest first; none if it is not on this machine."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return []
+    rows = [row for each in reversed(lines) if (row := codec.decode(each)) is not None]
+    return rows[:number]
+
+
+def target(text: str) -> str:
+    """Parse HOST:PORT or PORT."""
+    match = re.fullmatch(r"(?:([^:/\s]+):)?(\d{1,5})", text)
+    if match is None or not 1 <= int(match[2]) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither HOST:PORT nor PORT")
+    return f"{match[1] or 'localhost'}:{match[2]}"
+
+
+def svg_file(text: str) -> Path:
+    """Parse the name of a picture: SVG is all that is drawn, whatever the name says."""
+    path = Path(text)
+    if path.suffix.lower() != ".svg":
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .svg")
+    return path
+
+
+def default_targets() -> list[str]:
+    """Where the scripts are by habit."""
+    return [target(each) for each in DEFAULT_TARGETS]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m Pipeline.watch",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("targets", nargs="*", type=target, metavar="HOST:PORT or PORT")
+    parser.add_argument(
+        "--interval",
+        type=positive,
+        metavar="SECONDS",
+        default=DEFAULT_INTERVAL_SECONDS,
+        help="between two looks (default: %(default)g)",
+    )
+    parser.add_argument("--db", type=Path, default=DEFAULT_DB, help="for the last results")
+    parser.add_argument("--once", action="store_true", help="look, tell, and end")
+    parser.add_argument("--json", action="store_true", help="the same in JSON")
+    parser.add_argument(
+        "--picture",
+        type=svg_file,
+        metavar="FILE.svg",
+        help=f"draw it after {PICTURE_LOOKS} looks, and end",
+    )
+    return parser
+
+
+def main() -> int:
+    """Watch until interrupted."""
+    options = parser().parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # either leaves the terminal as it was
+    watch = Watch(options.targets, options.db)
+    interval = min(options.interval, threading.TIMEOUT_MAX)
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        if options.picture:
+            return draw_picture(watch, interval, options.picture)
+        if options.once or options.json:
+            return look_once(watch, interval, as_json=options.json)
+        watch_on(watch, interval)
+    return 0
+
+
+def watch_on(watch: Watch, interval: float) -> None:
+    """Draw again and again; without a terminal, a line each time."""
+    console = Console()
+    if not console.is_terminal:
+        while True:
+            watch.look()
+            console.print(watch.as_line(), soft_wrap=True, markup=False)
+            time.sleep(interval)
+    watch.look()
+    with Live(watch.draw(console), console=console, auto_refresh=False, screen=True) as live:
+        while True:
+            time.sleep(interval)
+            watch.look()
+            live.update(watch.draw(console), refresh=True)
+
+
+def look_once(watch: Watch, interval: float, *, as_json: bool) -> int:
+    """Look twice, for the rates; tell once. Ends with 1 if something is wrong."""
+    watch.look()
+    time.sleep(interval)
+    watch.look()
+    console = Console()
+    if as_json:
+        console.print_json(watch.as_json(), ensure_ascii=True)
+    else:
+        console.print(watch.draw(console))
+    return 1 if watch.problems else 0
+
+
+def draw_picture(watch: Watch, interval: float, path: Path) -> int:
+    """Save what a terminal would show. Ends with 1 if the file cannot be written."""
+    try:
+        check_writable(path)
+    except OSError as error:
+        print(f"watch: cannot write {path}: {error.strerror}", file=sys.stderr)
+        return 1
+    console = Console(record=True, width=PICTURE_COLUMNS, force_terminal=True, file=io.StringIO())
+    for _ in range(PICTURE_LOOKS):
+        watch.look()
+        time.sleep(interval)
+    console.print(watch.draw(console))
+    console.save_svg(str(path), title="python -m Pipeline.watch")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

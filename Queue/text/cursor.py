@@ -1,0 +1,143 @@
+"""How far the consumers have come: `log.cursor`.
+
+Two slots of 512 bytes, each one line of JSON padded with spaces and ended by a newline:
+
+    {"generation":7,"next_seq":1025,"segment":769,"offset":77312,"crc":"0a1b2c3d"}
+
+`next_seq` is the number of the first record that is not committed. `segment` and `offset` are
+where its line begins, in the segment whose first record has the number `segment`: a hint that
+spares reading from the segment's start, and which is checked before it is believed.
+
+The slots are written in turn, each in a sector of its own, so a write that is torn by a power loss
+leaves the other one whole: the newer of the intact slots counts. After a crash the cursor is at
+worst one commit old, and those records come again. The producer that makes the log sets the file's
+block aside, the first consumer brings it to its full size, and from then on moving the cursor needs
+no block: a full disk can be drained.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from DurableText import codec
+from DurableText.storage import Storage, write_all
+
+SLOT_BYTES = 512
+FILE_BYTES = 2 * SLOT_BYTES
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in the queue: everything before it is committed."""
+
+    next_seq: int
+    segment: int = 0
+    offset: int = 0
+
+
+def _encode(generation: int, position: Position) -> bytes:
+    prefix = b'{"generation":%d,"next_seq":%d,"segment":%d,"offset":%d' % (
+        generation,
+        position.next_seq,
+        position.segment,
+        position.offset,
+    )
+    return codec.frame(prefix)[:-1].ljust(SLOT_BYTES - 1) + b"\n"
+
+
+def _decode(slot: bytes) -> tuple[int, Position] | None:
+    record = codec.decode(slot.rstrip(b" \n"))
+    if record is None:
+        return None
+    try:
+        generation = int(record["generation"])
+        place = Position(int(record["next_seq"]), int(record["segment"]), int(record["offset"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return generation, place
+
+
+def _newest(data: bytes) -> tuple[int, Position] | None:
+    slots = [_decode(data[:SLOT_BYTES]), _decode(data[SLOT_BYTES:FILE_BYTES])]
+    intact = [slot for slot in slots if slot is not None]
+    return max(intact, key=lambda slot: slot[0], default=None)
+
+
+def slot_states(data: bytes) -> list[str]:
+    """Returns for each slot whether it is intact, blank (never written) or damaged."""
+    slots = [data[:SLOT_BYTES], data[SLOT_BYTES:FILE_BYTES]]
+    return [
+        "intact" if _decode(slot) else "damaged" if slot.strip(b" \n\0") else "blank"
+        for slot in slots
+    ]
+
+
+def peek(storage: Storage, path: Path) -> Position | None:
+    """Returns the cursor without opening it for writing; None if there is none to be read."""
+    try:
+        fd = storage.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        newest = _newest(storage.read(fd, FILE_BYTES, 0))
+    finally:
+        storage.close(fd)
+    return newest[1] if newest else None
+
+
+class Cursor:
+    """The cursor as its one writer, the active consumer, uses it.
+
+    Attributes:
+        position: the last position written; None when both slots were unreadable or never written.
+        damaged: whether the file had content, and none of it could be read.
+    """
+
+    def __init__(self, path: Path, storage: Storage) -> None:
+        """Opens the cursor, making it if missing.
+
+        Recovers from a kill between a consumer's write and its sync: what was read here is synced
+        before anything is built on it, for instance the removal of a segment.
+        """
+        self._storage = storage
+        self._fd = storage.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            self._recover(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _recover(self, path: Path) -> None:
+        storage = self._storage
+        data = storage.read(self._fd, FILE_BYTES, 0)
+        newest = _newest(data)
+        self._generation = newest[0] if newest else 0
+        self.position: Position | None = newest[1] if newest else None
+        self.damaged = newest is None and bool(data.strip(b" \n\0"))
+        if len(data) < FILE_BYTES:
+            blank = b" " * (SLOT_BYTES - 1) + b"\n"
+            write_all(storage, self._fd, (data + (blank * 2)[len(data) :]), 0)
+        storage.sync(self._fd)
+        storage.sync_directory(path.parent)
+
+    def write(self, position: Position, durable: bool) -> None:
+        """Moves the cursor; returns when that is on the disk if `durable`."""
+        generation = self._generation + 1
+        slot = _encode(generation, position)
+        write_all(self._storage, self._fd, slot, generation % 2 * SLOT_BYTES)
+        if durable:
+            self._storage.sync(self._fd)
+        self._generation, self.position = generation, position
+
+    def write_both(self, position: Position) -> None:
+        """Moves both slots durably: not even the loss of one brings an older position back."""
+        self.write(position, durable=True)
+        self.write(position, durable=True)
+
+    def close(self) -> None:
+        """Closes the file; twice is fine."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._storage.close(fd)

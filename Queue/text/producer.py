@@ -1,0 +1,254 @@
+"""The producing end: encoding, waiting for the lock and for room, writing groups."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from DurableText import codec
+from DurableText.lock import FileLock
+from DurableText.storage import NO_ROOM, Storage
+from Queue.errors import (
+    QueueFullError,
+    QueueLockedError,
+    QueueRecordError,
+    QueueStorageError,
+)
+from Queue.text.group_commit import Entry, GroupCommit
+from Queue.text.segment import QueuePaths
+from Queue.text.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+SEGMENTS_WITHIN_MAX = 4
+"""A segment is at most this part of `max_bytes`: room comes back one segment at a time."""
+
+LOCK_PAUSE_SECONDS = 0.002
+"""Longest pause between two tries for the lock, which others hold for about a millisecond."""
+
+ROOM_PAUSE_SECONDS = 0.01
+"""Pause between two looks whether a full queue has room again."""
+
+RESERVED = ("seq", "crc")
+
+Fsync = Literal["always", "interval", "never"]
+
+
+class Producer:
+    """Appends records for any number of threads.
+
+    Args:
+        storage: the layer for system calls.
+        paths: the queue's files.
+        fsync: as in `FileQueue`.
+        segment_bytes: as in `FileQueue`.
+        max_bytes: as in `FileQueue`.
+        interval: seconds between two syncs with `fsync="interval"`.
+        check: raises when the queue is closed; called whenever a put has waited.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        paths: QueuePaths,
+        fsync: Fsync,
+        segment_bytes: int,
+        max_bytes: int,
+        interval: float,
+        check: Callable[[], None],
+    ) -> None:
+        self._log = paths.log
+        self._fsync = fsync
+        self._max_bytes = max_bytes
+        self._check = check
+        self._closing = threading.Event()
+        self._waits_for_room = False
+        self._waits_for_lock = False
+        segment_bytes = min(segment_bytes, max(1, max_bytes // SEGMENTS_WITHIN_MAX))
+        self._writer = Writer(storage, paths, segment_bytes)
+        # Held while the writer is used, and not while its user waits: a flush, in the background
+        # too, goes on while a put waits for room, or for a process that keeps the producers' lock.
+        self._writing = threading.Lock()
+        self._group = GroupCommit(self._admit, self._write_group, self._release)
+        self._lock = FileLock(paths.producer_lock, storage)
+        self._flusher: threading.Thread | None = None
+        try:
+            self._open_log()
+        except BaseException:
+            self._writer.close()
+            self._lock.close()
+            raise
+        if fsync == "interval":
+            self._flusher = threading.Thread(
+                target=self._flush_regularly, args=(interval,), name="queue-flush", daemon=True
+            )
+            self._flusher.start()
+
+    def put(self, records: Sequence[Mapping[str, Any]], timeout: float | None) -> None:
+        """See `FileQueue.put`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        entry = Entry(encode(records))
+        if not entry.bodies:
+            return
+        if entry.size > self._max_bytes:
+            raise QueueFullError(
+                f"{self._log}: {len(entry.bodies)} records of {entry.size} bytes can never fit "
+                f"into max_bytes={self._max_bytes}; put fewer at a time, or raise max_bytes"
+            )
+        if not self._group.put(entry, deadline):
+            if self._waits_for_lock:
+                raise self._locked()
+            if self._waits_for_room:
+                raise self._full()
+            raise QueueLockedError(
+                f"{self._log}: puts of other threads were still waiting after {timeout:g} s; "
+                "nothing of this one was written"
+            )
+        if entry.error is not None:
+            raise entry.error
+
+    def flush(self) -> None:
+        """See `FileQueue.flush`."""
+        with self._writing:
+            self._check()
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Syncs what is not synced yet, and gives the lock back."""
+        self._closing.set()
+        if self._flusher is not None:
+            self._flusher.join()
+        with self._group.pause(), self._writing:
+            try:
+                if self._fsync != "never":
+                    self._writer.flush()
+            finally:
+                self._writer.close()
+                self._lock.close()
+
+    def _open_log(self) -> None:
+        """Looks at the log once, so that what is wrong with it is said at the start.
+
+        If another producer is at work, it is right. A full disk is not wrong: consumers drain it,
+        and a put says itself that there is no room.
+        """
+        if self._lock.try_acquire():
+            try:
+                self._writer.prepare()
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                logger.warning("%s: no record can be put for now: %s", self._log, error)
+            finally:
+                self._lock.release()
+
+    def _admit(self, entry: Entry, deadline: float | None) -> int:
+        """Waits for the lock and for room; returns the room in bytes."""
+        while True:
+            self._check()
+            self._acquire_lock(deadline)
+            with self._writing:
+                size = self._writer.prepare()
+                room = self._room(entry.size)
+                if entry.size <= room:
+                    self._waits_for_room = False
+                    return room
+                # Sealed, it goes once it is committed; active, it would stay, and the queue full.
+                if size:
+                    self._writer.seal()
+            self._release()
+            if deadline is not None and time.monotonic() >= deadline:
+                raise self._full()
+            self._waits_for_room = True
+            self._closing.wait(ROOM_PAUSE_SECONDS)
+
+    def _full(self) -> QueueFullError:
+        return QueueFullError(
+            f"{self._log}: full, max_bytes={self._max_bytes} are in use; consumers must catch up, "
+            "or raise max_bytes; nothing of this put was written"
+        )
+
+    def _room(self, needed: int) -> int:
+        room = self._max_bytes - self._writer.used_bytes(exactly=False)
+        if room < needed:
+            room = self._max_bytes - self._writer.used_bytes(exactly=True)
+        return room
+
+    def _locked(self) -> QueueLockedError:
+        return QueueLockedError(
+            f"{self._lock.path}: held by {self._lock.holder()}; is it stopped? "
+            "Nothing of this put was written"
+        )
+
+    def _acquire_lock(self, deadline: float | None) -> None:
+        lock = self._lock
+        if lock.try_acquire():
+            return
+        self._waits_for_lock = True
+        try:
+            while not lock.acquire(_within_a_second(deadline), LOCK_PAUSE_SECONDS, announce=False):
+                self._check()
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise self._locked()
+                lock.announce()
+        finally:
+            self._waits_for_lock = False
+
+    def _release(self) -> None:
+        self._lock.release()
+
+    def _write_group(self, group: list[Entry]) -> None:
+        bodies = group[0].bodies
+        if len(group) > 1:
+            bodies = [body for entry in group for body in entry.bodies]
+        try:
+            with self._writing:
+                self._writer.append(bodies, sync=self._fsync == "always")
+        except QueueStorageError as error:
+            appended = error.appended
+            for entry in group:
+                mine = min(len(entry.bodies), appended)
+                appended -= mine
+                if mine < len(entry.bodies):
+                    entry.error = QueueStorageError(str(error), mine)
+
+    def _flush_regularly(self, interval: float) -> None:
+        while not self._closing.wait(interval):
+            try:
+                with self._writing:
+                    self._writer.sync()
+            except OSError as error:
+                logger.error(
+                    "%s: fsync failed (%s); going on in a new file; a power loss may take what was "
+                    "put in the last %g s; the next flush says so, too",
+                    self._log,
+                    error,
+                    interval,
+                )
+
+
+def encode(records: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    """Returns the bodies of `records`.
+
+    Raises:
+        QueueRecordError: one of them is not a JSON object, or too large.
+    """
+    if isinstance(records, (Mapping, str, bytes)):
+        raise QueueRecordError("put takes a sequence of records, not a single one")
+    encode_one, bodies = codec.encode, []
+    try:
+        for record in records:
+            bodies.append(encode_one(record, RESERVED))  # noqa: PERF401 (its length is needed)
+    except codec.RecordError as error:
+        raise QueueRecordError(
+            f"record {len(bodies)} of the put: {error}; nothing was written"
+        ) from error
+    return bodies
+
+
+def _within_a_second(deadline: float | None) -> float:
+    soon = time.monotonic() + 1.0
+    return soon if deadline is None else min(deadline, soon)

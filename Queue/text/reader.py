@@ -1,0 +1,385 @@
+"""Reading the queue in order: from segment to segment, past damage, up to the last newline.
+
+What is behind the last newline is being written, or was torn; the next producer ends it with a
+newline, and only then it is looked at. A reader never writes.
+
+The way to the next segment: when nothing is left to read and `log.txt` is no longer the file that
+is open here, that file was sealed. It is read once more to its end, for lines that came in before
+the sealing; then the sealed segment with the next higher `first_seq` follows, and after the last
+of them `log.txt`. Names decide, never inode numbers alone: those are used again. A file that is
+among the sealed ones no more is void as a whole, and what took its place is read instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from DurableText import codec
+from DurableText.quarantine import CorruptLine
+from DurableText.storage import Storage
+from Queue.text.cursor import Position
+from Queue.text.segment import (
+    SCAN_BYTES,
+    QueuePaths,
+    SealedSegment,
+    first_seq,
+    last_seq,
+    list_sealed,
+)
+
+CHUNK_BYTES = 256 * 1024
+"""How much is read at a time: about 800 results."""
+
+
+@dataclass
+class _OpenSegment:
+    """The segment being read. `first_seq` is 0 until an intact line has told it."""
+
+    fd: int
+    path: Path
+    first_seq: int
+    sealed: bool
+    void_from: int | None = None
+    has_record: bool = False
+
+
+class Reader:
+    """Reads records from a position on. One thread at a time.
+
+    Attributes:
+        first_seq: the number of the first record of the last `read`.
+        finished: sealed segments that were read to their end, oldest first; for the owner to
+            remove once their records are committed.
+    """
+
+    def __init__(self, storage: Storage, paths: QueuePaths, start: Position | None) -> None:
+        self.first_seq = 0
+        self.finished: list[Path] = []
+        self._storage = storage
+        self._paths = paths
+        self._next_seq = start.next_seq if start else 0
+        self._hint = start
+        self._segment: _OpenSegment | None = None
+        self._after = -1  # first_seq of the segment left last
+        self._offset = 0
+        self._lines: list[bytes] = []
+        self._index = 0
+        self._corrupt_since_record = 0
+
+    @property
+    def position(self) -> Position:
+        """Where the next line begins that `read` has not handed out."""
+        first = self._segment.first_seq if self._segment else 0
+        return Position(self._next_seq, first, self._offset if self._segment else 0)
+
+    def read(self, max_records: int) -> tuple[list[dict[str, Any]], list[CorruptLine]]:
+        """Returns the next records in order, and the corrupt lines among them.
+
+        Both are empty if there is nothing yet. Each holds at most `max_records`.
+        """
+        records: list[dict[str, Any]] = []
+        corrupt: list[CorruptLine] = []
+        while len(records) < max_records and len(corrupt) < max_records:
+            try:
+                if self._index == len(self._lines) and not self._fill():
+                    break
+            except OSError:
+                if records or corrupt:
+                    break  # these are read and would be skipped; the error comes again
+                raise
+            segment = self._segment
+            if segment is None:
+                break
+            self._read_intact(segment, records, max_records)
+            if self._index < len(self._lines) and len(records) < max_records:
+                self._read_unusual(segment, records, corrupt)
+        return records, corrupt
+
+    def go_back(self, start: Position | None) -> None:
+        """Reads from `start` on again. What is left in `finished` is for the owner to tell."""
+        self.close()
+        self._next_seq = start.next_seq if start else 0
+        self._hint = start
+        self._after = -1
+        self._lines, self._index = [], 0
+        self._corrupt_since_record = 0
+
+    def close(self) -> None:
+        """Closes the segment."""
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            self._storage.close(segment.fd)
+
+    def _read_intact(
+        self, segment: _OpenSegment, records: list[dict[str, Any]], max_records: int
+    ) -> None:
+        """Takes lines that are intact and numbered as expected; stops before any other."""
+        decode, lines, index = codec.decode, self._lines, self._index
+        offset, expected = self._offset, self._next_seq
+        last = min(len(lines), index + max_records - len(records))
+        limit = segment.void_from or (1 << 63)
+        if not segment.first_seq:
+            last = index  # the first line tells the segment's number: see _read_unusual
+        while index < last and expected < limit:
+            line = lines[index]
+            record = decode(line)
+            if record is None or record.get("seq") != expected:
+                break
+            del record["seq"]
+            records.append(record)
+            expected += 1
+            offset += len(line) + 1
+            index += 1
+        if index > self._index:
+            segment.has_record = True
+            self._corrupt_since_record = 0
+            if len(records) == index - self._index:
+                self.first_seq = self._next_seq
+        self._index, self._offset, self._next_seq = index, offset, expected
+
+    def _read_unusual(
+        self,
+        segment: _OpenSegment,
+        records: list[dict[str, Any]],
+        corrupt: list[CorruptLine],
+    ) -> None:
+        """Takes one line: the first of a segment, an old or void one, after a gap, or corrupt."""
+        line = self._lines[self._index]
+        start = codec.salvage(line) if not codec.is_intact(line) else 0
+        decoded = codec.decode_numbered(line[start:])
+        if decoded is None and line:
+            self._add_finding(segment, corrupt, line, codec.what_is_wrong(line))
+        elif decoded is not None:
+            if start:
+                self._add_finding(
+                    segment, corrupt, line[:start], "torn: the next line is glued to it"
+                )
+            self._take_numbered(segment, records, corrupt, *decoded)
+        self._index += 1
+        self._offset += len(line) + 1
+
+    def _take_numbered(
+        self,
+        segment: _OpenSegment,
+        records: list[dict[str, Any]],
+        corrupt: list[CorruptLine],
+        seq: int,
+        record: dict[str, Any],
+    ) -> None:
+        segment.first_seq = segment.first_seq or seq
+        segment.has_record = True
+        if seq < self._next_seq or (segment.void_from is not None and seq >= segment.void_from):
+            return
+        missing = seq - self._next_seq if self._next_seq else 0
+        if missing > self._corrupt_since_record:
+            numbers = f"{self._next_seq} to {seq - 1}" if missing > 1 else f"{seq - 1}"
+            reason = f"gap: records {numbers} are missing before this line"
+            self._add_finding(segment, corrupt, b"", reason, seq - 1)
+        self._corrupt_since_record = 0
+        if not records:
+            self.first_seq = seq
+        records.append(record)
+        self._next_seq = seq + 1
+
+    def _add_finding(
+        self,
+        segment: _OpenSegment,
+        corrupt: list[CorruptLine],
+        raw: bytes,
+        reason: str,
+        seq: int | None = None,
+    ) -> None:
+        self._corrupt_since_record += 1
+        number = self._next_seq if seq is None else seq
+        corrupt.append(
+            CorruptLine(raw, segment.path.name, segment.first_seq, self._offset, reason, number)
+        )
+
+    def _fill(self) -> bool:
+        """Gets more whole lines; returns False if there are none yet."""
+        while True:
+            segment = self._segment or self._open_next()
+            if segment is None:
+                return False
+            if self._read_lines(segment):
+                return True
+            if not segment.sealed:
+                if self._is_active(segment.fd):
+                    return False
+                self._note_sealing(segment)
+                continue  # with what came in before the sealing
+            if self._read_torn_end(segment):
+                return True
+            self._leave(segment)
+
+    def _read_lines(self, segment: _OpenSegment) -> bool:
+        size = CHUNK_BYTES
+        data = self._storage.read(segment.fd, size, self._offset)
+        while b"\n" not in data and len(data) == size and size < codec.MAX_LINE_BYTES:
+            size = codec.MAX_LINE_BYTES
+            data = self._storage.read(segment.fd, size, self._offset)
+        end = data.rfind(b"\n")
+        if end < 0:
+            if len(data) < codec.MAX_LINE_BYTES:
+                return False
+            # No writer makes a line this long: a piece of damage, handed out without a newline.
+            self._lines, self._index = [data], 0
+            self._offset -= 1
+            return True
+        self._lines, self._index = data[:end].split(b"\n"), 0
+        return True
+
+    def _read_torn_end(self, segment: _OpenSegment) -> bool:
+        """Hands out what a sealed segment has behind its last newline: nobody will end it."""
+        data = self._storage.read(segment.fd, codec.MAX_LINE_BYTES, self._offset)
+        self._lines, self._index = [data] if data else [], 0
+        return bool(data)
+
+    def _is_active(self, fd: int) -> bool:
+        try:
+            now = self._storage.stat(self._paths.log)
+        except FileNotFoundError:
+            return False
+        ours = self._storage.stat_open(fd)
+        return (now.st_ino, now.st_dev) == (ours.st_ino, ours.st_dev)
+
+    def _note_sealing(self, segment: _OpenSegment) -> None:
+        """Finds under which name the segment that was active stands now.
+
+        If it stands nowhere, it is void as a whole (or, for one who only looks, removed by now):
+        what is left of it is not read, and the file in its place begins with the same number.
+        """
+        ours = self._storage.stat_open(segment.fd)
+        for sealed in reversed(list_sealed(self._storage, self._paths)):
+            try:
+                status = self._storage.stat(sealed.path)
+            except FileNotFoundError:
+                continue
+            if (status.st_ino, status.st_dev) == (ours.st_ino, ours.st_dev):
+                segment.void_from = self._find_void_from(sealed.first_seq)
+                segment.path, segment.first_seq = sealed.path, sealed.first_seq
+                segment.sealed = True
+                return
+        self.close()
+
+    def _find_void_from(self, first: int) -> int | None:
+        """Returns the number from which on later segments replace that beginning at `first`."""
+        later = [s for s in list_sealed(self._storage, self._paths) if s.first_seq > first]
+        if later:
+            return later[0].first_seq
+        try:
+            fd = self._storage.open(self._paths.log, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            return first_seq(self._storage, fd)
+        finally:
+            self._storage.close(fd)
+
+    def _leave(self, segment: _OpenSegment) -> None:
+        self.close()
+        self._after = max(self._after, segment.first_seq)
+        self.finished.append(segment.path)
+        if not segment.has_record and self._next_seq in (0, segment.first_seq):
+            # Nothing but damage, and sealed under a number of its own: that is none to wait for.
+            self._next_seq = segment.first_seq + 1
+
+    def _open_next(self) -> _OpenSegment | None:
+        """Opens the segment after the one left last, or the one that holds the start."""
+        self._offset, self._lines, self._index = 0, [], 0
+        hint, self._hint = self._hint, None
+        if hint is not None and hint.offset:
+            self._segment = self._open_at_hint(hint)
+            if self._segment is not None:
+                return self._segment
+        for sealed in self._later_segments():
+            void_from = self._find_void_from(sealed.first_seq)
+            try:
+                fd = self._storage.open(sealed.path, os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+            self._segment = _OpenSegment(fd, sealed.path, sealed.first_seq, True, void_from)
+            return self._segment
+        return self._open_active()
+
+    def _later_segments(self) -> list[SealedSegment]:
+        later = [s for s in list_sealed(self._storage, self._paths) if s.first_seq > self._after]
+        if self._after < 0:  # the start: what lies wholly before it is finished
+            before = [s for s in later if s.first_seq <= self._next_seq][:-1]
+            self._finish(before)
+            return later[len(before) :]
+        return later
+
+    def _finish(self, segments: list[SealedSegment]) -> None:
+        self.finished += [s.path for s in segments if s.path not in self.finished]
+
+    def _open_active(self) -> _OpenSegment | None:
+        try:
+            fd = self._storage.open(self._paths.log, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        # Between the listing and the opening the log may have been sealed and begun anew; the
+        # sealed one comes first then. Sealing renames before it creates, so this look finds it.
+        with self._closed_on_errors(fd):
+            later = self._later_segments()
+        if later:
+            self._storage.close(fd)
+            return self._open_next()
+        self._segment = _OpenSegment(fd, self._paths.log, 0, sealed=False)
+        return self._segment
+
+    @contextlib.contextmanager
+    def _closed_on_errors(self, fd: int) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._storage.close(fd)
+            raise
+
+    def _open_at_hint(self, hint: Position) -> _OpenSegment | None:
+        """Opens the segment that the cursor names, at the offset it names, if both still hold.
+
+        A power loss may have taken lines that the cursor had passed, and others may stand at the
+        offset now. So the last intact line before the offset must be one the cursor has passed.
+
+        A hint without a segment is for a file that had shown nothing but damage so far: the first
+        one. It holds as long as there is no intact line before the offset.
+        """
+        sealed = list_sealed(self._storage, self._paths)
+        number = hint.segment or (sealed[0].first_seq if sealed else 0)
+        path = self._paths.sealed(number)
+        is_sealed = any(s.path == path for s in sealed)
+        if not is_sealed:
+            path = self._paths.log
+        void_from = self._find_void_from(number) if is_sealed else None
+        try:
+            fd = self._storage.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        with self._closed_on_errors(fd):
+            holds = self._hint_holds(fd, hint) and (
+                # As in _open_active: the log may have been sealed and begun anew meanwhile.
+                is_sealed or list_sealed(self._storage, self._paths) == sealed
+            )
+        if not holds:
+            self._storage.close(fd)
+            return None
+        self._finish([s for s in sealed if s.first_seq < number])
+        self._offset = hint.offset
+        return _OpenSegment(fd, path, number, is_sealed, void_from, has_record=hint.segment > 0)
+
+    def _hint_holds(self, fd: int, hint: Position) -> bool:
+        storage, offset = self._storage, hint.offset
+        if storage.read(fd, 1, offset - 1) != b"\n":
+            return False
+        if not hint.segment:
+            return last_seq(storage, fd, offset) is None
+        before = last_seq(storage, fd, offset, max(0, offset - SCAN_BYTES))
+        if before is None or before >= hint.next_seq:
+            return False
+        return first_seq(storage, fd) == hint.segment

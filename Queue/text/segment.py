@@ -1,0 +1,177 @@
+"""The files of a queue: their names, their order, and how to find one's way in them.
+
+For `--queue Queue/log.txt`:
+
+    log.txt              the active segment; producers append to it
+    log.<first_seq>.txt  sealed segments; never written again
+    log.void-<last_seq>-<inode>.txt
+                         void as a whole: its first sync failed, and all of it was to be written
+                         again; read by nobody, soon removed
+    log.cursor           how far consumers have come
+    log.quarantine.txt   corrupt lines, kept before the cursor passes them
+    log.producer.lock    held while a producer appends or seals
+    log.consumer.lock    held by the one active consumer
+
+Invariants:
+
+* A segment is only ever appended to; it is neither truncated nor rewritten.
+* Numbers increase along the lines of a segment, and along the segments by `first_seq`.
+* A line numbered at or above the `first_seq` of a later segment is void: it was written there
+  again, because a sync of the older file had failed.
+* No name is given to two sealed segments, ever. A file that is void as a whole begins with the
+  same number as the one that takes its place: hence a name of another kind.
+* A sealed segment is removed only after the cursor has passed all of it, durably, in both slots.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from DurableText import codec
+from DurableText.storage import Storage
+
+SCAN_BYTES = 64 * 1024
+"""How much is read at a time to find a line near the start or the end of a file."""
+
+
+@dataclass(frozen=True)
+class QueuePaths:
+    """Where the files of one queue are."""
+
+    log: Path
+    folder: Path
+    cursor: Path
+    quarantine: Path
+    producer_lock: Path
+    consumer_lock: Path
+
+    @classmethod
+    def of(cls, log: Path) -> QueuePaths:
+        """Returns the paths that go with the text file `log`."""
+        folder, stem = log.parent, log.stem
+        return cls(
+            log=log,
+            folder=folder,
+            cursor=folder / f"{stem}.cursor",
+            quarantine=folder / f"{stem}.quarantine{log.suffix}",
+            producer_lock=folder / f"{stem}.producer.lock",
+            consumer_lock=folder / f"{stem}.consumer.lock",
+        )
+
+    def sealed(self, first_seq: int) -> Path:
+        """Returns the path of the sealed segment that begins with `first_seq`."""
+        return self.folder / f"{self.log.stem}.{first_seq}{self.log.suffix}"
+
+    def void(self, last_seq: int, inode: int) -> Path:
+        """Returns the path of a file that is void as a whole and ends with `last_seq`."""
+        return self.folder / f"{self.log.stem}.void-{last_seq}-{inode}{self.log.suffix}"
+
+
+@dataclass(frozen=True, order=True)
+class SealedSegment:
+    """One sealed segment."""
+
+    first_seq: int
+    path: Path
+
+
+def list_sealed(storage: Storage, paths: QueuePaths) -> list[SealedSegment]:
+    """Returns the sealed segments, oldest first."""
+    start, end = f"{paths.log.stem}.", paths.log.suffix
+    found = []
+    for name in storage.names(paths.folder):
+        if name.startswith(start) and name.endswith(end):
+            digits = name[len(start) : len(name) - len(end)]
+            if digits.isascii() and digits.isdigit():
+                found.append(SealedSegment(int(digits), paths.folder / name))
+    return sorted(found)
+
+
+def sealed_of(path: Path) -> Path | None:
+    """Returns the log that a file of this name is a sealed segment of; None if of none."""
+    name, _, digits = path.stem.rpartition(".")
+    if name and digits.isascii() and digits.isdigit():
+        return path.with_name(name + path.suffix)
+    return None
+
+
+def list_void(storage: Storage, paths: QueuePaths) -> list[tuple[int, Path]]:
+    """Returns (last number, path) of the files that are void as a whole.
+
+    Nobody reads them, but their numbers are taken: a consumer may have read them when they stood
+    in the log.
+    """
+    start, end = f"{paths.log.stem}.void-", paths.log.suffix
+    found = []
+    for name in storage.names(paths.folder):
+        if name.startswith(start) and name.endswith(end):
+            digits = name[len(start) :].partition("-")[0]
+            if digits.isascii() and digits.isdigit():
+                found.append((int(digits), paths.folder / name))
+    return found
+
+
+def first_seq(storage: Storage, fd: int) -> int | None:
+    """Returns the number of the first intact line, None if there is none."""
+    offset, rest = 0, b""
+    while data := storage.read(fd, SCAN_BYTES, offset):
+        offset += len(data)
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if (seq := codec.seq_of(line)) is not None:
+                return seq
+        rest = rest[-codec.MAX_LINE_BYTES :]
+    return None
+
+
+def last_seq(storage: Storage, fd: int, end: int, start: int = 0) -> int | None:
+    """Returns the number of the last intact line in the bytes from `start` to `end`, or None.
+
+    Reads backwards, so that a healthy file costs one read however long it is. What is behind the
+    last newline counts only if it is a whole line; a producer heals it before asking.
+    """
+    offset, rest = end, b""
+    while offset > start:
+        size = min(SCAN_BYTES, offset - start)
+        offset -= size
+        first, *lines = (storage.read(fd, size, offset) + rest).split(b"\n")
+        for line in reversed(lines):
+            if (seq := codec.seq_of(line)) is not None:
+                return seq
+        rest = first[: codec.MAX_LINE_BYTES]
+    return codec.seq_of(rest)
+
+
+def sealed_last_seq(storage: Storage, path: Path) -> int | None:
+    """Returns the number of the last intact line of a sealed segment, None if it has none."""
+    fd = storage.open(path, os.O_RDONLY)
+    try:
+        return last_seq(storage, fd, storage.stat_open(fd).st_size)
+    finally:
+        storage.close(fd)
+
+
+def looks_foreign(head: bytes) -> bool:
+    """Returns whether the first bytes of a file show that it is not a log of this format.
+
+    Damage must never look foreign: only whole lines of plain text that have no trace of the format
+    count, and lines with a right checksum and no number: the DB's. A line that was torn off after
+    its first bytes is one of ours.
+    """
+    whole_lines = head[: head.rfind(b"\n") + 1]
+    for line in whole_lines.split(b"\n"):
+        if codec.is_intact(line):
+            return not line.startswith(codec.SEQ_PREFIX)
+    if b"\0" in whole_lines or all(
+        codec.SEQ_PREFIX.startswith(line) for line in whole_lines.split(b"\n")
+    ):
+        return False
+    if b'"seq":' in whole_lines or b'"crc":"' in whole_lines:
+        return False
+    try:
+        whole_lines.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

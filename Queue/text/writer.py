@@ -1,0 +1,358 @@
+"""Appending to the log: the next number, the torn end, the sealing.
+
+All of this happens under the producers' lock. Between two holds of the lock another process may
+have appended or sealed, so what is remembered here (descriptor, end, next number) is compared with
+the file before each use, which is one system call. Whatever differs is read again from the file.
+
+What each recovery is for:
+
+* `_recover`: a producer starts, or another one has sealed the log. The next number is the highest
+  of: the last intact line of each recent segment + 1; the numbers in the names of sealed and void
+  files + 1; the cursor (a power loss may have taken records from the log that a consumer had
+  committed; their numbers must not be used again).
+* `_heal`: a kill or a full disk in the middle of a write left a line without a newline.
+* `_replace_after_failed_sync`: after a failed fsync the kernel believes the pages to be clean
+  although they never reached the disk. Another fsync on that file would succeed and mean nothing.
+  So the file is sealed, and the same records, with the same numbers, go to a new one. If all that
+  the file had was these records, it is not sealed but void as a whole, and goes soon.
+* `room.remove_if_committed`: the disk was full. If the log has nothing left to be read, it gives
+  its room back.
+* `prepare` seals a log that has nothing but damage: what records stand in begins with a record, so
+  that its first number, its name once it is sealed, is its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+
+from DurableText import codec
+from DurableText.storage import NO_ROOM, Storage
+from Queue.errors import QueueFormatError, QueueStorageError
+from Queue.text import cursor, segment
+from Queue.text import disk_room as room
+from Queue.text.segment import QueuePaths
+
+logger = logging.getLogger(__name__)
+
+RECENT_SEGMENTS = 16
+"""Sealed segments whose last line is read for the next number. One would do, but for a series of
+failed writes, each of which may leave a file that ends before the one it replaces."""
+
+UNKNOWN = -1
+"""In place of the end of the log while something is under way: whatever interrupts it, an error or
+an exception out of a signal handler, the log is then looked at anew before the next record."""
+
+
+class Writer:
+    """The producing end of the log.
+
+    The caller holds the producers' lock for every call, and calls `prepare` after it has taken it.
+
+    Attributes:
+        unsynced: whether something was appended that is to be synced later.
+    """
+
+    def __init__(self, storage: Storage, paths: QueuePaths, segment_bytes: int) -> None:
+        self.unsynced = False
+        self._storage = storage
+        self._paths = paths
+        self._segment_bytes = segment_bytes
+        self._fd = -1
+        self._end = 0
+        self._next_seq = 1
+        self._lost: OSError | None = None  # a sync that failed, and that `flush` has not told yet
+        self._has_record = False  # an intact line stands in the open file
+        self._suspect = False  # a sync of the open file has failed
+        self._was_full = False  # the disk had no room when it was tried last
+        self._identity = (0, 0)
+        self._sealed_bytes: int | None = None
+
+    def append(self, bodies: list[bytes], sync: bool) -> int:
+        """Appends records (as of `codec.encode`) behind all others; returns the first number.
+
+        Args:
+            bodies: at least one.
+            sync: whether to return only when they are on the disk.
+
+        Raises:
+            QueueStorageError: not all could be written; `appended` says how many count.
+            OSError: nothing was written.
+        """
+        if self._suspect:  # a flush has failed since `prepare`
+            self.seal()
+        first = self._next_seq
+        lines = codec.frame_numbered(bodies, first)
+        data = b"".join(lines)
+        end, self._end = self._end, UNKNOWN
+        self.unsynced = self.unsynced or not sync
+        written, failure = self._write(data)
+        whole = len(lines) if failure is None else data.count(b"\n", 0, written)
+        self._next_seq = first + whole
+        self._has_record = self._has_record or whole > 0
+        self._was_full = failure is not None and failure.errno in NO_ROOM
+        self._end = end + written
+        if sync and whole:
+            self._sync_or_replace(lines[:whole])
+        if failure is not None:
+            # The rest of a line may stand at the end now; `prepare` finds and heals it.
+            self._end = UNKNOWN
+            raise QueueStorageError(
+                f"{self._paths.log}: {whole} of {len(lines)} records appended, then: {failure}; "
+                "make room, or look at the disk, and put the rest again",
+                appended=whole,
+            ) from failure
+        return first
+
+    def sync(self) -> None:
+        """Syncs what was appended without a sync.
+
+        Raises:
+            OSError: it failed; the next `append` begins a new file. `flush` tells of it as well.
+        """
+        if self.unsynced and self._fd >= 0 and not self._suspect:
+            self._sync_all()
+
+    def flush(self) -> None:
+        """Returns when all is on the disk that was appended since the last `flush`.
+
+        Raises:
+            OSError: a sync of it has failed, now or earlier, whoever else has seen that. It is
+                told once: what was appended before counts as lost in a power loss.
+        """
+        try:
+            self.sync()
+        finally:
+            failure, self._lost = self._lost, None
+        if failure is not None:
+            raise failure
+
+    def seal(self, void_from: int | None = None) -> None:
+        """Closes the active segment for good and begins a new one; nothing if it is empty.
+
+        The directory is synced before anything can be acknowledged in the new file. A kill before
+        that leaves the old name or the new one, and either is read in the right order.
+
+        Args:
+            void_from: the records from this number on are about to be written again.
+        """
+        storage, paths = self._storage, self._paths
+        if self._end == 0:
+            self._suspect = False
+            return
+        suspect = self._suspect
+        if not suspect:  # also if ours are synced: another producer's may not be
+            self._sync_all()
+        first = segment.first_seq(storage, self._fd)
+        if first is None:  # nothing but damage: it gets a number of its own
+            first = self._next_seq
+            self._next_seq += 1
+        if void_from is not None and first >= void_from:
+            # The new file begins with the same number, and will need the name.
+            storage.rename(paths.log, paths.void(self._next_seq - 1, self._identity[1]))
+            self._open()
+            return
+        last = segment.last_seq(storage, self._fd, self._end) or 0
+        storage.rename(paths.log, paths.sealed(first))
+        self._open()
+        if not suspect:
+            self._remove_void(last)
+
+    def prepare(self) -> int:
+        """Makes sure of the end of the log; returns the size of the active segment in bytes.
+
+        Raises:
+            OSError: the disk refused; nothing was written.
+            QueueFormatError: the file is no log of this format.
+        """
+        if self._was_full and room.remove_if_committed(
+            self._storage, self._paths, self._next_seq - 1
+        ):
+            self._was_full = False
+        if self._fd < 0 or not self._is_current():
+            self.sync()  # of the file that another producer has sealed, with records of ours
+            self._recover()
+        if self._suspect or (self._end and not self._has_record):
+            self.seal()
+        if self._end >= self._segment_bytes:
+            self.seal()
+        return self._end
+
+    def used_bytes(self, exactly: bool) -> int:
+        """Returns how much disk the log takes, sealed segments and the active one.
+
+        Sealed segments do not change, and a new one is noticed when the log is opened again. So
+        what they take is counted then; it can only be less by now, if consumers have removed some.
+        Counting anew (`exactly`) is for when that matters.
+        """
+        if exactly or self._sealed_bytes is None:
+            self._sealed_bytes = room.sealed_bytes(self._storage, self._paths)
+        return self._sealed_bytes + max(self._end, 0)
+
+    def close(self) -> None:
+        """Closes the file."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._storage.close(fd)
+
+    def _is_current(self) -> bool:
+        """Returns whether the open file is still the log, as this process left it."""
+        try:
+            status = self._storage.stat(self._paths.log)
+        except FileNotFoundError:
+            return False
+        # While it is open here, no other file can have its inode number.
+        if (status.st_dev, status.st_ino) != self._identity:
+            return False
+        if status.st_size == self._end:
+            return True
+        if 0 <= self._end < status.st_size:  # another process has appended
+            known_end, self._end = self._end, UNKNOWN
+            end = self._heal(status.st_size)
+            last = segment.last_seq(self._storage, self._fd, end, known_end)
+            self._next_seq = max(self._next_seq, (last or 0) + 1)
+            self._has_record = self._has_record or last is not None
+            self._end = end
+            return True
+        return False
+
+    def _recover(self) -> None:
+        """Opens the log and finds its end and the next number: all of it, or nothing is open."""
+        self._open()
+        try:
+            end, self._end = self._end, UNKNOWN
+            self._end = self._read_end(end)
+        except OSError as error:
+            self.close()
+            self._was_full = error.errno in NO_ROOM
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_end(self, size: int) -> int:
+        """Finds the next number; returns the end of the log, healed, that had `size` bytes."""
+        storage, paths = self._storage, self._paths
+        head = storage.read(self._fd, segment.SCAN_BYTES, 0)
+        if segment.looks_foreign(head):
+            raise QueueFormatError(
+                f"{paths.log} is not a log of this queue (its lines have no seq and crc); "
+                "name another file with --queue, or move this one away"
+            )
+        end = self._heal(size)
+        numbers = [self._next_seq]
+        last = segment.last_seq(storage, self._fd, end)
+        self._has_record = last is not None
+        numbers.append((last or 0) + 1)
+        for sealed in segment.list_sealed(storage, paths)[-RECENT_SEGMENTS:]:
+            numbers.append(sealed.first_seq + 1)
+            try:
+                numbers.append((segment.sealed_last_seq(storage, sealed.path) or 0) + 1)
+            except FileNotFoundError:  # a consumer has just removed it: all committed
+                continue
+        numbers += [number + 1 for number, _ in segment.list_void(storage, paths)]
+        # Last: a consumer moves the cursor first and removes the segment then, so the numbers of
+        # one that was gone when it was looked for are in the cursor by now.
+        place = cursor.peek(storage, paths.cursor)
+        numbers.append(place.next_seq if place else 1)
+        self._next_seq = max(numbers)
+        return end
+
+    def _open(self) -> None:
+        """Opens the log, making it if missing, and makes its name durable.
+
+        The process that made the file may have been killed before it synced the directory, so
+        whoever opens it does that before acknowledging anything in it.
+        """
+        self.close()
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        self._fd = self._storage.open(self._paths.log, flags)
+        try:
+            status = self._storage.stat_open(self._fd)
+            if (status.st_dev, status.st_ino) != self._identity:
+                self._suspect = False
+            self._identity = (status.st_dev, status.st_ino)
+            self._end = status.st_size
+            self._has_record = False  # as far as is known: `_recover` looks
+            self._sealed_bytes = None
+            if not self._end:
+                room.reserve(self._storage, self._paths, self._fd, self._segment_bytes)
+            self._storage.sync_directory(self._paths.folder)
+        except BaseException:
+            self.close()
+            raise
+
+    def _heal(self, size: int) -> int:
+        """Ends the last line if it was torn off; returns the end of the log, which was `size`.
+
+        A full disk may refuse even the newline, and the next record must not be glued to the torn
+        one: so the end counts as unknown until this returns.
+        """
+        if size and self._storage.read(self._fd, 1, size - 1) != b"\n":
+            self._storage.append(self._fd, b"\n")
+            logger.warning(
+                "%s: the last line was torn off at byte %d; ended it", self._paths.log, size
+            )
+            size += 1
+        return size
+
+    def _write(self, data: bytes) -> tuple[int, OSError | None]:
+        """Appends `data`; returns how much of it was written, and what stopped it."""
+        done = 0
+        try:
+            while done < len(data):
+                rest = memoryview(data)[done:] if done else data
+                done += self._storage.append(self._fd, rest)
+        except OSError as error:
+            return done, error
+        return done, None
+
+    def _sync_all(self) -> None:
+        try:
+            self._storage.sync(self._fd)
+        except OSError as error:
+            self._suspect = True
+            if self.unsynced:
+                self._lost = error
+            raise
+        self.unsynced = False
+
+    def _sync_or_replace(self, lines: list[bytes]) -> None:
+        try:
+            self._storage.sync(self._fd)
+            self.unsynced = False
+        except OSError as failure:
+            self._replace_after_failed_sync(lines, failure)
+
+    def _replace_after_failed_sync(self, lines: list[bytes], failure: OSError) -> None:
+        log = self._paths.log
+        logger.error("%s: fsync failed (%s); sealing it and writing to a new file", log, failure)
+        self._suspect = True
+        try:
+            self.seal(void_from=self._next_seq - len(lines))
+            written, error = self._write(b"".join(lines))
+            self._end += written
+            self._has_record = True
+            if error is not None:
+                raise error
+            self._storage.sync(self._fd)
+            self.unsynced = False
+            self._remove_void(self._next_seq - 1)
+        except OSError as error:
+            self._suspect = True
+            raise QueueStorageError(
+                f"{log}: fsync failed ({failure}), and a new file did not help ({error}); "
+                "nothing of this put is acknowledged; look at the disk, then put it again"
+            ) from error
+
+    def _remove_void(self, last: int) -> None:
+        """Removes void files whose numbers the log has by now, durably: up to `last`.
+
+        Not before: should their numbers be forgotten, they would be used for other records, and a
+        consumer that had read the void ones would take the others for old.
+        """
+        with contextlib.suppress(OSError):  # the next sealing comes by again
+            for number, path in segment.list_void(self._storage, self._paths):
+                if number <= last:
+                    self._storage.unlink(path)
