@@ -17,8 +17,8 @@ COMMANDS = {
     "model_server_sub.py": "model_server_sub",
     "model_server_pub.py": "model_server_pub",
     "app_2.py": "app_2",
-    "python -m Pipeline.watch": "Pipeline.watch",
-    "python -m Pipeline.demo": "Pipeline.demo",
+    "python -m Pipeline.watch": "Pipeline.watch.__main__",
+    "python -m Pipeline.demo": "Pipeline.demo.__main__",
 }
 CONSUMERS = ("model_server_sub.py", "model_server_pub.py", "app_2.py")
 
