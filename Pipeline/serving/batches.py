@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from DurableText.lock import current_holder
 from MessageBroker import BrokerError, BrokerInterface, Message, Subscription
 from Pipeline.observability.metrics import Metrics
 from Pipeline.script.life_cycle import PING_SECONDS, POLL_SECONDS, Stop
 from Queue import Batch, FileQueue
-from Queue.text.segment import QueuePaths
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +67,7 @@ def take_batches(
         batch = queue.take(options.batch_size, timeout)
         timeout = POLL_SECONDS
         if not at_work:
-            at_work = bool(batch) or _takes(options.queue)
+            at_work = queue.active
             metrics.standing_by(not at_work)
             clock.restart()
             if at_work:
@@ -96,12 +92,6 @@ def log_take_over(path: Path, seconds: float) -> None:
         seconds,
         extra={"event": "take-over", "file": str(path), "seconds": round(seconds, 3)},
     )
-
-
-def _takes(queue: Path) -> bool:
-    """Tell whether this process is the queue's consumer: the kernel's lock says who is."""
-    holder = current_holder(QueuePaths.of(queue.absolute()).consumer_lock) or ""
-    return holder.startswith(f"process {os.getpid()} on {socket.gethostname()} ")
 
 
 def _answers(broker: BrokerInterface) -> bool:

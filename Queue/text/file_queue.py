@@ -113,6 +113,11 @@ class FileQueue:
                 self._check_usable,
             )
 
+    @property
+    def active(self) -> bool:
+        """Tells whether this one takes; else it stands by, or has not tried to take yet."""
+        return self._slot is not None and self._slot.consumer is not None
+
     def put(self, records: Sequence[Mapping[str, Any]], timeout: float | None = None) -> None:
         """Appends records; they are durable when it returns (see `fsync`).
 
