@@ -28,15 +28,16 @@ from typing import TextIO
 from tqdm import tqdm
 
 from MessageBroker import BrokerInterface, OutgoingMessage
-from Pipeline.events import image_event, timestamp
-from Pipeline.observability.metrics import open_metrics
+from Pipeline.events import image_event
+from Pipeline.moments import timestamp
 from Pipeline.observability.tracing import Tracing, open_tracing
 from Pipeline.script import options as opt
-from Pipeline.script.life_cycle import ScriptError, Stop, open_broker, run_script, topic_names
+from Pipeline.script.life_cycle import open_broker, open_metrics, run_script, topic_names
 from Pipeline.script.tally import Tally
 from Pipeline.script.waiting import within_grace
 from Pipeline.serving.image_source import ImageSource, SourceImage
 from Pipeline.serving.publishing import publish_what_is_taken
+from Pipeline.stop import ScriptError, Stop
 
 logger = logging.getLogger("app_1")
 

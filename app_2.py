@@ -17,13 +17,13 @@ import argparse
 import contextlib
 import logging
 
-from Pipeline.observability.metrics import open_metrics
 from Pipeline.observability.tracing import open_tracing
 from Pipeline.script import options as opt
-from Pipeline.script.life_cycle import Stop, open_broker, run_script, topic_names
+from Pipeline.script.life_cycle import open_broker, open_metrics, run_script, topic_names
 from Pipeline.script.tally import Tally
 from Pipeline.serving.batches import receive_batches
 from Pipeline.serving.result_store import ResultStore, open_db
+from Pipeline.stop import Stop
 
 logger = logging.getLogger("app_2")
 

@@ -20,14 +20,14 @@ import logging
 from MessageBroker import BrokerInterface, MessageTooLargeError, OutgoingMessage, PublishError
 from MessageBroker.limits import cut
 from Pipeline.events import inference_events
-from Pipeline.observability.metrics import open_metrics
 from Pipeline.observability.tracing import open_tracing
 from Pipeline.script import options as opt
-from Pipeline.script.life_cycle import Stop, open_broker, run_script, topic_names
+from Pipeline.script.life_cycle import open_broker, open_metrics, run_script, topic_names
 from Pipeline.script.tally import Tally
 from Pipeline.script.waiting import within_grace
 from Pipeline.serving.batches import take_batches
 from Pipeline.serving.publishing import publish_what_is_taken
+from Pipeline.stop import Stop
 from Queue import CorruptLine, FileQueue
 
 logger = logging.getLogger("model_server_pub")

@@ -19,16 +19,16 @@ import contextlib
 import logging
 
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT
-from Pipeline.observability.metrics import open_metrics
 from Pipeline.observability.tracing import open_tracing
 from Pipeline.script import options as opt
-from Pipeline.script.life_cycle import Stop, open_broker, run_script, topic_names
+from Pipeline.script.life_cycle import open_broker, open_metrics, run_script, topic_names
 from Pipeline.script.tally import Tally
 from Pipeline.serving.batches import receive_batches
 from Pipeline.serving.in_flight import InFlight
 from Pipeline.serving.live_model import LiveModel
 from Pipeline.serving.model_server import ModelServer, Outcome, Received
 from Pipeline.serving.stages import Stages
+from Pipeline.stop import Stop
 from Queue import FileQueue
 
 logger = logging.getLogger("model_server_sub")

@@ -16,7 +16,6 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -25,6 +24,7 @@ import uuid_utils
 from MessageBroker import Message, OutgoingMessage
 from MessageBroker.limits import MAX_ATTRIBUTE_VALUE_BYTES, cut
 from MessageBroker.message import message_uuid
+from Pipeline.moments import timestamp, valid_time
 
 IMAGE_TYPE = "event-driven-model-serving.image.v1"
 INFERENCE_TYPE = "event-driven-model-serving.inference.v1"
@@ -38,8 +38,6 @@ JSON_TYPE = "application/json"
 _PREFIXES = ("ce_", "ce-")
 # An id becomes an attribute again, of the result.
 MAX_ID_BYTES = MAX_ATTRIBUTE_VALUE_BYTES
-# No timestamp that anybody needs is longer; digits after the point may be any number.
-MAX_TIME_CHARACTERS = 64
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -66,12 +64,6 @@ def _names(prefix: str) -> _Names:
 
 class EventError(ValueError):
     """Raised when a message is not the event that was expected on its topic."""
-
-
-def timestamp(moment: datetime | None = None) -> str:
-    """Format a moment as RFC 3339 in UTC with milliseconds; now if None."""
-    moment = moment or datetime.now(UTC)
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 # ---------------------------------------------------------------------- image events
@@ -145,7 +137,7 @@ def image_origin(message: Message, broker_name: str) -> ImageOrigin:
         id=_image_id(message, broker_name),
         source=_cut(_get(attributes, "subject")),
         expected_label=_cut(_get(attributes, "expectedlabel")),
-        published_at=_valid_time(_get(attributes, "time")) or timestamp(message.publish_time),
+        published_at=valid_time(_get(attributes, "time")) or timestamp(message.publish_time),
         traceparent=_cut(attributes.get(TRACE_PARENT)),
     )
 
@@ -170,16 +162,6 @@ def _cut(text: str | None) -> str | None:
 def _get(attributes: Mapping[str, str], name: str) -> str | None:
     kafka, pubsub = _SPELLINGS[name]
     return attributes.get(kafka) or attributes.get(pubsub) or None
-
-
-def _valid_time(text: str | None) -> str | None:
-    if text is None or len(text) > MAX_TIME_CHARACTERS:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.upper())
-    except ValueError:
-        return None
-    return text if moment.tzinfo is not None else None
 
 
 # ---------------------------------------------------------------------- inference events

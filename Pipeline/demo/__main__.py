@@ -26,8 +26,7 @@ from tqdm import tqdm
 from MessageBroker import BROKER_NAMES, MessageBrokerFactory
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
-from Pipeline.script.options import PROJECT_ROOT, count
-from Pipeline.script.output_file import check_writable
+from Pipeline.script.options import PROJECT_ROOT, check_writable, count
 
 DEFAULT_COUNT = 10_000
 STATE_FOLDER = PROJECT_ROOT / ".demo"

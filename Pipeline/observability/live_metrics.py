@@ -26,7 +26,7 @@ from Pipeline.observability import metric_table as table
 from Pipeline.observability.metrics import Metrics, ModelSource
 from Pipeline.observability.metrics_server import MetricsServer
 from Pipeline.observability.probe import Probe
-from Pipeline.script.life_cycle import Stop
+from Pipeline.stop import Stop
 
 if TYPE_CHECKING:
     from MessageBroker import BrokerInterface, Subscription

@@ -8,13 +8,10 @@ the scripts hold a `Metrics` that does nothing, and nothing of Prometheus is imp
 from __future__ import annotations
 
 import contextlib
-from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
-
-from Pipeline.script.life_cycle import Stop
 
 if TYPE_CHECKING:
     from typing import Self
@@ -85,21 +82,3 @@ class Metrics:
 
     def close(self) -> None:
         """Free the port."""
-
-
-def open_metrics(script: str, options: Namespace, stop: Stop) -> Metrics:
-    """Serve the metrics of a script; does nothing with `--metrics-port 0`.
-
-    A port that is in use stops nothing: it is told once and tried again until it is free.
-
-    Args:
-        script: its name.
-        options: the script's options.
-        stop: tells when the script drains.
-    """
-    if options.metrics_port == 0:
-        return Metrics()
-    # Imported late: prometheus-client costs a tenth of a second that most runs need not pay.
-    from Pipeline.observability.live_metrics import LiveMetrics
-
-    return LiveMetrics(script, options.metrics_port, stop)

@@ -1,19 +1,63 @@
-"""Waiting for a broker without limit, but not for ever once the script shall end.
-
-While the broker is away a publication waits, and nothing fails. A person or a supervisor who asks
-the script to end meanwhile must not wait as long.
-"""
+"""Waiting for what passes by itself, and for a broker: not for ever once the script shall end."""
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
-from Pipeline.script.life_cycle import GRACE_SECONDS, POLL_SECONDS, ScriptError, Stop
+from Pipeline.stop import GRACE_SECONDS, POLL_SECONDS, ScriptError, Stop
+
+logger = logging.getLogger(__name__)
+
+# Between two tries of what passes by itself.
+PAUSE_SECONDS = 1.0
 
 Result = TypeVar("Result")
+
+
+def wait_out(
+    trouble: type[Exception] | tuple[type[Exception], ...],
+    attempt: Callable[[], Result],
+    stop: Stop,
+) -> Result | None:
+    """Try until it works; tell the trouble once, and its end.
+
+    Args:
+        trouble: the errors that pass by themselves.
+        attempt: what to try; it returns something other than None.
+        stop: ends the waiting.
+
+    Returns:
+        What `attempt` returned; None if the script shall stop.
+    """
+    told, since = False, 0.0
+    while True:
+        try:
+            result = attempt()
+        except trouble as error:
+            if not told:
+                since = time.monotonic()
+                logger.warning(
+                    "%s; waiting",
+                    error,
+                    extra={"event": "waiting", "trouble": type(error).__name__},
+                )
+            told = True
+            if stop.wait(PAUSE_SECONDS):
+                return None
+        else:
+            if told:
+                seconds = time.monotonic() - since
+                logger.info(
+                    "it works again, after %.1f seconds",
+                    seconds,
+                    extra={"event": "waited", "seconds": round(seconds, 3)},
+                )
+            return result
 
 
 class UnconfirmedError(ScriptError):
@@ -23,8 +67,9 @@ class UnconfirmedError(ScriptError):
 def within_grace(action: Callable[[], Result], stop: Stop) -> Result:
     """Do what waits for the broker; once the script shall stop, for as long as its grace at most.
 
-    The work is done in a thread of its own: it cannot be interrupted, only left behind. It ends
-    when the broker's handler is closed.
+    While the broker is away a publication waits, and nothing fails. A person or a supervisor who
+    asks the script to end meanwhile must not wait as long. The work is done in a thread of its
+    own: it cannot be interrupted, only left behind. It ends when the broker's handler is closed.
 
     Args:
         action: what to do.

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from MessageBroker import BrokerError, BrokerInterface, Message, Subscription
 from Pipeline.observability.metrics import Metrics
-from Pipeline.script.life_cycle import PING_SECONDS, POLL_SECONDS, Stop
+from Pipeline.script.life_cycle import PING_SECONDS
+from Pipeline.stop import POLL_SECONDS, Stop
 from Queue import Batch, FileQueue
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from MessageBroker.limits import MAX_MESSAGE_BYTES, cut
 from Modelling.data_preparation import IMAGE_SUFFIXES, bundled_test_images, encode_npy
-from Pipeline.script.life_cycle import EXIT_USAGE, ScriptError
+from Pipeline.stop import EXIT_USAGE, ScriptError
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from Modelling.network.checkpoint import (
 )
 from Modelling.predict_cnn import Classifier, load_classifier
 from Pipeline.script.first_signals import terminal_is_gone
-from Pipeline.script.life_cycle import Stop
+from Pipeline.stop import Stop
 
 if TYPE_CHECKING:
     from typing import Self

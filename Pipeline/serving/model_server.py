@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from MessageBroker import Message, Subscription
-from Pipeline.events import image_origin, inference_record, timestamp
+from Pipeline.events import image_origin, inference_record
+from Pipeline.moments import timestamp
 from Pipeline.observability.metrics import Metrics
 from Pipeline.observability.tracing import Tracing
-from Pipeline.script.life_cycle import Stop
-from Pipeline.script.patience import wait_out
-from Pipeline.script.waiting import within_grace
+from Pipeline.script.waiting import wait_out, within_grace
 from Pipeline.serving.in_flight import InFlight, Suspicion
 from Pipeline.serving.live_model import LiveModel
+from Pipeline.stop import Stop
 from Queue import FileQueue, QueueFullError, QueueLockedError, QueueStorageError
 
 logger = logging.getLogger(__name__)

@@ -20,10 +20,9 @@ from MessageBroker import Message, Subscription
 from Pipeline.events import EventError, parse_inference
 from Pipeline.observability.metrics import Metrics
 from Pipeline.observability.tracing import Tracing
-from Pipeline.script.life_cycle import Stop, StoppedError
-from Pipeline.script.patience import wait_out
-from Pipeline.script.waiting import within_grace
+from Pipeline.script.waiting import wait_out, within_grace
 from Pipeline.serving.batches import log_take_over
+from Pipeline.stop import Stop, StoppedError
 
 logger = logging.getLogger(__name__)
 

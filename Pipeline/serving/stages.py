@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from Pipeline.script.life_cycle import Stop
+from Pipeline.stop import Stop
 
 # One batch waits before each stage: enough to keep it busy. More would only be received earlier.
 WAITING_BATCHES = 1

@@ -28,8 +28,7 @@ from rich.console import Console
 from rich.live import Live
 
 from DurableText import codec
-from Pipeline.script.options import DEFAULT_DB, positive
-from Pipeline.script.output_file import check_writable
+from Pipeline.script.options import DEFAULT_DB, check_writable, positive
 from Pipeline.watch.stages import Pipeline, Stage, pairwise_rates, problems
 from Pipeline.watch.view import line, view
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from Pipeline.events import timestamp
+from Pipeline.moments import timestamp
 from Pipeline.observability import metric_table
 from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metrics_server import (
@@ -24,8 +24,8 @@ from Pipeline.observability.metrics_server import (
     _Handler,
 )
 from Pipeline.observability.probe import LineCount
-from Pipeline.script.life_cycle import Stop
 from Pipeline.script.tally import Tally
+from Pipeline.stop import Stop
 from tests.brokers.harness import LocalUnderTest
 from tests.operations.scripts import free_port, get, scrape, wait_until_ready
 from tests.pipeline.runner import ROOT, Pipeline, wait_until

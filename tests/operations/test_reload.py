@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from Modelling.network.checkpoint import write_atomically
-from Pipeline.script.life_cycle import Stop
 from Pipeline.serving import live_model as reload
 from Pipeline.serving.live_model import LiveModel
+from Pipeline.stop import Stop
 from tests.brokers.harness import clean_environment
 from tests.operations.scripts import CheckpointFolder, free_port, scrape
 from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, read_terminal, wait_until

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from MessageBroker import OutgoingMessage
-from Pipeline.script.life_cycle import Stop
 from Pipeline.script.logs import configure_logging
-from Pipeline.script.patience import wait_out
+from Pipeline.script.waiting import wait_out
 from Pipeline.serving.image_source import ImageSource
+from Pipeline.stop import Stop
 from tests.pipeline.runner import Pipeline, Script
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -138,7 +138,7 @@ def test_what_is_waited_out_is_told_at_its_beginning_and_its_end(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("Pipeline.script.patience.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("Pipeline.script.waiting.PAUSE_SECONDS", 0.01)
     answers = iter([OSError("full"), OSError("full"), None])
 
     def attempt() -> bool:

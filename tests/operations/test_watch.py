@@ -24,8 +24,8 @@ from rich.console import Console
 
 from DurableText import codec
 from Pipeline.observability.live_metrics import LiveMetrics
-from Pipeline.script.life_cycle import Stop
 from Pipeline.serving.result_store import Counts
+from Pipeline.stop import Stop
 from Pipeline.watch.__main__ import last_rows
 from Pipeline.watch.stages import DONE, Pipeline, Stage, Target, parse, problems, quantile
 from Pipeline.watch.view import line, view

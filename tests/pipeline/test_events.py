@@ -18,8 +18,8 @@ from Pipeline.events import (
     inference_events,
     inference_record,
     parse_inference,
-    timestamp,
 )
+from Pipeline.moments import timestamp
 
 PUBLISHED = datetime(2026, 1, 1, 12, 0, 0, 123456, UTC)
 

@@ -9,7 +9,7 @@ import pytest
 
 import app_1
 from Modelling.data_preparation import bundled_test_images, encode_npy
-from Pipeline.events import timestamp
+from Pipeline.moments import timestamp
 from Pipeline.observability.tracing import Tracing
 from Pipeline.serving.image_source import ImageSource, SourceImage, subject_of
 from tests.brokers.harness import BrokerUnderTest

@@ -10,15 +10,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from Pipeline.script.life_cycle import SAME_REQUEST_SECONDS, Stop
 from Pipeline.script.waiting import UnconfirmedError, within_grace
+from Pipeline.stop import SAME_REQUEST_SECONDS, Stop
 from Queue import FileQueue
 from tests.pipeline.runner import ROOT, Pipeline, Script, wait_until
 
 # The rule is the same as with 20 seconds.
 SHORT_GRACE = """
-from Pipeline.script import waiting as grace, life_cycle
-life_cycle.GRACE_SECONDS = grace.GRACE_SECONDS = 2.0
+from Pipeline import stop
+from Pipeline.script import waiting as grace
+stop.GRACE_SECONDS = grace.GRACE_SECONDS = 2.0
 within_grace = grace.within_grace
 def told(action, stop):
     print("waits for the broker", flush=True)
@@ -122,10 +123,8 @@ def test_a_signal_to_the_process_and_then_to_its_group_is_one_request(
 ) -> None:
     """As `timeout` sends it."""
     now, ended, stop = [100.0], [], Stop()
-    monkeypatch.setattr(
-        "Pipeline.script.life_cycle.time", SimpleNamespace(monotonic=lambda: now[0])
-    )
-    monkeypatch.setattr("Pipeline.script.life_cycle.os", SimpleNamespace(_exit=ended.append))
+    monkeypatch.setattr("Pipeline.stop.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("Pipeline.stop.os", SimpleNamespace(_exit=ended.append))
     for moment in (100.0, 100.1):
         now[0] = moment
         stop._on_signal(signal.SIGTERM, None)
@@ -139,7 +138,7 @@ def test_a_signal_to_the_process_and_then_to_its_group_is_one_request(
 def test_what_waits_for_the_broker_waits_without_limit_until_a_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("Pipeline.script.life_cycle.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("Pipeline.stop.GRACE_SECONDS", 0.1)
     monkeypatch.setattr("Pipeline.script.waiting.POLL_SECONDS", 0.01)
     stop, answer = Stop(), threading.Event()
     threading.Timer(0.5, answer.set).start()

@@ -1,0 +1,76 @@
+"""When a script shall end, how it is told, and how long it may take: signals and exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from types import FrameType
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+# How often a waiting script looks whether it shall stop.
+POLL_SECONDS = 0.25
+# What a script may take to end once it was asked to. Half a minute is what supervisors allow as a
+# rule (systemd's own default is 90 s); closing the connections needs some of it.
+GRACE_SECONDS = 20.0
+# Some supervisors signal the process and then its group: those two are one request.
+SAME_REQUEST_SECONDS = 0.2
+
+
+class ScriptError(Exception):
+    """Raised when a script cannot go on; its text is the one line that the user sees."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class StoppedError(Exception):
+    """Raised when the script was told to stop before it was ready: it ends with 0."""
+
+
+class Stop:
+    """Whether the script shall end, and who said so."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._requested_at = 0.0
+        self._signalled_at: float | None = None
+
+    @property
+    def requested(self) -> bool:
+        """True once the script shall end."""
+        return self._event.is_set()
+
+    def request(self) -> None:
+        """Ask the script to end."""
+        if not self.requested:
+            self._requested_at = time.monotonic()
+        self._event.set()
+
+    @property
+    def grace_left(self) -> float:
+        """Seconds within which the script shall have ended; all of them while nobody asked."""
+        if not self.requested:
+            return GRACE_SECONDS
+        return max(0.0, self._requested_at + GRACE_SECONDS - time.monotonic())
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; True if the script shall end."""
+        return self._event.wait(min(seconds, threading.TIMEOUT_MAX))
+
+    def on_signals(self) -> None:
+        """Stop on SIGINT and SIGTERM; on the second one end at once."""
+        signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._signalled_at is None:
+            self._signalled_at = now
+            self.request()
+        elif now - self._signalled_at > SAME_REQUEST_SECONDS:
+            # Whatever was confirmed is durable; whatever was not comes again.
+            os._exit(EXIT_FAILED)
