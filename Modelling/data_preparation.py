@@ -91,8 +91,8 @@ def _is_grey(image: npt.NDArray[Any]) -> bool:
     )
 
 
+# Brightness of red, green and blue: ITU-R BT.601, as in Pillow's and Keras' conversions.
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
-"""Brightness of red, green and blue: ITU-R BT.601, as in Pillow's and Keras' conversions."""
 
 
 def _with_channels(image: Pixels, channels: int) -> Pixels:

@@ -1,14 +1,25 @@
 """The two errors of this package. Their text is one line that says what is wrong and what to do."""
 
+# Characters of another library's error text in ours: it may quote what a stranger sent.
 LONGEST_REASON = 200
-"""Characters of another library's error text in ours: it may quote what a stranger sent."""
 
 
-def shortened(error: BaseException | str) -> str:
-    """The first line of an error's text, of bounded length and fit for a terminal and a header."""
+def printable(text: str) -> str:
+    """Write each character that is not printable as Python's `ascii` does: by its code.
+
+    What a file or its maker says goes into logs, headers and terminals: no line break in it may
+    forge a line, no escape sequence reach whoever reads.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def shortened(error: BaseException | str, length: int = LONGEST_REASON) -> str:
+    """Make the first line of an error's text one of bounded length, fit for a terminal."""
     text = str(error).strip() or repr(error)
-    line = "".join(each if each.isprintable() else " " for each in text.splitlines()[0])
-    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"
+    line = printable(text.splitlines()[0])
+    return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 class ImageError(ValueError):

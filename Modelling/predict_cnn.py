@@ -50,11 +50,11 @@ __all__ = [
     "load_classifier",
 ]
 
+# Batch sizes predicted before the first real image: the smallest, and LiteRT's largest.
 WARM_UP_BATCHES = (1, 64)
-"""Batch sizes predicted before the first real image: the smallest, and LiteRT's largest."""
 
+# Pixels of the longer side, at least, with which an image is drawn by --show.
 SHOWN_SIDE = 300
-"""Pixels of the longer side, at least, with which an image is drawn by --show."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The given files, and in place of a folder the images in it, at any depth."""
+    """List the given files, and in place of a folder the images in it, at any depth."""
     files: list[Path] = []
     for path in paths:
         if path.is_dir():

@@ -40,8 +40,8 @@ from Modelling.network.side_file import checked_labels, require_preprocessing
 from Modelling.network.tensorflow import import_tensorflow, quiet
 from Modelling.training.datasets import load_dataset
 
+# Training images that set the ranges of the activations. 200 were enough; this takes 1 s.
 CALIBRATION_IMAGES = 1000
-"""Training images that set the ranges of the activations. 200 were enough; this takes 1 s."""
 
 FLOAT32, INT8 = "float32", "int8"
 
@@ -107,7 +107,7 @@ def accuracy_of(
     classes: npt.NDArray[np.int64],
     chunk: int = 1000,
 ) -> float:
-    """Share of (N, H, W, C) uint8 images whose most probable class is the true one."""
+    """Measure the share of (N, H, W, C) uint8 images whose most probable class is the true one."""
     right = 0
     for start in range(0, len(images), chunk):
         pixels = images[start : start + chunk].astype(np.float32) / np.float32(255)
@@ -239,7 +239,7 @@ def _quantise(options: argparse.Namespace) -> None:
 
 
 def _described(options: argparse.Namespace, checkpoint: Checkpoint, model: Any) -> SideFile:
-    """The new side file without engines: by the user, else the old one, else the model itself.
+    """Make the new side file without engines: by the user, else the old one, else the model itself.
 
     Raises:
         ValueError: The labels or the preprocessing do not fit.

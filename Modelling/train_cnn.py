@@ -50,22 +50,22 @@ from Modelling.training.eight_bits import EightBitNetwork
 from Modelling.training.options import Options, parse_options
 from Modelling.training.plots import draw_confusion, draw_loss
 
+# On top of `--epochs`; see `eight_bits`.
 EIGHT_BIT_EPOCHS = 2
-"""On top of `--epochs`; see `eight_bits`."""
 
+# Of AdamW. Reached after one epoch of warm-up, then lowered to nearly 0 along a cosine.
 PEAK_LEARNING_RATE = 3e-3
-"""Of AdamW. Reached after one epoch of warm-up, then lowered to nearly 0 along a cosine."""
 
 WEIGHT_DECAY = 1e-2
 
+# Of Adam, lowered to 0 along a cosine: nothing is to be learned any more but rounding.
 EIGHT_BIT_LEARNING_RATE = 1e-4
-"""Of Adam, lowered to 0 along a cosine: nothing is to be learned any more but rounding."""
 
+# Keeps the network from being certain of what nobody can read.
 LABEL_SMOOTHING = 0.03
-"""Keeps the network from being certain of what nobody can read."""
 
+# Epochs without a lower validation loss after which training stops.
 PATIENCE = 8
-"""Epochs without a lower validation loss after which training stops."""
 
 WHITE = np.float32(255)
 
@@ -157,12 +157,12 @@ def _fit(
 
 
 def augmentation_for(dataset: Dataset) -> Augmentation:
-    """Distortions that keep an image's meaning: a mirrored shoe is a shoe, a mirrored 3 nothing."""
+    """Choose distortions that keep an image's meaning: a mirrored 3 means nothing."""
     return CLOTHES if dataset.name == "fashion_mnist" else HANDWRITING
 
 
 def _learning_rate(steps: int, epochs: int) -> Any:
-    """One epoch of warm-up, then a cosine down to a thousandth."""
+    """Plan one epoch of warm-up, then a cosine down to a thousandth."""
     import keras
 
     return keras.optimizers.schedules.CosineDecay(
@@ -177,7 +177,7 @@ def _learning_rate(steps: int, epochs: int) -> Any:
 def training_batches(
     dataset: Dataset, chosen: Indices, batch_size: int, seed: int, strength: Augmentation
 ) -> Any:
-    """Batches of distorted images and one-hot classes, in a new order in every epoch.
+    """Yield batches of distorted images and one-hot classes, in a new order in every epoch.
 
     The images stay in memory as bytes; shuffling moves their indices, not their pixels. Both the
     order and the distortions follow from the seed, however many threads do the work.
@@ -241,7 +241,7 @@ def write_checkpoint(
 
 
 def _is_like_mnist(options: Options, dataset: Dataset) -> bool:
-    """Whether images that come later are to be set as MNIST's were."""
+    """Tell whether images that come later are to be set as MNIST's were."""
     return (
         options.handwritten_digits
         and dataset.labels == LABELS["mnist"]
@@ -347,7 +347,7 @@ def _provenance(
     accuracy: float,
     seconds: float,
 ) -> dict[str, Any]:
-    """What the side file tells of the run, for people."""
+    """Gather what the side file tells of the run, for people."""
     import keras
     import tensorflow as tf
 

@@ -74,7 +74,7 @@ def _fill_with_plain_arrays(
 
 @functools.cache
 def _plain_headers(shape: tuple[int, int, int]) -> tuple[tuple[bytes, ...], int]:
-    """The `.npy` headers, as NumPy writes them, of a uint8 image of the model's size.
+    """Make the `.npy` headers, as NumPy writes them, of a uint8 image of the model's size.
 
     Returns:
         Headers of one length, and the number of bytes that follow them.

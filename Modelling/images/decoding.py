@@ -35,21 +35,21 @@ __all__ = [
     "unit_range",
 ]
 
+# Suffixes of the files that a search for images takes from a folder, in lower case.
 IMAGE_SUFFIXES = frozenset(
     {".npy", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp"}
 )
-"""Suffixes of the files that a search for images takes from a folder, in lower case."""
 
 NPY_MAGIC = b"\x93NUMPY"
 
+# Bytes. An image's header has about 120.
 MAX_NPY_HEADER = 4096
-"""Bytes. An image's header has about 120."""
 
+# What no image's header has, and what Python's parser would warn of on stderr.
 UNPARSABLE = re.compile(rb"\\|[0-9][A-Za-z_]")
-"""What no image's header has, and what Python's parser would warn of on stderr."""
 
+# NumPy's kinds of numbers that can be pixels.
 KINDS = {"b": "bool", "u": "unsigned integer", "i": "integer", "f": "float"}
-"""NumPy's kinds of numbers that can be pixels."""
 
 
 def encode_npy(image: npt.NDArray[Any]) -> bytes:

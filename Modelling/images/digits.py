@@ -23,41 +23,40 @@ from Modelling.images.paper import ink_beside_digit, ink_on_paper
 from Modelling.images.pixels import Pixels, unit_range
 from Modelling.images.reduction import reduced_array
 
+# The name of this preprocessing in a side file.
 DIGITS = "digits"
-"""The name of this preprocessing in a side file."""
 
+# Height and width of an MNIST image.
 SIZE = 28
-"""Height and width of an MNIST image."""
 
+# The only input for which `digits` means anything.
 DIGITS_SHAPE = (SIZE, SIZE, 1)
-"""The only input for which `digits` means anything."""
 
+# Height or width, whichever is larger, of the digit in it.
 BOX = 20
-"""Height or width, whichever is larger, of the digit in it."""
 
+# Larger pictures are reduced first, by a whole number: 20 pixels are needed in the end.
 WORKING_SIDE = 256
-"""Larger pictures are reduced first, by a whole number: 20 pixels are needed in the end."""
 
+# Least difference between ink and paper, of 1. Below it is grain or JPEG's noise: a blank.
 MIN_CONTRAST = 0.08
-"""Least difference between ink and paper, of 1. Below it is grain or JPEG's noise: a blank."""
 
+# Share of the full contrast below which a pixel is paper. On MNIST's training images, enlarged and
+# coloured, 0.12 costs no accuracy; 0.05 and less let JPEG's noise in.
 INK_FLOOR = 0.12
-"""Share of the full contrast below which a pixel is paper. On MNIST's training images, enlarged
-and coloured, 0.12 costs no accuracy; 0.05 and less let JPEG's noise in."""
 
+# Brightness, of 255, up to which a frame's pixel is black: JPEG leaves a few.
 DARKEST = 8
-"""Brightness, of 255, up to which a frame's pixel is black: JPEG leaves a few."""
 
+# Least maximum, of 255, of an image in MNIST's own form; of its 70,000 images the least is 254.
 FULL_INK = 200
-"""Least maximum, of 255, of an image in MNIST's own form; of its 70,000 images the least is 254."""
 
+# Width, in pixels of the 20x20 box, below which a stroke is thickened. MNIST's are 2 to 3: pens
+# were thicker and boxes smaller than on a photographed sheet.
 THIN_STROKE = 1.2
-"""Width, in pixels of the 20x20 box, below which a stroke is thickened. MNIST's are 2 to 3: pens
-were thicker and boxes smaller than on a photographed sheet."""
 
-
+# Indices of the outermost pixels in a flattened image.
 _FRAME = np.flatnonzero(np.pad(np.zeros((SIZE - 2, SIZE - 2), bool), 1, constant_values=True))
-"""Indices of the outermost pixels in a flattened image."""
 
 
 def mnist_form_mask(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -127,7 +126,7 @@ def _reduced(image: npt.NDArray[Any]) -> Pixels:
 
 
 def _opaque(image: Pixels) -> Pixels:
-    """(H, W, C) with C 1 or 3: what is transparent becomes paper."""
+    """Give (H, W, C) with C 1 or 3: what is transparent becomes paper."""
     if image.ndim == 2:
         return image[..., None]
     if image.shape[2] == 3:
@@ -163,7 +162,7 @@ def _is_grainy(ink: Pixels) -> bool:
 
 
 def _otsu_threshold(ink: Pixels) -> float:
-    """The value that separates two groups best (Otsu, 1979)."""
+    """Find the value that separates two groups best (Otsu, 1979)."""
     counts, edges = np.histogram(ink, bins=64, range=(0, 1))
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)

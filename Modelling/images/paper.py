@@ -16,55 +16,55 @@ import numpy.typing as npt
 
 from Modelling.images.pixels import Pixels
 
+# Difference of brightness along the border, of 1, up to which the paper is taken as even.
 EVEN_PAPER = 0.02
-"""Difference of brightness along the border, of 1, up to which the paper is taken as even."""
 
+# Difference of brightness from the border's median up to which it is shade, and not ink.
 LARGEST_SHADE = 0.25
-"""Difference of brightness from the border's median up to which it is shade, and not ink."""
 
+# Difference of brightness, of 1, that is none: one and a half steps of 255.
 SAME = 0.006
-"""Difference of brightness, of 1, that is none: one and a half steps of 255."""
 
+# Distance from a plane, of 1, up to which a plane is enough if a third of the border keeps within
+# it. Where a digit fills most of the picture, a curved surface would bend to it.
 EVEN_LIGHT = 0.015
-"""Distance from a plane, of 1, up to which a plane is enough if a third of the border keeps within
-it. Where a digit fills most of the picture, a curved surface would bend to it."""
 
+# Distance of the border from its plane up to which it is no edge of a stroke.
 CLOSE_TO_PLANE = 0.06
-"""Distance of the border from its plane up to which it is no edge of a stroke."""
 
+# Difference, of 1, between middle and border above which it is not light but a digit that fills the
+# picture. A vignette of 40 % has 0.24.
 DEEPEST_BEND = 0.3
-"""Difference, of 1, between middle and border above which it is not light but a digit that fills
-the picture. A vignette of 40 % has 0.24."""
 
+# Height and width, in pixels, at which the light is looked at: it changes slowly.
 LIGHT_SIDE = 48
-"""Height and width, in pixels, at which the light is looked at: it changes slowly."""
 
+# Of fitting the light without what is no paper. On vignettes the fifth changes nothing more.
 ROUNDS = 5
-"""Of fitting the light without what is no paper. On vignettes the fifth changes nothing more."""
 
+# Least distance from the fitted paper, of 1, up to which a pixel is paper.
 CLOSE_TO_PAPER = 0.03
-"""Least distance from the fitted paper, of 1, up to which a pixel is paper."""
 
+# Median distances from the fitted paper up to which a pixel is paper: 3 standard deviations.
 SPREAD = 3 * 1.4826
-"""Median distances from the fitted paper up to which a pixel is paper: 3 standard deviations."""
 
+# Pixels, in height and width, that count as one where ink is followed from the border.
 BLOCK = 4
-"""Pixels, in height and width, that count as one where ink is followed from the border."""
 
+# Blocks from the border within which a frame begins.
 AT_BORDER = 2
-"""Blocks from the border within which a frame begins."""
 
+# Share of the picture's height or width that a frame or a table's edge covers at least. A bar of a
+# digit that was cut out tightly is shorter.
 ALONG = 0.9
-"""Share of the picture's height or width that a frame or a table's edge covers at least. A bar of a
-digit that was cut out tightly is shorter."""
 
 Mask = npt.NDArray[np.bool_]
+# Of 1, x, y, x^2, y^2 and xy, or the first three of them, for each channel.
 Coefficients = npt.NDArray[np.float64]
-"""Of 1, x, y, x^2, y^2 and xy, or the first three of them, for each channel."""
 
 
 def ink_on_paper(image: Pixels) -> Pixels:
-    """How far each pixel of (H, W, C) is from the paper: (H, W), 0 for paper."""
+    """Measure how far each pixel of (H, W, C) is from the paper: (H, W), 0 for paper."""
     height, width = image.shape[:2]
     rows, columns = _rim(height, width, max(1, min(height, width) // 30))
     border = image[rows, columns]
@@ -86,7 +86,7 @@ def ink_on_paper(image: Pixels) -> Pixels:
 
 @functools.lru_cache(maxsize=64)
 def _rim(height: int, width: int, rim: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Rows and columns of the pixels within `rim` of the border."""
+    """List rows and columns of the pixels within `rim` of the border."""
     edge = np.zeros((height, width), bool)
     edge[:rim] = edge[-rim:] = edge[:, :rim] = edge[:, -rim:] = True
     rows, columns = np.nonzero(edge)
@@ -147,7 +147,7 @@ def _terms(height: int, width: int) -> tuple[npt.NDArray[np.float32], Mask]:
 
 
 def _fit(terms: npt.NDArray[Any], pixels: Pixels) -> Coefficients:
-    """Least squares; a trace of damping, for where too few pixels are left."""
+    """Fit by least squares; a trace of damping, for where too few pixels are left."""
     damping = 1e-6 * len(terms) * np.eye(terms.shape[1])
     fitted: Coefficients = np.linalg.solve(terms.T @ terms + damping, terms.T @ pixels)
     return fitted
@@ -182,7 +182,7 @@ def ink_beside_digit(dark: Mask) -> Mask | None:
 
 
 def _connected(start: Mask, blocks: Mask) -> Mask:
-    """All blocks of ink that are connected, by their sides, with those to start with."""
+    """Find all blocks of ink that are connected, by their sides, with those to start with."""
     reached = start
     while True:
         grown = reached.copy()
@@ -197,7 +197,7 @@ def _connected(start: Mask, blocks: Mask) -> Mask:
 
 
 def _in_blocks(dark: Mask) -> Mask:
-    """Whether there is any ink in each block."""
+    """Tell whether there is any ink in each block."""
     height, width = dark.shape
     padded = np.pad(dark, ((0, -height % BLOCK), (0, -width % BLOCK)))
     rows, columns = padded.shape

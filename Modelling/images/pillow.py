@@ -18,21 +18,21 @@ from Modelling.errors import ImageError, shortened
 from Modelling.images.pixels import check_size, unit_range, white_of
 from Modelling.images.reduction import WHOLE, Factors, factors_for, strips
 
+# Pillow knows many more, but some call programs (EPS) and most are rarely tested decoders: not for
+# bytes from strangers.
 PILLOW_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")
-"""Pillow knows many more, but some call programs (EPS) and most are rarely tested decoders: not for
-bytes from strangers."""
 
+# Memory that decoding one picture may take.
 MAX_DECODING_BYTES = 400_000_000
-"""Memory that decoding one picture may take."""
 
+# A pixel, beside the picture itself: Pillow's decoder holds an animation's canvas, the frame before
+# it and a copy.
 WEBP_BYTES = 12
-"""A pixel, beside the picture itself: Pillow's decoder holds an animation's canvas, the frame
-before it and a copy."""
 
+# Tags of EXIF and TIFF.
 ORIENTATION = 0x0112
 TILE_WIDTH, TILE_LENGTH, ROWS_PER_STRIP = 322, 323, 278
 BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, PHOTOMETRIC, YCBCR = 258, 277, 262, 6
-"""Tags of EXIF and TIFF."""
 
 
 def decode_with_pillow(data: bytes, enough: int | None, *, proportional: bool) -> npt.NDArray[Any]:
@@ -106,14 +106,14 @@ def _check_memory(image: Any, coefficients: int) -> None:
 
 
 def _bytes_per_pixel(mode: str) -> int:
-    """What Pillow stores."""
+    """Tell what Pillow stores."""
     if mode in ("1", "L", "P"):
         return 1
     return 2 if mode.startswith("I;16") else 4
 
 
 def _jpeg_coefficients(image: Any) -> int:
-    """Bytes that a progressive JPEG's decoder holds, of whatever size it is decoded at."""
+    """Tell the bytes that a progressive JPEG's decoder holds, of whatever size it is decoded at."""
     if image.format not in ("JPEG", "MPO") or "progressive" not in image.info:
         return 0
     width, height = image.size
@@ -124,7 +124,7 @@ def _jpeg_coefficients(image: Any) -> int:
 
 
 def _tiff_buffer(image: Any) -> int:
-    """Bytes of the strip or tile that a compressed TIFF is unpacked into, as its header claims."""
+    """Tell the bytes that a compressed TIFF's strip or tile is unpacked into, by its header."""
     if not image.tile or image.tile[0][0] != "libtiff":
         return 0
     tags = image.tag_v2
@@ -141,7 +141,7 @@ def _tiff_buffer(image: Any) -> int:
 
 
 def _pixels_of(image: Any, enough: int | None, proportional: bool) -> npt.NDArray[Any]:
-    """The first frame of an open Pillow image, upright, as an array."""
+    """Give the first frame of an open Pillow image, upright, as an array."""
     # Freshly opened it is at its first frame; to count the frames would mean to read them all.
     width, height = image.size
     factors = factors_for(width, height, enough, proportional=proportional)
@@ -155,7 +155,7 @@ def _pixels_of(image: Any, enough: int | None, proportional: bool) -> npt.NDArra
 
 
 def _is_deep(mode: str) -> bool:
-    """Whether a mode is grey of more than 8 bits."""
+    """Tell whether a mode is grey of more than 8 bits."""
     return mode.startswith("I") or mode == "F"
 
 
@@ -196,7 +196,7 @@ def _in_strips(image: Any, factors: Factors) -> npt.NDArray[Any]:
 
 
 def _white(image: Any, pieces: list[tuple[int, int]]) -> float:
-    """What white is in the whole of a deep grey picture."""
+    """Tell what white is in the whole of a deep grey picture."""
     arrays = (np.asarray(image.crop((0, top, image.size[0], bottom))) for top, bottom in pieces)
     extremes = [(array.min(), array.max(), array.dtype) for array in arrays]
     lows, highs, dtypes = zip(*extremes, strict=True)

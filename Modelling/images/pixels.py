@@ -11,19 +11,19 @@ from Modelling.errors import ImageError
 
 Pixels = npt.NDArray[np.float32]
 
+# Largest image: a telephone's best cameras give 50 million pixels. 64 million take 256 MB; what
+# takes more to decode has a lower limit, see `pillow_decoding`.
 MAX_PIXELS = 64_000_000
-"""Largest image: a telephone's best cameras give 50 million pixels. 64 million take 256 MB;
-what takes more to decode has a lower limit, see `pillow_decoding`."""
 
+# Longest side, in pixels; what JPEG allows.
 MAX_SIDE = 65_535
-"""Longest side, in pixels; what JPEG allows."""
 
+# How far floats may miss [0, 1]: bicubic resampling and rounding leave such.
 OVERSHOOT = 0.01
-"""How far floats may miss [0, 1]: bicubic resampling and rounding leave such."""
 
+# What white may be where pixels are wider than 8 bits, the smallest first.
 FLOAT_WHITES = (255, 65_535)
 INTEGER_WHITES = (255, 1023, 4095, 16_383, 65_535)
-"""What white may be where pixels are wider than 8 bits, the smallest first."""
 
 
 def check_size(width: int, height: int) -> None:

@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from Modelling.images.pixels import unit_range, white_of
 
+# Pixels of a strip: 4 MB of RGBA.
 STRIP_PIXELS = 1_000_000
-"""Pixels of a strip: 4 MB of RGBA."""
 
+# By how much width and height are reduced.
 Factors = tuple[int, int]
-"""By how much width and height are reduced."""
 
 WHOLE: Factors = (1, 1)
 
@@ -42,7 +42,7 @@ def factors_for(width: int, height: int, enough: int | None, *, proportional: bo
 
 
 def strips(width: int, height: int, factors: Factors) -> Iterator[tuple[int, int]]:
-    """First row and row after the last of each strip: whole blocks, but for the last strip."""
+    """Yield each strip's first row and the row after its last: whole blocks, but for the last."""
     rows = max(1, STRIP_PIXELS // (width * factors[1])) * factors[1]
     for top in range(0, height, rows):
         yield top, min(top + rows, height)

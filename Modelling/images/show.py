@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from Modelling.errors import printable
 from Modelling.training.plots import (
     TRAINING_COLOUR,
     VALIDATION_COLOUR,
@@ -23,24 +24,24 @@ from Modelling.training.plots import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Classes whose probability is drawn: the most probable, in the order of their indices.
 BARS_SHOWN = 10
-"""Classes whose probability is drawn: the most probable, in the order of their indices."""
 
+# Of them, the most probable ones, have their percentage written beside them.
 BARS_NAMED = 3
-"""Of them, the most probable ones, have their percentage written beside them."""
 
+# Images below each other; more begin a new column.
 ROWS_IN_COLUMN = 12
-"""Images below each other; more begin a new column."""
 
+# More would make a picture that nobody can open.
 MAX_IMAGES = 300
-"""More would make a picture that nobody can open."""
 
+# With more images than this each is drawn smaller.
 DPI = 110
 MANY, MANY_DPI = 48, 60
-"""With more images than this each is drawn smaller."""
 
+# Characters; of a name the end is kept, of a label the beginning.
 LONGEST_NAME, LONGEST_LABEL = 28, 18
-"""Characters; of a name the end is kept, of a label the beginning."""
 
 FRAME_COLOUR, QUIET, INK = "#c8ccd0", "#6b7480", "#22272d"
 
@@ -116,7 +117,7 @@ def _draw_image(axes: Axes, image: npt.NDArray[np.uint8], name: str) -> None:
 
 
 def _shortened_name(name: str) -> str:
-    name = "".join(each if each.isprintable() else "?" for each in name)
+    name = printable(name)
     return name if len(name) <= LONGEST_NAME else f"…{name[-LONGEST_NAME + 1 :]}"
 
 

@@ -48,11 +48,11 @@ DEFAULT_CHECKPOINT = Path(__file__).parents[1] / "model_checkpoints" / "mnist_cn
 
 CHECKPOINT_SUFFIXES = (".h5", ".keras")
 
+# Seconds for which a pair that does not match is looked at again: it may just be being copied.
 PATIENCE = 5.0
-"""Seconds for which a pair that does not match is looked at again: it may just be being copied."""
 
+# Seconds between two looks.
 RETRY_INTERVAL = 0.25
-"""Seconds between two looks."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Checkpoint:
 
 
 def engine_path(checkpoint: Path, engine: str) -> Path:
-    """Where `train_cnn.py` and `quantise.py` put a compiled form of a checkpoint."""
+    """Tell where `train_cnn.py` and `quantise.py` put a compiled form of a checkpoint."""
     return checkpoint.with_suffix(f".{engine}.tflite")
 
 

@@ -28,17 +28,17 @@ __all__ = ["Engine", "LiteRTEngine", "TensorFlowEngine", "load_keras_model", "op
 
 Probabilities = npt.NDArray[np.float32]
 
+# Images per call of LiteRT. Above 64 its activations fall out of the second-level cache.
 LITERT_CHUNK = 64
-"""Images per call of LiteRT. Above 64 its activations fall out of the second-level cache."""
 
+# Images per call of TensorFlow, which bounds its memory.
 TENSORFLOW_CHUNK = 1024
-"""Images per call of TensorFlow, which bounds its memory."""
 
+# More than any machine has cores. With far more the system refuses some, and LiteRT crashes.
 MAX_THREADS = 1024
-"""More than any machine has cores. With far more the system refuses some, and LiteRT crashes."""
 
+# Compiled forms, the fastest first.
 PREFERENCE = ("int8", "float32")
-"""Compiled forms, the fastest first."""
 
 
 class Engine(Protocol):
@@ -134,7 +134,7 @@ class LiteRTEngine:
 
 
 def _image_and_outputs(interpreter: Any, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The only input and the only output of a compiled network.
+    """Find the only input and the only output of a compiled network.
 
     Raises:
         CheckpointError: There are others, or they are no images and no vectors of float32.
@@ -242,7 +242,7 @@ def open_engine(
 
 
 def _compiled_form(checkpoint: Checkpoint, name: str) -> bytes | None:
-    """The bytes of a compiled form; None if there is none, or not the one the side file means."""
+    """Read a compiled form; None if there is none, or not the one that the side file means."""
     entry: EngineFile | None = checkpoint.side.engines.get(name) if checkpoint.side else None
     if entry is None:
         return None
@@ -257,7 +257,7 @@ def _compiled_form(checkpoint: Checkpoint, name: str) -> bytes | None:
 
 
 def available_cores() -> int:
-    """Cores that this process may use; in a container that is often less than the machine has."""
+    """Count the cores that this process may use: a container often has less than the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -32,6 +32,6 @@ class InputRange:
         return pixels * np.array(self.scale, np.float32) + np.array(self.offset, np.float32)
 
 
+# [0, 255], as images are loaded by `keras.utils` and most tutorials.
 UNIT = InputRange()
 BYTES = InputRange(scale=(255.0,))
-"""[0, 255], as images are loaded by `keras.utils` and most tutorials."""

@@ -21,23 +21,23 @@ from Modelling.network.input_range import BYTES, UNIT, InputRange
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise
 from Modelling.network.tensorflow import import_tensorflow, quiet
 
+# Of a model's architecture as JSON. The largest of keras.applications has half a megabyte.
 MAX_CONFIG_BYTES = 16 << 20
-"""Of a model's architecture as JSON. The largest of keras.applications has half a megabyte."""
 
+# Layers that carry code (or graphs that may read and write files) inside the checkpoint.
 CODE_LAYERS = frozenset(
     {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__"}
 )
-"""Layers that carry code (or graphs that may read and write files) inside the checkpoint."""
 
+# A first layer that scales by less than this has bytes in mind: 1/255 or 1/127.5.
 BYTE_SCALE = 0.02
-"""A first layer that scales by less than this has bytes in mind: 1/255 or 1/127.5."""
 
+# Layers that pass pixels on in the range they came in. So do all that are called `Random...`.
 TRANSPARENT_LAYERS = frozenset(
     {"InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "Resizing",
      "CenterCrop", "ZeroPadding2D", "Cropping2D", "Reshape", "Identity", "Permute", "Cast",
      "ExpandDims", "AutoContrast"}
 )  # fmt: skip
-"""Layers that pass pixels on in the range they came in. So do all that are called `Random...`."""
 
 
 def load_keras_model(path: Path, *, allow_code: bool = False) -> Any:
@@ -151,7 +151,7 @@ def range_by_first_layer(model: Any) -> InputRange:
 
 
 def _operations(model: Any) -> Iterator[Any]:
-    """The operations of a model in their order, those of models inside it in their place."""
+    """Yield the operations of a model in their order, those of models inside it in their place."""
     import keras
 
     layers = model.layers if isinstance(model, keras.Sequential) else model.operations
@@ -163,7 +163,7 @@ def _operations(model: Any) -> Iterator[Any]:
 
 
 def _constant(operation: Any) -> float | None:
-    """The number with which an operation like `x / 255` was called."""
+    """Find the number with which an operation like `x / 255` was called."""
     arguments = operation._inbound_nodes[0].arguments.args
     return next(
         (float(each) for each in arguments if isinstance(each, (int, float)) and each), None
@@ -254,7 +254,7 @@ def _read_config(path: Path) -> Any:
 
 
 def _class_entries(config: Any) -> list[dict[str, Any]]:
-    """All dictionaries with a `class_name`, at any depth."""
+    """Find all dictionaries with a `class_name`, at any depth."""
     found: list[dict[str, Any]] = []
     pending = [config]
     while pending:

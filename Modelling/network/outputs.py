@@ -77,10 +77,10 @@ def to_probabilities(outputs: Outputs, kind: OutputKind) -> Outputs:
 
 
 def classes_of(outputs: int) -> int:
-    """How many classes so many outputs tell apart; a single one tells two."""
+    """Tell how many classes so many outputs tell apart; a single one tells two."""
     return max(outputs, 2)
 
 
 def noise(shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
-    """Eight images in [0, 1], on which logits are sure to leave [0, 1]."""
+    """Make eight images in [0, 1], on which logits are sure to leave [0, 1]."""
     return np.random.default_rng(0).random((8, *shape), np.float32)

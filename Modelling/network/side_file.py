@@ -19,8 +19,8 @@ from Modelling.errors import CheckpointError, shortened
 from Modelling.images.digits import DIGITS, DIGITS_SHAPE
 from Modelling.network.input_range import InputRange
 
+# Preprocessing: scale the whole image to the model's input.
 RESIZE = "resize"
-"""Preprocessing: scale the whole image to the model's input."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class SideFile:
 
 
 def side_file_path(checkpoint: Path) -> Path:
-    """Where the side file of a checkpoint lies."""
+    """Tell where the side file of a checkpoint lies."""
     return checkpoint.with_suffix(".json")
 
 
@@ -178,7 +178,7 @@ def _input_shape(value: Any) -> tuple[int, int, int]:
 
 
 def _factors(value: Any, key: str, channels: int) -> tuple[float, ...] | None:
-    """A number, or one for each channel."""
+    """Check a number, or one for each channel."""
     if value is None:
         return None
     values = value if isinstance(value, (list, tuple)) else [value]

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
+# Filters, kernel and stride of the first layer. It halves the image at once: most of the cost of a
+# small CNN is in its full-size layers, and a stroke is wider than two pixels anyway.
 STEM = (32, 5, 2)
-"""Filters, kernel and stride of the first layer. It halves the image at once: most of the cost of
-a small CNN is in its full-size layers, and a stroke is wider than two pixels anyway."""
 
+# The layers after the stem. Strides replace pooling, which costs a pass over memory.
 BODY = ((32, 3, 1), (64, 3, 2), (64, 3, 1), (64, 3, 1), (128, 3, 2))
-"""The layers after the stem. Strides replace pooling, which costs a pass over memory."""
 
+# Of the moving averages. Keras' 0.99 needs 500 batches to settle; small data sets have fewer.
 BATCH_NORM_MOMENTUM = 0.95
-"""Of the moving averages. Keras' 0.99 needs 500 batches to settle; small data sets have fewer."""
 
+# Share of the 128 pooled features that is dropped while training.
 DROPOUT = 0.2
-"""Share of the 128 pooled features that is dropped while training."""
 
 
 def build_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Model:

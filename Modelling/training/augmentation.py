@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 class Augmentation:
     """How strongly training images are distorted."""
 
+    # Largest turn either way, in degrees.
     rotation: float
-    """Largest turn either way, in degrees."""
+    # Largest change of size; 0.1 means from 0.9 to 1.1, each axis for itself.
     zoom: float
-    """Largest change of size; 0.1 means from 0.9 to 1.1, each axis for itself."""
+    # Largest slant, as a tangent.
     shear: float
-    """Largest slant, as a tangent."""
+    # Largest displacement, in pixels.
     shift: float
-    """Largest displacement, in pixels."""
+    # Standard deviation of the elastic displacement at its control points, in pixels.
     waves: float
-    """Standard deviation of the elastic displacement at its control points, in pixels."""
+    # Whether half of the images are mirrored left to right.
     mirror: bool = False
-    """Whether half of the images are mirrored left to right."""
+    # Share of the images that lose a random rectangle.
     erasing: float = 0.0
-    """Share of the images that lose a random rectangle."""
+    # Share of the images that are not resampled. Resampling blurs, and the images that the network
+    # will see are sharp: that matters where texture tells classes apart.
     untouched: float = 0.0
-    """Share of the images that are not resampled. Resampling blurs, and the images that the network
-    will see are sharp: that matters where texture tells classes apart."""
 
 
 HANDWRITING = Augmentation(rotation=10, zoom=0.1, shear=0.12, shift=1.5, waves=0.6)
@@ -46,8 +46,8 @@ CLOTHES = Augmentation(
     rotation=4, zoom=0.06, shear=0.04, shift=1.0, waves=0.2, mirror=True, erasing=0.1, untouched=0.5
 )
 
+# Along each axis. Fewer bend the whole image, more make its strokes tremble.
 ELASTIC_CONTROL_POINTS = 6
-"""Along each axis. Fewer bend the whole image, more make its strokes tremble."""
 
 
 def augment(images: tf.Tensor, seed: tf.Tensor, strength: Augmentation) -> tf.Tensor:

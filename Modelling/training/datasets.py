@@ -15,6 +15,7 @@ from Modelling.network.tensorflow import import_tensorflow
 
 BUNDLED_TEST_IMAGES = Path(__file__).parents[1] / "data" / "mnist_test.npz"
 
+# Names of the classes by index, for the data sets that `keras.datasets` downloads.
 LABELS = {
     "mnist": tuple("0123456789"),
     "fashion_mnist": (
@@ -22,10 +23,9 @@ LABELS = {
         "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
     ),
 }  # fmt: skip
-"""Names of the classes by index, for the data sets that `keras.datasets` downloads."""
 
+# A number far above is a mistake, and would be allocated as a layer of the network.
 MAX_CLASSES = 10_000
-"""A number far above is a mistake, and would be allocated as a layer of the network."""
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 

@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from Modelling.network.tensorflow import import_tensorflow
 
+# Weights are rounded to -127..127 times a scale, one scale per output channel.
 LEVELS = 127
-"""Weights are rounded to -127..127 times a scale, one scale per output channel."""
 
+# Activations, after ReLU, to 0..255 times a scale, one for a layer.
 ACTIVATION_LEVELS = 255
-"""Activations, after ReLU, to 0..255 times a scale, one for a layer."""
 
 
 class EightBitNetwork:
@@ -51,7 +51,7 @@ class EightBitNetwork:
         self._ranges = [float(highest) for highest in seen]
 
     def trainable(self, network: Any) -> Any:
-        """A Keras model, for `fit`, that trains `network` through the rounding."""
+        """Make a Keras model, for `fit`, that trains `network` through the rounding."""
         import keras
 
         forward = self._forward

@@ -9,14 +9,14 @@ from pathlib import Path
 from Modelling.network.checkpoint import CHECKPOINT_SUFFIXES, DEFAULT_CHECKPOINT
 from Modelling.training.datasets import LABELS
 
+# On MNIST more are hardly better: 4 gave 99.6 % and 24 gave 99.7 %. Clothes take longer.
 EPOCHS = {"mnist": 10, "fashion_mnist": 24}
-"""On MNIST more are hardly better: 4 gave 99.6 % and 24 gave 99.7 %. Clothes take longer."""
 
 BATCH_SIZE = 128
 SEED = 1
 
+# Share of the training images that chooses the epoch: 3,000 of 60,000.
 VALIDATION_RATIO = 0.05
-"""Share of the training images that chooses the epoch: 3,000 of 60,000."""
 
 PLOTS = Path(__file__).parents[1] / "plots"
 

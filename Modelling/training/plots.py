@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 TRAINING_COLOUR, VALIDATION_COLOUR = "#9aa5b1", "#1f5fa8"
 WRONG_COLOUR = "#c0392b"
 
+# How a note at the top of a panel is placed.
 _ABOVE: dict[str, Any] = {
     "xycoords": ("data", "axes fraction"),
     "textcoords": "offset points",
     "fontsize": 8,
     "color": "#333333",
 }
-"""How a note at the top of a panel is placed."""
 
+# By suffix.
 PICTURE_FORMATS = {
     ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".svg": "svg", ".pdf": "pdf",
 }  # fmt: skip
-"""By suffix."""
 
+# In a grid of 4 x 5 beside the confusion matrix.
 MISTAKES_SHOWN = 20
-"""In a grid of 4 x 5 beside the confusion matrix."""
 
 
 def draw_loss(
@@ -80,7 +80,7 @@ def draw_loss(
 
 
 def _scale_logarithmically(axes: Axes) -> None:
-    """A logarithmic scale with plain numbers at 1, 2 and 5."""
+    """Set a logarithmic scale with plain numbers at 1, 2 and 5."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axes.set_yscale("log")
@@ -164,7 +164,7 @@ def displayable(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches."""
+    """Make an empty figure of so many inches."""
     # No pyplot: it looks for a screen, and keeps figures alive.
     from matplotlib.figure import Figure
 
@@ -191,7 +191,7 @@ def save(figure: Figure, file: Path, dpi: int = 110) -> None:
 
 
 def picture_format(file: Path) -> str:
-    """The format that a picture's suffix names.
+    """Find the format that a picture's suffix names.
 
     Raises:
         ValueError: It is none of those that can be written.

@@ -16,8 +16,8 @@ from Modelling.network.checkpoint import SideFile, read_side_file, sha256_of, wr
 from Modelling.network.engine import LiteRTEngine
 from Modelling.predict_cnn import CheckpointError, Classifier, load_classifier
 
+# Every pixel is 0.2 in [0, 1].
 IMAGE = np.full((16, 16, 3), 51, np.uint8)
-"""Every pixel is 0.2 in [0, 1]."""
 
 Build = Callable[[Any], Any]
 
