@@ -160,7 +160,7 @@ class KafkaHandler(BrokerCore):
     def _connect_publisher(self) -> KafkaPublisher:
         with self._publisher_lock:
             if self._publisher is None:
-                self._publisher = KafkaPublisher(self._settings, self._admin.serve)
+                self._publisher = KafkaPublisher(self._settings, self._admin.serve, self._outage)
             return self._publisher
 
     # ------------------------------------------------------------------ consuming

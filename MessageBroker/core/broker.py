@@ -29,6 +29,7 @@ from MessageBroker.broker_interface import (
 from MessageBroker.core.dead_letter import dead_letter_attributes, text_of
 from MessageBroker.core.driver import Batch, Stream
 from MessageBroker.core.forks import Opener
+from MessageBroker.core.outage import Outage
 from MessageBroker.core.subscription import SubscriptionCore
 from MessageBroker.errors import (
     BrokerError,
@@ -65,6 +66,7 @@ class BrokerCore(BrokerInterface):
         self._in_flight: set[Batch] = set()
         self._known_topics: set[str] = set()
         self._subscriptions: set[SubscriptionCore] = set()
+        self._outage = Outage()  # of publishers and consumers together
         self._closed = False
 
     # ------------------------------------------------------------------ topics
@@ -243,6 +245,7 @@ class BrokerCore(BrokerInterface):
             self.delivery,
             self._publish_dead_letter,
             self._subscriptions.discard,
+            self._outage,
         )
         with self._lock:
             closed = self._closed

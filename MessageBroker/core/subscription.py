@@ -15,6 +15,7 @@ from MessageBroker.broker_interface import Subscription, dead_letter_topic, is_d
 from MessageBroker.core.dead_letter import dead_letter_attributes, text_of
 from MessageBroker.core.driver import Stream
 from MessageBroker.core.forks import Opener
+from MessageBroker.core.outage import Outage
 from MessageBroker.core.outstanding import Outstanding
 from MessageBroker.core.redelivery import Redelivery
 from MessageBroker.errors import (
@@ -54,6 +55,7 @@ class SubscriptionCore(Subscription):
         settings: DeliverySettings,
         publish_dead_letter: DeadLetterPublisher,
         on_close: Callable[[SubscriptionCore], None],
+        outage: Outage,
     ) -> None:
         self.topic = topic
         self.subscription_id = subscription_id
@@ -61,6 +63,7 @@ class SubscriptionCore(Subscription):
         self._settings = settings
         self._publish_dead_letter = publish_dead_letter
         self._on_close = on_close
+        self._outage = outage
         self._opener = Opener(f"the subscription {subscription_id!r}")
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -72,7 +75,6 @@ class SubscriptionCore(Subscription):
         self._unreleased: list[Delivery] = []
         self._late_acks = 0
         self._acks_under_way = 0
-        self._away = False
         self._closed = threading.Event()
         stream.on_lost = self._lose
         self._keeper = threading.Thread(
@@ -127,14 +129,10 @@ class SubscriptionCore(Subscription):
         try:
             fetched = self._stream.fetch(max_messages, max_bytes, wait)
         except BrokerUnavailableError as error:
-            if not self._away:
-                logger.warning("%s; waiting for it", error)
-            self._away = True
+            self._outage.begin(self, error)
             self._closed.wait(min(wait, OUTAGE_PAUSE_SECONDS))
             return []
-        if self._away:
-            logger.info("the broker is back; %s goes on", self.subscription_id)
-        self._away = False
+        self._outage.end(self)
         return fetched
 
     def _admit(self, fetched: Sequence[Message]) -> list[Message]:
@@ -302,7 +300,8 @@ class SubscriptionCore(Subscription):
 
     @property
     def ready(self) -> bool:
-        return not self._away and not self._closed.is_set() and self._stream.ready
+        away = self._outage.affects(self)
+        return not away and not self._closed.is_set() and self._stream.ready
 
     def close(self) -> None:
         if self._opener.is_another_process:
@@ -324,6 +323,7 @@ class SubscriptionCore(Subscription):
                 self._stream.close(given_back)
             except BrokerError as error:  # its lease ends what could not be given back
                 logger.warning("%s was closed all the same: %s", self.subscription_id, error)
+        self._outage.leave(self)
         self._on_close(self)
 
     def _acknowledge(self, deliveries: Sequence[Delivery]) -> None:

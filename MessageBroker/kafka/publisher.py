@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from types import MethodType
@@ -12,12 +11,11 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from MessageBroker.core.driver import Batch
+from MessageBroker.core.outage import Outage
 from MessageBroker.errors import BrokerError, ClosedError, PublishError
 from MessageBroker.kafka.errors import error_of, translate
 from MessageBroker.kafka.events import ClientEvents, KafkaSettings
 from MessageBroker.kafka.records import headers_of
-
-logger = logging.getLogger(__name__)
 
 # How long the thread waits for something to report (s); `close` waits for it at most.
 POLL_SECONDS = 0.1
@@ -35,12 +33,13 @@ PURGE_SECONDS = 2.0
 class KafkaPublisher:
     """Sends publications, and confirms or fails each when the cluster has answered."""
 
-    def __init__(self, settings: KafkaSettings, serve: Callable[[], None]) -> None:
+    def __init__(self, settings: KafkaSettings, serve: Callable[[], None], outage: Outage) -> None:
         """Connect.
 
         Args:
             settings: the clients' properties.
             serve: called now and then in this publisher's thread.
+            outage: told when messages wait for brokers that are away, and when they answer.
 
         Raises:
             ConfigurationError: a property that the client library does not take.
@@ -52,6 +51,7 @@ class KafkaPublisher:
         except KafkaException as error:
             raise settings.refused(error) from None
         self._serve = serve
+        self._outage = outage
         self._closing = threading.Event()
         self._senders = 0  # threads that hand over just now, or wait for all that they did
         self._resting = threading.Condition()
@@ -138,18 +138,15 @@ class KafkaPublisher:
         return translate(error, tried, otherwise=PublishError)
 
     def _listen(self) -> None:
-        said = False
         while not self._closing.is_set():
             # A sender may have been interrupted just where it says that it is one or is none.
             self._client.poll(0 if self._rest() else POLL_SECONDS)
             self._serve()
-            waiting = len(self._client)
-            if self._events.away and waiting and not said:
-                logger.warning("%s; %d messages wait for it", self._events.unavailable(), waiting)
-                said = True
-            elif said and not self._events.away:
-                logger.info("%s is back; publishing goes on", self._where)
-                said = False
+            if not self._events.away:
+                self._outage.end(self)
+            elif len(self._client):
+                self._outage.begin(self, self._events.unavailable())
+        self._outage.leave(self)
 
     def _rest(self) -> bool:
         """Rest for a while if others take the confirmations; tell whether they still do."""

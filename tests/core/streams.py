@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from MessageBroker import DeliverySettings, Message
 from MessageBroker.core.driver import Stream
+from MessageBroker.core.outage import Outage
 from MessageBroker.core.subscription import SubscriptionCore
 from MessageBroker.errors import BrokerError
 from MessageBroker.message import Delivery, new_delivery
@@ -113,4 +114,5 @@ def subscription_over(
         DeliverySettings(**{"min_backoff": 0.01, "max_backoff": 0.05, **settings}),  # type: ignore[arg-type]
         (letters or DeadLetters()).publish,
         lambda _subscription: None,
+        Outage(),
     )

@@ -58,10 +58,8 @@ def test_an_outage_is_one_line_when_it_begins_and_one_when_it_is_over(
 
     assert during <= arrived
     lines = [f"{each.levelname} {each.getMessage()}" for each in caplog.records]
-    # The consumer and the publisher each say it once, and once that it is over.
-    assert sum(line.startswith("WARNING") for line in lines) == 2, lines
-    assert sum("is back" in line for line in lines) == 2, lines
-    assert len(lines) == 4, lines
+    assert [line.split()[0] for line in lines] == ["WARNING", "INFO"], lines
+    assert "is back" in lines[1]
     assert capfd.readouterr().err == ""
 
 
