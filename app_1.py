@@ -27,9 +27,9 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from DurableText.moments import timestamp
 from MessageBroker import BrokerInterface, OutgoingMessage
 from Pipeline.events import image_event
-from Pipeline.moments import timestamp
 from Pipeline.observability.tracing import Tracing, open_tracing
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import open_broker, open_metrics, run_script, topic_names

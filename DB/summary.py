@@ -20,6 +20,7 @@ from typing import Any
 from DB.errors import DatabaseStorageError
 from DurableText import codec
 from DurableText.lines import scan
+from DurableText.moments import seconds_of
 from DurableText.storage import STORAGE, refuse_what_is_no_file
 
 BUCKET_GROWTH = 1.01
@@ -131,17 +132,6 @@ def summarise(path: str | os.PathLike[str]) -> Summary:
     return tally.finish()
 
 
-def parse_time(text: object) -> float | None:
-    """Returns seconds since 1970 of an RFC 3339 time, None of anything else."""
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(text.upper())  # RFC 3339 allows a small z
-    except ValueError:
-        return None
-    return moment.timestamp() if moment.tzinfo else None
-
-
 class _Latencies:
     """A histogram with buckets of constant relative width."""
 
@@ -241,14 +231,14 @@ class _Tally:
     def _add_times(self, row: dict[str, Any]) -> None:
         if row.get("stored_at") != self._stored_text:  # the same for all of one insert
             self._stored_text = row.get("stored_at")
-            self._stored = parse_time(self._stored_text)
+            self._stored = seconds_of(self._stored_text)
         stored = self._stored
         if stored is None:
             return
         self.first = stored if self.first is None else min(self.first, stored)
         self.last = stored if self.last is None else max(self.last, stored)
         self.time_line.add(stored)
-        published = parse_time(row.get("published_at"))
+        published = seconds_of(row.get("published_at"))
         if published is not None:
             self.latencies.add(stored - published)
 

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import orjson
 import uuid_utils
 
+from DurableText.moments import timestamp, valid_time
 from MessageBroker import Message, OutgoingMessage
 from MessageBroker.limits import MAX_ATTRIBUTE_VALUE_BYTES, cut
 from MessageBroker.message import message_uuid
-from Pipeline.moments import timestamp, valid_time
 
 IMAGE_TYPE = "event-driven-model-serving.image.v1"
 INFERENCE_TYPE = "event-driven-model-serving.inference.v1"

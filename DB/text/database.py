@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,6 +39,7 @@ from DB.text.index import IndexDamagedError, key_of
 from DB.text.indexed_text import IndexedText
 from DurableText import codec
 from DurableText.lock import FileLock
+from DurableText.moments import timestamp
 from DurableText.storage import (
     STORAGE,
     Storage,
@@ -228,7 +228,7 @@ class ResultDatabase:
         stored = {row["id"]: row.get("label") for row in self._rows.find(ids, keys)}
         inserted, duplicates, conflicts = [], [], []
         new_keys, lines = [], []
-        now = _timestamp()
+        now = timestamp()
         tail = b',"stored_at":"%b"' % now.encode()
         for result, body, key in zip(results, bodies, keys, strict=True):
             result_id, label = result["id"], _as_stored(result.get("label"))
@@ -308,7 +308,3 @@ def _as_stored(label: object) -> object:
 
 def _record_error(number: int, problem: str) -> DatabaseRecordError:
     return DatabaseRecordError(f"result {number}: {problem}; nothing was stored", number)
-
-
-def _timestamp() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

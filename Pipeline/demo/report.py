@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
+from DurableText.moments import seconds_of
 from Modelling.data_preparation import bundled_test_images
 
 mpl.use("Agg")
@@ -137,8 +137,4 @@ def _draw_latencies(figure: Any, latencies: npt.NDArray[np.float64]) -> None:
 
 
 def _seconds(start: str, end: str) -> float:
-    return (_moment(end) - _moment(start)).total_seconds()
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+    return (seconds_of(end) or 0.0) - (seconds_of(start) or 0.0)

@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from Pipeline.moments import age_of
+from DurableText.moments import age_of
 from Pipeline.observability import metric_table as table
 from Pipeline.observability.metrics import Metrics, ModelSource
 from Pipeline.observability.metrics_server import MetricsServer

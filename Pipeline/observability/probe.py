@@ -12,8 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+from DurableText.moments import age_of
 from MessageBroker import BrokerError, BrokerInterface, Subscription
-from Pipeline.moments import age_of
 from Pipeline.observability import metric_table as table
 from Queue.text.report import status
 

@@ -22,8 +22,8 @@ from importlib import metadata
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from DurableText.moments import seconds_of
 from Pipeline.events import TRACE_PARENT
-from Pipeline.moments import seconds_of
 
 if TYPE_CHECKING:
     from typing import Self

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from DurableText.moments import timestamp
 from MessageBroker import Message, Subscription
 from Pipeline.events import image_origin, inference_record
-from Pipeline.moments import timestamp
 from Pipeline.observability.metrics import Metrics
 from Pipeline.observability.tracing import Tracing
 from Pipeline.script.waiting import wait_out, within_grace

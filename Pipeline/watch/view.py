@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from DurableText.command_line import printable
-from Pipeline.moments import seconds_of
+from DurableText.moments import seconds_of
 from Pipeline.watch.stages import Stage
 
 # Below this there is room for the essential only.

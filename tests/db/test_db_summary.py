@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from DB import DatabaseStorageError, ResultDatabase
-from DB.summary import MAX_BINS, MAX_NAMES, OTHER, parse_time, summarise
+from DB.summary import MAX_BINS, MAX_NAMES, OTHER, summarise
 from DB.text.report import as_text, verify
 from DurableText import codec
 
@@ -120,23 +120,6 @@ def test_an_empty_db_has_an_empty_summary(path):
     path.write_bytes(b"")
     assert summarise(path).rows == 0
     assert "results      0" in run("summary", "--db", path).stdout
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("2026-01-01T12:00:00Z", 0.0),
-        ("2026-01-01T12:00:00.5Z", 0.5),
-        ("2026-01-01T13:00:00.123+01:00", 0.123),
-        ("2026-01-01T12:00:00.123456789Z", 0.123456),
-        ("2026-01-01T12:00:00", None),
-        ("yesterday", None),
-        (None, None),
-    ],
-)
-def test_times_are_read_as_rfc_3339_allows_them(text, seconds):
-    parsed = parse_time(text)
-    assert parsed == (None if seconds is None else pytest.approx(START.timestamp() + seconds))
 
 
 def test_the_command_prints_text_json_and_a_picture(path, tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from Pipeline.moments import timestamp
+from DurableText.moments import timestamp
 from Pipeline.observability import metric_table
 from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metrics_server import (

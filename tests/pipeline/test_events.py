@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from DurableText.moments import timestamp
 from MessageBroker import Message
 from MessageBroker.limits import check_message
 from Pipeline.events import (
@@ -19,7 +20,6 @@ from Pipeline.events import (
     inference_record,
     parse_inference,
 )
-from Pipeline.moments import timestamp
 
 PUBLISHED = datetime(2026, 1, 1, 12, 0, 0, 123456, UTC)
 

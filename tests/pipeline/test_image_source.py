@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import app_1
+from DurableText.moments import timestamp
 from Modelling.data_preparation import bundled_test_images, encode_npy
-from Pipeline.moments import timestamp
 from Pipeline.observability.tracing import Tracing
 from Pipeline.serving.image_source import ImageSource, SourceImage, subject_of
 from tests.brokers.harness import BrokerUnderTest

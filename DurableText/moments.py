@@ -1,0 +1,42 @@
+"""Moments in time as records carry them: RFC 3339 texts. The project's one parser of them."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+# No timestamp that anybody needs is longer; digits after the point may be any number.
+MAX_CHARACTERS = 64
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """Format a moment as RFC 3339 in UTC with milliseconds; now if None."""
+    moment = moment or datetime.now(UTC)
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def seconds_of(text: object) -> float | None:
+    """Parse RFC 3339 into seconds since 1970; None for what is none: foreign programs write too.
+
+    A time without its offset is none: nobody knows which moment it means.
+    """
+    if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper())  # RFC 3339 allows a small t and z
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo is not None else None
+
+
+def valid_time(text: str | None) -> str | None:
+    """Return a foreign text if it is a moment in RFC 3339, its offset included; else None."""
+    return None if seconds_of(text) is None else text
+
+
+def age_of(text: object, now: float | None = None) -> float | None:
+    """Tell how many seconds ago a moment was; 0 for one in the future: clocks jump and differ."""
+    moment = seconds_of(text)
+    if moment is None:
+        return None
+    return max(0.0, (time.time() if now is None else now) - moment)
