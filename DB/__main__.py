@@ -17,7 +17,7 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 if something is wrong with the DB, 2 on wrong usage."""
+    """Run the command; return 0, 1 if something is wrong with the DB, 2 on wrong usage."""
     return run(_parser(), arguments, DatabaseError)
 
 

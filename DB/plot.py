@@ -17,12 +17,12 @@ from DB.summary import Summary
 from DB.text.report import rate_text
 
 INK, SOFT, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2a6f97", "#c1554e"
+# Labels drawn; with more the rarest are left out and the title says so.
 MAX_BARS = 20
-"""Labels drawn; with more the rarest are left out and the title says so."""
 
 
 def plot(summary: Summary, path: str | os.PathLike[str]) -> None:
-    """Draws labels, confusions, latency and throughput into the image file `path`.
+    """Draw labels, confusions, latency and throughput into the image file `path`.
 
     Raises:
         OSError: the file cannot be written.

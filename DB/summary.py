@@ -25,15 +25,15 @@ from DurableText.storage import STORAGE, refuse_what_is_no_file
 
 BUCKET_GROWTH = 1.01
 SMALLEST_LATENCY_SECONDS = 1e-4
+# Labels, pairs and models told apart; what comes beyond is counted as `OTHER`.
 MAX_NAMES = 1000
-"""Labels, pairs and models told apart; what comes beyond is counted as `OTHER`."""
 
+# What of a name is beyond this is left out: some are whole texts.
 MAX_NAME_CHARACTERS = 200
-"""What of a name is beyond this is left out: some are whole texts."""
 
 OTHER = "(other)"
+# Bins of the time line; a second wide at first.
 MAX_BINS = 2048
-"""Bins of the time line; a second wide at first."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Summary:
         return self.correct / self.known if self.known else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the summary as JSON-able values, without the series for the plot."""
+        """Return the summary as JSON-able values, without the series for the plot."""
         first, last = self.first_stored_at, self.last_stored_at
         return {
             "rows": self.rows,
@@ -110,7 +110,7 @@ class Summary:
 
 
 def summarise(path: str | os.PathLike[str]) -> Summary:
-    """Reads the DB at `path` and returns its summary.
+    """Read the DB at `path` and return its summary.
 
     Raises:
         DatabaseStorageError: the file is not there, or cannot be read.

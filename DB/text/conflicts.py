@@ -22,9 +22,9 @@ from DurableText.storage import Storage
 
 logger = logging.getLogger(__name__)
 
+# So much of a stored label is kept, as JSON, if the line would be too long: it fits into what
+# `codec.encode` leaves free, even if each byte needs to be escaped.
 SHORT_LABEL_BYTES = 16
-"""So much of a stored label is kept, as JSON, if the line would be too long: it fits into what
-`codec.encode` leaves free, even if each byte needs to be escaped."""
 
 
 class Conflicts:
@@ -37,7 +37,7 @@ class Conflicts:
         self._new: dict[tuple[str, str], bytes] = {}
 
     def add(self, result: Mapping[str, Any], stored_label: object, now: str) -> None:
-        """Notes a conflict; `write` keeps it."""
+        """Note a conflict; `write` keeps it."""
         what = {**result, "stored_label": stored_label, "refused_at": now}
         line = codec.frame(orjson.dumps(what)[:-1])
         if len(line) > codec.MAX_LINE_BYTES:  # the whole label stands in the DB
@@ -46,7 +46,7 @@ class Conflicts:
         self._new.setdefault(_name(result), line)
 
     def write(self) -> None:
-        """Writes what was noted and is not there yet; durable when it returns.
+        """Write what was noted and is not there yet; durable when it returns.
 
         Raises:
             OSError, IndexDamagedError: it could not be written; what was noted is forgotten, to be
@@ -65,7 +65,7 @@ class Conflicts:
             raise
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         kept, self._kept = self._kept, None
         if kept is not None:
             kept.close()
@@ -87,5 +87,5 @@ class Conflicts:
 
 
 def _name(result: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns id and label, the label as it reads in the text."""
+    """Return id and label, the label as it reads in the text."""
     return result["id"], orjson.dumps(result.get("label")).decode()

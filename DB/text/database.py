@@ -52,11 +52,11 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_PATH = Path(__file__).resolve().parent.parent / "db_for_app_2.txt"
 
+# Pause between two looks at a lock that another process holds: how late a standby takes over.
 STANDBY_SECONDS = 0.05
-"""Pause between two looks at a lock that another process holds: how late a standby takes over."""
 
+# With `wait=False`: one who only looks at the lock (`status`) is not mistaken for a holder.
 NO_WAIT_SECONDS = 0.05
-"""With `wait=False`: one who only looks at the lock (`status`) is not mistaken for a holder."""
 
 RESERVED = ("crc", "stored_at")
 
@@ -134,7 +134,7 @@ class ResultDatabase:
                 raise
 
     def insert(self, results: Sequence[Mapping[str, Any]]) -> InsertOutcome:
-        """Stores results that are not stored yet; they are durable when it returns.
+        """Store results that are not stored yet; they are durable when it returns.
 
         Args:
             results: JSON objects with a text `id`; `stored_at` and `crc` belong to the DB.
@@ -161,7 +161,7 @@ class ResultDatabase:
                 raise
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yields the stored results, oldest first; corrupt lines are passed over.
+        """Yield the stored results, oldest first; corrupt lines are passed over.
 
         Raises:
             DatabaseClosedError: the DB is closed, or was closed in the middle of it.
@@ -181,7 +181,7 @@ class ResultDatabase:
                     yield row
 
     def close(self) -> None:
-        """Writes the index and gives the lock back; twice is fine."""
+        """Write the index and give the lock back; twice is fine."""
         if os.getpid() != self._pid:
             return  # a forked child: all of it is the parent's
         with self._mutex:
@@ -302,7 +302,7 @@ class ResultDatabase:
 
 
 def _as_stored(label: object) -> object:
-    """Returns a label as it reads in the text: NaN is null there, a tuple is a list."""
+    """Return a label as it reads in the text: NaN is null there, a tuple is a list."""
     return label if isinstance(label, str) else orjson.loads(orjson.dumps(label))
 
 

@@ -27,17 +27,17 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 
+# Rows held back in memory: about 2 MB, and at most so many to read again after a kill.
 PENDING_ROWS = 16_384
-"""Rows held back in memory: about 2 MB, and at most so many to read again after a kill."""
 
+# Memory for SQLite's pages.
 CACHE_KIB = 48 * 1024
-"""Memory for SQLite's pages."""
 
+# SQLite takes at least 999 parameters in a statement.
 KEYS_PER_QUERY = 500
-"""SQLite takes at least 999 parameters in a statement."""
 
+# So many bytes at the end of what is covered tell this text from another one.
 FINGERPRINT_BYTES = 64
-"""So many bytes at the end of what is covered tell this text from another one."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS covered (
 
 
 def key_of(result_id: str) -> int:
-    """Returns the 63-bit key of an id; ids can share one."""
+    """Return the 63-bit key of an id; ids can share one."""
     if len(result_id) == 36 and result_id[14] == "7":
         try:
             milliseconds = int(result_id[:8] + result_id[9:13], 16)
@@ -108,7 +108,7 @@ class Index:
         self._highest = db.execute("SELECT max(key) FROM rows").fetchone()[0] or 0
 
     def find(self, keys: Iterable[int]) -> dict[int, list[int]]:
-        """Returns the offsets of rows that may have these keys; keys without any are left out.
+        """Return the offsets of rows that may have these keys; keys without any are left out.
 
         Raises:
             IndexDamagedError: SQLite cannot read the file.
@@ -133,7 +133,7 @@ class Index:
         return found
 
     def add(self, rows: Iterable[tuple[int, int]], covered: int, fingerprint: bytes) -> None:
-        """Adds (key, offset) of rows; the index now covers the text up to `covered`."""
+        """Add (key, offset) of rows; the index now covers the text up to `covered`."""
         pending = self._pending
         for key, offset in rows:
             if key in pending:
@@ -146,7 +146,7 @@ class Index:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the rows held back. If that fails they stay in memory: the text has them."""
+        """Write the rows held back. If that fails they stay in memory: the text has them."""
         rows = [(key, offset) for key, offsets in self._pending.items() for offset in offsets]
         rows.sort()
         db = self._db
@@ -171,22 +171,22 @@ class Index:
         self._pending_rows = 0
 
     def close(self) -> None:
-        """Writes the rows held back and closes the file."""
+        """Write the rows held back and close the file."""
         self.flush()
         self.abandon()
 
     def abandon(self) -> None:
-        """Closes the file without writing the rows held back."""
+        """Close the file without writing the rows held back."""
         with contextlib.suppress(sqlite3.Error):  # it has nothing to lose
             self._db.close()
 
     def discard(self) -> None:
-        """Closes the file and removes it."""
+        """Close the file and remove it."""
         self.abandon()
         remove(self._path)
 
 
 def remove(path: Path) -> None:
-    """Removes the files of an index."""
+    """Remove the files of an index."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -20,26 +20,15 @@ from DurableText.storage import Storage
 
 logger = logging.getLogger(__name__)
 
+# How much of the text is looked at to tell its format.
 HEAD_BYTES = 64 * 1024
-"""How much of the text is looked at to tell its format."""
 
+# Reading more than this into the index takes several seconds, which is said.
 SLOW_INDEX_BYTES = 256 << 20
-"""Reading more than this into the index takes several seconds, which is said."""
 
 
 class IndexedText:
-    """The rows as their one writer uses them. One thread at a time.
-
-    Args:
-        path: the text.
-        index_path: the index; may be missing or of another text.
-        storage: the layer for system calls.
-        check_format: is given the first bytes of the text, and raises if they are not of ours.
-
-    Raises:
-        OSError: the text cannot be used.
-        IndexDamagedError: no index can be made.
-    """
+    """The rows as their one writer uses them. One thread at a time."""
 
     def __init__(
         self,
@@ -48,6 +37,18 @@ class IndexedText:
         storage: Storage,
         check_format: Callable[[bytes], None] | None = None,
     ) -> None:
+        """Open text and index, and take in what the index does not know yet.
+
+        Args:
+            path: the text.
+            index_path: the index; may be missing or of another text.
+            storage: the layer for system calls.
+            check_format: is given the first bytes of the text, and raises if they are not of ours.
+
+        Raises:
+            OSError: the text cannot be used.
+            IndexDamagedError: no index can be made.
+        """
         self._path = path
         self._index_path = index_path
         with contextlib.ExitStack() as opened:
@@ -61,7 +62,7 @@ class IndexedText:
             opened.pop_all()
 
     def find(self, ids: Sequence[str], keys: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Yields the rows that have one of these ids, whose keys (`key_of`) are given as well."""
+        """Yield the rows that have one of these ids, whose keys (`key_of`) are given as well."""
         try:
             found = self._look_up(ids, keys)
         except IndexDamagedError as error:
@@ -70,7 +71,7 @@ class IndexedText:
         yield from found
 
     def append(self, lines: list[bytes], keys: list[int]) -> None:
-        """Appends whole lines durably.
+        """Append whole lines durably.
 
         Raises:
             OSError: they may be there in part; `recover` has to be called before anything else.
@@ -83,24 +84,24 @@ class IndexedText:
         self.index.add(rows, offset, lines[-1][-FINGERPRINT_BYTES:])
 
     def scan(self) -> Iterator[tuple[int, list[bytes]]]:
-        """Yields all lines there are now, in groups, with the offset of each group's first one."""
+        """Yield all lines there are now, in groups, with the offset of each group's first one."""
         return self._text.scan(0, self._text.end)
 
     def recover(self) -> None:
-        """Takes in what the text has behind the end that the index knows."""
+        """Take in what the text has behind the end that the index knows."""
         start = self.index.covered
         self._text.recover(start)
         self._index_rows(start)
 
     def close(self) -> None:
-        """Writes the index and closes the files."""
+        """Write the index and close the files."""
         try:
             self.index.close()
         finally:
             self._text.close()
 
     def abandon(self) -> None:
-        """Closes the files as they are, after an error."""
+        """Close the files as they are, after an error."""
         self.index.abandon()
         self._text.close()
 
@@ -156,7 +157,7 @@ class IndexedText:
         self._index_rows(0)
 
     def _index_rows(self, start: int) -> None:
-        """Reads the text from `start` to its end into the index."""
+        """Read the text from `start` to its end into the index."""
         size, corrupt, rows = self._text.end - start, 0, 0
         if size > SLOW_INDEX_BYTES:
             logger.warning("%s: reading %d MB into the index", self._path, size // 1_000_000)

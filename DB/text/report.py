@@ -22,12 +22,12 @@ CONFUSIONS_SHOWN = 10
 
 
 def rate_text(rate: float) -> str:
-    """Says how many results a second; below ten with what stands behind the point."""
+    """Say how many results a second; below ten with what stands behind the point."""
     return f"{rate:,.0f} results/s" if rate >= 10 else f"{rate:.2g} results/s"
 
 
 def as_text(summary: Summary) -> str:
-    """Returns the summary as a few lines for a terminal."""
+    """Return the summary as a few lines for a terminal."""
     lines = [f"results      {summary.rows:,}"]
     if summary.corrupt:
         lines.append(f"corrupt      {summary.corrupt:,} lines: see `python -m DB verify`")
@@ -94,7 +94,7 @@ class Verification(Findings):
 
 
 def verify(path: str | os.PathLike[str]) -> Verification:
-    """Reads the whole DB at `path`: checksums, ids, ids that stand twice.
+    """Read the whole DB at `path`: checksums, ids, ids that stand twice.
 
     Needs no lock, bounded memory, and about 20 bytes a row of temporary disk.
 

@@ -29,14 +29,14 @@ from DurableText.storage import Storage, write_all
 
 logger = logging.getLogger(__name__)
 
+# How much is read for one row; a longer one costs a second read.
 ROW_BYTES = 2048
-"""How much is read for one row; a longer one costs a second read."""
 
+# Longest line of blanks that takes the place of a torn end.
 BLANK_LINE_BYTES = 64 * 1024
-"""Longest line of blanks that takes the place of a torn end."""
 
+# At most so much is written again on recovery: far more than ever lies between two syncs.
 REWRITE_BYTES = 64 << 20
-"""At most so much is written again on recovery: far more than ever lies between two syncs."""
 
 
 class TextFile:
@@ -61,19 +61,19 @@ class TextFile:
             raise
 
     def size(self) -> int:
-        """Returns the size of the file in bytes."""
+        """Return the size of the file in bytes."""
         return self._storage.stat_open(self._fd).st_size
 
     def read(self, size: int, offset: int) -> bytes:
-        """Returns bytes of the file."""
+        """Return bytes of the file."""
         return self._storage.read(self._fd, size, offset)
 
     def scan(self, start: int, end: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Yields whole lines between two offsets: see `DurableText.lines.scan`."""
+        """Yield whole lines between two offsets: see `DurableText.lines.scan`."""
         return scan(self.read, start, end)  # of whatever descriptor is the file's by then
 
     def line_at(self, offset: int) -> bytes | None:
-        """Returns the line that begins at `offset`; None if no line begins there."""
+        """Return the line that begins at `offset`; None if no line begins there."""
         if offset and self._storage.read(self._fd, 1, offset - 1) != b"\n":
             return None
         for size in (ROW_BYTES, codec.MAX_LINE_BYTES):
@@ -83,7 +83,7 @@ class TextFile:
         return None
 
     def append(self, data: bytes) -> int:
-        """Appends whole lines durably; returns where they begin.
+        """Append whole lines durably; return where they begin.
 
         Raises:
             OSError: they may be there in part; `end` stands where it stood, and `recover` has to
@@ -100,7 +100,7 @@ class TextFile:
         return start
 
     def recover(self, start: int) -> None:
-        """Makes whole and durable what lies behind `start`, and sets `end`."""
+        """Make whole and durable what lies behind `start`, and set `end`."""
         size = self.size()
         torn = self._torn_from(start, size)
         if torn < size:
@@ -115,13 +115,13 @@ class TextFile:
         self.end = size
 
     def close(self) -> None:
-        """Closes the file; twice is fine."""
+        """Close the file; twice is fine."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self._storage.close(fd)
 
     def _torn_from(self, start: int, size: int) -> int:
-        """Returns where the last line without a newline begins; `size` if there is none."""
+        """Return where the last line without a newline begins; `size` if there is none."""
         offset = size
         while offset > start:
             step = min(CHUNK_BYTES, offset - start)
@@ -145,7 +145,7 @@ class TextFile:
             torn += length
 
     def _write_again(self, data: bytes, start: int) -> None:
-        """Recovers from a failed fsync: the kernel believes the pages to be clean.
+        """Recover from a failed fsync: the kernel believes the pages to be clean.
 
         Writing the same bytes makes them dirty again; a new descriptor does not inherit the error.
         """
