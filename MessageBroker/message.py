@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import enum
 import uuid
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from MessageBroker.core.redelivery import Lane
-
+from typing import Any
 
 # Made once for this project: the namespace of the UUIDs that `message_uuid` derives.
 _NAMESPACE = uuid.UUID("6f1d2c0e-5b7a-5d0c-9d53-2b6b3c8f4a11")
@@ -27,15 +23,18 @@ def message_uuid(broker: str, topic: str, message_id: str) -> str:
 class DeliveryState(enum.Enum):
     """Where a delivery stands between the broker and its acknowledgement."""
 
-    OUT = "out"  # in the hands of the application
+    OUT = "out"  # in the hands of the application, for the first time
+    AGAIN = "again"  # in its hands again, after a nack: later messages of its key wait for it
     HELD = "held"  # nacked, or waiting behind a nacked message of the same key
     MOVING = "moving"  # on its way to the dead-letter topic
     DONE = "done"  # acknowledged or dead-lettered
     LOST = "lost"  # the lease or the partition is gone: the broker delivers it again
 
 
+# The states in which the application has the message.
+IN_HAND = (DeliveryState.OUT, DeliveryState.AGAIN)
+# The states in which a delivery stays.
 SETTLED = (DeliveryState.DONE, DeliveryState.LOST)
-"""The states in which a delivery stays."""
 
 
 class Delivery:
@@ -43,32 +42,26 @@ class Delivery:
 
     It does not refer to its message: the message refers to it, and a cycle would leave every
     payload to the garbage collector.
+
+    Attributes:
+        handle: whatever the handler needs to acknowledge; only it looks inside.
+        size: bytes of data, counted against `max_outstanding_bytes`.
+        state: the core's, and LOST also the handler's.
+        sequence: order of arrival in its subscription. Set by the core when it hands the message
+            out for the first time, and so is the next.
+        deadline: monotonic time at which `max_lease_seconds` are over.
     """
 
-    __slots__ = ("deadline", "handle", "lane", "sequence", "size", "state")
+    __slots__ = ("deadline", "handle", "sequence", "size", "state")
 
-    # Set by the handler; there is no `__init__`, as a call for each would cost more than all else.
-    handle: Any  # whatever it needs to acknowledge; only it looks inside
-    size: int  # bytes of data, counted against max_outstanding_bytes
-    state: DeliveryState  # OUT
-    lane: Lane | None  # None
+    sequence: int
+    deadline: float
 
-    # Set by the core when it hands the message out for the first time.
-    sequence: int  # order of arrival in its subscription
-    deadline: float  # monotonic time at which max_lease_seconds are over
-
-
-def new_delivery(handle: Any, size: int) -> Delivery:
-    """Make a delivery of `size` bytes; `handle` is whatever the handler needs to acknowledge."""
-    delivery = Delivery()
-    delivery.handle = handle
-    delivery.size = size
-    delivery.state = DeliveryState.OUT
-    delivery.lane = None
-    return delivery
-
-
-_LEFT_TO_DELIVERIES = ("id", "publish_time")
+    def __init__(self, handle: Any, size: int) -> None:
+        """Begin in the hands of the application; see the class for the arguments."""
+        self.handle = handle
+        self.size = size
+        self.state = DeliveryState.OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +78,7 @@ class Message:
         topic: the topic from which the message was received.
         publish_time: when the broker took it, UTC.
         delivery_attempt: 1 at first; one more for each nack of this message in this process.
+        delivery: the handler's, by which the message is settled; not for applications.
     """
 
     id: str
@@ -94,22 +88,9 @@ class Message:
     topic: str
     publish_time: datetime
     delivery_attempt: int = 1
-    _delivery: Delivery = field(
-        default_factory=lambda: new_delivery(None, 0), repr=False, compare=False, kw_only=True
+    delivery: Delivery = field(
+        default_factory=lambda: Delivery(None, 0), repr=False, compare=False, kw_only=True
     )
-
-    if not TYPE_CHECKING:  # or any name would pass for a field
-
-        def __getattr__(self, name: str) -> Any:
-            """Ask the delivery for what the handler left out, at the first use.
-
-            Many applications never look at the ids and times of their messages.
-            """
-            if name not in _LEFT_TO_DELIVERIES:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            value = getattr(self._delivery, name)
-            object.__setattr__(self, name, value)
-            return value
 
     def __repr__(self) -> str:
         """Leave out the body: it may be megabytes."""
@@ -118,22 +99,3 @@ class Message:
             f"{len(self.data)} bytes, {len(self.attributes)} attributes, "
             f"delivery_attempt={self.delivery_attempt})"
         )
-
-
-class MessageDraft:
-    """A message while it is being made, for handlers to which every tenth of a µs counts.
-
-    The constructor of a frozen class sets each field by a call, and takes four times as long as to
-    set the fields of this class of the same layout, and then its class: `__class__ = Message`.
-    """
-
-    __slots__ = tuple(each.name for each in fields(Message))
-
-    id: str
-    data: bytes
-    attributes: dict[str, str]
-    key: str | None
-    topic: str
-    publish_time: datetime
-    delivery_attempt: int
-    _delivery: Delivery

@@ -51,7 +51,7 @@ class Outstanding:
         deadline = time.monotonic() + lease_seconds
         deliveries, sequence, size = self._deliveries, self._sequence, 0
         for message in messages:
-            delivery = message._delivery
+            delivery = message.delivery
             if delivery.state is LOST:  # revoked while it was being fetched
                 continue
             sequence += 1
@@ -77,7 +77,7 @@ class Outstanding:
             strangers = [
                 each
                 for each in messages
-                if each._delivery not in ours and each._delivery.state not in SETTLED
+                if each.delivery not in ours and each.delivery.state not in SETTLED
             ]
         except (AttributeError, TypeError):
             raise TypeError("expected a sequence of messages that were received") from None
@@ -98,9 +98,9 @@ class Outstanding:
         late = size = 0
         ours = self._deliveries
         for message in messages:
-            delivery = message._delivery
+            delivery = message.delivery
             state = delivery.state
-            if state is OUT and delivery.lane is None:  # nearly always
+            if state is OUT:  # nearly always
                 del ours[delivery]
                 size += delivery.size
                 delivery.state = DONE
@@ -133,6 +133,5 @@ class Outstanding:
         if delivery in self._deliveries:
             del self._deliveries[delivery]
             self.size -= delivery.size
-        if delivery.lane is not None:
-            self._redelivery.remove(delivery)
+        self._redelivery.remove(delivery)
         delivery.state = state

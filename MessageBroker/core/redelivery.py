@@ -10,41 +10,34 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from MessageBroker.message import Delivery, DeliveryState, Message
+from MessageBroker.message import SETTLED, Delivery, DeliveryState, Message
 
 
-@dataclass
+@dataclass(eq=False)
 class _Held:
-    """A message in a lane: waiting, or handed out again and not yet settled."""
+    """A message in a lane: it waits (HELD), or is out or on its way and not settled yet."""
 
     message: Message
     due: float  # monotonic seconds; 0 for one that only waits behind another
-    out: bool = False
+    lane: list[_Held]  # the held messages of its key, in order of arrival; only the first may go
 
     @property
     def sequence(self) -> int:
-        return self.message._delivery.sequence
+        return self.message.delivery.sequence
 
-
-@dataclass
-class Lane:
-    """The held messages of one key, in order of arrival. Only the first may be handed out."""
-
-    key: str | None
-    held: list[_Held] = field(default_factory=list)
-
-    def find(self, delivery: Delivery) -> _Held | None:
-        """Return the entry of `delivery`, if it is here."""
-        return next((each for each in self.held if each.message._delivery is delivery), None)
+    @property
+    def is_waiting_head(self) -> bool:
+        return self.message.delivery.state is DeliveryState.HELD and self.lane[0] is self
 
 
 class Redelivery:
     """All held messages of one subscription. The caller holds a lock."""
 
     def __init__(self) -> None:
-        self._lanes: dict[str, Lane] = {}  # by key; a message without a key has a lane to itself
+        self._held: dict[Delivery, _Held] = {}
+        self._lanes: dict[str, list[_Held]] = {}  # by key; without a key each has one to itself
         self._due: list[tuple[float, int, _Held]] = []  # heap of lane heads; may hold stale ones
 
     def __bool__(self) -> bool:
@@ -57,31 +50,24 @@ class Redelivery:
 
     def hold(self, message: Message, due: float) -> None:
         """Keep `message` until `due` (monotonic seconds) and until it is first of its key."""
-        delivery = message._delivery
-        lane = delivery.lane or self._lane(message.key)
-        held = lane.find(delivery)
+        delivery = message.delivery
+        assert delivery.state not in SETTLED, "a settled delivery is never handed out again"
+        held = self._held.get(delivery)
         if held is None:
-            held = _Held(message, due)
-            bisect.insort(lane.held, held, key=lambda each: each.sequence)
-        held.message, held.due, held.out = message, due, False
-        delivery.lane = lane
+            lane = [] if message.key is None else self._lanes.setdefault(message.key, [])
+            held = self._held[delivery] = _Held(message, due, lane)
+            bisect.insort(lane, held, key=lambda each: each.sequence)
+        held.message, held.due = message, due
         delivery.state = DeliveryState.HELD
-        self._schedule_head(lane)
-
-    def withhold(self, delivery: Delivery) -> None:
-        """Do not hand out a held message by itself any more; `hold` and `remove` still apply."""
-        held = delivery.lane.find(delivery) if delivery.lane is not None else None
-        if held is not None:
-            held.out = True
+        self._schedule_head(held.lane)
 
     def take_due(self, limit: int, now: float) -> list[Message]:
         """Hand out again up to `limit` messages whose time has come."""
         taken: list[Message] = []
         while len(taken) < limit and self._due and self._due[0][0] <= now:
             due, _, held = heapq.heappop(self._due)
-            if self._is_waiting_head(held) and held.due == due:
-                held.out = True
-                held.message._delivery.state = DeliveryState.OUT
+            if held.due == due and held.is_waiting_head:
+                held.message.delivery.state = DeliveryState.AGAIN
                 taken.append(held.message)
         return taken
 
@@ -91,25 +77,16 @@ class Redelivery:
 
     def remove(self, delivery: Delivery) -> None:
         """Forget a delivery that was settled or lost, and let the next of its key go."""
-        lane = delivery.lane
-        if lane is None:
+        held = self._held.pop(delivery, None)
+        if held is None:
             return
-        delivery.lane = None
-        lane.held = [each for each in lane.held if each.message._delivery is not delivery]
-        if lane.held:
-            self._schedule_head(lane)
-        elif lane.key is not None:
-            self._lanes.pop(lane.key, None)
+        held.lane.remove(held)
+        if held.lane:
+            self._schedule_head(held.lane)
+        elif held.message.key is not None:
+            del self._lanes[held.message.key]
 
-    def _lane(self, key: str | None) -> Lane:
-        return Lane(None) if key is None else self._lanes.setdefault(key, Lane(key))
-
-    def _schedule_head(self, lane: Lane) -> None:
-        head = lane.held[0]
-        if not head.out:
+    def _schedule_head(self, lane: list[_Held]) -> None:
+        head = lane[0]
+        if head.is_waiting_head:
             heapq.heappush(self._due, (head.due, head.sequence, head))
-
-    @staticmethod
-    def _is_waiting_head(held: _Held) -> bool:
-        lane = held.message._delivery.lane
-        return lane is not None and not held.out and lane.held[0] is held

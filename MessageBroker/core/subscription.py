@@ -24,7 +24,7 @@ from MessageBroker.errors import (
     ClosedError,
     ConfigurationError,
 )
-from MessageBroker.message import SETTLED, Delivery, DeliveryState, Message
+from MessageBroker.message import IN_HAND, SETTLED, Delivery, DeliveryState, Message
 from MessageBroker.settings import DeliverySettings
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class SubscriptionCore(Subscription):
             with self._lock:
                 if not self._closed.is_set():
                     return messages + self._admit(fetched)
-            self._release([message._delivery for message in fetched])
+            self._release([message.delivery for message in fetched])
             raise self._closed_error()
 
     def _fetch(self, max_messages: int, max_bytes: int, wait: float) -> list[Message]:
@@ -162,7 +162,7 @@ class SubscriptionCore(Subscription):
             messages = self._outstanding.require(messages)
             if self._nacks:
                 for message in messages:
-                    if message._delivery.state not in SETTLED:
+                    if message.delivery.state not in SETTLED:
                         self._nacks.pop(message.id, None)
             settled, late = self._outstanding.settle(messages)
             self._late_acks += late
@@ -183,7 +183,7 @@ class SubscriptionCore(Subscription):
         exhausted: list[Message] = []
         with self._lock:
             for message in self._outstanding.require(messages):
-                if message._delivery.state is not DeliveryState.OUT:
+                if message.delivery.state not in IN_HAND:
                     continue
                 nacks = self._count_nack(message.id)
                 if nacks >= self._settings.max_delivery_attempts and self._has_dead_letters:
@@ -278,9 +278,8 @@ class SubscriptionCore(Subscription):
         moving: list[Message] = []
         with self._lock:
             for message in messages:
-                delivery = message._delivery
-                if delivery.state in (DeliveryState.OUT, DeliveryState.HELD):
-                    self._redelivery.withhold(delivery)
+                delivery = message.delivery
+                if delivery.state in IN_HAND or delivery.state is DeliveryState.HELD:
                     delivery.state = DeliveryState.MOVING
                     moving.append(message)
         return moving
@@ -288,7 +287,7 @@ class SubscriptionCore(Subscription):
     def _hold_unmoved(self, messages: Sequence[Message]) -> None:
         with self._lock:
             for message in messages:
-                if message._delivery.state is DeliveryState.MOVING:
+                if message.delivery.state is DeliveryState.MOVING:
                     due = time.monotonic() + self._settings.max_backoff
                     self._redelivery.hold(message, due)
 

@@ -74,9 +74,9 @@ class Inbox:
             size = 0
             while self._messages and len(taken) < max_messages and size < max_bytes:
                 taken.append(self._messages.popleft())
-                size += taken[-1]._delivery.size
+                size += taken[-1].delivery.size
             self._bytes -= size
-            self._fetched += [message._delivery for message in taken]
+            self._fetched += [message.delivery for message in taken]
             self._fetched_bytes += size
             self._demanded.notify_all()
             return taken
@@ -89,12 +89,12 @@ class Inbox:
     def deliveries(self) -> list[Delivery]:
         """Return the deliveries of all that is here."""
         with self._lock:
-            return [message._delivery for message in self._messages]
+            return [message.delivery for message in self._messages]
 
     def clear(self) -> list[Delivery]:
         """Forget all that is here, and want no more until the next fetch."""
         with self._lock:
-            deliveries = [message._delivery for message in self._messages]
+            deliveries = [message.delivery for message in self._messages]
             self._messages.clear()
             self._bytes = 0
             self._wanted = 0
@@ -186,7 +186,7 @@ class Inbox:
         """Add what was pulled."""
         with self._lock:
             self._messages.extend(messages)
-            self._bytes += sum(message._delivery.size for message in messages)
+            self._bytes += sum(message.delivery.size for message in messages)
             self._arrived.notify_all()
 
     # ------------------------------------------------------------------ how the broker is

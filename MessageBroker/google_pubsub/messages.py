@@ -12,7 +12,7 @@ from google.pubsub_v1.types import PubsubMessage
 
 from MessageBroker.core import dead_letter as letters
 from MessageBroker.limits import MAX_ATTRIBUTE_VALUE_BYTES
-from MessageBroker.message import Message, new_delivery
+from MessageBroker.message import Delivery, Message
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def decode(encoded: Any, topic: str, handle: Any) -> Message:
         key=encoded.ordering_key or None,
         topic=topic,
         publish_time=datetime.fromtimestamp(published.seconds + published.nanos / 1e9, tz=UTC),
-        _delivery=new_delivery(handle, len(data)),
+        delivery=Delivery(handle, len(data)),
     )
 
 

@@ -47,7 +47,7 @@ from MessageBroker.google_pubsub.leases import (
     Leases,
 )
 from MessageBroker.google_pubsub.messages import decode
-from MessageBroker.message import Delivery, DeliveryState, Message
+from MessageBroker.message import IN_HAND, Delivery, DeliveryState, Message
 
 THREADS = 2
 # Pub/Sub gives no more.
@@ -292,7 +292,7 @@ class Pulls:
 
     def _take_from_stream(self, response: Any, started: float, brought: list[Delivery]) -> None:
         messages = self._admit(response, started, STREAM_TIMEOUT_SECONDS, LEASE_SECONDS)
-        brought += [message._delivery for message in messages if message.key is not None]
+        brought += [message.delivery for message in messages if message.key is not None]
         with self._lock:
             if _has_keys(messages):
                 self._streaming = self._keyed = True
@@ -316,7 +316,7 @@ class Pulls:
         messages = [
             decode(each.message, self._topic, Lease(each.ack_id, until)) for each in received
         ]
-        deliveries = [message._delivery for message in messages]
+        deliveries = [message.delivery for message in messages]
         if now - started > timeout + OVERRUN_SECONDS:
             self._leases.try_to_give_back(deliveries)
             return []
@@ -349,7 +349,7 @@ class Pulls:
 
 
 def _is_held(delivery: Delivery) -> bool:
-    return delivery.state in (DeliveryState.OUT, DeliveryState.HELD)
+    return delivery.state in IN_HAND or delivery.state is DeliveryState.HELD
 
 
 def _has_keys(messages: list[Message]) -> bool:

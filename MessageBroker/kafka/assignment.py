@@ -81,7 +81,7 @@ class Assignment:
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
         """Take note of acknowledgements; return how many were of partitions that are gone."""
-        trackers = [each.tracker for each in cast("Sequence[KafkaDelivery]", deliveries)]
+        trackers = [each.handle for each in cast("Sequence[KafkaDelivery]", deliveries)]
         touched = set(trackers)
         with self._lock:
             gone = {each for each in touched if each.revoked}

@@ -13,14 +13,12 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError
 
 from MessageBroker.kafka.offsets import KafkaDelivery, PartitionTracker
-from MessageBroker.kafka.records import attributes_of, key_of
+from MessageBroker.kafka.records import attributes_of, id_of, key_of, time_of
 from MessageBroker.limits import MAX_MESSAGE_BYTES
-from MessageBroker.message import DeliveryState, Message, MessageDraft
+from MessageBroker.message import Message
 
 # What was handed out of one partition, in its order.
 TrackedBatch = tuple[PartitionTracker, list[KafkaDelivery]]
-
-OUT = DeliveryState.OUT
 
 
 class RecordBuffer:
@@ -107,30 +105,27 @@ class RecordBuffer:
             if tracker is None:
                 continue
             data = record.value() or b""
-            delivery = KafkaDelivery()
-            delivery.size = length = len(data)
-            size += length
-            delivery.state = OUT
-            delivery.lane = None
-            delivery.tracker = tracker
-            delivery.offset = record.offset()
-            delivery.timestamp = record.timestamp()[1]
+            size += len(data)
+            offset, timestamp = record.offset(), record.timestamp()[1]
+            delivery = KafkaDelivery(tracker, offset, len(data))
             deliveries.append(delivery)
-            headers, key = record.headers(), record.key()
-            draft = MessageDraft()
-            draft.data = data
+            headers, raw_key = record.headers(), record.key()
             try:
-                draft.attributes = attributes = {}
-                for name, value in headers or ():
-                    attributes[name] = value.decode()
-                draft.key = key.decode() if key else None
+                attributes = {name: value.decode() for name, value in headers or ()}
+                key = raw_key.decode() if raw_key else None
             except (AttributeError, UnicodeDecodeError):
-                draft.attributes, draft.key = attributes_of(headers), key_of(key)
-            draft.topic = topic
-            draft.delivery_attempt = 1
-            draft._delivery = delivery
-            draft.__class__ = Message  # type: ignore[assignment]
-            messages.append(draft)  # type: ignore[arg-type]
+                attributes, key = attributes_of(headers), key_of(raw_key)
+            messages.append(
+                Message(
+                    id_of(partition, offset, timestamp),
+                    data,
+                    attributes,
+                    key,
+                    topic,
+                    time_of(timestamp),
+                    delivery=delivery,
+                )
+            )
         deliver(batches)
         # Only now: what an error kept from a tracker must not be passed over by a later ack.
         self._forget(taken)

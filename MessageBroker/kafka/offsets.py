@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime
 
-from MessageBroker.kafka.records import time_of
 from MessageBroker.message import Delivery, DeliveryState
 
 DONE = DeliveryState.DONE
@@ -74,20 +72,19 @@ class PartitionTracker:
 
 
 class KafkaDelivery(Delivery):
-    """One delivery of a record. It knows its place itself: a handle would be one object more."""
+    """One delivery of a record: its handle is the tracker of its partition."""
 
-    __slots__ = ("offset", "timestamp", "tracker")
+    __slots__ = ("offset",)
 
-    tracker: PartitionTracker
-    offset: int
-    timestamp: int  # ms
+    handle: PartitionTracker
 
-    @property
-    def id(self) -> str:
-        """The message's id."""
-        return f"{self.tracker.partition}-{self.offset}-{self.timestamp}"
+    def __init__(self, tracker: PartitionTracker, offset: int, size: int) -> None:
+        """Begin in the hands of the application.
 
-    @property
-    def publish_time(self) -> datetime:
-        """When the broker, or the producer, says that the record was made."""
-        return time_of(self.timestamp)
+        Args:
+            tracker: of its partition.
+            offset: its own, in the partition.
+            size: bytes of data.
+        """
+        super().__init__(tracker, size)
+        self.offset = offset

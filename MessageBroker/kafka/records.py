@@ -51,8 +51,14 @@ def key_of(key: bytes | None) -> str | None:
 
 def time_of(timestamp_ms: int) -> datetime:
     """Make a time of a record's timestamp; 1970 where it has none."""
-    within = min(max(0, timestamp_ms), _LAST_TIMESTAMP)
-    return datetime.fromtimestamp(within / 1000, UTC)
+    if not 0 <= timestamp_ms <= _LAST_TIMESTAMP:
+        timestamp_ms = 0 if timestamp_ms < 0 else _LAST_TIMESTAMP
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+
+
+def id_of(partition: int, offset: int, timestamp_ms: int) -> str:
+    """Make a message's id of a record's place, and of its time: the topic may be made anew."""
+    return f"{partition}-{offset}-{timestamp_ms}"
 
 
 def place_of(message_id: str) -> tuple[int, int]:

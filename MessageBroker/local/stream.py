@@ -14,7 +14,7 @@ import orjson
 from MessageBroker.core.driver import Stream
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local.store import RENEW_SECONDS, StoredMessage, TopicStore
-from MessageBroker.message import Delivery, Message, new_delivery
+from MessageBroker.message import Delivery, Message
 
 
 class LocalStream(Stream):
@@ -64,7 +64,7 @@ class LocalStream(Stream):
         messages = [_message(each, self._claims.topic) for each in stored]
         with self._settling:
             for each in messages:
-                self._deliveries[each._delivery.handle] = each._delivery
+                self._deliveries[each.delivery.handle] = each.delivery
         return messages
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
@@ -145,7 +145,7 @@ def _message(stored: StoredMessage, topic: str) -> Message:
         key=stored.key,
         topic=topic,
         publish_time=datetime.fromtimestamp(stored.publish_ms / 1000, UTC),
-        _delivery=new_delivery(stored.seq, len(stored.data)),
+        delivery=Delivery(stored.seq, len(stored.data)),
     )
 
 

@@ -12,7 +12,7 @@ from MessageBroker.core.driver import Stream
 from MessageBroker.core.outage import Outage
 from MessageBroker.core.subscription import SubscriptionCore
 from MessageBroker.errors import BrokerError
-from MessageBroker.message import Delivery, new_delivery
+from MessageBroker.message import Delivery
 
 
 def message(body: str, key: str | None = None) -> Message:
@@ -24,7 +24,7 @@ def message(body: str, key: str | None = None) -> Message:
         key=key,
         topic="topic",
         publish_time=datetime.now(UTC),
-        _delivery=new_delivery(body, len(body)),
+        delivery=Delivery(body, len(body)),
     )
 
 

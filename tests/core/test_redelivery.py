@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 
 from MessageBroker import Message
 from MessageBroker.core.redelivery import Redelivery
-from MessageBroker.message import DeliveryState
+from MessageBroker.message import IN_HAND, SETTLED, DeliveryState
 from tests.core.streams import message
 
 KEYS = st.sampled_from([None, "a", "b"])
@@ -80,7 +80,7 @@ class RedeliveryAgainstTheModel(RuleBasedStateMachine):
         """As the core does it: what must wait behind its key is held at once."""
         self.arrived += 1
         new = message(str(self.arrived), key)
-        new._delivery.sequence = self.arrived
+        new.delivery.sequence = self.arrived
         must_wait = self.redelivery.holds_back(key)
         assert must_wait == (
             key is not None and any(each.key == key for each in self.model.waiting)
@@ -92,31 +92,43 @@ class RedeliveryAgainstTheModel(RuleBasedStateMachine):
 
     @rule(one=deliveries, delay=DELAYS)
     def nack(self, one: Message, delay: int) -> None:
-        if one._delivery.state is DeliveryState.OUT:
+        if one.delivery.state in IN_HAND:
             self.redelivery.hold(one, due=self.now + delay)
-            self.model.hold(one._delivery.sequence, one.key, self.now + delay)
+            self.model.hold(one.delivery.sequence, one.key, self.now + delay)
 
     @rule(one=deliveries)
     def settle(self, one: Message) -> None:
-        self.redelivery.remove(one._delivery)
-        one._delivery.state = DeliveryState.DONE
-        self.model.remove(one._delivery.sequence)
+        self.redelivery.remove(one.delivery)
+        one.delivery.state = DeliveryState.DONE
+        self.model.remove(one.delivery.sequence)
 
     @rule(one=deliveries)
-    def withhold(self, one: Message) -> None:
-        if one._delivery.state is DeliveryState.HELD:
-            self.redelivery.withhold(one._delivery)
-            one._delivery.state = DeliveryState.OUT
-            waiting = self.model.find(one._delivery.sequence)
-            assert waiting is not None
-            waiting.out = True
+    def begin_moving(self, one: Message) -> None:
+        """On its way to the dead letters it keeps its place, and is not handed out."""
+        if one.delivery.state not in SETTLED:
+            one.delivery.state = DeliveryState.MOVING
+            waiting = self.model.find(one.delivery.sequence)
+            if waiting is not None:
+                waiting.out = True
+
+    @rule(one=deliveries, delay=DELAYS)
+    def could_not_move(self, one: Message, delay: int) -> None:
+        if one.delivery.state is DeliveryState.MOVING:
+            self.redelivery.hold(one, due=self.now + delay)
+            self.model.hold(one.delivery.sequence, one.key, self.now + delay)
 
     @rule(target=deliveries, limit=st.integers(min_value=1, max_value=3), passed=DELAYS)
     def take(self, limit: int, passed: int):
         self.now += passed
         taken = self.redelivery.take_due(limit, self.now)
-        assert [each._delivery.sequence for each in taken] == self.model.take_due(limit, self.now)
+        assert [each.delivery.sequence for each in taken] == self.model.take_due(limit, self.now)
         return multiple()
+
+    @rule(one=deliveries)
+    def a_message_that_was_never_held_is_out_for_the_first_time(self, one: Message) -> None:
+        """So that the core can settle it without a look at what waits."""
+        never_held = self.model.find(one.delivery.sequence) is None
+        assert never_held or one.delivery.state is not DeliveryState.OUT
 
     @invariant()
     def nothing_that_is_due_is_overlooked(self) -> None:

@@ -200,7 +200,7 @@ def test_attempts_are_remembered_for_what_comes_again() -> None:
         first = message("one")
         stream.arrive(first)
         subscription.nack(subscription.receive(1, 1))
-        stream.on_lost([first._delivery])
+        stream.on_lost([first.delivery])
         stream.arrive(message("one"))
 
         (again,) = subscription.receive(1, 5)
@@ -215,7 +215,7 @@ def test_what_is_lost_while_it_waits_is_not_handed_out() -> None:
         one, two = subscription.receive(10, 1)
         subscription.nack([one, two], delay=0.0)
 
-        stream.on_lost([one._delivery])
+        stream.on_lost([one.delivery])
 
         assert receive_until(subscription, 1) == ["two"]
         subscription.ack([one])

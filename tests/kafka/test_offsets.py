@@ -26,10 +26,7 @@ def histories(draw: st.DrawFn) -> tuple[int, list[int], list[int]]:
 def tracked(start: int, offsets: list[int]) -> tuple[PartitionTracker, dict[int, KafkaDelivery]]:
     """A tracker after these offsets were delivered, and their deliveries."""
     tracker = PartitionTracker(0, start)
-    deliveries = {offset: KafkaDelivery() for offset in offsets}
-    for offset, delivery in deliveries.items():
-        delivery.offset = offset
-        delivery.state = DeliveryState.OUT
+    deliveries = {offset: KafkaDelivery(tracker, offset, 0) for offset in offsets}
     if offsets:
         tracker.deliver(list(deliveries.values()))
     return tracker, deliveries

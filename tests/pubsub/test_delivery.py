@@ -18,7 +18,7 @@ from MessageBroker.google_pubsub.messages import (
     decode,
     encode,
 )
-from MessageBroker.message import Delivery, new_delivery
+from MessageBroker.message import Delivery
 from tests.brokers.harness import BrokerUnderTest, PubSubUnderTest
 from tests.conformance.stories import (
     bodies,
@@ -42,7 +42,7 @@ MAX_REQUEST_BYTES = 512 * 1024
 
 def leased(count: int, seconds: float, id_bytes: int = 10) -> list[Delivery]:
     until = time.monotonic() + seconds
-    return [new_delivery(Lease(f"{number:0{id_bytes}}", until), 0) for number in range(count)]
+    return [Delivery(Lease(f"{number:0{id_bytes}}", until), 0) for number in range(count)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from google.pubsub_v1 import ModifyAckDeadlineRequest, PullResponse, StreamingPu
 from MessageBroker import DeliverySettings, Message
 from MessageBroker.google_pubsub.inbox import Inbox
 from MessageBroker.google_pubsub_handler import PubSubHandler
-from MessageBroker.message import DeliveryState, new_delivery
+from MessageBroker.message import Delivery, DeliveryState
 from tests.conformance.stories import receive, receive_one, wait_until
 from tests.pubsub.fake_service import FakeService
 
@@ -25,8 +25,7 @@ TOPIC = "some-topic"
 def messages_of(size: int, count: int) -> list[Message]:
     now = datetime.now(UTC)
     return [
-        Message("id", b"", {}, "k", TOPIC, now, _delivery=new_delivery(None, size))
-        for _ in range(count)
+        Message("id", b"", {}, "k", TOPIC, now, delivery=Delivery(None, size)) for _ in range(count)
     ]
 
 
@@ -130,7 +129,7 @@ def test_a_stream_is_granted_what_is_left_of_the_limits() -> None:
     assert (inbox.room(), inbox.full) == ((1, 1), True)  # nothing at all cannot be asked for
 
     for message, state in zip(out, (DeliveryState.DONE, DeliveryState.LOST), strict=True):
-        message._delivery.state = state
+        message.delivery.state = state
 
     assert (len(inbox.deliveries()), inbox.full) == (5, True)
     inbox.clear()
