@@ -19,17 +19,21 @@ class Outstanding:
 
     Attributes:
         size: bytes of their data.
+        subscription_id: whose they are.
+        lease_seconds: they are `overdue` after so long.
     """
 
-    def __init__(self, subscription_id: str, redelivery: Redelivery) -> None:
+    def __init__(self, subscription_id: str, redelivery: Redelivery, lease_seconds: float) -> None:
         """Begin with none.
 
         Args:
             subscription_id: whose they are.
             redelivery: holds those of them that wait; it is told of those that are settled.
+            lease_seconds: they are `overdue` after so long.
         """
         self.size = 0
-        self._subscription_id = subscription_id
+        self.subscription_id = subscription_id
+        self.lease_seconds = lease_seconds
         self._redelivery = redelivery
         self._deliveries: dict[Delivery, None] = {}
         self._sequence = 0
@@ -40,15 +44,14 @@ class Outstanding:
     def __iter__(self) -> Iterator[Delivery]:
         return iter(self._deliveries)
 
-    def add(self, messages: Sequence[Message], lease_seconds: float) -> list[Message]:
+    def add(self, messages: Sequence[Message]) -> list[Message]:
         """Take over messages with new deliveries; return those that were not lost meanwhile.
 
         Args:
             messages: in order of arrival.
-            lease_seconds: they are `overdue` after so long.
         """
         added: list[Message] = []
-        deadline = time.monotonic() + lease_seconds
+        deadline = time.monotonic() + self.lease_seconds
         deliveries, sequence, size = self._deliveries, self._sequence, 0
         for message in messages:
             delivery = message.delivery
@@ -84,7 +87,7 @@ class Outstanding:
         if strangers:
             raise ValueError(
                 f"{len(strangers)} of {len(messages)} messages were not received by "
-                f"{self._subscription_id!r}: settle each with the subscription that received it"
+                f"{self.subscription_id!r}: settle each with the subscription that received it"
             )
         return messages
 

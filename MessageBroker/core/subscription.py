@@ -15,6 +15,7 @@ from MessageBroker.broker_interface import Subscription, dead_letter_topic, is_d
 from MessageBroker.core.dead_letter import dead_letter_attributes, text_of
 from MessageBroker.core.driver import Stream
 from MessageBroker.core.forks import Opener
+from MessageBroker.core.lease_keeper import LeaseKeeper
 from MessageBroker.core.outage import Outage
 from MessageBroker.core.outstanding import Outstanding
 from MessageBroker.core.redelivery import Redelivery
@@ -24,7 +25,7 @@ from MessageBroker.errors import (
     ClosedError,
     ConfigurationError,
 )
-from MessageBroker.message import IN_HAND, SETTLED, Delivery, DeliveryState, Message
+from MessageBroker.message import IN_HAND, SETTLED, DeliveryState, Message
 from MessageBroker.settings import DeliverySettings
 
 logger = logging.getLogger(__name__)
@@ -69,18 +70,13 @@ class SubscriptionCore(Subscription):
         self._changed = threading.Condition(self._lock)
         self._receiving = threading.Lock()
         self._redelivery = Redelivery()
-        self._outstanding = Outstanding(subscription_id, self._redelivery)
+        self._outstanding = Outstanding(
+            subscription_id, self._redelivery, settings.max_lease_seconds
+        )
+        self._leases = LeaseKeeper(stream, self._outstanding, self._changed)
         self._nacks: dict[str, int] = {}  # by message id
-        self._unsent_acks: list[Delivery] = []
-        self._unreleased: list[Delivery] = []
-        self._late_acks = 0
         self._acks_under_way = 0
         self._closed = threading.Event()
-        stream.on_lost = self._lose
-        self._keeper = threading.Thread(
-            target=self._keep_leases, name=f"leases of {subscription_id}", daemon=True
-        )
-        self._keeper.start()
 
     # ------------------------------------------------------------------ receive
 
@@ -122,7 +118,7 @@ class SubscriptionCore(Subscription):
             with self._lock:
                 if not self._closed.is_set():
                     return messages + self._admit(fetched)
-            self._release([message.delivery for message in fetched])
+            self._leases.release([message.delivery for message in fetched])
             raise self._closed_error()
 
     def _fetch(self, max_messages: int, max_bytes: int, wait: float) -> list[Message]:
@@ -137,7 +133,7 @@ class SubscriptionCore(Subscription):
 
     def _admit(self, fetched: Sequence[Message]) -> list[Message]:
         """Take over new deliveries; return those that need not wait behind a nacked one."""
-        messages = self._outstanding.add(fetched, self._settings.max_lease_seconds)
+        messages = self._outstanding.add(fetched)
         if self._nacks:
             messages = [self._with_attempts(each) for each in messages]
         if not self._redelivery:
@@ -165,12 +161,12 @@ class SubscriptionCore(Subscription):
                     if message.delivery.state not in SETTLED:
                         self._nacks.pop(message.id, None)
             settled, late = self._outstanding.settle(messages)
-            self._late_acks += late
+            self._leases.late_acks += late
             self._acks_under_way += 1
             self._changed.notify_all()
         try:
             if settled:
-                self._acknowledge(settled)
+                self._leases.acknowledge(settled)
         finally:
             with self._lock:
                 self._acks_under_way -= 1
@@ -291,11 +287,11 @@ class SubscriptionCore(Subscription):
                     due = time.monotonic() + self._settings.max_backoff
                     self._redelivery.hold(message, due)
 
-    # ------------------------------------------------------------------ leases and life cycle
+    # ------------------------------------------------------------------ life cycle
 
     @property
     def late_acks(self) -> int:
-        return self._late_acks
+        return self._leases.late_acks
 
     @property
     def ready(self) -> bool:
@@ -310,97 +306,18 @@ class SubscriptionCore(Subscription):
                 return
             self._closed.set()
             self._changed.notify_all()
-        self._keeper.join()
+        self._leases.stop()
         with self._receiving:
-            self._retry_acks()
+            self._leases.retry_acks()
             with self._lock:
                 self._changed.wait_for(lambda: self._acks_under_way == 0)
-                given_back = list(self._outstanding)
-                self._outstanding.lose(given_back)
-                given_back += self._unreleased
+                given_back = self._leases.lose_all()
             try:
                 self._stream.close(given_back)
             except BrokerError as error:  # its lease ends what could not be given back
                 logger.warning("%s was closed all the same: %s", self.subscription_id, error)
         self._outage.leave(self)
         self._on_close(self)
-
-    def _acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        try:
-            late = self._stream.acknowledge(deliveries)
-        except BrokerUnavailableError:
-            with self._lock:
-                self._unsent_acks.extend(deliveries)
-            return
-        except BrokerError as error:
-            logger.error("%d acks of %s failed: %s", len(deliveries), self.subscription_id, error)
-            late = len(deliveries)
-        with self._lock:
-            self._late_acks += late
-
-    def _retry_acks(self) -> None:
-        with self._lock:
-            deliveries, self._unsent_acks = self._unsent_acks, []
-        if deliveries:
-            self._acknowledge(deliveries)
-
-    def _release(self, deliveries: Sequence[Delivery]) -> None:
-        """Give back what is this consumer's no more; what the broker cannot take yet, later."""
-        try:
-            self._stream.release(deliveries)
-        except BrokerUnavailableError as error:
-            logger.debug("%d messages are given back later: %s", len(deliveries), error)
-            with self._lock:
-                self._unreleased.extend(deliveries)
-        except BrokerError as error:
-            logger.error(
-                "%d messages of %s were not given back: %s",
-                len(deliveries),
-                self.subscription_id,
-                error,
-            )
-
-    def _retry_releases(self) -> None:
-        with self._lock:
-            deliveries, self._unreleased = self._unreleased, []
-        if deliveries:
-            self._release(deliveries)
-
-    def _keep_leases(self) -> None:
-        while not self._closed.wait(self._stream.renew_interval):
-            try:
-                self._retry_acks()
-                self._retry_releases()
-                self._give_back_overdue()
-                with self._lock:
-                    outstanding = list(self._outstanding)
-                self._stream.renew(outstanding)
-            except BrokerUnavailableError as error:
-                logger.debug("leases were not renewed: %s", error)
-            except BrokerError as error:
-                logger.error("the leases of %s were not renewed: %s", self.subscription_id, error)
-            except Exception:
-                # A defect, ours or a client library's. Without this thread all leases would end.
-                logger.exception("the leases of %s were not renewed", self.subscription_id)
-
-    def _give_back_overdue(self) -> None:
-        with self._lock:
-            overdue = self._outstanding.overdue()
-        if overdue:
-            logger.warning(
-                "%d messages of %s were kept for longer than max_lease_seconds (%g): giving them "
-                "back",
-                len(overdue),
-                self.subscription_id,
-                self._settings.max_lease_seconds,
-            )
-            self._lose(overdue)
-            self._release(overdue)
-
-    def _lose(self, deliveries: Sequence[Delivery]) -> None:
-        with self._lock:
-            self._outstanding.lose(deliveries)
-            self._changed.notify_all()
 
     def _require_open(self) -> None:
         if self._closed.is_set():
