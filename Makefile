@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format soak bench kafka pubsub clean
+.PHONY: help venv demo test check format soak bench bench-check kafka pubsub clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 # A stamp a requirements file: the demo needs the run-time packages only.
 $(VENV)/.runtime: requirements.txt
@@ -45,6 +45,9 @@ soak: $(VENV)/.development  ## run the long fault tests
 
 bench: $(VENV)/.development  ## measure everything: tables, pictures, benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
+
+bench-check: $(VENV)/.development  ## is it slower than another commit? AGAINST=3368b85; about 5 minutes
+	exec $(BIN)/python -m benchmarks.check $(if $(AGAINST),--against $(AGAINST))
 
 kafka: $(VENV)/.development  ## start a real Apache Kafka here (needs Java 17 and Maven)
 	$(BIN)/python -m tests.brokers.kafka_server
