@@ -10,6 +10,9 @@ one process and in their usual order:
 
 A process that has finished its groups takes the next one, so `STARTS_FIRST` names the long ones.
 Without `-n`, only `pytest_configure` does anything.
+
+Delete when pytest-xdist issue 1386 is closed: `GroupScheduling` and what it needs. `--dist
+loadgroup` and a mark do the same then.
 """
 
 from __future__ import annotations
