@@ -24,7 +24,9 @@ import sys
 import tempfile
 import time
 import uuid
+import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -33,8 +35,9 @@ from confluent_kafka.admin import AdminClient
 
 KAFKA_VERSION = "4.1.0"
 BROKERS_FOLDER = Path(__file__).resolve().parents[2] / ".brokers"
-JARS = BROKERS_FOLDER / f"kafka-{KAFKA_VERSION}"
 POM = Path(__file__).with_name("pom.xml")
+# Other jars, another folder: those that an earlier version has fetched are not all.
+JARS = BROKERS_FOLDER / f"kafka-{KAFKA_VERSION}-{zlib.crc32(POM.read_bytes()):08x}"
 # A JVM on a busy machine with two cores; 3 to 7 s on an idle one.
 START_TIMEOUT_SECONDS = 90.0
 HOST = "127.0.0.1"
@@ -95,6 +98,38 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def java_command(main: str, *arguments: str, heap: str = "512m") -> list[str]:
+    """Return the command line that runs one of Kafka's programs."""
+    return [
+        "java",
+        f"-Xmx{heap}",
+        # The second compiler costs a short-lived broker more than it gives: 3 s up, not 5.
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-XX:-UsePerfData",
+        f"-Dlog4j2.configurationFile={POM.with_name('log4j2.properties')}",
+        "-cp",
+        f"{JARS}/*",
+        main,
+        *arguments,
+    ]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A port of a node.
+
+    Attributes:
+        protocol: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
+        port: where it listens.
+        advertised_port: where clients are told that it does; None for the same.
+    """
+
+    protocol: str
+    port: int
+    advertised_port: int | None = None
+
+
 class _Node:
     """One process: broker and controller."""
 
@@ -118,19 +153,7 @@ class _Node:
         return (self.folder / "data" / "meta.properties").exists()
 
     def java(self, main: str, *arguments: str, heap: str = "512m") -> list[str]:
-        return [
-            "java",
-            f"-Xmx{heap}",
-            # The second compiler costs a short-lived broker more than it gives: 3 s up, not 5.
-            "-XX:TieredStopAtLevel=1",
-            "-XX:+UseSerialGC",
-            "-XX:-UsePerfData",
-            f"-Dlog4j2.configurationFile={POM.with_name('log4j2.properties')}",
-            "-cp",
-            f"{JARS}/*",
-            main,
-            *arguments,
-        ]
+        return java_command(main, *arguments, heap=heap)
 
     def start(self) -> None:
         with self.log_file.open("ab") as log:
@@ -265,12 +288,10 @@ class KafkaCluster:
         replicas = str(min(3, len(self._nodes)))
         majority = str(max(1, min(3, len(self._nodes)) - 1))
         listeners = {
-            "CONTROLLER": ("PLAINTEXT", node.controller_port),
-            "PLAIN": ("PLAINTEXT", node.port),
+            "CONTROLLER": Listener("PLAINTEXT", node.controller_port),
+            "PLAIN": Listener("PLAINTEXT", node.port),
+            **self._more_listeners(node),
         }
-        if self._users:
-            listeners["SASL"] = ("SASL_PLAINTEXT", node.sasl_port)
-        addresses = {name: f"{name}://{HOST}:{port}" for name, (_, port) in listeners.items()}
         return {
             "process.roles": "broker,controller",
             "node.id": str(node.node_id),
@@ -279,12 +300,16 @@ class KafkaCluster:
             ),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAIN",
-            "listeners": ",".join(addresses.values()),
+            "listeners": ",".join(
+                f"{name}://{HOST}:{each.port}" for name, each in listeners.items()
+            ),
             "advertised.listeners": ",".join(
-                address for name, address in addresses.items() if name != "CONTROLLER"
+                f"{name}://{HOST}:{each.advertised_port or each.port}"
+                for name, each in listeners.items()
+                if name != "CONTROLLER"
             ),
             "listener.security.protocol.map": ",".join(
-                f"{name}:{protocol}" for name, (protocol, _) in listeners.items()
+                f"{name}:{each.protocol}" for name, each in listeners.items()
             ),
             "log.dirs": str(node.folder / "data"),
             "num.partitions": "1",
@@ -303,10 +328,18 @@ class KafkaCluster:
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
             "controlled.shutdown.enable": "false",
-            **self._sasl_properties(),
+            **self._security_properties(),
         }
 
-    def _sasl_properties(self) -> dict[str, str]:
+    def _more_listeners(self, node: _Node) -> dict[str, Listener]:
+        """Return the listeners beside the one without authentication."""
+        return {"SASL": Listener("SASL_PLAINTEXT", node.sasl_port)} if self._users else {}
+
+    def _format_options(self) -> list[str]:
+        """Return what is written into the cluster's metadata at its birth."""
+        return []
+
+    def _security_properties(self) -> dict[str, str]:
         if not self._users:
             return {}
         entries = " ".join(f'user_{name}="{secret}"' for name, secret in self._users.items())
@@ -326,6 +359,7 @@ class KafkaCluster:
             if node.is_formatted():
                 continue
             arguments = ["format", "-t", self._cluster_id, "-c", str(node.properties_file)]
+            arguments += self._format_options()
             command = node.java("kafka.tools.StorageTool", *arguments, heap="128m")
             log = node.log_file.open("ab")
             running.append((node, log, subprocess.Popen(command, stdout=log, stderr=log)))
