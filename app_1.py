@@ -15,36 +15,22 @@ if __name__ == "__main__":  # before all that takes time
     first_signals.end_quietly()
 
 import argparse
-import contextlib
 import functools
-import logging
-import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+import os
 from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
 
-from DurableText.moments import timestamp
-from MessageBroker import BrokerInterface, OutgoingMessage
-from Pipeline.events import image_event
-from Pipeline.observability.tracing import Tracing, open_tracing
+from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
-from Pipeline.script.life_cycle import open_broker, open_metrics, run_script, topic_names
-from Pipeline.script.tally import Tally
-from Pipeline.script.waiting import within_grace
-from Pipeline.serving.image_source import ImageSource, SourceImage
-from Pipeline.serving.publishing import publish_what_is_taken
-from Pipeline.stop import ScriptError, Stop
-
-logger = logging.getLogger("app_1")
-
-# Published and confirmed together: enough to spread a round trip, small enough for a smooth start.
-GROUP_SIZE = 256
-# Photographs have megabytes: a group of them takes no further one beyond this.
-GROUP_BYTES = 16 * 1024 * 1024
+from Pipeline.script.life_cycle import run_script
+from Pipeline.script.script import Script
+from Pipeline.serving.image_source import ImageSource
+from Pipeline.serving.pacing import paced_groups
+from Pipeline.serving.publishing import ImagePublisher
+from Pipeline.stop import ScriptError
+from Pipeline.tally import Tally
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,37 +58,29 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(options: argparse.Namespace, stop: Stop) -> None:
+def main(script: Script) -> None:
     """Publish all images; end when the broker has confirmed them."""
+    options, topic = script.options, script.topics.images
     source = ImageSource(options.images, options.count)
-    topic = topic_names(options).images
-    tally = Tally()
-    with contextlib.ExitStack() as stack:
-        tracing = stack.enter_context(open_tracing("app_1"))
-        metrics = stack.enter_context(open_metrics("app_1", options, stop))
-        ids_file = stack.enter_context(open_ids(options.ids)) if options.ids else None
-        broker = stack.enter_context(open_broker(options, stop, topic))
-        stack.callback(print_summary, tally, len(source))
-        stack.enter_context(metrics.follow(broker, tally))
-        progress = stack.enter_context(tqdm(total=len(source), unit=" images", disable=None))
-        for group in paced_groups(source, options.rate, stop):
-            tally.begin()
-            confirmed = within_grace(
-                functools.partial(publish, broker, topic, group, tracing), stop
-            )
-            tally.failed += len(group) - len(confirmed)
-            tally.add(len(confirmed))
-            metrics.batch(len(group))
+    with (
+        open_ids(options.ids) as ids_file,
+        script.broker(topic) as broker,
+        script.at_work(Sources(broker), functools.partial(last_line, len(source))),
+        tqdm(total=len(source), unit=" images", disable=None) as progress,
+    ):
+        publisher = ImagePublisher(script, broker, topic)
+        for group in paced_groups(source, options.rate, script.stop):
+            confirmed = publisher.publish(group)
             progress.update(len(group))
-            if ids_file is not None:
-                ids_file.writelines(f"{each}\n" for each in confirmed)
-                ids_file.flush()
-    if tally.failed:
-        raise ScriptError(f"{tally.failed} images were not published")
+            ids_file.writelines(f"{each}\n" for each in confirmed)
+            ids_file.flush()
+    if script.tally.failed:
+        raise ScriptError(f"{script.tally.failed} images were not published")
 
 
-def open_ids(path: Path) -> TextIO:
-    """Open the file of the confirmed ids to append to it, making its folder."""
+def open_ids(path: Path | None) -> TextIO:
+    """Open the file of the confirmed ids to append to it, making its folder; None for nowhere."""
+    path = path or Path(os.devnull)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a")
@@ -110,84 +88,9 @@ def open_ids(path: Path) -> TextIO:
         raise ScriptError(f"--ids {path} cannot be written: {error.strerror}") from error
 
 
-def print_summary(tally: Tally, total: int) -> None:
-    """Say what is published, however the script ends: what is not counted here is not."""
-    print(
-        f"app_1: {tally.done:,} of {total:,} images confirmed{tally.rate}, {tally.failed} failed",
-        flush=True,
-    )
-
-
-def publish(
-    broker: BrokerInterface,
-    topic: str,
-    group: list[tuple[SourceImage, str]],
-    tracing: Tracing,
-) -> list[str]:
-    """Publish a group; return the event ids of those that the broker has confirmed."""
-    for image, _ in group:
-        if image.trouble is not None:
-            logger.error("%s was not published: %s", image.subject, image.trouble)
-    group = [each for each in group if each[0].trouble is None]
-    events: list[tuple[str, OutgoingMessage]] = [
-        image_event(
-            image.data,
-            prefix=broker.cloudevents_prefix,
-            subject=image.subject,
-            content_type=image.content_type,
-            expected_label=image.expected_label,
-            time=when,
-        )
-        for image, when in group
-    ]
-    with tracing.spans("publish image", [each.attributes for _, each in events], root=True):
-        refusals = publish_what_is_taken(broker, topic, [message for _, message in events])
-    for i, error in refusals.items():
-        logger.error("%s was not published: %s", group[i][0].subject, error)
-    return [event_id for i, (event_id, _) in enumerate(events) if i not in refusals]
-
-
-def paced_groups(
-    source: ImageSource, rate: float | None, stop: Stop
-) -> Iterator[list[tuple[SourceImage, str]]]:
-    """Yield images as they are due, each with the time at which it was meant to be sent.
-
-    An open loop: a broker that is slow for a while does not slow the schedule, and what has
-    become due meanwhile goes at once. The clock starts when the first image is confirmed, since
-    connecting (half a second with Kafka) is no part of the load.
-    """
-    images = iter(source)
-    if rate is not None:
-        yield [(image, timestamp()) for image in islice(images, 1)]
-    start, started_at = time.monotonic(), datetime.now(UTC)
-    sent = 0 if rate is None else 1
-    while sent < len(source) and not stop.requested:
-        due = GROUP_SIZE
-        if rate is not None:
-            due = int(min((time.monotonic() - start) * rate, len(source))) + 1 - sent
-            if due < 1:
-                stop.wait(start + sent / rate - time.monotonic())
-                continue
-        group = gather(images, min(due, GROUP_SIZE))
-        if rate is None:
-            times = [timestamp()] * len(group)
-        else:
-            numbers = range(sent, sent + len(group))
-            times = [timestamp(started_at + timedelta(seconds=i / rate)) for i in numbers]
-        sent += len(group)
-        yield list(zip(group, times, strict=True))
-
-
-def gather(images: Iterator[SourceImage], most: int) -> list[SourceImage]:
-    """Take up to `most` images, fewer of large ones."""
-    group: list[SourceImage] = []
-    size = 0
-    for image in islice(images, most):
-        group.append(image)
-        size += len(image.data)
-        if size >= GROUP_BYTES:
-            break
-    return group
+def last_line(total: int, tally: Tally) -> str:
+    """Say what is published: what is not counted here is not."""
+    return f"app_1: {tally.done:,} of {total:,} images confirmed{tally.rate}, {tally.failed} failed"
 
 
 if __name__ == "__main__":

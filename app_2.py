@@ -14,16 +14,14 @@ if __name__ == "__main__":  # before all that takes time
     first_signals.end_quietly()
 
 import argparse
-import contextlib
 import logging
 
-from Pipeline.observability.tracing import open_tracing
+from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
-from Pipeline.script.life_cycle import open_broker, open_metrics, run_script, topic_names
-from Pipeline.script.tally import Tally
-from Pipeline.serving.batches import receive_batches
+from Pipeline.script.life_cycle import run_script
+from Pipeline.script.script import Script
 from Pipeline.serving.result_store import ResultStore, open_db
-from Pipeline.stop import Stop
+from Pipeline.tally import Tally
 
 logger = logging.getLogger("app_2")
 
@@ -39,32 +37,27 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(options: argparse.Namespace, stop: Stop) -> None:
+def main(script: Script) -> None:
     """Receive, store durably, ack; until told to stop."""
-    topic = topic_names(options).inferences
-    tally = Tally()
-    with contextlib.ExitStack() as stack:
-        tracing = stack.enter_context(open_tracing("app_2"))
-        metrics = stack.enter_context(open_metrics("app_2", options, stop))
+    options, topic = script.options, script.topics.inferences
+    with (
         # First the lock: a second app_2 on this DB stands by, and takes no messages from the first.
-        db = stack.enter_context(open_db(options.db, stop, metrics))
-        broker = stack.enter_context(open_broker(options, stop, topic))
-        subscription = stack.enter_context(broker.subscribe(topic, options.subscription))
-        store = ResultStore(db, subscription, stop, metrics, tracing)
-        stack.enter_context(
-            metrics.follow(broker, store.counts, subscription=subscription, db=options.db)
-        )
+        open_db(script) as db,
+        script.broker(topic) as broker,
+        broker.subscribe(topic, options.subscription) as subscription,
+        script.at_work(Sources(broker, subscription, db=options.db), last_line),
+    ):
+        store = ResultStore(script, db, subscription)
         logger.info("ready: into %s", options.db)
-        for messages in receive_batches(subscription, options, stop):
-            tally.begin()
-            metrics.batch(len(messages))
-            before = store.counts.stored
+        for messages in script.receive(subscription):
             store.store(messages)
-            tally.add(store.counts.stored - before)
-    counts = store.counts
-    print(
-        f"app_2: {counts.stored:,} results stored{tally.rate}, {counts.duplicates} duplicates "
-        f"suppressed, {counts.conflicts} conflicts, {counts.dead_lettered} dead-lettered"
+
+
+def last_line(tally: Tally) -> str:
+    """Say what was done."""
+    return (
+        f"app_2: {tally.done:,} results stored{tally.rate}, {tally.duplicates} duplicates "
+        f"suppressed, {tally.conflicts} conflicts, {tally.dead_lettered} dead-lettered"
     )
 
 

@@ -19,16 +19,15 @@ import contextlib
 import logging
 
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT
-from Pipeline.observability.tracing import open_tracing
+from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
-from Pipeline.script.life_cycle import open_broker, open_metrics, run_script, topic_names
-from Pipeline.script.tally import Tally
-from Pipeline.serving.batches import receive_batches
+from Pipeline.script.life_cycle import run_script
+from Pipeline.script.script import Script
 from Pipeline.serving.in_flight import InFlight
 from Pipeline.serving.live_model import LiveModel
-from Pipeline.serving.model_server import ModelServer, Outcome, Received
-from Pipeline.serving.stages import Stages
-from Pipeline.stop import Stop
+from Pipeline.serving.model_server import PredictStep, Received, StoreStep
+from Pipeline.serving.steps import Steps
+from Pipeline.tally import Tally
 from Queue import FileQueue
 
 logger = logging.getLogger("model_server_sub")
@@ -53,49 +52,31 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(options: argparse.Namespace, stop: Stop) -> None:
-    """Receive, predict and store, overlapping, until told to stop."""
-    topic = topic_names(options).images
-    tally = Tally()
-    with contextlib.ExitStack() as stack:
-        tracing = stack.enter_context(open_tracing("model_server_sub"))
-        metrics = stack.enter_context(open_metrics("model_server_sub", options, stop))
-        models = stack.enter_context(LiveModel(options.checkpoint, options.threads, stop))
+def main(script: Script) -> None:
+    """Receive, predict, store durably, ack, overlapping; until told to stop."""
+    options, topic = script.options, script.topics.images
+    with (
+        LiveModel(options.checkpoint, options.threads, script.stop) as models,
+        FileQueue(options.queue) as queue,
+        contextlib.closing(InFlight(options.queue)) as in_flight,
+        script.broker(topic) as broker,
+        broker.subscribe(topic, options.subscription) as subscription,
+    ):
         models.on_signal()
-        queue = stack.enter_context(FileQueue(options.queue))
-        in_flight = stack.enter_context(contextlib.closing(InFlight(options.queue)))
-        broker = stack.enter_context(open_broker(options, stop, topic))
-        subscription = stack.enter_context(broker.subscribe(topic, options.subscription))
-        server = ModelServer(
-            subscription, models, queue, in_flight, broker.name, stop, metrics, tracing
-        )
-        stack.enter_context(
-            metrics.follow(
-                broker,
-                server.counts,
-                subscription=subscription,
-                queue=options.queue,
-                models=models,
-            )
-        )
+        predict = PredictStep(script, models, in_flight, broker.name).predict
+        store = StoreStep(script, subscription, queue).store
+        sources = Sources(broker, subscription, queue=options.queue, models=models)
+        with script.at_work(sources, last_line), Steps(script.stop, predict, store) as steps:
+            logger.info("ready: %s, from %s", models.version, subscription.subscription_id)
+            for messages in script.receive(subscription):
+                steps.put(Received(messages))
 
-        def store(outcome: Outcome) -> None:
-            before = server.counts.predicted
-            server.store(outcome)
-            tally.add(server.counts.predicted - before)
 
-        stages = Stages(stop, server.predict, store)
-        logger.info("ready: %s, from %s", models.version, subscription.subscription_id)
-        try:
-            for messages in receive_batches(subscription, options, stop):
-                tally.begin()
-                metrics.batch(len(messages))
-                stages.put(Received(messages))
-        finally:
-            stages.finish()
-    print(
-        f"model_server_sub: {server.counts.predicted:,} images classified{tally.rate}, "
-        f"{server.counts.dead_lettered} dead-lettered"
+def last_line(tally: Tally) -> str:
+    """Say what was done."""
+    return (
+        f"model_server_sub: {tally.done:,} images classified{tally.rate}, "
+        f"{tally.dead_lettered} dead-lettered"
     )
 
 

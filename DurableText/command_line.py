@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -21,6 +22,30 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def rate_in_words(per_second: float) -> str:
+    """Say a rate; below ten with what stands behind the point, so that none below one is none."""
+    return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.2g}/s"
+
+
+def duration_in_words(seconds: float) -> str:
+    """Say a duration in the unit that fits it."""
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+
+
+def file_with_suffix(*suffixes: str) -> Callable[[str], Path]:
+    """Make a parser of file names that have to end in one of `suffixes`: they choose the format."""
+
+    def parse(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() not in suffixes:
+            raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(suffixes)}")
+        return path
+
+    return parse
 
 
 def print_json(value: object) -> None:

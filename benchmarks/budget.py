@@ -41,18 +41,21 @@ ACKNOWLEDGE = ("acknowledge", "MessageBroker.core.subscription", "SubscriptionCo
 
 # What is counted: a name, and the function, called once a batch, that does it.
 STEPS: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "app_1": (("make the events", "__main__", "publish"), PUBLISH),
+    "app_1": (
+        ("make the events", "Pipeline.serving.publishing", "ImagePublisher._publish"),
+        PUBLISH,
+    ),
     "model_server_sub": (
         RECEIVE,
         ("decode the images", "Modelling.predict_cnn", "Classifier.prepare_batch"),
         ("run the model", "Modelling.predict_cnn", "Classifier.predict"),
-        ("make the records", "Pipeline.serving.model_server", "ModelServer._predict_guarded"),
+        ("make the records", "Pipeline.serving.model_server", "PredictStep._predict_guarded"),
         ("encode and store them", "Queue", "FileQueue.put"),
         ACKNOWLEDGE,
     ),
     "model_server_pub": (
         ("take from the queue", "Queue", "FileQueue.take"),
-        ("make the events", "__main__", "inference_events"),
+        ("make the events", "Pipeline.serving.publishing", "inference_events"),
         PUBLISH,
         ("commit", "Queue", "FileQueue.commit"),
     ),
@@ -116,21 +119,15 @@ def run_counted(script: str, output: str, arguments: list[str]) -> None:
     """Run a script in this process, its steps counted into `output`."""
     meter = Meter()
     atexit.register(meter.write, Path(output))
-    own: dict[str, Callable[..., Any]] = {}
     module = runpy.run_path(str(ROOT / f"{script}.py"), run_name="imported")
     for step, where, name in STEPS[script]:
-        if where == "__main__":
-            own[name] = meter.counting(step, module[name])
-            continue
         owner: Any = importlib.import_module(where)
         *classes, function = name.split(".")
         for each in classes:
             owner = getattr(owner, each)
         setattr(owner, function, meter.counting(step, getattr(owner, function)))
-    main = module["main"]
-    main.__globals__.update(own)
     sys.argv = [f"{script}.py", *arguments]
-    module["run_script"](script, module["parser"](), main)
+    module["run_script"](script, module["parser"](), module["main"])
 
 
 # ---------------------------------------------------------------------- outside

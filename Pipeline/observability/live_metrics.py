@@ -8,8 +8,8 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 from prometheus_client.metrics_core import (
@@ -23,13 +23,11 @@ from prometheus_client.registry import Collector
 
 from DurableText.moments import age_of
 from Pipeline.observability import metric_table as table
-from Pipeline.observability.metrics import Metrics, ModelSource
+from Pipeline.observability.metrics import Metrics, ModelSource, Sources
 from Pipeline.observability.metrics_server import MetricsServer
-from Pipeline.observability.probe import Probe
+from Pipeline.observability.probe import GaugeProbe
 from Pipeline.stop import Stop
-
-if TYPE_CHECKING:
-    from MessageBroker import BrokerInterface, Subscription
+from Pipeline.tally import Tally
 
 
 class LiveMetrics(Metrics, Collector):
@@ -59,19 +57,10 @@ class LiveMetrics(Metrics, Collector):
         self._server = MetricsServer(port, registry, self.why_not_ready)
 
     @contextlib.contextmanager
-    def follow(
-        self,
-        broker: BrokerInterface,
-        counts: object,
-        *,
-        subscription: Subscription | None = None,
-        queue: Path | None = None,
-        db: Path | None = None,
-        models: ModelSource | None = None,
-    ) -> Iterator[None]:
+    def follow(self, sources: Sources, tally: Tally) -> Iterator[None]:
         """See `Metrics.follow`. What takes time is asked for by a thread of its own."""
-        probe = Probe(broker, subscription, queue, db)
-        self._work = _Work(broker.name, counts, subscription, models, probe)
+        probe = GaugeProbe(sources)
+        self._work = _Work(sources, tally, probe)
         try:
             yield
         finally:
@@ -104,7 +93,8 @@ class LiveMetrics(Metrics, Collector):
             return "standing by"
         if work is None:
             return "starting"
-        if work.subscription is not None and not work.subscription.ready:
+        subscription = work.sources.subscription
+        if subscription is not None and not subscription.ready:
             return "the broker is away, or has not assigned anything yet"
         return work.probe.why_not_ready()
 
@@ -123,15 +113,16 @@ class LiveMetrics(Metrics, Collector):
         if work is None:
             yield _info(table.SCRIPT_INFO, {"script": self._script})
             return
-        yield _info(table.SCRIPT_INFO, {"script": self._script, "broker": work.broker_name})
+        sources = work.sources
+        yield _info(table.SCRIPT_INFO, {"script": self._script, "broker": sources.broker.name})
         for field, metric in table.COUNTERS[self._script].items():
-            yield _counter(metric, getattr(work.counts, field))
+            yield _counter(metric, getattr(work.tally, field))
         yield self._batches.family()
-        if work.subscription is not None:
+        if sources.subscription is not None:
             yield _counter(table.RECEIVED, self._batches.sum)
-            yield _counter(table.LATE_ACKS, work.subscription.late_acks)
-        if work.models is not None:
-            yield from self._families_of_models(work.models)
+            yield _counter(table.LATE_ACKS, sources.subscription.late_acks)
+        if sources.models is not None:
+            yield from self._families_of_models(sources.models)
         if self._script == "app_2":
             yield self._latencies.family()
         for metric, value in work.probe.values().items():
@@ -143,22 +134,13 @@ class LiveMetrics(Metrics, Collector):
         yield _counters(table.RELOADS, "outcome", models.reloads)
 
 
+@dataclass(frozen=True)
 class _Work:
     """What a script at work has."""
 
-    def __init__(
-        self,
-        broker_name: str,
-        counts: object,
-        subscription: Subscription | None,
-        models: ModelSource | None,
-        probe: Probe,
-    ) -> None:
-        self.broker_name = broker_name
-        self.counts = counts
-        self.subscription = subscription
-        self.models = models
-        self.probe = probe
+    sources: Sources
+    tally: Tally
+    probe: GaugeProbe
 
 
 class Histogram:

@@ -30,7 +30,7 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
 
-# By script: the fields of its counts, each a counter.
+# By script: the fields of its tally, each a counter.
 COUNTERS: dict[str, dict[str, Metric]] = {
     "app_1": {
         "done": Metric("serving_images_published", "Images that the broker has confirmed."),
@@ -39,7 +39,7 @@ COUNTERS: dict[str, dict[str, Metric]] = {
         ),
     },
     "model_server_sub": {
-        "predicted": Metric("serving_images_predicted", "Images whose results are in the queue."),
+        "done": Metric("serving_images_predicted", "Images whose results are in the queue."),
         "dead_lettered": Metric("serving_messages_dead_lettered", "Messages moved away as bad."),
     },
     "model_server_pub": {
@@ -47,7 +47,7 @@ COUNTERS: dict[str, dict[str, Metric]] = {
         "dead_lettered": Metric("serving_messages_dead_lettered", "Queue lines moved away as bad."),
     },
     "app_2": {
-        "stored": Metric("serving_results_stored", "Results that are new in the DB."),
+        "done": Metric("serving_results_stored", "Results that are new in the DB."),
         "duplicates": Metric("serving_duplicates_suppressed", "Results that the DB had already."),
         "conflicts": Metric("serving_conflicts", "Results that the DB has with another label."),
         "dead_lettered": Metric("serving_messages_dead_lettered", "Messages moved away as bad."),
@@ -80,13 +80,3 @@ BACKLOG = Metric("serving_subscription_backlog_messages", "Messages that are not
 QUEUE_DEPTH = Metric("serving_queue_depth_records", "Results in the queue, not yet published.")
 QUEUE_AGE = Metric("serving_queue_oldest_age_seconds", "Age of the oldest result in the queue.")
 DB_ROWS = Metric("serving_db_rows", "Lines in the DB.")
-
-
-def all_metrics() -> list[Metric]:
-    """List every metric once."""
-    shared = [
-        RECEIVED, LATE_ACKS, RELOADS, LOG_LINES, BATCH, INFERENCE, LATENCY, SCRIPT_INFO,
-        MODEL_INFO, READY, STANDBY, BACKLOG, QUEUE_DEPTH, QUEUE_AGE, DB_ROWS,
-    ]  # fmt: skip
-    counters = {each.name: each for script in COUNTERS.values() for each in script.values()}
-    return [*counters.values(), *shared]

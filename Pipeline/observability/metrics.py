@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:
-    from typing import Self
+from Pipeline.closing import ClosedAtExit
 
+if TYPE_CHECKING:
     from MessageBroker import BrokerInterface, Subscription
+    from Pipeline.tally import Tally
 
 
 class ModelSource(Protocol):
@@ -31,40 +32,35 @@ class ModelSource(Protocol):
         """The version of the model that answers."""
 
 
-class Metrics:
+@dataclass(frozen=True)
+class Sources:
+    """Where a script at work takes the numbers from that it tells.
+
+    Attributes:
+        broker: asked whether it answers, and for the backlog.
+        subscription: what the script consumes.
+        queue: the queue's text file.
+        db: the DB's text file.
+        models: which model answers.
+    """
+
+    broker: BrokerInterface
+    subscription: Subscription | None = None
+    queue: Path | None = None
+    db: Path | None = None
+    models: ModelSource | None = None
+
+
+class Metrics(ClosedAtExit):
     """Metrics that nobody wants: every method does nothing. `LiveMetrics` does something."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     @contextlib.contextmanager
-    def follow(
-        self,
-        broker: BrokerInterface,
-        counts: object,
-        *,
-        subscription: Subscription | None = None,
-        queue: Path | None = None,
-        db: Path | None = None,
-        models: ModelSource | None = None,
-    ) -> Iterator[None]:
+    def follow(self, sources: Sources, tally: Tally) -> Iterator[None]:
         """Say that the script is at work, and where its numbers are, until the context is left.
 
         Args:
-            broker: asked whether it answers, and for the backlog.
-            counts: what the script counts; `metric_table.COUNTERS` names the fields.
-            subscription: what the script consumes.
-            queue: the queue's text file.
-            db: the DB's text file.
-            models: which model answers.
+            sources: what is asked while the script works.
+            tally: what the script counts; `metric_table.COUNTERS` names the fields.
         """
         yield
 

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 from DurableText.moments import age_of
-from MessageBroker import BrokerError, BrokerInterface, Subscription
+from MessageBroker import BrokerError
 from Pipeline.observability import metric_table as table
+from Pipeline.observability.metrics import Sources
 from Queue.text.report import status
 
 logger = logging.getLogger(__name__)
@@ -27,28 +28,17 @@ STALE_SECONDS = 15.0
 CHUNK_BYTES = 1 << 20
 
 
-class Probe:
+class GaugeProbe:
     """Asks until it is closed."""
 
-    def __init__(
-        self,
-        broker: BrokerInterface,
-        subscription: Subscription | None,
-        queue: Path | None,
-        db: Path | None,
-    ) -> None:
+    def __init__(self, sources: Sources) -> None:
         """Begin to ask.
 
         Args:
-            broker: whether it answers.
-            subscription: its backlog.
-            queue: the queue's text file: depth and age.
-            db: the DB's text file: rows.
+            sources: whether the broker answers, the backlog, depth and age of the queue, rows.
         """
-        self._broker = broker
-        self._subscription = subscription
-        self._queue = queue
-        self._rows = LineCount(db) if db is not None else None
+        self._sources = sources
+        self._rows = LineCount(sources.db) if sources.db is not None else None
         self._values: dict[table.Metric, float] = {}
         self._answered_at = time.monotonic()
         self._trouble: str | None = None
@@ -83,12 +73,11 @@ class Probe:
                 return
 
     def _ask_broker(self) -> None:
+        broker, subscription = self._sources.broker, self._sources.subscription
         try:
-            self._broker.ping(PING_SECONDS)
-            if self._subscription is not None:
-                backlog = self._broker.backlog(
-                    self._subscription.topic, self._subscription.subscription_id
-                )
+            broker.ping(PING_SECONDS)
+            if subscription is not None:
+                backlog = broker.backlog(subscription.topic, subscription.subscription_id)
                 self._set(table.BACKLOG, backlog)
         except BrokerError as error:
             self._trouble = str(error)
@@ -97,8 +86,8 @@ class Probe:
             self._trouble, self._answered_at = None, time.monotonic()
 
     def _ask_files(self) -> None:
-        if self._queue is not None:
-            state = status(self._queue)
+        if self._sources.queue is not None:
+            state = status(self._sources.queue)
             age = age_of(state.oldest.get("predicted_at")) if state.oldest else 0.0
             self._set(table.QUEUE_DEPTH, state.depth)
             self._set(table.QUEUE_AGE, age)

@@ -19,14 +19,11 @@ import os
 import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from importlib import metadata
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from DurableText.moments import seconds_of
+from Pipeline.closing import ClosedAtExit
 from Pipeline.events import TRACE_PARENT
-
-if TYPE_CHECKING:
-    from typing import Self
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +35,7 @@ NANOSECONDS = 1_000_000_000
 Carrier = MutableMapping[str, Any]
 
 
-class Tracing:
+class Tracing(ClosedAtExit):
     """Nobody traces: the context of each image passes through untouched."""
 
     @contextlib.contextmanager
@@ -65,17 +62,6 @@ class Tracing:
 
     def close(self) -> None:
         """Send what is not sent yet."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_tracing(script: str) -> Tracing:

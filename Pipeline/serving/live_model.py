@@ -12,8 +12,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from types import FrameType
 
 import numpy as np
 
@@ -27,11 +26,9 @@ from Modelling.network.checkpoint import (
     side_file_path,
 )
 from Modelling.predict_cnn import Classifier, load_classifier
+from Pipeline.closing import ClosedAtExit
 from Pipeline.script.first_signals import terminal_is_gone
 from Pipeline.stop import Stop
-
-if TYPE_CHECKING:
-    from typing import Self
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +40,7 @@ SUM_TOLERANCE = 1e-2
 Signature = tuple[tuple[int, int, int], ...]
 
 
-class LiveModel:
+class LiveModel(ClosedAtExit):
     """The classifier that answers now, and the watch for its successor.
 
     `current` is for the thread that predicts; it asks before each batch and keeps what it got
@@ -94,17 +91,6 @@ class LiveModel:
         self._closed = True
         self._wake.set()
         self._thread.join(PATIENCE)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _on_sighup(self, _number: int, _frame: FrameType | None) -> None:
         if terminal_is_gone():

@@ -1,13 +1,12 @@
 """What `model_server_sub.py` does with a batch: predict, store, acknowledge.
 
-Two stages overlap with receiving. *Predict* makes the images into one array and runs the model.
+Two steps overlap with receiving. *Predict* makes the images into one array and runs the model.
 *Store* puts the results durably into the queue, dead-letters what is no image, and only then
 acks. An image that cannot be decoded or predicted costs itself, not its batch.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -17,12 +16,10 @@ from typing import Any
 from DurableText.moments import timestamp
 from MessageBroker import Message, Subscription
 from Pipeline.events import image_origin, inference_record
-from Pipeline.observability.metrics import Metrics
-from Pipeline.observability.tracing import Tracing
-from Pipeline.script.waiting import wait_out, within_grace
+from Pipeline.script.script import Script
+from Pipeline.serving.dead_letters import Rejected, move_away
 from Pipeline.serving.in_flight import InFlight, Suspicion
 from Pipeline.serving.live_model import LiveModel
-from Pipeline.stop import Stop
 from Queue import FileQueue, QueueFullError, QueueLockedError, QueueStorageError
 
 logger = logging.getLogger(__name__)
@@ -47,60 +44,38 @@ class Received:
 
 
 @dataclass
-class Outcome:
+class BatchOutcome:
     """What became of a batch."""
 
     predicted: list[Message] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[tuple[Message, str, BaseException | str]] = field(default_factory=list)
-
-    def rejections(self) -> list[tuple[str, str, list[Message]]]:
-        """Group what was rejected by reason and error: many alike are moved at once."""
-        groups: dict[tuple[str, str], list[Message]] = {}
-        for message, reason, error in self.rejected:
-            groups.setdefault((reason, str(error)), []).append(message)
-        return [(reason, error, messages) for (reason, error), messages in groups.items()]
+    rejected: list[Rejected] = field(default_factory=list)
 
 
-@dataclass
-class Counts:
-    """How many images the server has dealt with."""
-
-    predicted: int = 0
-    dead_lettered: int = 0
-
-
-class ModelServer:
-    """Predicts batches and stores the results. `predict` and `store` run in a thread each."""
+class PredictStep:
+    """Decodes and predicts batches, in a thread of its own."""
 
     def __init__(
-        self,
-        subscription: Subscription,
-        models: LiveModel,
-        queue: FileQueue,
-        in_flight: InFlight,
-        broker_name: str,
-        stop: Stop,
-        metrics: Metrics,
-        tracing: Tracing,
+        self, script: Script, models: LiveModel, in_flight: InFlight, broker_name: str
     ) -> None:
-        self._subscription = subscription
+        """Begin with the model that answers now.
+
+        Args:
+            script: its context.
+            models: which model answers.
+            in_flight: the guard against images that kill the server.
+            broker_name: from which broker the images come.
+        """
+        self._script = script
         self._models = models
         self._classifier = models.current()
-        self._queue = queue
         self._in_flight = in_flight
         self._broker_name = broker_name
-        self._stop = stop
-        self._metrics = metrics
-        self._tracing = tracing
-        self.counts = Counts()
 
-    # ------------------------------------------------------------------ predict
-
-    def predict(self, received: Received) -> Outcome:
+    def predict(self, received: Received) -> BatchOutcome:
         """Predict a batch; those under suspicion one by one."""
         self._classifier = self._models.current()  # a reload takes over here, between two batches
-        outcome = Outcome()
+        outcome = BatchOutcome()
         together: list[Message] = []
         for message in received.messages:
             suspicion = self._in_flight.suspicion(message.id)
@@ -109,13 +84,15 @@ class ModelServer:
             elif suspicion is Suspicion.ALONE:
                 self._predict_guarded([message], received.received_at, outcome)
             else:
-                outcome.rejected.append((message, KILLED_THE_SERVER, "in flight at each crash"))
+                outcome.rejected.append(
+                    Rejected(message, KILLED_THE_SERVER, "in flight at each crash")
+                )
         if together:
             self._predict_guarded(together, received.received_at, outcome)
         return outcome
 
     def _predict_guarded(
-        self, messages: Sequence[Message], received_at: str, outcome: Outcome
+        self, messages: Sequence[Message], received_at: str, outcome: BatchOutcome
     ) -> None:
         with self._in_flight.working_on([message.id for message in messages]):
             images, errors = self._classifier.prepare_batch([each.data for each in messages])
@@ -124,20 +101,20 @@ class ModelServer:
                 if error is None:
                     good.append(message)
                 else:
-                    outcome.rejected.append((message, UNDECODABLE, error))
+                    outcome.rejected.append(Rejected(message, UNDECODABLE, error))
             if good:
                 self._predict_prepared(good, images, received_at, outcome)
 
     def _predict_prepared(
-        self, messages: Sequence[Message], images: Any, received_at: str, outcome: Outcome
+        self, messages: Sequence[Message], images: Any, received_at: str, outcome: BatchOutcome
     ) -> None:
         try:
             started = time.perf_counter()
             predictions = self._classifier.predict(images)
-            self._metrics.inference(time.perf_counter() - started)
+            self._script.metrics.inference(time.perf_counter() - started)
         except Exception as error:  # noqa: BLE001 - whatever the model raises
             if len(messages) == 1:
-                outcome.rejected.append((messages[0], UNPREDICTABLE, error))
+                outcome.rejected.append(Rejected(messages[0], UNPREDICTABLE, str(error)))
                 return
             logger.warning("a batch of %d failed (%s): one by one", len(messages), error)
             for i, message in enumerate(messages):
@@ -164,33 +141,23 @@ class ModelServer:
             )
         )
 
-    # ------------------------------------------------------------------ store
 
-    def store(self, outcome: Outcome) -> None:
+class StoreStep:
+    """Stores what was predicted, in a thread of its own."""
+
+    def __init__(self, script: Script, subscription: Subscription, queue: FileQueue) -> None:
+        self._script = script
+        self._subscription = subscription
+        self._queue = queue
+
+    def store(self, outcome: BatchOutcome) -> None:
         """Put the results durably, dead-letter the rest, then ack."""
-        with self._tracing.spans("classify image", outcome.records, since="received_at"):
+        with self._script.tracing.spans("classify image", outcome.records, since="received_at"):
             if outcome.records and not self._put(outcome.records):
                 return  # stopping: un-acked, so it comes again
         self._subscription.ack(outcome.predicted)
-        self.counts.predicted += len(outcome.predicted)
-        for reason, error, messages in outcome.rejections():
-            logger.warning(
-                "%d images are to be dead-lettered: %s: %s",
-                len(messages),
-                reason,
-                error,
-                extra={
-                    "event": "dead-letter",
-                    "reason": reason,
-                    "error": error,
-                    "number": len(messages),
-                    "message_id": messages[0].id,
-                },
-            )
-            self.counts.dead_lettered += within_grace(
-                functools.partial(self._subscription.dead_letter, messages, reason, error),
-                self._stop,
-            )
+        self._script.tally.add(len(outcome.predicted))
+        move_away(self._script, self._subscription, outcome.rejected)
 
     def _put(self, records: list[dict[str, Any]]) -> bool:
         """Wait out what passes by itself; False if the script shall stop meanwhile."""
@@ -204,4 +171,4 @@ class ModelServer:
                 raise
             return True
 
-        return wait_out(PASSING_TROUBLE, attempt, self._stop) is not None
+        return self._script.wait_out(PASSING_TROUBLE, attempt) is not None

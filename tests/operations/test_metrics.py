@@ -17,6 +17,8 @@ from prometheus_client import CollectorRegistry
 from DurableText.moments import timestamp
 from Pipeline.observability import metric_table
 from Pipeline.observability.live_metrics import LiveMetrics
+from Pipeline.observability.metric_table import COUNTERS, Metric
+from Pipeline.observability.metrics import Sources
 from Pipeline.observability.metrics_server import (
     CLIENT_SECONDS,
     MAX_CLIENTS,
@@ -24,8 +26,8 @@ from Pipeline.observability.metrics_server import (
     _Handler,
 )
 from Pipeline.observability.probe import LineCount
-from Pipeline.script.tally import Tally
 from Pipeline.stop import Stop
+from Pipeline.tally import Tally
 from tests.brokers.harness import LocalUnderTest
 from tests.operations.scripts import free_port, get, scrape, wait_until_ready
 from tests.pipeline.runner import ROOT, Pipeline, wait_until
@@ -152,7 +154,7 @@ def test_a_script_is_ready_only_while_it_works_and_its_broker_answers(
     broker, topic = embedded.connect_with_topic()
     with LiveMetrics("app_1", port, stop) as metrics, broker.subscribe(topic) as subscription:
         assert get(port, "/readyz") == (503, "starting\n")
-        with metrics.follow(broker, Tally(), subscription=subscription):
+        with metrics.follow(Sources(broker, subscription), Tally()):
             wait_until_ready(port)
             with embedded.outage():
                 wait_until(lambda: get(port, "/readyz")[0] == 503, "it is not ready")
@@ -200,6 +202,7 @@ def test_without_a_port_nothing_of_prometheus_is_imported() -> None:
 def test_the_documentation_names_every_metric_and_no_other() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text()
     named = set(re.findall(r"`(serving_\w+)", text))
-    counters = {each.name for each in metric_table.all_metrics()}
+    counters = {each.name for script in COUNTERS.values() for each in script.values()}
+    others = {each.name for each in vars(metric_table).values() if isinstance(each, Metric)}
     known = {re.sub("_(total|info|bucket|sum|count)$", "", name) for name in named}
-    assert known == counters
+    assert known == counters | others

@@ -24,8 +24,9 @@ from rich.console import Console
 
 from DurableText import codec
 from Pipeline.observability.live_metrics import LiveMetrics
-from Pipeline.serving.result_store import Counts
+from Pipeline.observability.metrics import Sources
 from Pipeline.stop import Stop
+from Pipeline.tally import Tally
 from Pipeline.watch.__main__ import last_rows
 from Pipeline.watch.stages import DONE, Pipeline, Stage, Target, parse, problems, quantile
 from Pipeline.watch.view import line, view
@@ -37,12 +38,14 @@ WATCH = [sys.executable, "-m", "Pipeline.watch", "--interval", "0.1"]
 
 
 @pytest.fixture
-def counts() -> Counts:
-    return Counts(stored=1234)
+def counts() -> Tally:
+    tally = Tally()
+    tally.add(1234)
+    return tally
 
 
 @pytest.fixture
-def app_2(counts: Counts, tmp_path: Path) -> Iterator[int]:
+def app_2(counts: Tally, tmp_path: Path) -> Iterator[int]:
     """The metrics of an app_2 at work; its port."""
     embedded, port = LocalUnderTest(), free_port()
     embedded.start()
@@ -50,7 +53,7 @@ def app_2(counts: Counts, tmp_path: Path) -> Iterator[int]:
     with (
         LiveMetrics("app_2", port, Stop()) as metrics,
         broker.subscribe(topic) as subscription,
-        metrics.follow(broker, counts, subscription=subscription, db=tmp_path / "db.txt"),
+        metrics.follow(Sources(broker, subscription, db=tmp_path / "db.txt"), counts),
     ):
         metrics.batch(10)
         metrics.stored([{"published_at": "2999-01-01T00:00:00Z"}] * 10)
@@ -151,7 +154,7 @@ def test_a_target_that_hangs_or_speaks_something_else_is_shown_as_such(
 
 
 def test_a_fault_is_a_problem_for_a_while_and_is_counted_for_good(
-    app_2: int, counts: Counts, monkeypatch: pytest.MonkeyPatch
+    app_2: int, counts: Tally, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = Target(f"127.0.0.1:{app_2}")
     for _ in range(3):

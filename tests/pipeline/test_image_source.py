@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
-import app_1
 from DurableText.moments import timestamp
 from Modelling.data_preparation import bundled_test_images, encode_npy
-from Pipeline.observability.tracing import Tracing
+from Pipeline.script.script import Script
 from Pipeline.serving.image_source import ImageSource, SourceImage, subject_of
+from Pipeline.serving.pacing import gather
+from Pipeline.serving.publishing import ImagePublisher
 from tests.brokers.harness import BrokerUnderTest
 from tests.pipeline.runner import Pipeline, wait_until
 
@@ -56,7 +58,8 @@ def test_only_what_the_broker_has_counts_as_confirmed(
     broker, topic = embedded_broker.connect_with_topic()
     fields = {"subject": "good", "content_type": "application/x-npy"}
     images = [SourceImage(GOOD, **fields), SourceImage(GOOD, **{**fields, **fault})]
-    confirmed = app_1.publish(broker, topic, [(image, timestamp()) for image in images], Tracing())
+    publisher = ImagePublisher(Script(Namespace()), broker, topic)
+    confirmed = publisher.publish([(image, timestamp()) for image in images])
     assert len(confirmed) == 1
     assert broker.backlog(topic) == 1
     assert caplog.text.count("was not published") == 1
@@ -80,8 +83,8 @@ def test_a_file_that_cannot_be_read_costs_itself_and_the_summary_tells(
 def test_a_group_of_photographs_is_bounded_by_its_bytes() -> None:
     photo = SourceImage(bytes(6_000_000), "photo.jpg", "image/jpeg")
 
-    assert len(app_1.gather(iter([photo] * 100), 256)) == 3
-    assert len(app_1.gather(iter([SourceImage(b"", "x", "x")] * 100), 64)) == 64
+    assert len(gather(iter([photo] * 100), 256)) == 3
+    assert len(gather(iter([SourceImage(b"", "x", "x")] * 100), 64)) == 64
 
 
 def test_a_file_too_large_for_a_message_is_told_without_reading_it(tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from Pipeline.script.tally import Tally
+from Pipeline.tally import Tally
 from tests.pipeline.runner import Pipeline
 
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     moment = [1000.0]
-    monkeypatch.setattr("Pipeline.script.tally.time", SimpleNamespace(monotonic=lambda: moment[0]))
+    monkeypatch.setattr("Pipeline.tally.time", SimpleNamespace(monotonic=lambda: moment[0]))
     return moment
 
 

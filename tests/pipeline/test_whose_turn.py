@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,9 @@ from DurableText import lock
 from DurableText.storage import Storage
 from MessageBroker.local_handler import LocalHandler
 from Pipeline.observability.metrics import Metrics
-from Pipeline.script.life_cycle import Stop
+from Pipeline.script.script import Script
 from Pipeline.serving.batches import take_batches
+from Pipeline.stop import Stop
 from Queue import FileQueue
 
 
@@ -43,9 +44,9 @@ def publish_nothing(queue: FileQueue, folder: Path) -> list[bool]:
     """Take from an empty queue until it was idle; return what was told of standing by."""
     stop = Stop()
     told = Told(stop)
-    options = argparse.Namespace(queue=queue.path, batch_size=8, exit_when_idle=0.2)
+    options = Namespace(queue=queue.path, batch_size=8, exit_when_idle=0.2)
     with LocalHandler(folder / "broker") as broker:
-        assert list(take_batches(queue, broker, options, stop, told)) == []
+        assert list(take_batches(Script(options, stop, told), queue, broker)) == []
     return told.stood_by
 
 

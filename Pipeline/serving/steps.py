@@ -1,7 +1,7 @@
-"""Stages that overlap: each a thread, handing its results to the next over a short queue.
+"""Steps that overlap: each a thread, handing its results to the next over a short queue.
 
 While one batch is on the disk the next is predicted and the one after is received. The queues are
-short, so that a slow stage holds back the ones before it (back-pressure) and memory stays flat.
+short, so that a slow step holds back the ones before it (back-pressure) and memory stays flat.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from Pipeline.closing import ClosedAtExit
 from Pipeline.stop import Stop
 
-# One batch waits before each stage: enough to keep it busy. More would only be received earlier.
+# One batch waits before each step: enough to keep it busy. More would only be received earlier.
 WAITING_BATCHES = 1
 
 _END = object()
 
 
-class Stages:
+class Steps(ClosedAtExit):
     """A chain of functions, each in a thread of its own, in order.
 
-    A failing stage asks the script to stop; its error is raised by `put` or `finish`. From then
+    A failing step asks the script to stop; its error is raised by `put` or `close`. From then
     on nothing is worked on: what was received and not acked comes again.
     """
 
@@ -41,11 +42,11 @@ class Stages:
             thread.start()
 
     def put(self, item: Any) -> None:
-        """Hand an item to the first stage; blocks while it is busy."""
+        """Hand an item to the first step; blocks while it is busy."""
         self._inboxes[0].put(item)
         self._raise_failure()
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Wait until all that was put has gone through."""
         self._inboxes[0].put(_END)
         for thread in self._threads:
@@ -56,7 +57,7 @@ class Stages:
         following = self._inboxes[i + 1] if i + 1 < len(self._inboxes) else None
         while (item := self._inboxes[i].get()) is not _END:
             if self._failure is not None:
-                continue  # keep taking, so that the stages before never block
+                continue  # keep taking, so that the steps before never block
             try:
                 result = function(item)
             except BaseException as error:  # noqa: BLE001 - raised again in the main thread

@@ -1,8 +1,10 @@
-"""The last line of each script: how many, how fast, how many dead-lettered."""
+"""What a script has done: the counters of its metrics, and the rate of its last line."""
 
 from __future__ import annotations
 
 import time
+
+from DurableText.command_line import rate_in_words
 
 
 class Tally:
@@ -10,11 +12,20 @@ class Tally:
 
     The work on the first batch counts, too: a run of one batch would have no rate without it, and
     one of two batches twice its own.
+
+    Attributes:
+        done: images or results that are through: confirmed, or durable.
+        failed: those that can never be published.
+        duplicates: results that the DB had already.
+        conflicts: results that the DB has with another label.
+        dead_lettered: messages and lines that were moved away as bad.
     """
 
     def __init__(self) -> None:
         self.done = 0
         self.failed = 0
+        self.duplicates = 0
+        self.conflicts = 0
         self.dead_lettered = 0
         self._first: float | None = None
         self._last = 0.0
@@ -33,9 +44,8 @@ class Tally:
 
     @property
     def rate(self) -> str:
-        """The rate in words, below ten not rounded to whole ones; empty when nothing was done."""
+        """The rate in words, to be put behind what was done; empty when nothing was done."""
         seconds = self._last - (self._first or 0.0)
         if not self.done or seconds <= 0:
             return ""
-        rate = self.done / seconds
-        return f", {rate:,.0f}/s" if rate >= 10 else f", {rate:.2g}/s"
+        return f", {rate_in_words(self.done / seconds)}"

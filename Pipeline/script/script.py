@@ -1,0 +1,99 @@
+"""What a script holds from its start to its end, whatever its work is."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from MessageBroker import BrokerInterface, Message, Subscription
+from MessageBroker.configuration import TopicNames, read_broker_config
+from Pipeline.observability.metrics import Metrics, Sources
+from Pipeline.observability.tracing import Tracing
+from Pipeline.script import waiting
+from Pipeline.script.idle import IdleClock
+from Pipeline.script.start_up import open_broker
+from Pipeline.stop import POLL_SECONDS, Stop
+from Pipeline.tally import Tally
+
+Result = TypeVar("Result")
+Parameters = ParamSpec("Parameters")
+
+
+@dataclass(frozen=True)
+class Script:
+    """The context of one script: `run_script` makes it, `main` and the steps of the work use it.
+
+    Attributes:
+        options: the command line.
+        stop: whether it shall end.
+        metrics: what it tells of itself while it runs.
+        tracing: the spans of its work.
+        tally: what it has done.
+    """
+
+    options: argparse.Namespace
+    stop: Stop = field(default_factory=Stop)
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=Tracing)
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def topics(self) -> TopicNames:
+        """The names of the two topics, as the configuration has them."""
+        return read_broker_config(self.options.config_dir).topics
+
+    def broker(self, topic: str) -> AbstractContextManager[BrokerInterface]:
+        """Connect to the broker and create `topic`; see `open_broker`."""
+        return open_broker(self.options, self.stop, topic)
+
+    @contextlib.contextmanager
+    def at_work(self, sources: Sources, last_line: Callable[[Tally], str]) -> Iterator[None]:
+        """Let the metrics follow the work, and say at its end, however it ends, what was done.
+
+        Args:
+            sources: where the numbers of the metrics come from.
+            last_line: puts the tally into words.
+        """
+        try:
+            with self.metrics.follow(sources, self.tally):
+                yield
+        finally:
+            print(last_line(self.tally), flush=True)
+
+    def begin_batch(self, size: int) -> None:
+        """Count a batch of `size` that is worked on from now."""
+        self.tally.begin()
+        self.metrics.batch(size)
+
+    def receive(self, subscription: Subscription) -> Iterator[list[Message]]:
+        """Yield what comes, up to `--batch-size` at a time, until a stop or `--exit-when-idle`."""
+        clock = IdleClock(self.options.exit_when_idle)
+        while not self.stop.requested and not clock.expired:
+            messages = subscription.receive(self.options.batch_size, POLL_SECONDS)
+            if messages or not subscription.ready:
+                clock.restart()
+            if messages:
+                self.begin_batch(len(messages))
+                yield messages
+                clock.restart()
+
+    def within_grace(
+        self,
+        action: Callable[Parameters, Result],
+        *arguments: Parameters.args,
+        **named: Parameters.kwargs,
+    ) -> Result:
+        """Do what waits for the broker; see `waiting.within_grace`."""
+        return waiting.within_grace(lambda: action(*arguments, **named), self.stop)
+
+    def wait_out(
+        self,
+        trouble: type[Exception] | tuple[type[Exception], ...],
+        attempt: Callable[[], Result],
+    ) -> Result | None:
+        """Try until it works or the script shall stop; see `waiting.wait_out`."""
+        return waiting.wait_out(trouble, attempt, self.stop)

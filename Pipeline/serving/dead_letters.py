@@ -1,0 +1,109 @@
+"""What can never succeed is moved away, counted, and told: in one line for all of a kind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from MessageBroker import BrokerInterface, Message, Subscription
+from Pipeline.script.script import Script
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A received message that nobody can work on.
+
+    Attributes:
+        message: as it came.
+        reason: why, in words that are the same for the same fault.
+        error: the details.
+    """
+
+    message: Message
+    reason: str
+    error: BaseException | str
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What cannot become a message of its topic.
+
+    Attributes:
+        data: the original bytes.
+        reason: why, in words that are the same for the same fault.
+        error: the details.
+        attributes: what the letter says of it beside them.
+        place: where it was found; the letter says so, and the log.
+    """
+
+    data: bytes
+    reason: str
+    error: BaseException | str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    place: Mapping[str, str] = field(default_factory=dict)
+
+
+def move_away(script: Script, subscription: Subscription, rejected: Sequence[Rejected]) -> None:
+    """Dead-letter messages of a subscription, many with the same fault at once.
+
+    What cannot be moved stays un-acked, and comes again.
+    """
+    groups: dict[tuple[str, str], list[Rejected]] = {}
+    for each in rejected:
+        groups.setdefault((each.reason, str(each.error)), []).append(each)
+    for (reason, _), alike in groups.items():
+        messages, error = [each.message for each in alike], alike[0].error
+        moved = script.within_grace(subscription.dead_letter, messages, reason, error)
+        if moved:
+            _tell(script, moved, reason, error, {"message_id": messages[0].id})
+
+
+def publish_letters(
+    script: Script, broker: BrokerInterface, topic: str, letters: Sequence[Letter]
+) -> None:
+    """Dead-letter what never was a message of `topic`, and wait for the broker's confirmation."""
+
+    def publish() -> None:
+        for confirmation in [
+            broker.publish_dead_letter(
+                topic,
+                letter.data,
+                reason=letter.reason,
+                error=letter.error,
+                attributes={**letter.attributes, **letter.place},
+            )
+            for letter in letters
+        ]:
+            confirmation.result()
+
+    if letters:
+        script.within_grace(publish)
+    for letter in letters:
+        _tell(script, 1, letter.reason, letter.error, letter.place)
+
+
+def _tell(
+    script: Script,
+    number: int,
+    reason: str,
+    error: BaseException | str,
+    place: Mapping[str, str],
+) -> None:
+    script.tally.dead_lettered += number
+    logger.warning(
+        "%d dead-lettered: %s: %s%s",
+        number,
+        reason,
+        error,
+        "".join(f", {name} {value}" for name, value in place.items()),
+        extra={
+            "event": "dead-letter",
+            "reason": reason,
+            "error": str(error),
+            "number": number,
+            **place,
+        },
+    )
