@@ -10,7 +10,7 @@ from DB.errors import DatabaseError
 from DB.summary import summarise
 from DB.text.database import DEFAULT_PATH
 from DB.text.report import as_text, verify
-from DurableText.command_line import print_json, printable, run, tell
+from DurableText.command_line import file_with_suffix, print_json, printable, run, tell
 from DurableText.storage import STORAGE, make_durable_directory
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
@@ -25,7 +25,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m DB", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="summary|verify")
     summary = commands.add_parser("summary", help="how many, per label, accuracy, latency, models")
-    summary.add_argument("--plot", type=_picture, metavar="FILE.png", help="draw it as well")
+    summary.add_argument(
+        "--plot",
+        type=file_with_suffix(*PICTURE_SUFFIXES),
+        metavar="FILE.png",
+        help="draw it as well",
+    )
     summary.add_argument("--json", action="store_true", help="print JSON")
     summary.set_defaults(run=_summary)
     check = commands.add_parser("verify", help="read everything; exit code 1 if something is wrong")
@@ -34,15 +39,6 @@ def _parser() -> argparse.ArgumentParser:
     for command in (summary, check):
         command.add_argument("--db", type=Path, default=DEFAULT_PATH, help="default: %(default)s")
     return parser
-
-
-def _picture(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} does not end in {', '.join(PICTURE_SUFFIXES)}, the pictures that are drawn"
-        )
-    return path
 
 
 def _summary(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from DB.summary import Summary
-from DB.text.report import rate_text
+from DurableText.command_line import rate_in_words
 
 INK, SOFT, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2a6f97", "#c1554e"
 # Labels drawn; with more the rarest are left out and the title says so.
@@ -54,7 +54,7 @@ def _headline(summary: Summary) -> str:
     if summary.accuracy is not None:
         parts.append(f"{summary.accuracy:.2%} right")
     if summary.throughput is not None:
-        parts.append(rate_text(summary.throughput))
+        parts.append(rate_in_words(summary.throughput, " results"))
     return "   ·   ".join(parts)
 
 

@@ -24,9 +24,10 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def rate_in_words(per_second: float) -> str:
-    """Say a rate; below ten with what stands behind the point, so that none below one is none."""
-    return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.2g}/s"
+def rate_in_words(per_second: float, of: str = "") -> str:
+    """Say how many (" results") a second; below ten with what stands behind the point."""
+    number = f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
+    return f"{number}{of}/s"
 
 
 def duration_in_words(seconds: float) -> str:

@@ -13,17 +13,13 @@ from DB.errors import DatabaseStorageError
 from DB.summary import Summary
 from DB.text.index import Index, IndexDamagedError, key_of
 from DurableText import codec
+from DurableText.command_line import duration_in_words, rate_in_words
 from DurableText.findings import Findings
 from DurableText.lines import scan
 from DurableText.lock import current_holder
 from DurableText.storage import STORAGE, real_path, refuse_what_is_no_file
 
 CONFUSIONS_SHOWN = 10
-
-
-def rate_text(rate: float) -> str:
-    """Say how many results a second; below ten with what stands behind the point."""
-    return f"{rate:,.0f} results/s" if rate >= 10 else f"{rate:.2g} results/s"
 
 
 def as_text(summary: Summary) -> str:
@@ -37,10 +33,11 @@ def as_text(summary: Summary) -> str:
         )
     if summary.latency_p50 is not None:
         values = (summary.latency_p50, summary.latency_p95, summary.latency_p99)
-        p50, p95, p99 = (_duration(value or 0.0) for value in values)
+        p50, p95, p99 = (duration_in_words(value or 0.0) for value in values)
         lines.append(f"latency      p50 {p50}, p95 {p95}, p99 {p99} from published to stored")
     if summary.throughput is not None:
-        lines.append(f"throughput   {rate_text(summary.throughput)} from first to last insert")
+        rate = rate_in_words(summary.throughput, " results")
+        lines.append(f"throughput   {rate} from first to last insert")
     if summary.first_stored_at is not None and summary.last_stored_at is not None:
         lines.append(
             f"stored       {summary.first_stored_at:%Y-%m-%d %H:%M:%S} to "
@@ -72,12 +69,6 @@ def _confusions(summary: Summary) -> list[str]:
     if rest:
         lines.append(f"and {len(rest)} other pairs, {sum(n for _, _, n in rest):,} results")
     return lines
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
-    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
 
 
 @dataclass

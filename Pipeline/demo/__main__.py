@@ -23,9 +23,11 @@ from typing import Any
 import orjson
 from tqdm import tqdm
 
+from DurableText.command_line import file_with_suffix
 from MessageBroker import BROKER_NAMES, MessageBrokerFactory
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
+from Pipeline.observability.probe import LineCount
 from Pipeline.script.options import PROJECT_ROOT, check_writable, count
 
 DEFAULT_COUNT = 10_000
@@ -46,7 +48,7 @@ class DemoError(Exception):
 
 
 @dataclass
-class Script:
+class RunningScript:
     """One of the four scripts, running."""
 
     name: str
@@ -91,9 +93,9 @@ class Demo:
         self.queue = self.folder / "Queue" / "log.txt"
         self.db = self.folder / "DB" / "db_for_app_2.txt"
         self.environment = {**os.environ, "LOCAL_BROKER_PATH": str(self.folder / "broker")}
-        self.running: list[Script] = []
+        self.running: list[RunningScript] = []
 
-    def start(self, name: str, *arguments: object) -> Script:
+    def start(self, name: str, *arguments: object) -> RunningScript:
         """Start a script; its output goes into a log of its own."""
         log = self.folder / f"{name}.log"
         command = [sys.executable, str(PROJECT_ROOT / f"{name}.py"), "--broker", self.broker]
@@ -105,7 +107,7 @@ class Demo:
                 env=self.environment,
                 cwd=self.folder,
             )
-        script = Script(name, process, log)
+        script = RunningScript(name, process, log)
         self.running.append(script)
         return script
 
@@ -127,14 +129,14 @@ class Demo:
 
     def _watch(self) -> None:
         """Show progress until all images are in the DB or among the dead letters."""
-        stored = 0
+        rows, stored = LineCount(self.db), 0
         last_change = time.monotonic()
         with tqdm(total=self.count, unit=" images", disable=None, desc="stored") as progress:
             while stored + self._dead_letters_if_slow(last_change) < self.count:
                 time.sleep(LOOK_SECONDS)
                 for script in self.running:
                     script.require_well()
-                now_stored = _lines_of(self.db)
+                now_stored = rows.count()
                 if now_stored > stored:
                     progress.update(now_stored - stored)
                     stored, last_change = now_stored, time.monotonic()
@@ -251,27 +253,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep", action="store_true", help=f"keep {STATE_FOLDER.name}/")
     parser.add_argument(
         "--picture",
-        type=picture,
+        type=file_with_suffix(*PICTURE_SUFFIXES),
         metavar="FILE",
         default=PICTURE,
         help=f"{', '.join(PICTURE_SUFFIXES)} (default: {PICTURE.name} in the project's folder)",
     )
     return parser
-
-
-def picture(text: str) -> Path:
-    """Parse the name of a picture."""
-    path = Path(text)
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-        raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(PICTURE_SUFFIXES)}")
-    return path
-
-
-def _lines_of(path: Path) -> int:
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
 
 
 if __name__ == "__main__":

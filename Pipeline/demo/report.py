@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
+from DurableText.command_line import rate_in_words
 from DurableText.moments import seconds_of
 from Modelling.data_preparation import bundled_test_images
 
@@ -34,12 +35,13 @@ def table_of(rows: Sequence[Row], *, published: int, dead_lettered: int) -> str:
     p50, p95, p99 = np.percentile(latencies_ms(rows), (50, 95, 99))
     right = sum(row["label"] == row["expected_label"] for row in rows)
     seconds = _seconds(min(r["published_at"] for r in rows), max(r["stored_at"] for r in rows))
+    rate = rate_in_words(len(rows) / seconds, " images")
     lines = {
         "published": f"{published:,}",
         "stored": f"{len(rows):,}",
         "dead-lettered": f"{dead_lettered:,}",
         "accuracy": f"{right / len(rows):.2%}  ({len(rows) - right:,} misread)",
-        "throughput": f"{len(rows) / seconds:,.0f} images/s  (first published to last stored)",
+        "throughput": f"{rate}  (first published to last stored)",
         "latency": f"p50 {p50:,.0f} ms   p95 {p95:,.0f} ms   p99 {p99:,.0f} ms",
         "model": ", ".join(sorted({row["model"] for row in rows})),
     }

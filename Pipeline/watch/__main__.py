@@ -28,8 +28,9 @@ from rich.console import Console
 from rich.live import Live
 
 from DurableText import codec
+from DurableText.command_line import file_with_suffix
 from Pipeline.script.options import DEFAULT_DB, check_writable, positive
-from Pipeline.watch.stages import Pipeline, Stage, pairwise_rates, problems
+from Pipeline.watch.stages import Stage, WatchedPipeline, pairwise_rates, problems
 from Pipeline.watch.view import line, view
 
 DEFAULT_TARGETS = ("9101", "9102", "9103", "9104")
@@ -53,7 +54,7 @@ class Watch:
             targets: HOST:PORT of each script, all of which should answer; none for the usual.
             db: for the last results.
         """
-        self._pipeline = Pipeline(targets or default_targets(), named=bool(targets))
+        self._pipeline = WatchedPipeline(targets or default_targets(), named=bool(targets))
         self._db = db
         self._stored: deque[tuple[float, int]] = deque(maxlen=CURVE_POINTS)
         self.stages: list[Stage] = []
@@ -112,14 +113,6 @@ def target(text: str) -> str:
     return f"{match[1] or 'localhost'}:{match[2]}"
 
 
-def svg_file(text: str) -> Path:
-    """Parse the name of a picture: SVG is all that is drawn, whatever the name says."""
-    path = Path(text)
-    if path.suffix.lower() != ".svg":
-        raise argparse.ArgumentTypeError(f"{text!r} does not end in .svg")
-    return path
-
-
 def default_targets() -> list[str]:
     """Where the scripts are by habit."""
     return [target(each) for each in DEFAULT_TARGETS]
@@ -145,7 +138,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="the same in JSON")
     parser.add_argument(
         "--picture",
-        type=svg_file,
+        type=file_with_suffix(".svg"),
         metavar="FILE.svg",
         help=f"draw it after {PICTURE_LOOKS} looks, and end",
     )

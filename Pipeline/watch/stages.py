@@ -165,7 +165,7 @@ class Target:
         )
 
 
-class Pipeline:
+class WatchedPipeline:
     """All scripts that are watched."""
 
     def __init__(self, addresses: Sequence[str], *, named: bool = False) -> None:

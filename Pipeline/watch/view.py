@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from DurableText.command_line import printable
+from DurableText.command_line import duration_in_words, printable, rate_in_words
 from DurableText.moments import seconds_of
 from Pipeline.watch.stages import Stage
 
@@ -66,7 +66,7 @@ def view(
 def line(stages: Sequence[Stage], problems: Sequence[str], now: datetime) -> str:
     """Say the same in one line, for a log."""
     parts = [
-        f"{SHORT.get(stage.script, stage.target)} {_rate(stage.rate)}"
+        f"{SHORT.get(stage.script, stage.target)} {rate_in_words(stage.rate)}"
         + (f" (waiting {stage.waiting:,})" if stage.waiting else "")
         for stage in stages
         if stage.script != "?"
@@ -85,7 +85,7 @@ def _wide_table(stages: Sequence[Stage], plain: bool) -> Table:
         table.add_row(
             _name(stage),
             _state(stage),
-            _rate(stage.rate),
+            rate_in_words(stage.rate),
             f"{stage.total:,}",
             _waiting(stage),
             "" if stage.batch is None else f"{stage.batch:,.0f}",
@@ -109,7 +109,7 @@ def _narrow_table(stages: Sequence[Stage], plain: bool) -> Table:
         colour = GOOD if stage.ready else QUIET if _may_be_away(stage) else BAD
         port = f":{stage.target.rsplit(':', 1)[-1]}"
         name = Text(SHORT.get(stage.script, port), colour)
-        table.add_row(name, _rate(stage.rate), _waiting(stage), _duration(stage.p99))
+        table.add_row(name, rate_in_words(stage.rate), _waiting(stage), _duration(stage.p99))
     return table
 
 
@@ -148,7 +148,7 @@ def _curve(rates: Sequence[float], columns: int, plain: bool) -> Text:
     shown = rates[-max(1, columns - 24) :]
     top = max(*shown, 1.0)
     curve = "".join(bars[round(rate / top * (len(bars) - 1))] for rate in shown)
-    return Text.assemble(("stored ", INK), (curve, "cyan"), f" {_rate(shown[-1])}")
+    return Text.assemble(("stored ", INK), (curve, "cyan"), f" {rate_in_words(shown[-1])}")
 
 
 def _results(results: Sequence[dict[str, Any]], narrow: bool) -> Table:
@@ -192,15 +192,5 @@ def _verdict(problems: Sequence[str]) -> Text:
     return Text("\n".join(map(printable, problems)), BAD)
 
 
-def _rate(rate: float) -> str:
-    return f"{rate:,.0f}/s" if rate >= 10 or rate == 0 else f"{rate:.1f}/s"
-
-
 def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 1:
-        return f"{seconds * 1e3:.0f} ms" if seconds >= 0.01 else f"{seconds * 1e3:.1f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min"
+    return "" if seconds is None else duration_in_words(seconds)

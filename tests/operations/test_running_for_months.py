@@ -11,8 +11,7 @@ import pytest
 from MessageBroker import OutgoingMessage
 from Pipeline.events import image_event
 from Pipeline.serving.image_source import ImageSource
-from Pipeline.watch.stages import Pipeline as Watched
-from Pipeline.watch.stages import problems
+from Pipeline.watch.stages import WatchedPipeline, problems
 from tests.brokers.harness import BrokerUnderTest
 from tests.operations.scripts import free_port, get, scrape, wait_until_ready
 from tests.pipeline.runner import Pipeline, Script, wait_until
@@ -136,9 +135,9 @@ def test_a_standby_says_so_and_worries_nobody_while_another_one_works(
     wait_until(lambda: get(ports[1], "/readyz") == (503, "standing by\n"), "it stands by")
     wait_until_ready(ports[0])
     assert [scrape(port).values["serving_standby"] for port in ports] == [0, 1]
-    both = Watched([f"127.0.0.1:{port}" for port in ports], named=True).look()
+    both = WatchedPipeline([f"127.0.0.1:{port}" for port in ports], named=True).look()
     assert not [problem for problem in problems(both) if "standing by" in problem]
-    alone = Watched([f"127.0.0.1:{ports[1]}"], named=True).look()
+    alone = WatchedPipeline([f"127.0.0.1:{ports[1]}"], named=True).look()
     assert f"{second.name} (127.0.0.1:{ports[1]}): standing by" in problems(alone)
 
     first.kill()

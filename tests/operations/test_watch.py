@@ -28,7 +28,7 @@ from Pipeline.observability.metrics import Sources
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
 from Pipeline.watch.__main__ import last_rows
-from Pipeline.watch.stages import DONE, Pipeline, Stage, Target, parse, problems, quantile
+from Pipeline.watch.stages import DONE, Stage, Target, WatchedPipeline, parse, problems, quantile
 from Pipeline.watch.view import line, view
 from tests.brokers.harness import LocalUnderTest
 from tests.operations.scripts import free_port, wait_until_ready
@@ -170,8 +170,8 @@ def test_a_fault_is_a_problem_for_a_while_and_is_counted_for_good(
 
 def test_a_target_that_was_named_and_never_answered_is_a_problem() -> None:
     ready = [Stage("localhost:1", script, "ready", ready=True) for script in DONE]
-    named = Pipeline([f"127.0.0.1:{free_port()}"], named=True).look()
-    tried = Pipeline([f"127.0.0.1:{free_port()}"]).look()
+    named = WatchedPipeline([f"127.0.0.1:{free_port()}"], named=True).look()
+    tried = WatchedPipeline([f"127.0.0.1:{free_port()}"]).look()
     assert problems(ready + named) == [f"{named[0].target}: away"]
     assert problems(ready + tried) == []
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from Pipeline.demo.__main__ import STATE_FOLDER, Demo, DemoError, Script
+from Pipeline.demo.__main__ import STATE_FOLDER, Demo, DemoError, RunningScript
 from tests.brokers.harness import clean_environment
 from tests.pipeline.runner import ROOT, Pipeline, read_terminal, wait_until
 
@@ -68,7 +68,7 @@ def test_an_interrupted_demo_says_so_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_script_that_fails_in_mid_run_ends_the_demo_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def start(demo: Demo, name: str, *arguments: object) -> Script:
+    def start(demo: Demo, name: str, *arguments: object) -> RunningScript:
         script = run_as_usual(demo, name, *arguments)
         if name == "app_1":
             demo.running[2].process.kill()
