@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -34,7 +35,23 @@ class StoppedError(Exception):
 class Stop:
     """Whether the script shall end, and who said so."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        grace_seconds: float = GRACE_SECONDS,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        end_at_once: Callable[[int], object] = os._exit,
+    ) -> None:
+        """Begin with nobody having asked.
+
+        Args:
+            grace_seconds: what the script may take to end once it was asked to.
+            clock: tells the time.
+            end_at_once: what a second signal does.
+        """
+        self.grace_seconds = grace_seconds
+        self._clock = clock
+        self._end_at_once = end_at_once
         self._event = threading.Event()
         self._requested_at = 0.0
         self._signalled_at: float | None = None
@@ -47,15 +64,15 @@ class Stop:
     def request(self) -> None:
         """Ask the script to end."""
         if not self.requested:
-            self._requested_at = time.monotonic()
+            self._requested_at = self._clock()
         self._event.set()
 
     @property
     def grace_left(self) -> float:
         """Seconds within which the script shall have ended; all of them while nobody asked."""
         if not self.requested:
-            return GRACE_SECONDS
-        return max(0.0, self._requested_at + GRACE_SECONDS - time.monotonic())
+            return self.grace_seconds
+        return max(0.0, self._requested_at + self.grace_seconds - self._clock())
 
     def wait(self, seconds: float) -> bool:
         """Wait; True if the script shall end."""
@@ -63,14 +80,15 @@ class Stop:
 
     def on_signals(self) -> None:
         """Stop on SIGINT and SIGTERM; on the second one end at once."""
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self.on_signal)
+        signal.signal(signal.SIGTERM, self.on_signal)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """Ask the script to end; the second time, end at once."""
+        now = self._clock()
         if self._signalled_at is None:
             self._signalled_at = now
             self.request()
         elif now - self._signalled_at > SAME_REQUEST_SECONDS:
             # Whatever was confirmed is durable; whatever was not comes again.
-            os._exit(EXIT_FAILED)
+            self._end_at_once(EXIT_FAILED)

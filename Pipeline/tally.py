@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from DurableText.command_line import rate_in_words
 
@@ -21,25 +22,27 @@ class Tally:
         dead_lettered: messages and lines that were moved away as bad.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with nothing done; `clock` tells the time."""
         self.done = 0
         self.failed = 0
         self.duplicates = 0
         self.conflicts = 0
         self.dead_lettered = 0
+        self._clock = clock
         self._first: float | None = None
         self._last = 0.0
 
     def begin(self) -> None:
         """Start the clock, if it does not run: the first of all is to be worked on now."""
         if self._first is None:
-            self._first = time.monotonic()
+            self._first = self._clock()
 
     def add(self, number: int) -> None:
         """Count `number` more that are done."""
         if number:
             self.begin()
-            self._last = time.monotonic()
+            self._last = self._clock()
             self.done += number
 
     @property

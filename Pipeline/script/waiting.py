@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
-from Pipeline.stop import GRACE_SECONDS, POLL_SECONDS, ScriptError, Stop
+from Pipeline.stop import POLL_SECONDS, ScriptError, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ def wait_out(
     trouble: type[Exception] | tuple[type[Exception], ...],
     attempt: Callable[[], Result],
     stop: Stop,
+    pause_seconds: float = PAUSE_SECONDS,
 ) -> Result | None:
     """Try until it works; tell the trouble once, and its end.
 
@@ -30,6 +31,7 @@ def wait_out(
         trouble: the errors that pass by themselves.
         attempt: what to try; it returns something other than None.
         stop: ends the waiting.
+        pause_seconds: between two tries.
 
     Returns:
         What `attempt` returned; None if the script shall stop.
@@ -47,7 +49,7 @@ def wait_out(
                     extra={"event": "waiting", "trouble": type(error).__name__},
                 )
             told = True
-            if stop.wait(PAUSE_SECONDS):
+            if stop.wait(pause_seconds):
                 return None
         else:
             if told:
@@ -90,8 +92,8 @@ def within_grace(action: Callable[[], Result], stop: Stop) -> Result:
     while not future.done():
         if stop.requested and stop.grace_left <= 0:
             raise UnconfirmedError(
-                f"the broker has not answered within {GRACE_SECONDS:g} seconds of being asked to "
-                "end: what it has not confirmed does not count as published, and what was to be "
+                f"the broker has not answered within {stop.grace_seconds:g} seconds of being asked "
+                "to end: what it has not confirmed does not count as published, and what was to be "
                 "passed on stays where it is"
             )
         wait([future], min(POLL_SECONDS, stop.grace_left) if stop.requested else POLL_SECONDS)

@@ -11,6 +11,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -47,13 +48,25 @@ class LiveModel(ClosedAtExit):
     until the batch is done.
     """
 
-    def __init__(self, checkpoint: Path, threads: int | None, stop: Stop) -> None:
+    def __init__(
+        self,
+        checkpoint: Path,
+        threads: int | None,
+        stop: Stop,
+        *,
+        look_seconds: float = LOOK_SECONDS,
+        patience: float = PATIENCE,
+        load: Callable[..., Classifier] = load_classifier,
+    ) -> None:
         """Load the checkpoint and begin to watch it.
 
         Args:
             checkpoint: a `.h5` or `.keras` file.
             threads: CPU threads of the model; None for all cores.
             stop: asked to end when SIGHUP meant that the terminal is gone.
+            look_seconds: between two looks at the files.
+            patience: seconds for which files that do not belong together are looked at again.
+            load: loads a checkpoint; takes it and `threads`.
 
         Raises:
             CheckpointError: it cannot be used.
@@ -62,10 +75,13 @@ class LiveModel(ClosedAtExit):
         self._checkpoint = checkpoint
         self._threads = threads
         self._stop = stop
+        self._look_seconds = look_seconds
+        self._patience = patience
+        self._load_classifier = load
         found = open_checkpoint(checkpoint)
         self._forms = _forms_of(found)
         self._seen = self._signature()
-        self._current = load_classifier(checkpoint, threads=threads)
+        self._current = load(checkpoint, threads=threads)
         self._had_side_file = found.side is not None
         self._wake = threading.Event()
         self._hurry = False
@@ -100,7 +116,7 @@ class LiveModel(ClosedAtExit):
 
     def _watch(self) -> None:
         while not self._closed:
-            self._wake.wait(LOOK_SECONDS)
+            self._wake.wait(self._look_seconds)
             self._wake.clear()
             hurry, self._hurry = self._hurry, False
             if not self._closed and (hurry or self._signature() != self._seen):
@@ -120,8 +136,8 @@ class LiveModel(ClosedAtExit):
 
     def _load(self) -> Classifier:
         found = self._wait_until_complete()
-        successor = load_classifier(self._checkpoint, threads=self._threads)
-        _try_out(successor)
+        successor = self._load_classifier(self._checkpoint, threads=self._threads)
+        try_out(successor)
         self._had_side_file = found.side is not None
         return successor
 
@@ -133,13 +149,13 @@ class LiveModel(ClosedAtExit):
         takes seconds to import: not what a half-copied checkpoint should cause.
 
         Raises:
-            CheckpointError: they still do not after 5 seconds.
+            CheckpointError: they still do not after the patience.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self._patience
         while True:
             # Before they are read: what changes from here on is looked at once more.
             self._seen = self._signature()
-            found = open_checkpoint(self._checkpoint)
+            found = open_checkpoint(self._checkpoint, patience=self._patience)
             self._forms = _forms_of(found)
             lack = self._what_lacks(found)
             if lack is None:
@@ -216,7 +232,7 @@ def _has(path: Path, sha256: str) -> bool:
         return False
 
 
-def _try_out(classifier: Classifier) -> None:
+def try_out(classifier: Classifier) -> None:
     """Classify noise: a model that diverged in training shall not take over.
 
     Raises:

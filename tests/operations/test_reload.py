@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import write_atomically
-from Pipeline.serving import live_model as reload
-from Pipeline.serving.live_model import LiveModel
+from Pipeline.serving.live_model import LiveModel, Signature, try_out
 from Pipeline.stop import Stop
 from tests.brokers.harness import clean_environment
 from tests.operations.scripts import CheckpointFolder, free_port, scrape
@@ -29,25 +29,16 @@ RELOADS = 10
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CheckpointFolder:
-    monkeypatch.setattr(reload, "LOOK_SECONDS", 0.02)
+def checkpoint(tmp_path: Path) -> CheckpointFolder:
     return CheckpointFolder(tmp_path / "checkpoints")
 
 
 @pytest.fixture
 def model(checkpoint: CheckpointFolder, caplog: pytest.LogCaptureFixture) -> Iterator[LiveModel]:
+    """It looks often, and waits for half a second instead of five: the rule is the same."""
     caplog.set_level(logging.INFO)
-    with LiveModel(checkpoint.path, 1, Stop()) as model:
+    with LiveModel(checkpoint.path, 1, Stop(), look_seconds=0.02, patience=0.5) as model:
         yield model
-
-
-def quick_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a second instead of five: the rule is the same."""
-    monkeypatch.setattr(reload, "PATIENCE", 0.5)
-    monkeypatch.setattr(reload, "open_checkpoint", lambda path: _open(path, patience=0.5))
-
-
-_open = reload.open_checkpoint
 
 
 def test_a_new_checkpoint_takes_over_by_itself(
@@ -63,15 +54,16 @@ def test_a_new_checkpoint_takes_over_by_itself(
 
 
 def test_files_that_arrive_one_by_one_are_awaited(
-    checkpoint: CheckpointFolder, model: LiveModel, caplog: pytest.LogCaptureFixture
+    checkpoint: CheckpointFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    new, side = checkpoint.successor(1)
-    old_version = model.version
-    write_atomically(checkpoint.path, new)
-    wait_until(lambda: model._seen != () and model._seen == model._signature(), "it was noticed")
-    assert model.version == old_version
-    write_atomically(checkpoint.side_file, side)
-    wait_until(lambda: model.version != old_version, "the new one answers")
+    with LiveModel(checkpoint.path, 1, Stop(), look_seconds=0.02) as model:
+        new, side = checkpoint.successor(1)
+        old_version = model.version
+        write_atomically(checkpoint.path, new)
+        wait_until(lambda: model._seen == model._signature(), "it was noticed")
+        assert model.version == old_version
+        write_atomically(checkpoint.side_file, side)
+        wait_until(lambda: model.version != old_version, "the new one answers")
     assert "is unfit, " not in caplog.text
 
 
@@ -86,7 +78,6 @@ def test_an_unfit_checkpoint_is_told_once_and_the_old_one_goes_on(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    quick_patience(monkeypatch)
     before = model.current()
     new, _ = checkpoint.successor(1)
     # In one step, each: a file that is cut first and filled then would be two changes.
@@ -114,9 +105,8 @@ def test_an_unfit_checkpoint_is_told_once_and_the_old_one_goes_on(
 
 
 def test_a_compiled_form_that_comes_after_all_patience_is_over_is_noticed(
-    checkpoint: CheckpointFolder, model: LiveModel, monkeypatch: pytest.MonkeyPatch
+    checkpoint: CheckpointFolder, model: LiveModel
 ) -> None:
-    quick_patience(monkeypatch)
     form = checkpoint.forms[0]
     compiled = form.read_bytes()
     form.unlink()
@@ -126,26 +116,27 @@ def test_a_compiled_form_that_comes_after_all_patience_is_over_is_noticed(
     wait_until(lambda: model.version.startswith(version), "the new one answers")
 
 
-def test_a_model_that_never_had_a_side_file_needs_none_later(
-    checkpoint: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_never_had_a_side_file_needs_none_later(checkpoint: CheckpointFolder) -> None:
     """Somebody else's model; loading it (with TensorFlow) is not what is tested here."""
-    monkeypatch.setattr(reload, "load_classifier", lambda path, threads: Named(open_sha(path)))
-    monkeypatch.setattr(reload, "_try_out", lambda _: None)
     checkpoint.side_file.unlink()
-    with LiveModel(checkpoint.path, 1, Stop()) as model:
+    stop, load = Stop(), SureOfItself
+    with LiveModel(checkpoint.path, 1, stop, look_seconds=0.02, load=load) as model:
         new, _ = checkpoint.successor(1)
         write_atomically(checkpoint.path, new)
         wait_until(lambda: model.version == open_sha(checkpoint.path), "the new one answers")
 
 
-class Named:
+class SureOfItself:
     """A classifier of which only the version counts."""
 
     labels = ("0", "1")
+    input_shape = (28, 28, 1)
 
-    def __init__(self, version: str) -> None:
-        self.version = version
+    def __init__(self, checkpoint: Path, threads: int | None) -> None:
+        self.version = open_sha(checkpoint)
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        return np.tile(np.float32([1, 0]), (len(images), 1))
 
 
 def open_sha(path: Path) -> str:
@@ -156,7 +147,7 @@ def let_it_look_again(model: LiveModel, monkeypatch: pytest.MonkeyPatch) -> None
     looks = itertools.count()
     signature, enough = model._signature, threading.Event()
 
-    def look() -> reload.Signature:
+    def look() -> Signature:
         if next(looks) == 3:
             enough.set()
         return signature()
@@ -166,9 +157,8 @@ def let_it_look_again(model: LiveModel, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_after_an_unfit_checkpoint_a_good_one_takes_over(
-    checkpoint: CheckpointFolder, model: LiveModel, monkeypatch: pytest.MonkeyPatch
+    checkpoint: CheckpointFolder, model: LiveModel
 ) -> None:
-    quick_patience(monkeypatch)
     write_atomically(checkpoint.path, b"garbage")
     wait_until(lambda: model.reloads["refused"] == 1, "the bad one was refused")
     version = checkpoint.install(2)
@@ -176,12 +166,12 @@ def test_after_an_unfit_checkpoint_a_good_one_takes_over(
 
 
 def test_hangup_alone_makes_it_look_at_once(
-    checkpoint: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
+    checkpoint: CheckpointFolder,
 ) -> None:
-    monkeypatch.setattr(reload, "LOOK_SECONDS", 3600.0)  # by itself it would never look
     before = signal.getsignal(signal.SIGHUP)
     try:
-        with LiveModel(checkpoint.path, 1, Stop()) as model:
+        # By itself it would never look.
+        with LiveModel(checkpoint.path, 1, Stop(), look_seconds=3600.0) as model:
             model.on_signal()
             version = checkpoint.install(1)
             os.kill(os.getpid(), signal.SIGHUP)
@@ -199,9 +189,9 @@ def test_a_model_that_answers_nonsense_does_not_take_over(model: LiveModel) -> N
         def probabilities(self, images: np.ndarray) -> np.ndarray:
             return np.full((len(images), 10), np.nan, np.float32)
 
-    with pytest.raises(reload.CheckpointError, match="probabilities"):
-        reload._try_out(Diverged())  # type: ignore[arg-type]
-    reload._try_out(model.current())
+    with pytest.raises(CheckpointError, match="probabilities"):
+        try_out(Diverged())  # type: ignore[arg-type]
+    try_out(model.current())
 
 
 def test_reloads_under_load_lose_nothing_and_every_result_names_its_model(

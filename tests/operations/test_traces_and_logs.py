@@ -135,10 +135,9 @@ def test_an_event_has_fields_that_a_collector_can_count(pipeline: Pipeline) -> N
 
 
 def test_what_is_waited_out_is_told_at_its_beginning_and_its_end(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("Pipeline.script.waiting.PAUSE_SECONDS", 0.01)
     answers = iter([OSError("full"), OSError("full"), None])
 
     def attempt() -> bool:
@@ -147,7 +146,7 @@ def test_what_is_waited_out_is_told_at_its_beginning_and_its_end(
             raise error
         return True
 
-    assert wait_out(OSError, attempt, Stop()) is True
+    assert wait_out(OSError, attempt, Stop(), pause_seconds=0.01) is True
     begin, end = (vars(record) for record in caplog.records)
     assert (begin["event"], begin["trouble"]) == ("waiting", "OSError")
     assert end["event"] == "waited"

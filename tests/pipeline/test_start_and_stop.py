@@ -1,12 +1,13 @@
-"""How the scripts end when they are asked to, whatever holds them up."""
+"""How the scripts start and how they end, whatever comes in between."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,18 +16,28 @@ from Pipeline.stop import SAME_REQUEST_SECONDS, Stop
 from Queue import FileQueue
 from tests.pipeline.runner import ROOT, Pipeline, Script, wait_until
 
+SCRIPTS = ["app_1", "model_server_sub", "model_server_pub", "app_2"]
+
+# The signal comes exactly when the module is looked for.
+SIGNAL_AT_IMPORT = """
+import os, signal, sys
+class Signal:
+    def find_spec(self, name, *_):
+        if name == {module!r} and "__main__" in sys.modules:
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Signal())
+"""
 # The rule is the same as with 20 seconds.
 SHORT_GRACE = """
-from Pipeline import stop
-from Pipeline.script import waiting as grace
-stop.GRACE_SECONDS = grace.GRACE_SECONDS = 2.0
-within_grace = grace.within_grace
+from Pipeline.script import life_cycle, waiting
+Stop, within_grace = life_cycle.Stop, waiting.within_grace
 def told(action, stop):
     print("waits for the broker", flush=True)
     result = within_grace(action, stop)
     print("the broker answers", flush=True)
     return result
-grace.within_grace = told
+life_cycle.Stop = lambda: Stop(grace_seconds=2.0)
+waiting.within_grace = told
 """
 # The first signal cannot finish what is in flight.
 HANGING_MODEL = """
@@ -44,6 +55,54 @@ def site(folder: Path, code: str) -> dict[str, str]:
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(code)
     return {"PYTHONPATH": f"{folder}:{ROOT}"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_script_imports_tensorflow_or_a_client_that_it_does_not_use(script: str) -> None:
+    heavy = "{'tensorflow', 'keras', 'matplotlib', 'confluent_kafka', 'google.cloud.pubsub'}"
+    code = f"import sys, {script}; print(sorted({heavy} & set(sys.modules)))"
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="what a process has loaded: Linux")
+def test_the_shipped_checkpoint_is_served_without_tensorflow(pipeline: Pipeline) -> None:
+    sub = pipeline.sub().ready()
+    maps = Path(f"/proc/{sub.process.pid}/maps").read_text()
+    assert "tensorflow/python" not in maps
+
+
+def at_import(folder: Path, module: str, number: signal.Signals) -> dict[str, str]:
+    return site(folder / "site", SIGNAL_AT_IMPORT.format(module=module, number=int(number)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_control_c_while_a_script_is_imported_ends_it_quietly(
+    pipeline: Pipeline, tmp_path: Path, script: str, number: signal.Signals
+) -> None:
+    started = pipeline.start(script, **at_import(tmp_path, "MessageBroker", number))
+    assert started.process.wait(60) == 0
+    assert started.output == ""
+
+
+@pytest.mark.parametrize("module", ["MessageBroker", "ai_edge_litert"])
+def test_a_hangup_before_the_server_is_ready_does_not_kill_it(
+    pipeline: Pipeline, tmp_path: Path, module: str
+) -> None:
+    pipeline.sub(**at_import(tmp_path, module, signal.SIGHUP)).ready().terminate()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_on_another_system_a_script_says_what_it_needs(script: str) -> None:
+    elsewhere = f"import os, runpy; os.name = 'nt'; runpy.run_path('{script}.py', {{}}, '__main__')"
+    ended = subprocess.run(
+        [sys.executable, "-c", elsewhere], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == "Linux or macOS is needed; on Windows use WSL 2\n"
 
 
 def wait_until_it_waits(script: Script) -> None:
@@ -118,29 +177,20 @@ def test_a_second_signal_ends_at_once_and_nothing_is_lost(
     pipeline.assert_each_stored_once()
 
 
-def test_a_signal_to_the_process_and_then_to_its_group_is_one_request(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_signal_to_the_process_and_then_to_its_group_is_one_request() -> None:
     """As `timeout` sends it."""
-    now, ended, stop = [100.0], [], Stop()
-    monkeypatch.setattr("Pipeline.stop.time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr("Pipeline.stop.os", SimpleNamespace(_exit=ended.append))
-    for moment in (100.0, 100.1):
-        now[0] = moment
-        stop._on_signal(signal.SIGTERM, None)
+    moments, ended = iter([100.0, 100.0, 100.1, 100.5]), []
+    stop = Stop(clock=moments.__next__, end_at_once=ended.append)
+    for _ in range(2):
+        stop.on_signal(signal.SIGTERM, None)
     assert stop.requested
     assert ended == []
-    now[0] = 100.5
-    stop._on_signal(signal.SIGTERM, None)
+    stop.on_signal(signal.SIGTERM, None)
     assert ended == [1]
 
 
-def test_what_waits_for_the_broker_waits_without_limit_until_a_stop(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("Pipeline.stop.GRACE_SECONDS", 0.1)
-    monkeypatch.setattr("Pipeline.script.waiting.POLL_SECONDS", 0.01)
-    stop, answer = Stop(), threading.Event()
+def test_what_waits_for_the_broker_waits_without_limit_until_a_stop() -> None:
+    stop, answer = Stop(grace_seconds=0.1), threading.Event()
     threading.Timer(0.5, answer.set).start()
     assert within_grace(lambda: answer.wait(60), stop) is True
     stop.request()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,38 +10,44 @@ from Pipeline.tally import Tally
 from tests.pipeline.runner import Pipeline
 
 
-@pytest.fixture
-def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    moment = [1000.0]
-    monkeypatch.setattr("Pipeline.tally.time", SimpleNamespace(monotonic=lambda: moment[0]))
-    return moment
+class Clock:
+    """Tells the time that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_the_first_batch_takes_time_as_all_others_do(now: list[float]) -> None:
-    tally = Tally()
+def test_the_first_batch_takes_time_as_all_others_do() -> None:
+    clock = Clock()
+    tally = Tally(clock)
     for _ in range(2):
         tally.begin()
-        now[0] += 1.0
+        clock.now += 1.0
         tally.add(100)
-    now[0] += 3600.0  # nothing comes any more
+    clock.now += 3600.0  # nothing comes any more
     tally.add(0)
     assert tally.rate == ", 100/s"
 
 
-def test_a_single_batch_has_a_rate_and_nothing_has_none(now: list[float]) -> None:
-    tally = Tally()
+def test_a_single_batch_has_a_rate_and_nothing_has_none() -> None:
+    clock = Clock()
+    tally = Tally(clock)
     assert tally.rate == ""
     tally.begin()
-    now[0] += 2.0
+    clock.now += 2.0
     assert tally.rate == ""
     tally.add(100)
     assert tally.rate == ", 50/s"
 
 
-def test_a_rate_below_one_is_not_told_as_none(now: list[float]) -> None:
-    tally = Tally()
+def test_a_rate_below_one_is_not_told_as_none() -> None:
+    clock = Clock()
+    tally = Tally(clock)
     tally.begin()
-    now[0] += 8.0
+    clock.now += 8.0
     tally.add(3)
     assert tally.rate == ", 0.38/s"
 
