@@ -23,9 +23,10 @@ from MessageBroker.broker_interface import (
     dead_letter_topic,
     is_dead_letter_topic,
 )
+from MessageBroker.cloudevents import attribute, known_id, message_uuid
 from MessageBroker.core import dead_letter as names
 from MessageBroker.core.broker import BrokerCore
-from MessageBroker.message import Message, message_uuid
+from MessageBroker.message import Message
 from MessageBroker.settings import DeliverySettings
 
 # Read and settled together. More letters than this are done in several rounds.
@@ -37,8 +38,6 @@ IDLE_SECONDS = 3.0
 # ... but not before this time: what a reader held that was killed just before comes to another
 # within the failover's 15 s.
 FAILOVER_SECONDS = 15.5
-
-CLOUDEVENTS_PREFIXES = ("ce_", "ce-")
 
 # The handler's own limits are for applications; looking at letters holds all of them at once.
 READING = DeliverySettings(
@@ -52,7 +51,7 @@ class Selection:
 
     Attributes:
         ids: the letter's message id, the id of the message that it was, its CloudEvents id, or
-            `<source>#<id>`, which is how results name events whose id is no UUID.
+            the one by which results know it: see `cloudevents.known_id`.
         reasons: `dead_letter_reason`.
     """
 
@@ -151,7 +150,7 @@ def original_attributes(letter: Message, broker_name: str, prefix: str) -> dict[
     """
     attributes = {name: value for name, value in letter.attributes.items() if name not in names.ALL}
     message_id = letter.attributes.get(names.MESSAGE_ID)
-    if message_id and _event_id(letter) is None:
+    if message_id and attribute(letter.attributes, "id") is None:
         attributes[f"{prefix}id"] = message_uuid(broker_name, source_topic(letter), message_id)
     return attributes
 
@@ -167,8 +166,8 @@ def describe(letter: Message) -> dict[str, Any]:
         "time": letter.attributes.get(names.TIME, letter.publish_time.isoformat()),
         "source_topic": source_topic(letter),
         "message_id": letter.attributes.get(names.MESSAGE_ID, ""),
-        "event_id": _event_id(letter) or "",
-        "subject": _event_attribute(letter, "subject") or "",
+        "event_id": attribute(letter.attributes, "id") or "",
+        "subject": attribute(letter.attributes, "subject") or "",
         "key": letter.key,
         "bytes": len(letter.data),
         "attributes": {
@@ -177,21 +176,14 @@ def describe(letter: Message) -> dict[str, Any]:
     }
 
 
-def _event_id(letter: Message) -> str | None:
-    return _event_attribute(letter, "id")
-
-
-def _event_attribute(letter: Message, name: str) -> str | None:
-    found = (letter.attributes.get(prefix + name) for prefix in CLOUDEVENTS_PREFIXES)
-    return next((each for each in found if each), None)
-
-
-def _ids_of(letter: Message) -> set[str]:
-    event_id = _event_id(letter)
-    ids = {letter.id, letter.attributes.get(names.MESSAGE_ID, ""), event_id or ""} - {""}
-    if event_id is not None:
-        ids.add(f"{_event_attribute(letter, 'source') or ''}#{event_id}")
-    return ids
+def _ids_of(letter: Message) -> set[str | None]:
+    attributes = letter.attributes
+    return {
+        letter.id,
+        attributes.get(names.MESSAGE_ID) or None,
+        attribute(attributes, "id"),
+        known_id(attributes),
+    }
 
 
 # ---------------------------------------------------------------------- reading and settling

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from MessageBroker.cloudevents import PUBSUB_PREFIX
 from MessageBroker.configuration import IniFile
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import Batch, Stream
@@ -35,7 +36,7 @@ class PubSubHandler(BrokerCore):
     """Publishes to and consumes from one Google Cloud project, or an emulator."""
 
     name = "pubsub"
-    cloudevents_prefix = "ce-"
+    cloudevents_prefix = PUBSUB_PREFIX
 
     def __init__(self, project_id: str, *, delivery: DeliverySettings | None = None) -> None:
         """Prepare a handler; it connects when it is first used.

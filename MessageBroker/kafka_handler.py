@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from MessageBroker.broker_interface import default_subscription
+from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import IniFile
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import Batch, Stream
@@ -47,7 +48,7 @@ class KafkaHandler(BrokerCore):
     """A cluster, a topic for a topic, and a consumer group for a subscription."""
 
     name = "kafka"
-    cloudevents_prefix = "ce_"
+    cloudevents_prefix = KAFKA_PREFIX
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from MessageBroker.broker_interface import default_subscription
+from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import IniFile
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import Batch, Stream
@@ -36,7 +37,7 @@ class LocalHandler(BrokerCore):
     """Topics as SQLite files, with a catalogue beside them that names topics and subscriptions."""
 
     name = "local"
-    cloudevents_prefix = "ce_"
+    cloudevents_prefix = KAFKA_PREFIX
     clock_tolerance = timedelta(0)  # it is this machine's
 
     def __init__(self, path: Path | str, delivery: DeliverySettings | None = None) -> None:

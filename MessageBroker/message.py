@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import enum
-import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-
-# Made once for this project: the namespace of the UUIDs that `message_uuid` derives.
-_NAMESPACE = uuid.UUID("6f1d2c0e-5b7a-5d0c-9d53-2b6b3c8f4a11")
-
-
-def message_uuid(broker: str, topic: str, message_id: str) -> str:
-    """Derive an id for a message that carries none: the same each time it is delivered.
-
-    Source: UUIDv5, RFC 9562 section 5.5.
-    """
-    return str(uuid.uuid5(_NAMESPACE, f"{broker}/{topic}/{message_id}"))
 
 
 class DeliveryState(enum.Enum):

@@ -1,19 +1,14 @@
 """The events on the two topics: CloudEvents 1.0 in binary mode.
 
-The CloudEvents attributes are the message's attributes, each with the prefix of its broker's
-protocol binding: `ce_` on Kafka and the embedded broker, `ce-` on Pub/Sub. Both are understood
-everywhere, so that programs that never heard of this project can publish images and read results.
+Programs that never heard of this project can publish images and read results; how the attributes
+are written stands in `MessageBroker.cloudevents`.
 
-Sources: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, and the bindings
-`kafka-protocol-binding.md` and `google-cloud-pubsub-protocol-binding.md`;
-https://www.w3.org/TR/trace-context/ for `traceparent`.
+Source: https://www.w3.org/TR/trace-context/ for `traceparent`.
 """
 
 from __future__ import annotations
 
 import functools
-import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,8 +18,8 @@ import uuid_utils
 
 from DurableText.moments import timestamp, valid_time
 from MessageBroker import Message, OutgoingMessage
-from MessageBroker.limits import MAX_ATTRIBUTE_VALUE_BYTES, cut
-from MessageBroker.message import message_uuid
+from MessageBroker.cloudevents import attribute, known_id, message_uuid
+from MessageBroker.limits import cut
 
 IMAGE_TYPE = "event-driven-model-serving.image.v1"
 INFERENCE_TYPE = "event-driven-model-serving.inference.v1"
@@ -34,11 +29,6 @@ SPEC_VERSION = "1.0"
 CONTENT_TYPE = "content-type"
 TRACE_PARENT = "traceparent"
 JSON_TYPE = "application/json"
-
-_PREFIXES = ("ce_", "ce-")
-# An id becomes an attribute again, of the result.
-MAX_ID_BYTES = MAX_ATTRIBUTE_VALUE_BYTES
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class _Names(NamedTuple):
@@ -51,10 +41,6 @@ class _Names(NamedTuple):
     time: str
     subject: str
     expectedlabel: str
-
-
-# Each attribute as either binding writes it: looked up for every message.
-_SPELLINGS = {name: tuple(prefix + name for prefix in _PREFIXES) for name in _Names._fields}
 
 
 @functools.cache
@@ -134,34 +120,16 @@ def image_origin(message: Message, broker_name: str) -> ImageOrigin:
     """
     attributes = message.attributes
     return ImageOrigin(
-        id=_image_id(message, broker_name),
-        source=_cut(_get(attributes, "subject")),
-        expected_label=_cut(_get(attributes, "expectedlabel")),
-        published_at=valid_time(_get(attributes, "time")) or timestamp(message.publish_time),
+        id=known_id(attributes) or message_uuid(broker_name, message.topic, message.id),
+        source=_cut(attribute(attributes, "subject")),
+        expected_label=_cut(attribute(attributes, "expectedlabel")),
+        published_at=valid_time(attribute(attributes, "time")) or timestamp(message.publish_time),
         traceparent=_cut(attributes.get(TRACE_PARENT)),
     )
 
 
-def _image_id(message: Message, broker_name: str) -> str:
-    event_id = _get(message.attributes, "id")
-    if event_id is None:
-        return message_uuid(broker_name, message.topic, message.id)
-    if _UUID.fullmatch(event_id):
-        return event_id.lower()
-    # Unique within its source. A source is a URI reference, so this is one, too.
-    image_id = f"{_get(message.attributes, 'source') or ''}#{event_id}"
-    if len(image_id.encode()) > MAX_ID_BYTES:
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, image_id))
-    return image_id
-
-
 def _cut(text: str | None) -> str | None:
     return None if text is None else cut(text)
-
-
-def _get(attributes: Mapping[str, str], name: str) -> str | None:
-    kafka, pubsub = _SPELLINGS[name]
-    return attributes.get(kafka) or attributes.get(pubsub) or None
 
 
 # ---------------------------------------------------------------------- inference events
@@ -219,7 +187,7 @@ def parse_inference(message: Message) -> dict[str, Any]:
     Raises:
         EventError: the message is none.
     """
-    event_type = _get(message.attributes, "type")
+    event_type = attribute(message.attributes, "type")
     if event_type not in (None, INFERENCE_TYPE):
         raise EventError(f"the event is of type {event_type!r}, not {INFERENCE_TYPE!r}")
     try:

@@ -14,8 +14,8 @@ import pytest
 
 from MessageBroker import OutgoingMessage
 from MessageBroker.broker_interface import dead_letter_topic
+from MessageBroker.cloudevents import message_uuid
 from MessageBroker.dead_letters import Selection, purge
-from MessageBroker.message import message_uuid
 from tests.brokers.harness import BrokerUnderTest
 from tests.conformance.stories import (
     assert_nothing_comes,
