@@ -11,6 +11,7 @@ The contract stands in `MessageBroker.broker_interface`.
 """
 
 from MessageBroker.broker_interface import BrokerInterface, OutgoingMessage, Subscription
+from MessageBroker.configuration import DeliverySettings
 from MessageBroker.errors import (
     AuthenticationError,
     BrokerError,
@@ -24,7 +25,6 @@ from MessageBroker.errors import (
 )
 from MessageBroker.message import Message
 from MessageBroker.message_broker_factory import BROKER_NAMES, MessageBrokerFactory
-from MessageBroker.settings import DeliverySettings
 
 __all__ = [
     "BROKER_NAMES",

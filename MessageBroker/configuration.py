@@ -1,123 +1,54 @@
-"""The INI files: reading them, and saying clearly what is wrong with them.
+"""`broker_config.ini`: the broker, the pipeline's topics, and how messages are delivered.
 
-`broker_config.ini` names the broker, the pipeline's topics and the delivery settings; each handler
-has a file of its own. Values may name environment variables (`${KAFKA_SASL_PASSWORD}`), where
-secrets belong. Interpolation with `%` is off: passwords hold percent signs.
+It is the same for every broker; each handler has a file of its own beside it.
 """
 
 from __future__ import annotations
 
-import configparser
-import os
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from MessageBroker.errors import ConfigurationError
-from MessageBroker.settings import DeliverySettings
+from MessageBroker.ini_file import IniFile
 
 DEFAULT_CONFIG_DIR = Path(__file__).resolve().parent
 BROKER_CONFIG = "broker_config.ini"
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-# A whole value, or the part to fill in of one, as in the shipped files. Not any `<...>` inside a
-# value: a password may hold one.
-_UNFILLED = re.compile(r"^<[^<>]*>$|<YOUR [^<>]*>")
+_SECTIONS = ("broker", "topics", "delivery")
 
 
-class IniFile:
-    """One INI file. Every error names the file, the section and the key.
+@dataclass(frozen=True)
+class DeliverySettings:
+    """Settings of `[delivery]` in `broker_config.ini`.
 
-    Values do not show in its repr: they may be secrets.
+    Attributes:
+        max_delivery_attempts: nacks after which a message goes to the dead-letter topic.
+        min_backoff: seconds until a message comes again after its first nack.
+        max_backoff: seconds that the back-off, doubled with each nack, never exceeds.
+        max_lease_seconds: how long a live consumer may keep a message un-acked; then others get
+            it.
+        max_outstanding_messages: un-acked messages at which a subscription hands out no more.
+        max_outstanding_bytes: the same in bytes of data. The messages of one fetch may exceed it.
     """
 
-    def __init__(self, path: Path, sections: Collection[str]) -> None:
-        """Read `path`.
+    max_delivery_attempts: int = 5
+    min_backoff: float = 0.5
+    max_backoff: float = 60.0
+    max_lease_seconds: float = 3600.0
+    # Several batches of a model server, so that decoding, predicting and acking overlap.
+    max_outstanding_messages: int = 4096
+    # Nine messages of the largest size; 72,000 of MNIST's.
+    max_outstanding_bytes: int = 64 * 1024 * 1024
 
-        Args:
-            path: the file.
-            sections: the sections that it may have.
-
-        Raises:
-            ConfigurationError: it is missing, is no INI file, or has another section.
-        """
-        self.path = path
-        # No default section: [default] is a section like the others here.
-        self._parser = configparser.ConfigParser(
-            interpolation=None, default_section="", strict=True, inline_comment_prefixes=None
-        )
-        self._parser.optionxform = str  # type: ignore[assignment,method-assign]
-        try:
-            text = path.read_text(encoding="utf-8")
-            self._parser.read_string(text, source=path.name)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{path}: cannot be read ({error.strerror}): name the folder of the INI files "
-                "with --config-dir"
-            ) from None
-        except UnicodeDecodeError:
-            raise ConfigurationError(f"{path}: is not UTF-8 text: save it as UTF-8") from None
-        except configparser.Error as error:
-            raise ConfigurationError(f"{path}: {_describe(error)}") from None
-        unknown = [name for name in self._parser.sections() if name not in sections]
-        if unknown:
-            known = ", ".join(f"[{name}]" for name in sections)
-            raise ConfigurationError(
-                f"{path}: unknown section [{unknown[0]}]: the sections of this file are {known}"
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be more than 0 and finite, not {value}")
+        if self.min_backoff > self.max_backoff:
+            raise ValueError(
+                f"min_backoff ({self.min_backoff}) is more than max_backoff ({self.max_backoff})"
             )
-
-    def section(
-        self,
-        section: str,
-        keys: Collection[str] | None = None,
-        overrides: Mapping[str, str] | None = None,
-    ) -> dict[str, str]:
-        """Return a section with its variables filled in; `{}` if it is not there.
-
-        Args:
-            section: its name.
-            keys: the keys that it may have; None for any.
-            overrides: values that win over the file's, which then may be unfilled.
-
-        Raises:
-            ConfigurationError: an unknown key, an unfilled value, or a variable that is not set.
-        """
-        overrides = overrides or {}
-        raw = dict(self._parser.items(section)) if self._parser.has_section(section) else {}
-        for key in raw:
-            if keys is not None and key not in keys:
-                raise ConfigurationError(
-                    f"{self.where(section, key)} is unknown: the keys of this section are "
-                    f"{', '.join(sorted(keys))}"
-                )
-        filled = {
-            key: self._fill(section, key, value)
-            for key, value in raw.items()
-            if key not in overrides
-        }
-        return {**filled, **overrides}
-
-    def where(self, section: str, key: str) -> str:
-        """Name a place in this file, for an error."""
-        return f"{self.path} [{section}] {key}"
-
-    def _fill(self, section: str, key: str, value: str) -> str:
-        unfilled = _UNFILLED.search(value)
-        if not value or unfilled:
-            shown = f"is still {unfilled.group()!r}" if unfilled else "is empty"
-            raise ConfigurationError(f"{self.where(section, key)} {shown}: fill it in")
-
-        def lookup(match: re.Match[str]) -> str:
-            name = match.group(1)
-            if name not in os.environ:
-                raise ConfigurationError(
-                    f"{self.where(section, key)} names the environment variable {name}, which is "
-                    f"not set: export {name}=..."
-                )
-            return os.environ[name]
-
-        return _VARIABLE.sub(lookup, value)
 
 
 @dataclass(frozen=True)
@@ -157,9 +88,6 @@ def read_broker_config(config_dir: Path | None = None) -> BrokerConfig:
     return BrokerConfig(name, topics, _delivery_settings(ini))
 
 
-_SECTIONS = ("broker", "topics", "delivery")
-
-
 def _delivery_settings(ini: IniFile) -> DeliverySettings:
     types: Mapping[str, type] = {each.name: type(each.default) for each in fields(DeliverySettings)}
     values: dict[str, float] = {}
@@ -175,17 +103,3 @@ def _delivery_settings(ini: IniFile) -> DeliverySettings:
         return DeliverySettings(**values)  # type: ignore[arg-type]
     except ValueError as error:
         raise ConfigurationError(f"{ini.path} [delivery] {error}") from None
-
-
-def _describe(error: configparser.Error) -> str:
-    """Say what is wrong with an INI file without showing its lines: they may hold secrets."""
-    if isinstance(error, configparser.MissingSectionHeaderError):
-        return f"line {error.lineno}: a line before the first [section]: add the section's header"
-    if isinstance(error, configparser.ParsingError):
-        lines = ", ".join(str(number) for number, _ in error.errors)
-        return f"line {lines}: neither a [section] nor `key = value`: mend or remove it"
-    if isinstance(error, configparser.DuplicateOptionError):
-        return f"line {error.lineno}: [{error.section}] {error.option} stands there twice: keep one"
-    if isinstance(error, configparser.DuplicateSectionError):
-        return f"line {error.lineno}: [{error.section}] stands there twice: join them"
-    return f"is no INI file ({type(error).__name__})"

@@ -24,10 +24,10 @@ from MessageBroker.broker_interface import (
     is_dead_letter_topic,
 )
 from MessageBroker.cloudevents import attribute, known_id, message_uuid
+from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core import dead_letter as names
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.message import Message
-from MessageBroker.settings import DeliverySettings
 
 # Read and settled together. More letters than this are done in several rounds.
 MAX_ROUND_LETTERS = 100_000

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from MessageBroker.cloudevents import PUBSUB_PREFIX
-from MessageBroker.configuration import IniFile
+from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import Batch, Stream
 from MessageBroker.errors import ConfigurationError
@@ -22,7 +22,7 @@ from MessageBroker.google_pubsub.admin import Topics
 from MessageBroker.google_pubsub.connection import Connection
 from MessageBroker.google_pubsub.publisher import Publisher
 from MessageBroker.google_pubsub.stream import PubSubStream
-from MessageBroker.settings import DeliverySettings
+from MessageBroker.ini_file import IniFile
 
 PUBSUB_CONFIG = "pubsub_config.ini"
 PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
-from MessageBroker.configuration import IniFile
+from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import Batch, Stream
 from MessageBroker.errors import (
@@ -26,6 +26,7 @@ from MessageBroker.errors import (
     SubscriptionNotFoundError,
     TopicNotFoundError,
 )
+from MessageBroker.ini_file import IniFile
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
 from MessageBroker.kafka.committed_offsets import GroupReader
 from MessageBroker.kafka.events import KafkaSettings
@@ -33,7 +34,6 @@ from MessageBroker.kafka.publisher import KafkaPublisher
 from MessageBroker.kafka.records import place_of
 from MessageBroker.kafka.stream import KafkaStream
 from MessageBroker.message import Message
-from MessageBroker.settings import DeliverySettings
 
 KAFKA_CONFIG = "kafka_config.ini"
 # Environment variables that win over [default].

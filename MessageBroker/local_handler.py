@@ -19,14 +19,14 @@ from pathlib import Path
 
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
-from MessageBroker.configuration import IniFile
+from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import Batch, Stream
 from MessageBroker.errors import ConfigurationError, SubscriptionNotFoundError
+from MessageBroker.ini_file import IniFile
 from MessageBroker.local.catalogue import Catalogue
 from MessageBroker.local.publisher import LocalPublisher
 from MessageBroker.local.stream import LocalStream
-from MessageBroker.settings import DeliverySettings
 
 LOCAL_CONFIG = "local_config.ini"
 PATH_VARIABLE = "LOCAL_BROKER_PATH"

@@ -7,10 +7,14 @@ import os
 from pathlib import Path
 
 from MessageBroker.broker_interface import BrokerInterface
-from MessageBroker.configuration import BROKER_CONFIG, DEFAULT_CONFIG_DIR, read_broker_config
+from MessageBroker.configuration import (
+    BROKER_CONFIG,
+    DEFAULT_CONFIG_DIR,
+    DeliverySettings,
+    read_broker_config,
+)
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.errors import ConfigurationError
-from MessageBroker.settings import DeliverySettings
 
 BROKER_VARIABLE = "MESSAGE_BROKER"
 

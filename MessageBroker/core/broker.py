@@ -26,6 +26,7 @@ from MessageBroker.broker_interface import (
     default_subscription,
     is_dead_letter_topic,
 )
+from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.dead_letter import dead_letter_attributes, text_of
 from MessageBroker.core.driver import Batch, Stream
 from MessageBroker.core.forks import Opener
@@ -38,7 +39,6 @@ from MessageBroker.errors import (
     PublishError,
     TopicNotFoundError,
 )
-from MessageBroker.settings import DeliverySettings
 
 if TYPE_CHECKING:
     from MessageBroker.message import Message

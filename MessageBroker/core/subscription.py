@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from MessageBroker.broker_interface import Subscription, dead_letter_topic, is_dead_letter_topic
+from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.dead_letter import dead_letter_attributes, text_of
 from MessageBroker.core.driver import Stream
 from MessageBroker.core.forks import Opener
@@ -26,7 +27,6 @@ from MessageBroker.errors import (
     ConfigurationError,
 )
 from MessageBroker.message import IN_HAND, SETTLED, DeliveryState, Message
-from MessageBroker.settings import DeliverySettings
 
 logger = logging.getLogger(__name__)
 

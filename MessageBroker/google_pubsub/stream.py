@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
+from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.driver import Stream
 from MessageBroker.errors import (
     BrokerError,
@@ -24,7 +25,6 @@ from MessageBroker.google_pubsub.inbox import Inbox
 from MessageBroker.google_pubsub.leases import Leases
 from MessageBroker.google_pubsub.pulls import Pulls
 from MessageBroker.message import Delivery, Message
-from MessageBroker.settings import DeliverySettings
 
 # Nobody fetched for so long: others may have what was pulled ahead.
 UNUSED_SECONDS = 2.0

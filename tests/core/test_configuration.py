@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from MessageBroker import ConfigurationError, DeliverySettings, MessageBrokerFactory
-from MessageBroker.configuration import IniFile, read_broker_config
+from MessageBroker.configuration import read_broker_config
+from MessageBroker.ini_file import IniFile
 from MessageBroker.local_handler import LocalHandler
 from tests.brokers.harness import FOREIGN_VARIABLES
 
