@@ -1,11 +1,13 @@
 """Data sets, and images of any kind made into what a model was trained on.
 
 The one function that matters here is `prepare_image`; the parts it is made of have files of their
-own: `image_decoding` (bytes to pixels), `digit_normalisation` (pixels to MNIST's form), `datasets`.
+own: `images.decoding` (bytes to pixels), `images.digits` (pixels to MNIST's form),
+`images.resizing`, `training.datasets`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,14 @@ from Modelling.images.decoding import (
     IMAGE_SUFFIXES,
     Pixels,
     check_size,
+    decode,
     decode_image,
     encode_npy,
     unit_range,
 )
 from Modelling.images.digits import SIZE, WORKING_SIDE, as_mnist_form, normalise_digit
-from Modelling.network.checkpoint import DIGITS
+from Modelling.images.resizing import ANTIALIASED, CROPPING_WAYS, as_unit, resized
+from Modelling.network.checkpoint import DIGITS, RESIZE
 from Modelling.network.side_file import require_preprocessing
 from Modelling.training.datasets import Dataset, bundled_test_images, load_dataset
 
@@ -38,17 +42,78 @@ __all__ = [
 ]
 
 
-def prepare_bytes(data: bytes, input_shape: tuple[int, int, int], preprocessing: str) -> Pixels:
+@dataclass(frozen=True)
+class Preparation:
+    """What a model wants images to be made into.
+
+    Attributes:
+        input_shape: Height, width and channels.
+        preprocessing: `digits` or `resize`; see `prepare_image`.
+        resize: How a whole image is scaled; see `resizing`.
+        white: What is white in arrays and deep grey pixels; None to tell by the image.
+    """
+
+    input_shape: tuple[int, int, int]
+    preprocessing: str = RESIZE
+    resize: str = ANTIALIASED
+    white: float | None = None
+
+    def of(self, data: bytes, white: float | None = None) -> Prepared:
+        """Decode an image and make it into the model's input.
+
+        Args:
+            data: See `decode_image`.
+            white: Of this image, if it is known.
+
+        Raises:
+            ImageError: See `decode_image` and `prepare_image`.
+        """
+        white = self.white if white is None else white
+        digits = self.preprocessing == DIGITS
+        enough = None
+        if digits:
+            enough = 2 * WORKING_SIDE
+        elif self.resize == ANTIALIASED:
+            # Twice what is needed: scaling down from there still averages over enough pixels.
+            enough = 2 * max(self.input_shape[:2])
+        decoded = decode(
+            data,
+            enough=enough,
+            proportional=digits or self.resize in CROPPING_WAYS,
+            white=white,
+        )
+        pixels = prepare_image(
+            decoded.pixels, self.input_shape, self.preprocessing, resize=self.resize
+        )
+        return Prepared(pixels, decoded.cut_off)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model's input, and whether the image's file lacks its last bytes."""
+
+    pixels: Pixels
+    cut_off: bool = False
+
+
+def prepare_bytes(
+    data: bytes,
+    input_shape: tuple[int, int, int],
+    preprocessing: str,
+    *,
+    resize: str = ANTIALIASED,
+    white: float | None = None,
+) -> Pixels:
     """Decode an image and make it into a model's input; see `decode_image` and `prepare_image`."""
-    # Twice what is needed: scaling down from there still averages over enough pixels.
-    digits = preprocessing == DIGITS
-    enough = 2 * (WORKING_SIDE if digits else max(input_shape[:2]))
-    image = decode_image(data, enough=enough, proportional=digits)
-    return prepare_image(image, input_shape, preprocessing)
+    return Preparation(input_shape, preprocessing, resize, white).of(data).pixels
 
 
 def prepare_image(
-    image: npt.NDArray[Any], input_shape: tuple[int, int, int], preprocessing: str
+    image: npt.NDArray[Any],
+    input_shape: tuple[int, int, int],
+    preprocessing: str,
+    *,
+    resize: str = ANTIALIASED,
 ) -> Pixels:
     """Make an image into a model's input.
 
@@ -57,8 +122,9 @@ def prepare_image(
         input_shape: Height, width and channels of the model's input.
         preprocessing: `digits`: the digit is found, whatever its colour and polarity, and set into
             28x28 as in MNIST; an image in MNIST's own form passes bit for bit (see
-            `digit_normalisation`). `resize`: the whole image is scaled, its channels as the model
+            `images.digits`). `resize`: the whole image is scaled, its channels as the model
             wants them; transparency shows white; an image of the right size passes bit for bit.
+        resize: How it is scaled; see `images.resizing`.
 
     Returns:
         (H, W, C) float32 in [0, 1].
@@ -68,10 +134,14 @@ def prepare_image(
         ValueError: `digits` for another input than 28x28 grey.
     """
     check_size(image.shape[1], image.shape[0])
+    height, width, channels = input_shape
     if preprocessing == DIGITS:
         require_preprocessing(preprocessing, input_shape)
         return _prepare_digit(image)[..., None]
-    return _resized(_with_channels(unit_range(image), input_shape[2]), input_shape)
+    if image.dtype != np.uint8:
+        image = unit_range(image)
+    # Scaled first, while it is large only once; the channels' sums may as well be taken then.
+    return _with_channels(resized(_opaque(image, channels), height, width, resize), channels)
 
 
 def _prepare_digit(image: npt.NDArray[Any]) -> Pixels:
@@ -95,34 +165,24 @@ def _is_grey(image: npt.NDArray[Any]) -> bool:
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 
 
+def _opaque(image: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
+    """Show (H, W, 4) on white, unless the model wants to see what is transparent."""
+    if image.ndim != 3 or image.shape[2] != 4 or channels == 4:
+        return image
+    pixels = as_unit(image)
+    alpha = pixels[..., 3:]
+    shown: Pixels = pixels[..., :3] * alpha + (1 - alpha)
+    return shown
+
+
 def _with_channels(image: Pixels, channels: int) -> Pixels:
-    """(H, W, channels), from grey, RGB or RGBA."""
-    if image.ndim == 2:
-        image = image[..., None]
+    """Give (H, W, channels), from grey, RGB or RGBA."""
     if image.shape[2] == channels:
         return image
-    if image.shape[2] == 4:
-        image = image[..., :3] * image[..., 3:] + (1 - image[..., 3:])
     if channels == 1:
-        grey: Pixels = (image @ GREY_WEIGHTS)[..., None] if image.shape[2] == 3 else image
-        return np.clip(grey, 0, 1)
+        return np.clip((image @ GREY_WEIGHTS)[..., None], 0, 1)
     if image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
     if channels == 4:
         image = np.concatenate([image, np.ones_like(image[..., :1])], axis=2)
     return image
-
-
-def _resized(image: Pixels, input_shape: tuple[int, int, int]) -> Pixels:
-    height, width, channels = input_shape
-    if image.shape[:2] == (height, width):
-        return np.ascontiguousarray(image, np.float32)
-    from PIL import Image
-
-    # Channel by channel: Pillow resizes floats in single bands only. Its bilinear filter averages
-    # when it shrinks, so nothing aliases.
-    resized = np.empty(input_shape, np.float32)
-    for channel in range(channels):
-        band = Image.fromarray(np.ascontiguousarray(image[..., channel], np.float32))
-        resized[..., channel] = np.asarray(band.resize((width, height), Image.Resampling.BILINEAR))
-    return np.clip(resized, 0, 1)

@@ -1,4 +1,4 @@
-"""The two errors of this package. Their text is one line that says what is wrong and what to do."""
+"""The errors of this package. Their text is one line that says what is wrong and what to do."""
 
 # Characters of another library's error text in ours: it may quote what a stranger sent.
 LONGEST_REASON = 200
@@ -23,13 +23,20 @@ def shortened(error: BaseException | str, length: int = LONGEST_REASON) -> str:
 
 
 class ImageError(ValueError):
-    """Raised when bytes are no image that can be classified; the text is the reason.
+    """Raised when bytes are no image that can be classified.
 
-    The text is cut to 200 characters: it may quote the bytes, and goes into a header.
+    The text is the reason and the detail, cut to 200 characters: it may quote the bytes, and goes
+    into a header.
+
+    Attributes:
+        reason: The same for the same fault, whatever was sent: many alike can be counted.
+        detail: What it was this time: sizes, numbers, another library's words; may be empty.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(shortened(reason))
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = shortened(reason)
+        self.detail = shortened(detail) if detail else ""
+        super().__init__(shortened(f"{reason}: {detail}" if detail else reason))
 
 
 class CheckpointError(Exception):

@@ -27,9 +27,9 @@ import numpy.typing as npt
 if __package__ in (None, ""):  # python Modelling/predict_cnn.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from Modelling.data_preparation import decode_image, prepare_bytes
+from Modelling.data_preparation import Preparation, decode_image
 from Modelling.errors import CheckpointError, ImageError
-from Modelling.images.batch_preparation import prepare_batch
+from Modelling.images.batch_preparation import Decoders, prepare_batch
 from Modelling.images.decoding import IMAGE_SUFFIXES, Pixels
 from Modelling.images.show import MAX_IMAGES, Row, draw_predictions
 from Modelling.network.checkpoint import (
@@ -85,10 +85,23 @@ class Classifier:
         version: Name and hash, as in `mnist_cnn_model@3f2a9c1d0b77`, with `+int8` where the
             quantised form answers.
         preprocessing: `digits` or `resize`; see `data_preparation.prepare_image`.
+        preparation: That, and all else that images are made into.
         engine: What runs the network: `int8`, `float32` or `tensorflow`.
     """
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, engine: Engine, decoders: Decoders | None = None
+    ) -> None:
+        """Put together what was loaded.
+
+        Args:
+            checkpoint: What it is.
+            engine: What runs its network.
+            decoders: Where batches are prepared; None for the thread that asks.
+
+        Raises:
+            CheckpointError: The side file is of another model.
+        """
         side = checkpoint.side or SideFile(
             sha256=checkpoint.sha256,
             labels=tuple(str(index) for index in range(engine.classes)),
@@ -109,6 +122,8 @@ class Classifier:
         self.input_shape = side.input_shape
         self.labels = side.labels
         self.preprocessing = side.preprocessing
+        self.preparation = Preparation(side.input_shape, side.preprocessing)
+        self._decoders = decoders
         self.engine = engine.name
         self.version = checkpoint.version + ("+int8" if engine.name == "int8" else "")
 
@@ -121,7 +136,8 @@ class Classifier:
         """Make the bytes of one image into the model's input.
 
         Args:
-            data: A `.npy` file, or a PNG, JPEG, GIF, WebP, TIFF or BMP; the bytes decide.
+            data: A `.npy` file, or a PNG, JPEG, GIF, WebP, TIFF, BMP, AVIF, JPEG 2000 or HEIC;
+                the bytes decide.
 
         Returns:
             (H, W, C) float32 in [0, 1].
@@ -129,17 +145,23 @@ class Classifier:
         Raises:
             ImageError: They are no image that can be classified; the text says why.
         """
-        return prepare_bytes(data, self.input_shape, self.preprocessing)
+        return self.preparation.of(data).pixels
 
-    def prepare_batch(self, datas: Sequence[bytes]) -> tuple[Pixels, list[ImageError | None]]:
+    def prepare_batch(
+        self, datas: Sequence[bytes], whites: Sequence[float | None] | None = None
+    ) -> tuple[Pixels, list[ImageError | None]]:
         """Make the bytes of many images into one array; a bad image costs only itself.
+
+        Args:
+            datas: The bytes of each; see `prepare`.
+            whites: What is white in each, None where that is not known.
 
         Returns:
             The inputs of the good images, in their order, (number of good images, H, W, C) float32
             in [0, 1]; and for each of `datas` its error, or None if it is good. So row k of the
             array belongs to the k-th entry whose error is None.
         """
-        return prepare_batch(datas, self.input_shape, self.preprocessing)
+        return prepare_batch(datas, self.preparation, whites, self._decoders)
 
     def probabilities(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Predict the probabilities of all classes.
@@ -174,6 +196,7 @@ def load_classifier(
     threads: int | None = None,
     engine: str | None = None,
     allow_code: bool = False,
+    decoders: Decoders | None = None,
 ) -> Classifier:
     """Load a checkpoint and warm it up.
 
@@ -183,6 +206,8 @@ def load_classifier(
         threads: CPU threads for the network, 1 to 1,024; all cores if None.
         engine: `int8`, `float32` or `tensorflow`; the fastest that there is if None.
         allow_code: Also load models whose layers carry code. Only for files you made yourself.
+        decoders: Where batches of images are prepared, a `DecodingPool` for bytes from strangers;
+            None for the thread that asks.
 
     Raises:
         CheckpointError: Missing, damaged, unsafe, no image classifier, or not matching its side
@@ -191,7 +216,9 @@ def load_classifier(
     """
     found = open_checkpoint(checkpoint)
     classifier = Classifier(
-        found, open_engine(found, engine=engine, threads=threads, allow_code=allow_code)
+        found,
+        open_engine(found, engine=engine, threads=threads, allow_code=allow_code),
+        decoders,
     )
     classifier.warm_up()
     return classifier

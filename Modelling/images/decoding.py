@@ -1,6 +1,6 @@
 """Bytes to pixels: `.npy` arrays, and all that Pillow opens. The bytes decide, never a name.
 
-Pillow's part is in `pillow_decoding`; here are arrays.
+Pillow's part is in `pillow`; here are arrays.
 
 Everything here reads what strangers sent. So sizes are checked before memory is taken, nothing is
 unpickled, and whatever goes wrong ends as an `ImageError` with the reason.
@@ -14,6 +14,7 @@ import io
 import math
 import re
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,10 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MAX_SIDE",
+    "Decoded",
     "Pixels",
     "check_size",
+    "decode",
     "decode_image",
     "encode_npy",
     "unit_range",
@@ -37,8 +40,9 @@ __all__ = [
 
 # Suffixes of the files that a search for images takes from a folder, in lower case.
 IMAGE_SUFFIXES = frozenset(
-    {".npy", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp"}
-)
+    {".npy", ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".webp", ".tif", ".tiff",
+     ".bmp", ".dib", ".avif", ".jp2", ".j2k", ".jpf", ".jpx", ".heic", ".heif", ".hif"}
+)  # fmt: skip
 
 NPY_MAGIC = b"\x93NUMPY"
 
@@ -66,52 +70,80 @@ def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
 
 
 def decode_image(
-    data: bytes, *, enough: int | None = None, proportional: bool = False
+    data: bytes,
+    *,
+    enough: int | None = None,
+    proportional: bool = False,
+    white: float | None = None,
 ) -> npt.NDArray[Any]:
+    """Decode an image; see `decode`, which also tells whether the file lacks its last bytes."""
+    return decode(data, enough=enough, proportional=proportional, white=white).pixels
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image, and whether its file lacks its last bytes."""
+
+    pixels: npt.NDArray[Any]
+    cut_off: bool = False
+
+
+def decode(
+    data: bytes,
+    *,
+    enough: int | None = None,
+    proportional: bool = False,
+    white: float | None = None,
+) -> Decoded:
     """Decode an image.
 
     Args:
-        data: A `.npy` file, or a PNG, JPEG, GIF, WebP, TIFF or BMP.
+        data: A `.npy` file, or a PNG, JPEG, GIF, WebP, TIFF, BMP, AVIF, JPEG 2000 or HEIC.
         enough: Large images may be reduced, which saves time and memory, as long as each side keeps
             so many pixels. Then no image takes more than about 400 MB beside its bytes.
         proportional: Reduce both sides alike; see `reduction.factors_for`.
+        white: What is white in an array, or in deep grey pixels, if it is known.
 
     Returns:
         (H, W), (H, W, 3) or (H, W, 4). Pillow's formats give uint8, upright after their EXIF
         orientation, 4 channels if anything is transparent; high-range grey (16 bit, float) gives
-        float32 in [0, 1]. Arrays come as they are, except that (H, W, 1) becomes (H, W), and that
-        reduced ones are uint8, or float32 in [0, 1].
+        float32 in [0, 1]. Arrays come as they are, or, if white is known, as float32 in [0, 1],
+        except that (H, W, 1) becomes (H, W), and that reduced ones are uint8, or float32 in [0, 1].
 
     Raises:
         ImageError: The bytes are no such image, or one that is too large.
     """
     if not data:
         raise ImageError("empty message: no image in it")
-    if data.startswith(NPY_MAGIC):
-        image = _decode_npy(data)
-        height, width = image.shape[:2]
-        if enough and width * height > STRIP_PIXELS:
-            factors = factors_for(width, height, enough, proportional=proportional)
-            return image if factors == WHOLE else reduced_array(image, factors)
-        return image
-    return decode_with_pillow(data, enough, proportional=proportional)
+    if not data.startswith(NPY_MAGIC):
+        return Decoded(*decode_with_pillow(data, enough, proportional=proportional, white=white))
+    image = _decode_npy(data)
+    height, width = image.shape[:2]
+    if enough and width * height > STRIP_PIXELS:
+        factors = factors_for(width, height, enough, proportional=proportional)
+        if factors != WHOLE:
+            return Decoded(reduced_array(image, factors, white))
+    return Decoded(image if white is None else unit_range(image, white))
 
 
 def _decode_npy(data: bytes) -> npt.NDArray[Any]:
     dtype, shape, fortran_order, offset = _read_npy_header(data)
     if dtype.kind not in KINDS:
-        raise ImageError(f"array of {dtype}: pixels are bool, integers or floats")
+        raise ImageError("array of another type: pixels are bool, integers or floats", str(dtype))
     if len(shape) == 3 and shape[2] == 1:
         shape = shape[:2]
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (3, 4)):
-        raise ImageError(f"array of shape {shape}: an image is (H, W), (H, W, 1), 3 or 4 channels")
+        raise ImageError(
+            "array of another shape: an image is (H, W), (H, W, 1), 3 or 4 channels",
+            f"shape {shape}",
+        )
     check_size(shape[1], shape[0])
     count = int(np.prod(shape, dtype=np.int64))
     expected = count * dtype.itemsize
     if len(data) - offset != expected:
         raise ImageError(
-            f"array of {expected} bytes by its header, but {len(data) - offset} bytes follow: "
-            "truncated or damaged"
+            "truncated or damaged array",
+            f"{expected} bytes by its header, but {len(data) - offset} bytes follow",
         )
     flat = np.frombuffer(data, dtype, count, offset)
     return flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
@@ -129,7 +161,9 @@ def _read_npy_header(data: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool,
         elif version in (2, 3):
             (length,), start = struct.unpack_from("<I", data, 8), 12
         else:
-            raise ImageError(f"array in .npy format version {version}: known are 1, 2 and 3")
+            raise ImageError(
+                "array in an unknown version of .npy: known are 1, 2 and 3", f"version {version}"
+            )
         if length > MAX_NPY_HEADER or start + length > len(data):
             raise ImageError("array with a truncated or damaged header")
         text = data[start : start + length]
@@ -140,7 +174,7 @@ def _read_npy_header(data: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool,
         shape = tuple(header["shape"])
         fortran_order = bool(header["fortran_order"])
         if not all(type(size) is int and size >= 0 for size in shape):
-            raise ImageError(f"array of shape {shape}")
+            raise ImageError("array with a truncated or damaged header", f"shape {shape}")
         if not isinstance(description, str):
             raise ImageError("array of records: pixels are bool, integers or floats")
         dtype = np.dtype(description)

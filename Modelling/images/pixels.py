@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,27 @@ from Modelling.errors import ImageError
 Pixels = npt.NDArray[np.float32]
 
 # Largest image: a telephone's best cameras give 50 million pixels. 64 million take 256 MB; what
-# takes more to decode has a lower limit, see `pillow_decoding`.
+# takes more to decode has a lower limit, see `pillow`.
 MAX_PIXELS = 64_000_000
 
 # Longest side, in pixels; what JPEG allows.
 MAX_SIDE = 65_535
 
-# How far floats may miss [0, 1]: bicubic resampling and rounding leave such.
-OVERSHOOT = 0.01
+# How far floats may miss their range, of white: bicubic resampling leaves up to a tenth.
+OVERSHOOT = 0.1
 
-# What white may be where pixels are wider than 8 bits, the smallest first.
-FLOAT_WHITES = (255, 65_535)
-INTEGER_WHITES = (255, 1023, 4095, 16_383, 65_535)
+# What white may be in arrays, the smallest first, where nobody says it: of floats 1, scikit-learn's
+# 16, bytes, 16 bits; of integers also 0 and 1, and what converters of 10, 12 and 14 bits reach.
+FLOAT_WHITES = (1, 16, 255, 65_535)
+INTEGER_WHITES = (1, 16, 255, 1023, 4095, 16_383, 65_535)
+
+# Share of the pixels, or at least one of them, that may be brighter than white: a hot pixel or a
+# glint must not decide how bright all others are. Of few pixels each counts.
+GLINTS = 0.001
+FEW_PIXELS = 16
+
+# The largest white that a user may name.
+MAX_WHITE = 2**64
 
 
 def check_size(width: int, height: int) -> None:
@@ -33,57 +43,115 @@ def check_size(width: int, height: int) -> None:
         ImageError: With the limit.
     """
     if width < 1 or height < 1:
-        raise ImageError(f"image of {width} x {height} pixels: empty")
+        raise ImageError("empty image", f"{width} x {height} pixels")
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise ImageError(
-            f"image of {width} x {height} pixels: more than {MAX_PIXELS:,}, or a side longer than "
-            f"{MAX_SIDE:,}"
+            f"image of more than {MAX_PIXELS:,} pixels, or with a side longer than {MAX_SIDE:,}",
+            f"{width} x {height}",
         )
 
 
-def unit_range(pixels: npt.NDArray[Any]) -> Pixels:
+def unit_range(pixels: npt.NDArray[Any], white: float | None = None) -> Pixels:
     """Scale pixels of any kind to float32 in [0, 1].
 
-    Bool is black and white. 8-bit pixels are divided by 255. Of wider types nobody wrote down what
-    white is; see `white_of`. Floats may miss [0, 1] by 0.01, as resampling leaves them: they are
-    cut off there.
+    Args:
+        pixels: Bool is black and white, 8 bits end at 255. Of wider types nobody wrote down what
+            white is; see `white_of`. What misses the range is cut off.
+        white: The value that is white, of whatever type, if it is known.
 
     Raises:
         ImageError: NaN, infinite, negative, or floats beyond 65,535.
     """
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.float32) / np.float32(255)
     if pixels.dtype.kind == "b":
         return pixels.astype(np.float32)
-    low, high = pixels.min(), pixels.max()
-    white = white_of(low, high, pixels.dtype)
-    scaled: Pixels = pixels.astype(np.float32) / np.float32(white)
-    return np.clip(scaled, 0, 1) if low < 0 or high > white else scaled
+    if pixels.dtype == np.uint8:
+        if white is None or white == 255:
+            return pixels.astype(np.float32) / np.float32(255)
+    elif white is None:
+        white = white_of([pixels])
+    else:
+        _Brightness().add(pixels).check(white)
+    return np.clip(pixels.astype(np.float32) / np.float32(white), 0, 1)
 
 
-def white_of(low: Any, high: Any, dtype: np.dtype[Any]) -> float:
+def white_of(parts: Iterable[npt.NDArray[Any]]) -> float:
     """Guess what white is in an image of a type wider than 8 bits.
 
-    It is the smallest of these that covers the image: for integers what cameras' and scanners'
-    converters of 8, 10, 12, 14 and 16 bits reach, or the type's maximum; for floats 1, 255, 65,535.
+    It is the smallest value of a list that covers the image, but for one pixel in a thousand: for
+    integers what 1 bit, scikit-learn's digits, and converters of 8, 10, 12, 14 and 16 bits reach,
+    or the type's maximum; for floats 1, 16, 255 or 65,535, which a tenth may be missing from.
 
     Args:
-        low: The least of its pixels.
-        high: The greatest.
-        dtype: Their type.
+        parts: The image, whole or in strips.
 
     Raises:
         ImageError: NaN, infinite, negative, or floats beyond the last of these.
     """
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ImageError("array with NaN or infinite pixels")
-    floats = dtype.kind == "f"
-    if low < (-OVERSHOOT if floats else 0):
-        raise ImageError(f"array with negative pixels (down to {low:g})")
-    if floats and high <= 1 + OVERSHOOT:
-        return 1
-    whites = FLOAT_WHITES if floats else (*INTEGER_WHITES, int(np.iinfo(dtype).max))
-    for white in whites:
-        if high <= white:
-            return white
-    raise ImageError(f"array with pixels up to {high:g}: floats are [0, 1], [0, 255] or [0, 65535]")
+    brightness = _Brightness()
+    for part in parts:
+        brightness.add(part)
+    white = brightness.white()
+    brightness.check(white)
+    return white
+
+
+class _Brightness:
+    """What is counted of an image's pixels, strip by strip, to tell their white."""
+
+    def __init__(self) -> None:
+        self._pixels = 0
+        self._low = self._high = 0.0
+        self._whites: tuple[float, ...] = ()
+        self._above: list[int] = []
+        self._tolerance = 1.0
+
+    def add(self, part: npt.NDArray[Any]) -> _Brightness:
+        """Count a strip's pixels."""
+        if not self._whites:
+            floats = part.dtype.kind == "f"
+            self._tolerance = 1 + OVERSHOOT if floats else 1
+            self._whites = FLOAT_WHITES if floats else _integer_whites(part.dtype)
+            self._above = [0] * len(self._whites)
+        if part.dtype == np.float16:
+            part = part.astype(np.float32)  # whose whites its own range does not reach
+        low, high = part.min(), part.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise ImageError("array with NaN or infinite pixels")
+        for i, white in enumerate(self._whites):
+            if high <= white * self._tolerance:
+                break
+            self._above[i] += int(np.count_nonzero(part > white * self._tolerance))
+        self._low, self._high = min(self._low, float(low)), max(self._high, float(high))
+        self._pixels += part.size
+        return self
+
+    def white(self) -> float:
+        """Choose the smallest white that covers all but a few pixels."""
+        glints = 0 if self._pixels < FEW_PIXELS else max(1, int(self._pixels * GLINTS))
+        return next(
+            (
+                white
+                for white, above in zip(self._whites, self._above, strict=True)
+                if above <= glints
+            ),
+            self._whites[-1],
+        )
+
+    def check(self, white: float) -> None:
+        """Refuse what is no brightness.
+
+        Raises:
+            ImageError: Negative, or floats beyond 65,535.
+        """
+        if self._low < -(self._tolerance - 1) * white:
+            raise ImageError("array with negative pixels", f"down to {self._low:g}")
+        if self._high > max(white, self._whites[-1]) * self._tolerance:
+            raise ImageError(
+                "array with pixels above all that white may be",
+                f"up to {self._high:g}; floats are [0, 1], [0, 16], [0, 255] or [0, 65535]",
+            )
+
+
+def _integer_whites(dtype: np.dtype[Any]) -> tuple[float, ...]:
+    most = int(np.iinfo(dtype).max)
+    return (*(white for white in INTEGER_WHITES if white < most), most)

@@ -48,8 +48,15 @@ def strips(width: int, height: int, factors: Factors) -> Iterator[tuple[int, int
         yield top, min(top + rows, height)
 
 
-def reduced_array(image: npt.NDArray[Any], factors: Factors) -> npt.NDArray[Any]:
+def reduced_array(
+    image: npt.NDArray[Any], factors: Factors, white: float | None = None
+) -> npt.NDArray[Any]:
     """Average blocks of an array of any type that `unit_range` takes.
+
+    Args:
+        image: (H, W), (H, W, 3) or (H, W, 4).
+        factors: By how much width and height are reduced.
+        white: What is white in it, if it is known.
 
     Returns:
         uint8 for uint8 and for all of several channels, else float32 in [0, 1].
@@ -60,17 +67,14 @@ def reduced_array(image: npt.NDArray[Any], factors: Factors) -> npt.NDArray[Any]
     from PIL import Image
 
     height, width = image.shape[:2]
-    white: float | None = None
-    if image.dtype != np.uint8 and image.dtype.kind != "b":
-        # Of the whole image: a strip may be dark.
-        white = white_of(image.min(), image.max(), image.dtype)
+    plain = image.dtype.kind == "b" or (image.dtype == np.uint8 and white in (None, 255))
+    if white is None and not plain:
+        white = white_of([image])  # of the whole image: a strip may be dark
     parts = []
     for top, bottom in strips(width, height, factors):
         strip = image[top:bottom]
-        if white is not None:
-            strip = np.clip(strip.astype(np.float32) / np.float32(white), 0, 1)
-        elif image.dtype.kind == "b":
-            strip = unit_range(strip)
+        if image.dtype.kind == "b" or not plain:
+            strip = unit_range(strip, white)
         if strip.dtype != np.uint8 and strip.ndim == 3:
             strip = (strip * 255).astype(np.uint8)
         picture = Image.fromarray(np.ascontiguousarray(strip))

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from Modelling.cores import available_cores
 from Modelling.errors import CheckpointError, shortened
 from Modelling.images.pixels import Pixels
 from Modelling.network.checkpoint import Checkpoint, EngineFile
@@ -254,13 +254,6 @@ def _compiled_form(checkpoint: Checkpoint, name: str) -> bytes | None:
         return None
     # Of the very bytes that will run: the file may be replaced at any moment.
     return compiled if hashlib.sha256(compiled).hexdigest() == entry.sha256 else None
-
-
-def available_cores() -> int:
-    """Count the cores that this process may use: a container often has less than the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def limit_tensorflow_threads(threads: int) -> None:
