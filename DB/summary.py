@@ -19,7 +19,7 @@ from typing import Any
 
 from DB.errors import DatabaseStorageError
 from DurableText import codec
-from DurableText.lines import scan
+from DurableText.codec import scan
 from DurableText.moments import seconds_of
 from DurableText.storage import STORAGE, refuse_what_is_no_file
 

@@ -12,7 +12,7 @@ a line and stands nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from zlib import crc32
 
@@ -24,11 +24,11 @@ SUFFIX_BYTES = 18
 MAX_LINE_BYTES = 1 << 20
 """No line is longer (1 MiB, with the newline): readers need no more memory than that for one."""
 
-SEQ_PREFIX = b'{"seq":'
-"""How every line of the queue's log begins."""
+CHUNK_BYTES = 1 << 20
+"""How much `scan` reads at a time."""
 
-MAX_SALVAGE_TRIES = 4
-"""Places in a broken line where another line's beginning is looked for."""
+SEQ_PREFIX = b'{"seq":'
+"""How every line of a queue's log begins; no line of a DB does."""
 
 
 class RecordError(ValueError):
@@ -67,16 +67,6 @@ def frame(prefix: bytes) -> bytes:
     return b'%b,"crc":"%08x"}\n' % (prefix, crc32(prefix))
 
 
-def frame_numbered(bodies: list[bytes], first_seq: int) -> list[bytes]:
-    """Returns the log's lines for `bodies` (of `encode`), numbered from `first_seq` on."""
-    lines: list[bytes] = []
-    add = lines.append
-    for seq, body in enumerate(bodies, first_seq):
-        prefix = b'{"seq":%d,%b' % (seq, body) if body else b'{"seq":%d' % seq
-        add(b'%b,"crc":"%08x"}\n' % (prefix, crc32(prefix)))
-    return lines
-
-
 def is_intact(line: bytes) -> bool:
     """Returns whether `line` (without its newline) ends in the right checksum of its bytes."""
     return line[-SUFFIX_BYTES:] == b',"crc":"%08x"}' % crc32(line[:-SUFFIX_BYTES])
@@ -94,47 +84,6 @@ def decode(line: bytes) -> dict[str, Any] | None:
     return record  # type: ignore[no-any-return]
 
 
-def decode_numbered(line: bytes) -> tuple[int, dict[str, Any]] | None:
-    """Returns number and record of a line of the log, or None if it is corrupt."""
-    record = decode(line)
-    if record is None:
-        return None
-    seq = record.pop("seq", None)
-    if type(seq) is not int or seq < 1:
-        return None
-    return seq, record
-
-
-def seq_of(line: bytes) -> int | None:
-    """Returns the number of the record in a line of the log, None if there is none.
-
-    A record that is glued to a torn one counts: readers hand it out, so its number is taken.
-    """
-    if not is_intact(line):
-        line = line[salvage(line) or len(line) :]
-    if not line.startswith(SEQ_PREFIX):
-        return None
-    digits = line[len(SEQ_PREFIX) : line.find(b",")]  # there is one before `"crc"` at the latest
-    return int(digits) if digits.isdigit() else None
-
-
-def salvage(line: bytes) -> int:
-    """Returns where in a broken line an intact one begins, 0 if nowhere.
-
-    A write that was torn without a newline is glued to what came after it. The next writer puts a
-    newline first, but a lost page (a failed fsync, then a power loss) or a flipped bit can take
-    that newline away; the good record behind it must not go with it.
-    """
-    start = 0
-    for _ in range(MAX_SALVAGE_TRIES):
-        start = line.find(SEQ_PREFIX, start + 1)
-        if start < 0:
-            return 0
-        if is_intact(line[start:]):
-            return start
-    return 0
-
-
 def what_is_wrong(line: bytes) -> str:
     """Returns in words why a line is not intact."""
     if not line.strip(b"\0"):
@@ -146,3 +95,33 @@ def what_is_wrong(line: bytes) -> str:
     if not is_intact(line):
         return "the checksum does not match the line"
     return "the checksum matches, but the line is no record"
+
+
+def scan(
+    read: Callable[[int, int], bytes], start: int, end: int, longest: int = MAX_LINE_BYTES
+) -> Iterator[tuple[int, list[bytes]]]:
+    """Yields whole lines between two offsets, in groups: the first one's offset, and the lines.
+
+    What stands behind the last newline is not yielded, except for damage: a piece longer than any
+    line comes in parts.
+
+    Args:
+        read: is given a size and an offset, and returns so many bytes of the file, fewer at its
+            end.
+        start: where a line begins.
+        end: where to stop.
+        longest: no line of the file has more bytes.
+    """
+    offset, rest = start, b""
+    while offset < end:
+        data = read(min(CHUNK_BYTES, end - offset), offset)
+        if not data:
+            return
+        begin = offset - len(rest)
+        offset += len(data)
+        *lines, rest = (rest + data).split(b"\n")
+        if lines:
+            yield begin, lines
+        elif len(rest) > longest:
+            yield begin, [rest]
+            rest = b""

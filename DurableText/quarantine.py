@@ -28,7 +28,7 @@ from zlib import crc32
 import orjson
 
 from DurableText import codec
-from DurableText.lines import scan
+from DurableText.codec import scan
 from DurableText.storage import Storage, append_all
 
 logger = logging.getLogger(__name__)

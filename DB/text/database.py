@@ -38,6 +38,7 @@ from DB.text.conflicts import Conflicts
 from DB.text.index import IndexDamagedError, key_of
 from DB.text.indexed_text import IndexedText
 from DurableText import codec
+from DurableText.forks import Opener
 from DurableText.lock import FileLock
 from DurableText.moments import timestamp
 from DurableText.storage import (
@@ -118,7 +119,7 @@ class ResultDatabase:
                 "name another file with --db"
             )
         self._storage = storage
-        self._pid = os.getpid()
+        self._opener = Opener(f"{self.path}: this DB", DatabaseClosedError)
         self._mutex = threading.Lock()
         self._closed = False
         self._unsure = False  # an insert was broken off: what lies behind the known end is unknown
@@ -182,7 +183,7 @@ class ResultDatabase:
 
     def close(self) -> None:
         """Write the index and give the lock back; twice is fine."""
-        if os.getpid() != self._pid:
+        if self._opener.is_another_process:
             return  # a forked child: all of it is the parent's
         with self._mutex:
             if self._closed:
@@ -282,11 +283,7 @@ class ResultDatabase:
         return self.path.with_name(f"{self.path.stem}.{name}")
 
     def _check_usable(self) -> None:
-        if os.getpid() != self._pid:
-            raise DatabaseClosedError(
-                f"{self.path}: this DB was opened by process {self._pid}, before a fork; "
-                "only that process may use it"
-            )
+        self._opener.require()
         if self._closed:
             raise DatabaseClosedError(f"{self.path}: the DB is closed")
 

@@ -13,9 +13,9 @@ from DB.errors import DatabaseStorageError
 from DB.summary import Summary
 from DB.text.index import Index, IndexDamagedError, key_of
 from DurableText import codec
+from DurableText.codec import scan
 from DurableText.command_line import duration_in_words, rate_in_words
 from DurableText.findings import Findings
-from DurableText.lines import scan
 from DurableText.lock import current_holder
 from DurableText.storage import STORAGE, real_path, refuse_what_is_no_file
 

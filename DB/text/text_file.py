@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from DurableText import codec
-from DurableText.lines import CHUNK_BYTES, scan
+from DurableText.codec import CHUNK_BYTES, scan
 from DurableText.quarantine import CorruptLine, Quarantine
 from DurableText.storage import Storage, write_all
 
@@ -69,7 +69,7 @@ class TextFile:
         return self._storage.read(self._fd, size, offset)
 
     def scan(self, start: int, end: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield whole lines between two offsets: see `DurableText.lines.scan`."""
+        """Yield whole lines between two offsets: see `DurableText.codec.scan`."""
         return scan(self.read, start, end)  # of whatever descriptor is the file's by then
 
     def line_at(self, offset: int) -> bytes | None:

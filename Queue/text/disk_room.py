@@ -8,7 +8,7 @@ import os
 
 from DurableText import codec
 from DurableText.storage import Storage
-from Queue.text import cursor, segment
+from Queue.text import cursor, numbered_lines, segment
 from Queue.text.segment import QueuePaths
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,9 @@ def remove_if_committed(storage: Storage, paths: QueuePaths, last_seq: int) -> b
     finally:
         storage.close(fd)
     whole, _, torn = tail.rpartition(b"\n")
-    last = codec.seq_of(whole.rpartition(b"\n")[2])  # none if it is damaged: it is to be told
+    last = numbered_lines.seq_of(
+        whole.rpartition(b"\n")[2]
+    )  # none if it is damaged: it is to be told
     place = cursor.peek(storage, paths.cursor)
     if not last or place is None or place.next_seq <= max(last, last_seq):
         return False

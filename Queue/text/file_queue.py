@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from DurableText.forks import Opener
 from DurableText.storage import (
     STORAGE,
     Storage,
@@ -96,7 +97,7 @@ class FileQueue:
             raise QueueError(f"{self.path}: its cursor would have the same name; give it another")
         self._storage = storage
         self._sync_interval = {"always": 0.0, "interval": fsync_interval, "never": math.inf}[fsync]
-        self._pid = os.getpid()
+        self._opener = Opener(f"{self.path}: this queue", QueueClosedError)
         self._closing = threading.Event()
         self._take_lock = threading.RLock()
         self._slot: ConsumerSlot | None = None
@@ -211,7 +212,7 @@ class FileQueue:
         What is taken and not committed is handed out again. A `take`, a `commit` that has not begun
         to write, or a waiting `put` of another thread ends with `QueueClosedError`.
         """
-        if self._closing.is_set() or os.getpid() != self._pid:
+        if self._closing.is_set() or self._opener.is_another_process:
             return
         self._closing.set()
         if self._slot is not None:
@@ -246,11 +247,7 @@ class FileQueue:
         return consumer.take(max_records, deadline, self._check_usable)
 
     def _check_usable(self) -> None:
-        if os.getpid() != self._pid:
-            raise QueueClosedError(
-                f"{self.path}: this queue was opened by process {self._pid}, before a fork; "
-                "open one of your own in the child"
-            )
+        self._opener.require()
         if self._closing.is_set():
             raise QueueClosedError(f"{self.path}: the queue is closed")
 

@@ -22,6 +22,7 @@ from typing import Any
 from DurableText import codec
 from DurableText.quarantine import CorruptLine
 from DurableText.storage import Storage
+from Queue.text import numbered_lines
 from Queue.text.cursor import Position
 from Queue.text.segment import (
     SCAN_BYTES,
@@ -150,8 +151,8 @@ class Reader:
     ) -> None:
         """Takes one line: the first of a segment, an old or void one, after a gap, or corrupt."""
         line = self._lines[self._index]
-        start = codec.salvage(line) if not codec.is_intact(line) else 0
-        decoded = codec.decode_numbered(line[start:])
+        start = numbered_lines.salvage(line) if not codec.is_intact(line) else 0
+        decoded = numbered_lines.decode_numbered(line[start:])
         if decoded is None and line:
             self._add_finding(segment, corrupt, line, codec.what_is_wrong(line))
         elif decoded is not None:

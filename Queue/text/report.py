@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 
 from DurableText import codec
+from DurableText.codec import scan
 from DurableText.command_line import printable
 from DurableText.findings import Findings
-from DurableText.lines import scan
 from DurableText.lock import current_holder
 from DurableText.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
 from DurableText.storage import STORAGE, real_path, refuse_what_is_no_file

@@ -31,6 +31,7 @@ from pathlib import Path
 
 from DurableText import codec
 from DurableText.storage import Storage
+from Queue.text import numbered_lines
 
 SCAN_BYTES = 64 * 1024
 """How much is read at a time to find a line near the start or the end of a file."""
@@ -120,7 +121,7 @@ def first_seq(storage: Storage, fd: int) -> int | None:
         offset += len(data)
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            if (seq := codec.seq_of(line)) is not None:
+            if (seq := numbered_lines.seq_of(line)) is not None:
                 return seq
         rest = rest[-codec.MAX_LINE_BYTES :]
     return None
@@ -138,10 +139,10 @@ def last_seq(storage: Storage, fd: int, end: int, start: int = 0) -> int | None:
         offset -= size
         first, *lines = (storage.read(fd, size, offset) + rest).split(b"\n")
         for line in reversed(lines):
-            if (seq := codec.seq_of(line)) is not None:
+            if (seq := numbered_lines.seq_of(line)) is not None:
                 return seq
         rest = first[: codec.MAX_LINE_BYTES]
-    return codec.seq_of(rest)
+    return numbered_lines.seq_of(rest)
 
 
 def sealed_last_seq(storage: Storage, path: Path) -> int | None:

@@ -27,10 +27,9 @@ import contextlib
 import logging
 import os
 
-from DurableText import codec
 from DurableText.storage import NO_ROOM, Storage
 from Queue.errors import QueueFormatError, QueueStorageError
-from Queue.text import cursor, segment
+from Queue.text import cursor, numbered_lines, segment
 from Queue.text import disk_room as room
 from Queue.text.segment import QueuePaths
 
@@ -83,7 +82,7 @@ class Writer:
         if self._suspect:  # a flush has failed since `prepare`
             self.seal()
         first = self._next_seq
-        lines = codec.frame_numbered(bodies, first)
+        lines = numbered_lines.frame_numbered(bodies, first)
         data = b"".join(lines)
         end, self._end = self._end, UNKNOWN
         self.unsynced = self.unsynced or not sync

@@ -8,8 +8,8 @@ import pytest
 import DB.text.index
 from DB import DatabaseStorageError, ResultDatabase
 from DB.text.report import verify as verify_db
-from DurableText.codec import frame_numbered
 from Queue import FileQueue, QueueStorageError
+from Queue.text.numbered_lines import frame_numbered
 from tests.durability.queue_story import abandon
 from tests.durability.simulated_disk import SimulatedDisk, fail_at
 

@@ -5,9 +5,10 @@ import json
 import pytest
 
 import DurableText.quarantine
-from DurableText.codec import frame, frame_numbered
+from DurableText.codec import frame
 from Queue import FileQueue, QueueFormatError
 from Queue.text.cursor import SLOT_BYTES, Position, _encode
+from Queue.text.numbered_lines import frame_numbered
 from tests.durability.simulated_disk import SimulatedDisk
 
 pytestmark = pytest.mark.usefixtures("no_inotify")

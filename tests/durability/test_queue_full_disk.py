@@ -4,9 +4,9 @@ import errno
 
 import pytest
 
-from DurableText.codec import frame_numbered
 from DurableText.storage import Storage
 from Queue import FileQueue, QueueStorageError
+from Queue.text.numbered_lines import frame_numbered
 from tests.durability.simulated_disk import PAGE, SimulatedDisk
 
 pytestmark = pytest.mark.usefixtures("no_inotify")

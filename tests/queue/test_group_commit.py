@@ -4,8 +4,7 @@ import threading
 
 import pytest
 
-from DurableText import codec
-from Queue.text import group_commit
+from Queue.text import group_commit, numbered_lines
 from Queue.text.group_commit import Entry, GroupCommit
 
 PLENTY = 1 << 30
@@ -120,5 +119,5 @@ def test_a_leader_that_cannot_be_admitted_fails_alone():
 
 def test_a_put_counts_no_fewer_bytes_than_it_takes_with_numbers_of_ten_digits():
     bodies = [b'"a":1', b'"a":2']
-    lines = codec.frame_numbered(bodies, 9_999_999_998)
+    lines = numbered_lines.frame_numbered(bodies, 9_999_999_998)
     assert Entry(bodies).size == sum(map(len, lines))
