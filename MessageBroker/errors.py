@@ -51,3 +51,15 @@ class PublishError(BrokerError):
 
 class ClosedError(BrokerError):
     """Raised when a broker or a subscription is used after it was closed."""
+
+
+def topic_not_found(said: str, topic: str) -> TopicNotFoundError:
+    """Make the error for a topic that is missing.
+
+    Args:
+        said: where it is missing, and how.
+        topic: the topic.
+    """
+    return TopicNotFoundError(
+        f"{said}: create it with `python -m MessageBroker topics create {topic}`"
+    )

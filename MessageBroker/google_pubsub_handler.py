@@ -17,10 +17,11 @@ from MessageBroker.cloudevents import PUBSUB_PREFIX
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import Batch, Stream
+from MessageBroker.core.outbox import Outbox
 from MessageBroker.errors import ConfigurationError
 from MessageBroker.google_pubsub.admin import Topics
 from MessageBroker.google_pubsub.connection import Connection
-from MessageBroker.google_pubsub.publisher import Publisher
+from MessageBroker.google_pubsub.publisher import LIMITS, Publisher, lane_of
 from MessageBroker.google_pubsub.stream import PubSubStream
 from MessageBroker.ini_file import IniFile
 
@@ -57,7 +58,13 @@ class PubSubHandler(BrokerCore):
             )
         self._connection = Connection(project_id)
         self._topics = Topics(self._connection)
-        self._publisher = Publisher(self._connection)
+        self._outbox = Outbox(
+            "pubsub publisher",
+            Publisher(self._connection).write,
+            lane_of=lane_of,
+            limits=LIMITS,
+            outage=self._outage,
+        )
 
     @classmethod
     def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> PubSubHandler:
@@ -87,7 +94,7 @@ class PubSubHandler(BrokerCore):
         return self._topics.has(topic)
 
     def _send(self, batch: Batch) -> None:
-        self._publisher.send(batch.publications())
+        self._outbox.put(batch.publications())
 
     def _open_stream(self, topic: str, subscription_id: str) -> Stream:
         settings = self._topics.ensure_subscription(topic, subscription_id)
@@ -103,8 +110,9 @@ class PubSubHandler(BrokerCore):
         self._topics.ping(timeout)
 
     def _shutdown(self, timeout: float) -> None:
+        self._outbox.stop()  # first: a call that the next line ends is no outage
         self._connection.close()
-        self._publisher.stop(timeout)
+        self._outbox.close(timeout)
 
 
 def _project_id(ini: IniFile) -> str:

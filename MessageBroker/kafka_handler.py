@@ -20,11 +20,12 @@ from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.broker import BrokerCore
-from MessageBroker.core.driver import Batch, Stream
+from MessageBroker.core.driver import AwaitedBatch, Batch, Stream
 from MessageBroker.errors import (
     ConfigurationError,
     SubscriptionNotFoundError,
     TopicNotFoundError,
+    topic_not_found,
 )
 from MessageBroker.ini_file import IniFile
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
@@ -145,18 +146,15 @@ class KafkaHandler(BrokerCore):
 
     def _no_topic(self, topic: str) -> TopicNotFoundError:
         self._known_topics.discard(topic)
-        return TopicNotFoundError(
-            f"kafka: there is no topic {topic!r}: create it with "
-            f"`python -m MessageBroker topics create {topic}`"
-        )
+        return topic_not_found(f"kafka: there is no topic {topic!r}", topic)
 
     # ------------------------------------------------------------------ publishing
 
     def _send(self, batch: Batch) -> None:
         self._connect_publisher().send(batch)
 
-    def _send_all(self, batch: Batch, settled: threading.Event) -> None:
-        self._connect_publisher().send(batch, settled)
+    def _await(self, batch: AwaitedBatch) -> None:
+        self._connect_publisher().await_settled(batch)
 
     def _connect_publisher(self) -> KafkaPublisher:
         with self._publisher_lock:

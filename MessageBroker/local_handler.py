@@ -22,10 +22,11 @@ from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import Batch, Stream
+from MessageBroker.core.outbox import Outbox
 from MessageBroker.errors import ConfigurationError, SubscriptionNotFoundError
 from MessageBroker.ini_file import IniFile
 from MessageBroker.local.catalogue import Catalogue
-from MessageBroker.local.publisher import LocalPublisher
+from MessageBroker.local.publisher import LIMITS, Publisher, lane_of
 from MessageBroker.local.stream import LocalStream
 
 LOCAL_CONFIG = "local_config.ini"
@@ -52,8 +53,9 @@ class LocalHandler(BrokerCore):
             BrokerUnavailableError: others hold its catalogue, or it cannot be read now.
         """
         super().__init__(delivery)
-        self._publishers: dict[str, LocalPublisher] = {}
-        self._publishers_lock = threading.Lock()
+        # One a topic: a file that somebody else has locked keeps no other topic waiting.
+        self._outboxes: dict[str, Outbox] = {}
+        self._outboxes_lock = threading.Lock()
         self._catalogue = Catalogue(_writable(Path(path).resolve()))
 
     @classmethod
@@ -89,13 +91,22 @@ class LocalHandler(BrokerCore):
     # ------------------------------------------------------------------ publishing
 
     def _send(self, batch: Batch) -> None:
-        topic = batch.topic
-        with self._publishers_lock:
-            publisher = self._publishers.get(topic)
-            if publisher is None:
-                publisher = LocalPublisher(lambda: self._catalogue.open(topic), topic)
-                self._publishers[topic] = publisher
-        publisher.send(batch.publications())
+        with self._outboxes_lock:
+            outbox = self._outboxes.get(batch.topic)
+            if outbox is None:
+                outbox = self._outboxes[batch.topic] = self._new_outbox(batch.topic)
+        outbox.put(batch.publications())
+
+    def _new_outbox(self, topic: str) -> Outbox:
+        publisher = Publisher(lambda: self._catalogue.open(topic))
+        return Outbox(
+            f"publisher of {topic}",
+            publisher.write,
+            lane_of=lane_of,
+            limits=LIMITS,
+            outage=self._outage,
+            at_end=publisher.close,
+        )
 
     # ------------------------------------------------------------------ consuming
 
@@ -126,8 +137,10 @@ class LocalHandler(BrokerCore):
 
     def _shutdown(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        for publisher in self._publishers.values():
-            publisher.stop(max(0.1, deadline - time.monotonic()))
+        for outbox in self._outboxes.values():
+            outbox.stop()
+        for outbox in self._outboxes.values():
+            outbox.close(max(0.1, deadline - time.monotonic()))
         self._catalogue.close()
 
 

@@ -28,7 +28,7 @@ from MessageBroker.broker_interface import (
 )
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.dead_letter import dead_letter_attributes, text_of
-from MessageBroker.core.driver import Batch, Stream
+from MessageBroker.core.driver import AwaitedBatch, Batch, Stream
 from MessageBroker.core.forks import Opener
 from MessageBroker.core.outage import Outage
 from MessageBroker.core.subscription import SubscriptionCore
@@ -38,6 +38,7 @@ from MessageBroker.errors import (
     ClosedError,
     PublishError,
     TopicNotFoundError,
+    topic_not_found,
 )
 
 if TYPE_CHECKING:
@@ -117,11 +118,11 @@ class BrokerCore(BrokerInterface):
         self._require_topic(topic)
         if not messages:
             return []
-        all_settled = threading.Event()
-        batch = Batch(topic, messages, all_settled.set)
+        batch = AwaitedBatch(topic, messages)
         self._begin(batch)
         try:
-            self._send_all(batch, all_settled)
+            self._send(batch)
+            self._await(batch)
         finally:
             self._end(batch)
         if batch.errors:
@@ -223,10 +224,7 @@ class BrokerCore(BrokerInterface):
         self._require_open()
         if topic not in self._known_topics:
             if not self._has_topic(topic):
-                raise TopicNotFoundError(
-                    f"{self.name}: there is no topic {topic!r}: create it with "
-                    f"`python -m MessageBroker topics create {topic}`"
-                )
+                raise topic_not_found(f"{self.name}: there is no topic {topic!r}", topic)
             self._known_topics.add(topic)
 
     # ------------------------------------------------------------------ consuming
@@ -342,10 +340,9 @@ class BrokerCore(BrokerInterface):
         Each is confirmed or failed once, later, from any thread.
         """
 
-    def _send_all(self, batch: Batch, settled: threading.Event) -> None:
-        """Hand messages over, and wait until all are confirmed or failed: `settled` is set."""
-        self._send(batch)
-        settled.wait()
+    def _await(self, batch: AwaitedBatch) -> None:
+        """Wait until all of a batch that was sent are confirmed or failed."""
+        batch.settled.wait()
 
     @abstractmethod
     def _open_stream(self, topic: str, subscription_id: str) -> Stream:

@@ -7,7 +7,7 @@ letters, back-pressure and the life cycle are the core's.
 
 from __future__ import annotations
 
-import itertools
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -28,24 +28,25 @@ class Batch:
         errors: why some failed, by their number.
     """
 
-    __slots__ = ("_counted", "_ids", "_settled", "errors", "messages", "topic")
+    __slots__ = ("_ids", "_lock", "_on_settled", "_unsettled", "errors", "messages", "topic")
 
     def __init__(
-        self, topic: str, messages: Sequence[OutgoingMessage], settled: Callable[[], None]
+        self, topic: str, messages: Sequence[OutgoingMessage], on_settled: Callable[[], None]
     ) -> None:
-        """Prepare.
+        """Begin with all of them on their way.
 
         Args:
             topic: where the messages go.
             messages: at least one.
-            settled: called once, from any thread, when all are confirmed or failed.
+            on_settled: called once, from any thread, when all are confirmed or failed.
         """
         self.topic = topic
         self.messages = messages
         self.errors: dict[int, BrokerError] = {}
         self._ids: list[str | None] = [None] * len(messages)
-        self._settled = settled
-        self._counted = itertools.count(1)  # atomic, and quicker than a lock around a number
+        self._on_settled = on_settled
+        self._unsettled = len(messages)
+        self._lock = threading.Lock()  # a close fails what an answer may confirm just then
 
     @property
     def ids(self) -> list[str]:
@@ -59,17 +60,26 @@ class Batch:
 
     def confirm(self, number: int, message_id: str) -> None:
         """The broker has this message durably, under this id."""
-        ids = self._ids
-        if ids[number] is None:
-            ids[number] = message_id
-            if next(self._counted) == len(ids):
-                self._settled()
+        with self._lock:
+            if self._ids[number] is not None:
+                return
+            self._ids[number] = message_id
+            self._unsettled -= 1
+            is_last = not self._unsettled
+        if is_last:
+            self._on_settled()
 
     def fail(self, number: int, error: BrokerError) -> None:
         """The broker will never take this message; trying again cannot cure it."""
-        if self._ids[number] is None:
+        with self._lock:
+            if self._ids[number] is not None:
+                return
+            self._ids[number] = ""
             self.errors[number] = error
-            self.confirm(number, "")
+            self._unsettled -= 1
+            is_last = not self._unsettled
+        if is_last:
+            self._on_settled()
 
     def fail_rest(self, error: BrokerError, start: int = 0) -> None:
         """Fail all from `start` on that are not settled."""
@@ -77,10 +87,28 @@ class Batch:
             self.fail(number, error)
 
 
+class AwaitedBatch(Batch):
+    """A batch whose publisher waits.
+
+    Attributes:
+        settled: set when all are confirmed or failed.
+    """
+
+    __slots__ = ("settled",)
+
+    def __init__(self, topic: str, messages: Sequence[OutgoingMessage]) -> None:
+        self.settled = threading.Event()
+        super().__init__(topic, messages, self.settled.set)
+
+
+# What each message and each attribute adds to a request, generously.
+OVERHEAD_BYTES = 64
+
+
 class Publication:
     """One message of a batch."""
 
-    __slots__ = ("_batch", "_number", "attributes", "data", "key", "topic")
+    __slots__ = ("_batch", "_number", "attributes", "data", "key", "size", "topic")
 
     def __init__(self, batch: Batch, number: int, message: OutgoingMessage) -> None:
         self._batch = batch
@@ -89,6 +117,7 @@ class Publication:
         self.data = message.data
         self.key = message.key or None
         self.attributes: Mapping[str, str] = message.attributes or {}
+        self.size = self._size()  # bytes on the wire, or a few more
 
     def confirm(self, message_id: str) -> None:
         """See `Batch.confirm`."""
@@ -97,6 +126,12 @@ class Publication:
     def fail(self, error: BrokerError) -> None:
         """See `Batch.fail`."""
         self._batch.fail(self._number, error)
+
+    def _size(self) -> int:
+        size = OVERHEAD_BYTES + len(self.data) + len(self.key or "") * 4
+        for name, value in self.attributes.items():
+            size += OVERHEAD_BYTES + 4 * (len(name) + len(value))
+        return size
 
 
 class Stream(ABC):

@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from MessageBroker.core.driver import Batch
+from MessageBroker.core.driver import AwaitedBatch, Batch
 from MessageBroker.core.outage import Outage
 from MessageBroker.errors import BrokerError, ClosedError, PublishError
 from MessageBroker.kafka.errors import error_of, translate
@@ -58,16 +58,15 @@ class KafkaPublisher:
         self._thread = threading.Thread(target=self._listen, name="kafka publisher", daemon=True)
         self._thread.start()
 
-    def send(self, batch: Batch, settled: threading.Event | None = None) -> None:
-        """Hand over in order, waiting while the buffer is full.
-
-        Args:
-            batch: what to send.
-            settled: set when all are confirmed or failed. If given, it is waited for.
-        """
+    def send(self, batch: Batch) -> None:
+        """Hand over in order, waiting while the buffer is full."""
         with self._sending():
             self._produce(batch)
-            while settled is not None and not settled.is_set():
+
+    def await_settled(self, batch: AwaitedBatch) -> None:
+        """Wait until all of a batch that was handed over are confirmed or failed."""
+        with self._sending():
+            while not batch.settled.is_set():
                 self._client.poll(SETTLED_POLL_SECONDS)
 
     @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import pytest
@@ -18,6 +19,7 @@ from tests.conformance.stories import (
     receive,
     receive_bodies,
     receive_one,
+    wait_until,
     wait_until_ready,
 )
 
@@ -55,6 +57,53 @@ def test_a_consumer_waits_out_an_outage(handler: BrokerUnderTest) -> None:
     subscription.ack(before + after)
     assert in_order(bodies(after)) == numbers(60)[20:]
     assert_nothing_comes(subscription)
+
+
+def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends(
+    handler: BrokerUnderTest,
+) -> None:
+    """An outage is logged once when it begins and once when it ends, whoever waits for it."""
+    broker, topic = handler.connect_with_topic()
+    subscription = broker.subscribe(topic)
+    wait_until_ready(subscription)
+    broker.publish(topic, b"before").result(60)
+    subscription.ack([receive_one(subscription)])
+
+    with LinesOfTheLog() as log:
+        with handler.outage():
+            future = broker.publish(topic, b"during")
+            wait_until(lambda: subscription.receive(1, 0.1) == [] and log.lines, "it is told")
+            for _ in range(4):
+                assert subscription.receive(1, OUTAGE_SECONDS / 4) == []
+        assert future.result(60)
+        subscription.ack([receive_one(subscription)])
+        wait_until(lambda: subscription.receive(1, 0.1) == [] and len(log.lines) > 1, "its end is")
+
+    assert [level for level, _ in log.lines] == ["WARNING", "INFO"], log.lines
+    assert "is back" in log.lines[1][1]
+
+
+class LinesOfTheLog(logging.Handler):
+    """What the package says of which a person may act on: level and text of each line."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append((record.levelname, record.getMessage()))
+
+    def __enter__(self) -> LinesOfTheLog:
+        logger = logging.getLogger("MessageBroker")
+        self._level = logger.level
+        logger.setLevel(logging.INFO)
+        logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logger = logging.getLogger("MessageBroker")
+        logger.removeHandler(self)
+        logger.setLevel(self._level)
 
 
 def test_acks_wait_out_an_outage(handler: BrokerUnderTest) -> None:

@@ -254,6 +254,29 @@ def test_a_future_may_publish_more(handler: BrokerUnderTest) -> None:
         assert confirmed.acquire(timeout=30)
 
 
+def test_each_of_many_futures_may_publish_another(handler: BrokerUnderTest) -> None:
+    """The callbacks of 20,000 futures may publish another each, while the buffer is full."""
+    broker, topic = handler.connect_with_topic()
+    half_is_published = threading.Event()
+    confirmed = threading.Semaphore(0)
+
+    def publish_another(_: Future[str]) -> None:
+        half_is_published.wait(5.0)  # so that the buffer is as full as it can be
+        broker.publish(topic, b"another").add_done_callback(lambda _: confirmed.release())
+
+    def publish_all() -> None:
+        for number in range(20_000):
+            broker.publish(topic, b"one").add_done_callback(publish_another)
+            if number == 10_000:
+                half_is_published.set()
+
+    # A daemon: where it blocks for ever the test fails, and ends.
+    threading.Thread(target=publish_all, daemon=True).start()
+
+    for count in range(20_000):
+        assert confirmed.acquire(timeout=30), f"after {count} nothing more is confirmed"
+
+
 def test_topics_are_isolated(handler: BrokerUnderTest) -> None:
     """Messages of one topic never show on another."""
     broker, topic = handler.connect_with_topic()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from MessageBroker import OutgoingMessage
 from MessageBroker.core.driver import Batch
-from MessageBroker.errors import PublishError
+from MessageBroker.errors import BrokerError, PublishError
 
 # The number of a message, and whether it is confirmed or fails.
 settlements = st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=20)
@@ -76,3 +78,23 @@ def test_a_handle_settles_its_message() -> None:
     assert batch.ids == ["", "id"]
     assert list(batch.errors) == [0]
     assert told == ["all"]
+
+
+def test_what_fails_just_when_it_is_confirmed_is_one_of_both() -> None:
+    """A close fails the rest while an answer still comes: no message is both."""
+    batch = new_batch(1, [])
+
+    class Meddling(dict[int, BrokerError]):
+        """Lets another thread confirm the message when its error is noted."""
+
+        def __setitem__(self, number: int, error: BrokerError) -> None:
+            answer = threading.Thread(target=batch.confirm, args=(number, "id"), daemon=True)
+            answer.start()
+            answer.join(0.2)
+            super().__setitem__(number, error)
+
+    batch.errors = Meddling()
+
+    batch.fail_rest(PublishError("closed"))
+
+    assert (batch.ids == [""]) == (0 in batch.errors)

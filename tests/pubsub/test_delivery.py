@@ -18,6 +18,7 @@ from MessageBroker.google_pubsub.messages import (
     decode,
     encode,
 )
+from MessageBroker.google_pubsub.publisher import LIMITS
 from MessageBroker.message import Delivery
 from tests.brokers.harness import BrokerUnderTest, PubSubUnderTest
 from tests.conformance.stories import (
@@ -236,10 +237,8 @@ def test_threads_end_with_their_subscription_and_their_broker(handler: BrokerUnd
 
 
 @on_the_emulator
-def test_publishing_blocks_while_too_much_is_unconfirmed(
-    handler: BrokerUnderTest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("MessageBroker.google_pubsub.publisher.MAX_PENDING_MESSAGES", 50)
+def test_publishing_blocks_while_too_much_is_unconfirmed(handler: BrokerUnderTest) -> None:
+    total = LIMITS.pending_messages + 200
     broker, topic = handler.connect_with_topic()
     subscription = broker.subscribe(topic)
     broker.publish(topic, b"0").result()
@@ -248,7 +247,7 @@ def test_publishing_blocks_while_too_much_is_unconfirmed(
 
     def publish() -> None:
         nonlocal published
-        for number in range(1, 200):
+        for number in range(1, total):
             broker.publish(topic, str(number).encode())
             published += 1
         all_published.set()
@@ -256,11 +255,11 @@ def test_publishing_blocks_while_too_much_is_unconfirmed(
     with handler.outage():
         thread = threading.Thread(target=publish)
         thread.start()
-        assert not all_published.wait(1.0)
-        assert published <= 51
+        assert not all_published.wait(2.0)
+        assert published <= LIMITS.pending_messages + 1
     assert all_published.wait(30)
     thread.join()
-    assert in_order(bodies(receive(subscription, 200))) == numbers(200)
+    receive_bodies([subscription], numbers(total))
 
 
 @on_the_emulator

@@ -34,9 +34,6 @@ from MessageBroker import (
     PublishError,
     TopicNotFoundError,
 )
-from MessageBroker.core.driver import Batch
-from MessageBroker.google_pubsub.connection import Connection
-from MessageBroker.google_pubsub.publisher import Publisher
 from MessageBroker.google_pubsub_handler import PubSubHandler
 from tests.brokers.harness import FOREIGN_VARIABLES, BrokerUnderTest, clean_environment
 from tests.conformance.stories import receive_one
@@ -475,7 +472,9 @@ def test_the_order_of_a_key_holds_when_a_request_has_to_be_repeated(service: Fak
     assert taken == bodies
 
 
-def test_what_is_not_confirmed_at_the_close_fails_with_that(service: FakeService) -> None:
+def test_what_is_not_confirmed_at_the_close_fails_with_that(
+    service: FakeService, caplog: pytest.LogCaptureFixture
+) -> None:
     asked = threading.Event()
 
     def publish(_request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -485,16 +484,17 @@ def test_what_is_not_confirmed_at_the_close_fails_with_that(service: FakeService
 
     service.have_topics()
     service.answer("Publish", publish)
-    connection = Connection("some-project")
-    publisher = Publisher(connection)
-    settled = threading.Event()
-    batch = Batch("some-topic", [OutgoingMessage(b"x")], settled.set)
-    publisher.send(batch.publications())
+    caplog.set_level(logging.INFO)
+    broker = PubSubHandler("some-project")
+    future = broker.publish("some-topic", b"x")
     assert asked.wait(10)
-    connection.close()
-    publisher.stop(10.0)
-    assert settled.wait(10)
-    assert isinstance(batch.errors[0], ClosedError)
+
+    broker.close(0.5)
+
+    with pytest.raises(ClosedError):
+        future.result(10)
+    assert "waiting for it" in caplog.text
+    assert "is back" not in caplog.text
 
 
 def test_a_call_beside_the_close_says_that_it_was_closed(service: FakeService) -> None:

@@ -1,0 +1,285 @@
+"""Publications that wait for the broker: bounded, in order, and through outages.
+
+What was handed over waits in lanes. A sender takes a lane, writes what has gathered in it as one
+group, and waits for the answer; meanwhile the next group gathers. So nothing waits for a group to
+fill, and groups are large just when there is much to send.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from MessageBroker.core.driver import Publication
+from MessageBroker.core.outage import Outage
+from MessageBroker.errors import (
+    BrokerError,
+    BrokerUnavailableError,
+    ConfigurationError,
+    PublishError,
+)
+
+logger = logging.getLogger(__name__)
+
+# Between two tries while the broker is away (s).
+MIN_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 2.0
+
+_thread = threading.local()  # `sends`: this thread is an outbox's
+
+
+class LaneName(NamedTuple):
+    """Which publications share a lane, and so a group.
+
+    Attributes:
+        topic: where they go.
+        key: which messages of the topic.
+        in_order: whether one group has to be answered before the next one is written.
+    """
+
+    topic: str
+    key: str | None
+    in_order: bool
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much an outbox does at once.
+
+    Attributes:
+        senders: groups under way.
+        group_messages: the most messages of a group.
+        group_bytes: the most bytes of a group; a single message may exceed it.
+        pending_messages: what may wait, unsent or unconfirmed, before `put` blocks.
+        pending_bytes: the same in bytes; a single message may exceed it.
+    """
+
+    senders: int
+    group_messages: int
+    group_bytes: int
+    pending_messages: int
+    pending_bytes: int
+
+
+@dataclass
+class _Lane:
+    name: LaneName
+    waiting: deque[Publication] = field(default_factory=deque)
+    queued: bool = False  # in the line of lanes that have something to send
+    sending: int = 0  # groups under way
+
+
+class Outbox:
+    """Writes publications until each is confirmed or can never be.
+
+    All state is guarded by one lock. Publications are settled without it, and after their room was
+    given back: their callbacks may publish more.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[Sequence[Publication]], Sequence[str]],
+        *,
+        lane_of: Callable[[Publication], LaneName],
+        limits: Limits,
+        outage: Outage,
+        at_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin empty; threads are started when there is something to send.
+
+        Args:
+            name: of the threads.
+            write: writes a group of one lane, and returns the ids once the broker has it durably.
+                It is called again after a BrokerUnavailableError, which is said once an outage.
+                After a ConfigurationError for several each is written on its own: one of them may
+                be to blame. Any other error is of all.
+            lane_of: chooses a publication's lane.
+            limits: how much is done at once.
+            outage: told when the broker is away.
+            at_end: called by each thread when it ends.
+        """
+        self._name = name
+        self._write = write
+        self._lane_of = lane_of
+        self._limits = limits
+        self._outage = outage
+        self._at_end = at_end
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._lanes: dict[LaneName, _Lane] = {}
+        self._line: deque[_Lane] = deque()
+        self._pending_messages = 0
+        self._pending_bytes = 0
+        self._senders: list[threading.Thread] = []
+        self._idle = 0
+        self._stopped = threading.Event()
+
+    def put(self, publications: Iterable[Publication]) -> None:
+        """Take over publications in order, blocking while too much is pending.
+
+        What was handed over together is sent together, as far as there is room for it. A thread
+        that sends, of whichever outbox, is never blocked: only senders make room. So callbacks of
+        futures may exceed the limits. After `stop` nothing is taken.
+        """
+        may_wait = not getattr(_thread, "sends", False)
+        with self._lock:
+            touched: set[LaneName] = set()
+            for publication in publications:
+                size = publication.size
+                if may_wait and self._is_full(size):
+                    self._start_sending(touched)
+                    self._room.wait_for(lambda: self._stopped.is_set() or not self._is_full(size))  # noqa: B023
+                if self._stopped.is_set():
+                    return  # what is not confirmed is failed by the core
+                self._pending_messages += 1
+                self._pending_bytes += size
+                touched.add(self._enqueue(publication))
+            self._start_sending(touched)
+
+    def stop(self) -> None:
+        """Write nothing more. What is not confirmed by its answer stays so."""
+        with self._lock:
+            self._stopped.set()
+            self._work.notify_all()
+            self._room.notify_all()
+
+    def close(self, timeout: float) -> None:
+        """Stop, and wait for what is being written, for `timeout` seconds at most."""
+        self.stop()
+        deadline = time.monotonic() + timeout
+        for sender in self._senders:
+            if sender is not threading.current_thread():
+                sender.join(max(0.0, deadline - time.monotonic()))
+
+    def _is_full(self, size: int) -> bool:
+        return self._pending_messages >= self._limits.pending_messages or (
+            self._pending_bytes > 0 and self._pending_bytes + size > self._limits.pending_bytes
+        )
+
+    def _enqueue(self, publication: Publication) -> LaneName:
+        name = self._lane_of(publication)
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = _Lane(name)
+        lane.waiting.append(publication)
+        return name
+
+    def _start_sending(self, names: set[LaneName]) -> None:
+        while names:
+            lane = self._lanes.get(names.pop())
+            if lane is not None:
+                self._put_in_line(lane)
+
+    def _put_in_line(self, lane: _Lane) -> None:
+        if lane.queued or not lane.waiting or (lane.name.in_order and lane.sending):
+            return
+        lane.queued = True
+        self._line.append(lane)
+        # One that was notified for an earlier lane is idle until it has the lock.
+        if self._idle >= len(self._line):
+            self._work.notify()
+        elif len(self._senders) < self._limits.senders and not self._stopped.is_set():
+            name = f"{self._name} {len(self._senders) + 1}"
+            sender = threading.Thread(target=self._send, name=name, daemon=True)
+            self._senders.append(sender)
+            sender.start()
+
+    # ------------------------------------------------------------------ the senders
+
+    def _send(self) -> None:
+        _thread.sends = True
+        while True:
+            with self._lock:
+                self._idle += 1
+                while not self._line and not self._stopped.is_set():
+                    self._work.wait()
+                self._idle -= 1
+                if self._stopped.is_set():
+                    break
+                lane = self._line.popleft()
+                group = self._take_group(lane)
+            self._deliver(group)
+            with self._lock:
+                lane.sending -= 1
+                self._put_in_line(lane)
+                if not lane.waiting and not lane.sending:
+                    del self._lanes[lane.name]
+        self._at_end()
+
+    def _take_group(self, lane: _Lane) -> list[Publication]:
+        assert not (lane.name.in_order and lane.sending), "a lane in order has one group under way"
+        lane.queued = False
+        lane.sending += 1
+        group: list[Publication] = []
+        total = 0
+        while lane.waiting and len(group) < self._limits.group_messages:
+            total += lane.waiting[0].size
+            if group and total > self._limits.group_bytes:
+                break
+            group.append(lane.waiting.popleft())
+        self._put_in_line(lane)
+        return group
+
+    def _deliver(self, group: Sequence[Publication]) -> None:
+        """Write a group, and settle it; or leave it unsettled, when stopped."""
+        try:
+            ids = self._write_through_outages(group)
+            if ids is None:
+                return
+            assert len(ids) == len(group), "each publication has an id"
+        except ConfigurationError as error:
+            if len(group) > 1:
+                for publication in group:
+                    self._deliver([publication])
+            else:
+                self._fail(group, error)
+        except BrokerError as error:
+            self._fail(group, error)
+        except Exception as error:  # a defect: nobody shall wait for ever, nor the lane stand still
+            logger.exception("%s: %d messages were not published", self._name, len(group))
+            self._fail(group, PublishError(f"{self._name} failed by a defect: {error!r}"))
+        else:
+            self._give_room_back(group)
+            for publication, message_id in zip(group, ids, strict=True):
+                publication.confirm(message_id)
+
+    def _write_through_outages(self, group: Sequence[Publication]) -> Sequence[str] | None:
+        waiter = group[0]  # each group waits for itself: others may be through
+        backoff = MIN_BACKOFF_SECONDS
+        while True:
+            try:
+                ids = self._write(group)
+            except BrokerUnavailableError as error:
+                if not self._stopped.is_set():
+                    self._outage.begin(waiter, error)
+                if self._stopped.wait(backoff * random.uniform(0.5, 1.0)):
+                    self._outage.leave(waiter)
+                    return None
+                backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
+            except BaseException:
+                self._outage.leave(waiter)
+                raise
+            else:
+                self._outage.end(waiter)
+                return ids
+
+    def _fail(self, group: Sequence[Publication], error: BrokerError) -> None:
+        self._give_room_back(group)
+        for publication in group:
+            publication.fail(error)
+
+    def _give_room_back(self, group: Sequence[Publication]) -> None:
+        with self._lock:
+            self._pending_messages -= len(group)
+            self._pending_bytes -= sum(publication.size for publication in group)
+            assert self._pending_messages >= 0, "room is given back once"
+            assert self._pending_bytes >= 0, "room is given back once"
+            self._room.notify_all()
