@@ -11,7 +11,7 @@ acknowledged. A kill at any point leaves letters twice, never none.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,9 @@ from MessageBroker.message import Message
 # Read and settled together. More letters than this are done in several rounds.
 MAX_ROUND_LETTERS = 100_000
 MAX_ROUND_BYTES = 1024 * 1024 * 1024
+# Of one call, so that the end is looked for often enough.
+RECEIVE_LETTERS = 1000
+RECEIVE_SECONDS = 0.2
 # Where the broker cannot count, or counts more than comes, so long without a letter is taken for
 # the end, ...
 IDLE_SECONDS = 3.0
@@ -64,6 +67,11 @@ class Selection:
             return False
         return not self.ids or not _ids_of(letter).isdisjoint(self.ids)
 
+    def split(self, letters: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+        """Return those that it takes, and the others."""
+        taken = [letter for letter in letters if self.takes(letter)]
+        return taken, [letter for letter in letters if not self.takes(letter)]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -82,7 +90,7 @@ class Outcome:
 
 def read_letters(
     broker: BrokerCore, topic: str, patience: float = FAILOVER_SECONDS
-) -> Iterator[Message]:
+) -> list[Message]:
     """Receive all letters of `topic` without acknowledging: they stay as they are.
 
     Args:
@@ -90,11 +98,11 @@ def read_letters(
         topic: a topic, or its dead-letter topic.
         patience: seconds to look at least, unless the broker can count and all are there.
 
-    Yields:
-        At most `MAX_ROUND_LETTERS` letters.
+    Returns:
+        One round: at most `MAX_ROUND_LETTERS` letters.
     """
     with broker.subscribe(topic_of_letters(topic)) as subscription:
-        yield from _Reader(broker, subscription, patience).letters()
+        return _Reader(broker, subscription, patience).read_round().letters
 
 
 def replay(
@@ -189,79 +197,104 @@ def _ids_of(letter: Message) -> set[str | None]:
 # ---------------------------------------------------------------------- reading and settling
 
 
+@dataclass(frozen=True)
+class Round:
+    """Letters that were read together, and are settled together.
+
+    Attributes:
+        letters: in the order of their arrival.
+        full: whether there may be more, which come when these are settled.
+    """
+
+    letters: list[Message]
+    full: bool
+
+
 class _Reader:
-    """Receives up to the end that stood when it began, in rounds of what may be held at once."""
+    """Reads the letters that stood in a topic when it began: others publish meanwhile.
+
+    Where the broker can count them it is as many as there were. The others are told by what the
+    broker knows of its end, and, as they return to the same topic, by their ids.
+    """
 
     def __init__(self, broker: BrokerCore, subscription: Subscription, patience: float) -> None:
         self._subscription = subscription
-        self._patience = patience
         self._came_later = broker.behind_the_end(subscription.topic)  # first: others publish
         self._unread = broker.backlog(subscription.topic, subscription.subscription_id)
-        self._began = time.monotonic()
-        self._held = 0
-        self._held_bytes = 0
+        self._patient_until = time.monotonic() + patience
         self._returned: set[str] = set()
+        # Of those that came later, and stay un-acked: they count against the limits of a round.
+        self._sizes_of_later: list[int] = []
 
-    @property
-    def full(self) -> bool:
-        """Whether there may be more, but some must be settled first."""
-        return self._held >= MAX_ROUND_LETTERS or self._held_bytes >= MAX_ROUND_BYTES
-
-    def letters(self) -> Iterator[Message]:
-        """Receive one round."""
+    def read_round(self) -> Round:
+        """Receive until all are there, nothing comes any more, or the round is full."""
+        letters: list[Message] = []
         idle_since = time.monotonic()
-        while not self.full and (self._unread is None or self._unread > 0):
-            for letter in self._subscription.receive(1000, 0.2):
-                self._held += 1
-                self._held_bytes += len(letter.data)
-                came_later = self._unread == 0 or self._came_later(letter)
-                if came_later or letter.id in self._returned:
-                    continue  # it stays un-acked
-                idle_since = time.monotonic()
-                if self._unread is not None:
-                    self._unread -= 1
-                yield letter
-            if not self._subscription.ready:
-                idle_since = time.monotonic()
+        while not (full := self._is_full(letters)) and self._unread != 0:
+            old = self._sort_out(self._subscription.receive(RECEIVE_LETTERS, RECEIVE_SECONDS))
+            letters += old
             now = time.monotonic()
-            if now - self._began > self._patience and now - idle_since > IDLE_SECONDS:
-                return
+            if old or not self._subscription.ready:
+                idle_since = now
+            if now > self._patient_until and now - idle_since > IDLE_SECONDS:
+                break
+        return Round(letters, full)
 
     def settle(self, letters: Sequence[Message], returned: Iterable[str]) -> None:
         """Acknowledge a round; know those again that went back to the topic."""
         self._returned.update(returned)
         self._subscription.ack(letters)
-        self._held -= len(letters)
-        self._held_bytes -= sum(len(letter.data) for letter in letters)
+
+    def _sort_out(self, received: Sequence[Message]) -> list[Message]:
+        old = []
+        for letter in received:
+            if self._unread == 0 or self._came_later(letter) or letter.id in self._returned:
+                self._sizes_of_later.append(len(letter.data))
+                continue
+            old.append(letter)
+            if self._unread is not None:
+                self._unread -= 1
+        return old
+
+    def _is_full(self, letters: Sequence[Message]) -> bool:
+        sizes = [*self._sizes_of_later, *(len(letter.data) for letter in letters)]
+        return len(sizes) >= MAX_ROUND_LETTERS or sum(sizes) >= MAX_ROUND_BYTES
 
 
 def _take_out(
     broker: BrokerCore,
     topic: str,
     selection: Selection,
-    send: Callable[[Message], Future[str]] | None,
+    send_home: Callable[[Message], Future[str]] | None,
     patience: float,
 ) -> Outcome:
     selected = kept = 0
     with broker.subscribe(topic) as subscription:
         reader = _Reader(broker, subscription, patience)
         while True:
-            letters = list(reader.letters())
-            taken = [letter for letter in letters if selection.takes(letter)]
-            rest = [letter for letter in letters if not selection.takes(letter)]
+            read = reader.read_round()
+            taken, rest = selection.split(read.letters)
             selected += len(taken)
             kept += len(rest)
-            full = reader.full
-            if taken or (letters and full):
-                for letter in taken:
-                    limits.check_name(source_topic(letter), "topic")
-                sent = [send(letter) for letter in taken] if send is not None else []
-                back = [
-                    broker.publish_unchecked(topic, each.data, each.key, each.attributes)
-                    for each in rest
-                ]
-                for future in sent:
-                    future.result()
-                reader.settle(letters, [future.result() for future in back])
-            if not full or not letters:
-                return Outcome(selected, kept, complete=not full)
+            more = read.full and bool(read.letters)
+            if taken or more:
+                reader.settle(read.letters, _send(broker, topic, taken, rest, send_home))
+            if not more:
+                return Outcome(selected, kept, complete=not read.full)
+
+
+def _send(
+    broker: BrokerCore,
+    topic: str,
+    taken: Sequence[Message],
+    rest: Sequence[Message],
+    send_home: Callable[[Message], Future[str]] | None,
+) -> list[str]:
+    """Send letters home, and the rest back to the topic; return the latter's ids, all confirmed."""
+    for letter in taken:
+        limits.check_name(source_topic(letter), "topic")
+    home = [send_home(letter) for letter in taken] if send_home is not None else []
+    back = [broker.publish_unchecked(topic, each.data, each.key, each.attributes) for each in rest]
+    for future in home:
+        future.result()
+    return [future.result() for future in back]
