@@ -30,9 +30,9 @@ from MessageBroker.errors import (
 from MessageBroker.ini_file import IniFile
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
 from MessageBroker.kafka.committed_offsets import GroupReader
-from MessageBroker.kafka.events import KafkaSettings
 from MessageBroker.kafka.publisher import KafkaPublisher
 from MessageBroker.kafka.records import place_of
+from MessageBroker.kafka.settings import KafkaSettings
 from MessageBroker.kafka.stream import KafkaStream
 from MessageBroker.message import Message
 

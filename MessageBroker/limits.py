@@ -18,8 +18,6 @@ from MessageBroker.errors import ConfigurationError, MessageTooLargeError, Publi
 
 # Pub/Sub takes 10 MB a request; 7 MiB leave room for its framing and for dead-letter attributes.
 MAX_MESSAGE_BYTES = 7 * 1024 * 1024
-# What Kafka topics and clients are set to, so that MAX_MESSAGE_BYTES pass with their overhead.
-KAFKA_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 MAX_KEY_BYTES = 1024
 # Pub/Sub takes 100; a dead letter adds six.
 MAX_ATTRIBUTES = 90

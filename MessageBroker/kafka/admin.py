@@ -14,8 +14,8 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from MessageBroker.broker_interface import is_dead_letter_topic
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.kafka.errors import error_of, is_outage
-from MessageBroker.kafka.events import ClientEvents, KafkaSettings
-from MessageBroker.limits import KAFKA_MAX_MESSAGE_BYTES
+from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.settings import KAFKA_MAX_MESSAGE_BYTES, KafkaSettings
 
 # All start-up errors come within 10 s; this leaves some for the client (s).
 REQUEST_TIMEOUT_SECONDS = 9.0

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from MessageBroker.kafka.errors import error_of, is_outage
-from MessageBroker.kafka.events import ClientEvents, KafkaSettings
+from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.settings import KafkaSettings
 
 # All start-up errors come within 10 s; this leaves some for the client (s).
 READ_TIMEOUT_SECONDS = 9.0

@@ -1,4 +1,4 @@
-"""The settings of the Kafka clients, and what they say in the background.
+"""What the Kafka clients say in the background.
 
 librdkafka reports lost connections and refused credentials through callbacks, while calls just
 time out; and it logs a line for each attempt. `ClientEvents` remembers the first, for errors that
@@ -8,205 +8,17 @@ say why, and lowers the second, so that an outage does not flood a terminal.
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Mapping
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
-from MessageBroker.errors import AuthenticationError, BrokerError, ConfigurationError
-from MessageBroker.kafka.errors import MISSING_TOPIC, REFUSALS, error_of, is_outage, translate
-from MessageBroker.limits import KAFKA_MAX_MESSAGE_BYTES
+from MessageBroker.errors import AuthenticationError, BrokerError
+from MessageBroker.kafka.errors import MISSING_TOPIC, REFUSALS, is_outage, translate
+from MessageBroker.kafka.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 library_logger = logging.getLogger("MessageBroker.librdkafka")
 
-# What the promises of the handler rest on: another value is refused, not obeyed.
-_FIXED = {
-    # Otherwise a look-up or a misspelt name would make a topic.
-    "allow.auto.create.topics": "false",
-}
-_FIXED_FOR_PRODUCERS = {
-    # Retries neither repeat nor reorder messages.
-    "enable.idempotence": "true",
-    # A message never times out: a broker that is away is waited for.
-    "message.timeout.ms": "0",
-}
-_FIXED_FOR_CONSUMERS = {
-    # Offsets are stored when messages are acknowledged, not when they are fetched ...
-    "enable.auto.offset.store": "false",
-    # ... and what is stored is committed by the client, and before partitions go elsewhere.
-    "enable.auto.commit": "true",
-    # Partitions that stay keep flowing while others move.
-    "partition.assignment.strategy": "cooperative-sticky",
-    "group.protocol": "classic",
-    # Offsets out of range: again rather than never.
-    "auto.offset.reset": "earliest",
-    # The end of a partition is no error.
-    "enable.partition.eof": "false",
-}
-# What would break a promise with any value.
-_REFUSED = {
-    "group.id": "it is the subscription's id (`--subscription`)",
-    "group.instance.id": (
-        "a static member keeps its partitions after it has closed, and two subscriptions of one "
-        "process would fence each other"
-    ),
-    "transactional.id": "the producer uses no transactions, and would fence another with this id",
-}
-
-_DEFAULTS = {
-    # 10 s would let a broker that is back wait too long (ms).
-    "reconnect.backoff.max.ms": "1000",
-    # A frozen broker is noticed, and another one asked, after this long, not after 60 s (ms).
-    "socket.timeout.ms": "15000",
-    # Requests are small and wait for each other: do not hold back any.
-    "socket.nagle.disable": "true",
-}
-_DEFAULTS_FOR_PRODUCERS = {
-    "message.max.bytes": str(KAFKA_MAX_MESSAGE_BYTES),
-    # How long a message waits for company (ms): under load batches fill by themselves.
-    "linger.ms": "1",
-    "compression.type": "lz4",
-    # As Java's producers choose, so that a key has one partition whoever publishes it; messages
-    # without a key are spread at random.
-    "partitioner": "murmur2_random",
-    # Bounds what waits during an outage (KiB): beyond it `publish` blocks.
-    "queue.buffering.max.kbytes": str(128 * 1024),
-    "queue.buffering.max.messages": "200000",
-    # A topic that another process deleted is an error after this long, not after 30 s (ms).
-    "topic.metadata.propagation.max.ms": "5000",
-}
-_DEFAULTS_FOR_CONSUMERS = {
-    "fetch.message.max.bytes": str(KAFKA_MAX_MESSAGE_BYTES),
-    "message.max.bytes": str(KAFKA_MAX_MESSAGE_BYTES),
-    # A dead consumer's partitions are with others after 6 s (ms); the broker's lower limit.
-    "session.timeout.ms": "6000",
-    "heartbeat.interval.ms": "1500",
-    # Acks that a killed process may have been about to commit come again: keep them few (ms).
-    "auto.commit.interval.ms": "200",
-    # What is fetched ahead (KiB): enough for full speed, and bounded for many subscriptions.
-    "queued.max.messages.kbytes": str(32 * 1024),
-    # The broker answers a fetch as soon as there is anything; without this long a wait it asks
-    # in vain more often (ms).
-    "fetch.wait.max.ms": "500",
-    # After a fetch of a partition failed, or with a full queue: ask again soon (ms).
-    "fetch.error.backoff.ms": "100",
-    "fetch.queue.backoff.ms": "50",
-}
-
 TLS_HINT = "is security.protocol right? The broker's listener must use TLS too"
-
-_SECRET_NAME = re.compile(
-    r"password|secret|token|oauth|jaas|sasl\.username|\.key|ssl.*pem", re.IGNORECASE
-)
-
-
-class KafkaSettings:
-    """The properties of the three kinds of clients. Values never show in its repr."""
-
-    def __init__(
-        self,
-        default: Mapping[str, str],
-        producer: Mapping[str, str],
-        consumer: Mapping[str, str],
-    ) -> None:
-        """Check the properties.
-
-        Args:
-            default: librdkafka properties of all clients; `bootstrap.servers` must be there.
-            producer: those of producers, which win over `default`.
-            consumer: those of consumers, which win over `default`.
-
-        Raises:
-            ConfigurationError: no servers, or a value that would break a promise.
-        """
-        if not default.get("bootstrap.servers"):
-            raise ConfigurationError(
-                "kafka_config.ini [default] bootstrap.servers is missing: fill it in, or set "
-                "KAFKA_BOOTSTRAP_SERVERS"
-            )
-        self.servers: str = default["bootstrap.servers"]
-        self._default = dict(default)
-        self._producer = dict(producer)
-        self._consumer = dict(consumer)
-        _refuse_changes(self._default, {**_FIXED_FOR_PRODUCERS, **_FIXED_FOR_CONSUMERS, **_FIXED})
-        _refuse_changes(self._producer, {**_FIXED_FOR_PRODUCERS, **_FIXED})
-        _refuse_changes(self._consumer, {**_FIXED_FOR_CONSUMERS, **_FIXED})
-
-    def for_admin(self) -> dict[str, str]:
-        """Properties of an admin client."""
-        return {**_DEFAULTS, **self._default, **_FIXED}
-
-    def for_producer(self) -> dict[str, str]:
-        """Properties of a producer."""
-        return {
-            **_DEFAULTS,
-            **_DEFAULTS_FOR_PRODUCERS,
-            **self._default,
-            **self._producer,
-            **_FIXED,
-            **_FIXED_FOR_PRODUCERS,
-        }
-
-    def for_consumer(self, group: str) -> dict[str, str]:
-        """Properties of a consumer in `group`."""
-        return {
-            **_DEFAULTS,
-            **_DEFAULTS_FOR_CONSUMERS,
-            **self._default,
-            **self._consumer,
-            **_FIXED,
-            **_FIXED_FOR_CONSUMERS,
-            "group.id": group,
-        }
-
-    @property
-    def uses_tls(self) -> bool:
-        """Whether connections are encrypted."""
-        return "ssl" in self._default.get("security.protocol", "").lower()
-
-    @property
-    def session_seconds(self) -> float:
-        """How long a silent consumer stays in its group (seconds)."""
-        properties = self.for_consumer("")
-        return int(properties["session.timeout.ms"]) / 1000
-
-    def without_secrets(self, text: str) -> str:
-        """Blank out the values of secret properties in `text`."""
-        for name, value in (
-            *self._default.items(),
-            *self._producer.items(),
-            *self._consumer.items(),
-        ):
-            if value and _SECRET_NAME.search(name):
-                text = text.replace(value, "***")
-        return text
-
-    def refused(self, exception: KafkaException) -> ConfigurationError:
-        """Say which property the client library would not take."""
-        text = self.without_secrets(error_of(exception).str())
-        return ConfigurationError(f"kafka_config.ini: {text}: mend or remove the property")
-
-    def __repr__(self) -> str:
-        return f"KafkaSettings(servers={self.servers!r})"
-
-
-def _refuse_changes(properties: Mapping[str, str], fixed: Mapping[str, str]) -> None:
-    for name, value in properties.items():
-        if name in fixed and value.lower() != fixed[name]:
-            raise ConfigurationError(
-                f"kafka_config.ini: {name} must stay {fixed[name]!r}, what the handler promises "
-                "rests on it: remove the line"
-            )
-        if name in _REFUSED:
-            raise ConfigurationError(
-                f"kafka_config.ini: {name} cannot be set, {_REFUSED[name]}: remove the line"
-            )
-        if name == "auto.commit.interval.ms" and value.strip() == "0":
-            raise ConfigurationError(
-                "kafka_config.ini: auto.commit.interval.ms must not be 0, acks would never be "
-                "committed: remove the line"
-            )
 
 
 class ClientEvents:

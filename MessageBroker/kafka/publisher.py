@@ -14,8 +14,9 @@ from MessageBroker.core.driver import AwaitedBatch, Batch
 from MessageBroker.core.outage import Outage
 from MessageBroker.errors import BrokerError, ClosedError, PublishError
 from MessageBroker.kafka.errors import error_of, translate
-from MessageBroker.kafka.events import ClientEvents, KafkaSettings
+from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.records import headers_of
+from MessageBroker.kafka.settings import KafkaSettings
 
 # How long the thread waits for something to report (s); `close` waits for it at most.
 POLL_SECONDS = 0.1

@@ -25,8 +25,9 @@ from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.assignment import Assignment
 from MessageBroker.kafka.buffer import RecordBuffer
 from MessageBroker.kafka.errors import MISSING_TOPIC, error_of, is_outage
-from MessageBroker.kafka.events import ClientEvents, KafkaSettings
+from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.liveness import Probe, Standstill
+from MessageBroker.kafka.settings import KafkaSettings
 from MessageBroker.kafka.start_offsets import MemberPositions
 from MessageBroker.message import Delivery, Message
 
