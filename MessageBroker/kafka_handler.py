@@ -1,8 +1,8 @@
 """Apache Kafka: Confluent Cloud, and any other cluster.
 
 Kafka remembers of a consumer group one offset a partition. All that the contract asks beyond that
-is built on it: `kafka_offsets` turns acknowledgements in any order into that offset, the core keeps
-nacked messages, and `kafka_stream` gives up what it holds when the group deals partitions anew.
+is built on it: `kafka/assignment.py` turns acknowledgements in any order into that offset, the core
+keeps nacked messages, and `kafka/membership.py` gives up what the group deals to another.
 
 **Share groups** (KIP-932) acknowledge single messages in the broker. They would be another
 `Stream`, opened by `_open_stream`: nothing else here or in the core would change. They keep no
@@ -29,11 +29,11 @@ from MessageBroker.errors import (
 )
 from MessageBroker.ini_file import IniFile
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
-from MessageBroker.kafka.committed_offsets import GroupReader
+from MessageBroker.kafka.committed_offsets import GroupReader, GroupTopic
 from MessageBroker.kafka.publisher import KafkaPublisher
 from MessageBroker.kafka.records import place_of
 from MessageBroker.kafka.settings import KafkaSettings
-from MessageBroker.kafka.stream import KafkaStream
+from MessageBroker.kafka.stream import KafkaStream, open_stream
 from MessageBroker.message import Message
 
 KAFKA_CONFIG = "kafka_config.ini"
@@ -119,7 +119,7 @@ class KafkaHandler(BrokerCore):
         for topic, group in wanted.items():
             # Kafka knows nothing of a group without an offset. That suits `<topic>-sub`, which
             # begins at the earliest message anyway; another group gets its offsets from a member.
-            if group != default_subscription(topic) and not self._has_positions(topic, group):
+            if group != default_subscription(topic) and not self._has_offsets(topic, group):
                 self._join(topic, group, from_the_beginning=topic in created).close([])
         return created
 
@@ -138,11 +138,15 @@ class KafkaHandler(BrokerCore):
             raise self._no_topic(topic)
         return partitions
 
-    def _topic_id(self, topic: str) -> str:
-        topic_id = self._admin.topic_id(topic)
+    def _consumed(
+        self, topic: str, group: str, *, from_the_beginning: bool = True
+    ) -> tuple[GroupTopic, list[int]]:
+        """Return a topic with its group, and its partitions."""
+        partitions, topic_id = self._partitions(topic), self._admin.topic_id(topic)
         if topic_id is None:
             raise self._no_topic(topic)
-        return topic_id
+        servers = self._settings.servers
+        return GroupTopic(topic, topic_id, group, servers, from_the_beginning), partitions
 
     def _no_topic(self, topic: str) -> TopicNotFoundError:
         self._known_topics.discard(topic)
@@ -172,24 +176,16 @@ class KafkaHandler(BrokerCore):
         )
 
     def _join(self, topic: str, group: str, *, from_the_beginning: bool) -> KafkaStream:
-        partitions, topic_id = self._partitions(topic), self._topic_id(topic)
-        stream = KafkaStream(
-            topic, topic_id, group, self._settings, self._admin, from_the_beginning
-        )
-        try:
-            stream.join(partitions)
-        except BaseException:
-            stream.close([])
-            raise
-        return stream
+        consumed, partitions = self._consumed(topic, group, from_the_beginning=from_the_beginning)
+        return open_stream(consumed, partitions, self._settings, self._admin)
 
-    def _has_positions(self, topic: str, group: str) -> bool:
-        partitions, topic_id = self._partitions(topic), self._topic_id(topic)
-        return set(partitions) <= set(self._groups.positions(group, topic, topic_id, partitions))
+    def _has_offsets(self, topic: str, group: str) -> bool:
+        consumed, partitions = self._consumed(topic, group)
+        return set(partitions) <= set(self._groups.committed(consumed, partitions))
 
     def _backlog(self, topic: str, subscription_id: str) -> int:
-        partitions, topic_id = self._partitions(topic), self._topic_id(topic)
-        committed = self._groups.positions(subscription_id, topic, topic_id, partitions)
+        consumed, partitions = self._consumed(topic, subscription_id)
+        committed = self._groups.committed(consumed, partitions)
         if not committed and subscription_id != default_subscription(topic):
             raise SubscriptionNotFoundError(
                 f"kafka: there is no subscription {subscription_id!r} of the topic {topic!r}: "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ LEADER_POLL_SECONDS = 0.05
 # Internal topics: __consumer_offsets, _schemas and the like.
 INTERNAL_PREFIX = "_"
 
+_NEW_TOPIC_EXISTS = frozenset({KafkaError.TOPIC_ALREADY_EXISTS})
 _NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION})
 
 
@@ -58,12 +60,7 @@ class KafkaAdmin:
     def _client(self) -> AdminClient:
         with self._lock:
             if self._connected is None:
-                try:
-                    self._connected = AdminClient(
-                        {**self._settings.for_admin(), **self._events.callbacks()}
-                    )
-                except KafkaException as error:
-                    raise self._settings.refused(error) from None
+                self._connected = self._events.open(AdminClient, self._settings.for_admin())
             return self._connected
 
     def serve(self) -> None:
@@ -150,16 +147,8 @@ class KafkaAdmin:
             config=config,
         )
         futures = self._client.create_topics([new], request_timeout=REQUEST_TIMEOUT_SECONDS)
-        try:
-            futures[topic].result()
-        except KafkaException as exception:
-            error = error_of(exception)
-            if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another process was quicker
-                return False
-            raise self._events.explain(
-                error, f"{self._where}: topic {topic!r} was not created"
-            ) from None
-        return True
+        # Another process may have been quicker.
+        return self._done(futures[topic], f"{topic!r} was not created", _NEW_TOPIC_EXISTS)
 
     def _wait_for_leaders(self, topic: str) -> None:
         deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
@@ -178,15 +167,8 @@ class KafkaAdmin:
         if self.partitions(topic) is None:
             return False
         futures = self._client.delete_topics([topic], request_timeout=REQUEST_TIMEOUT_SECONDS)
-        try:
-            futures[topic].result()
-        except KafkaException as exception:
-            error = error_of(exception)
-            if error.code() in _NO_TOPIC:
-                return False
-            raise self._events.explain(
-                error, f"{self._where}: topic {topic!r} was not deleted"
-            ) from None
+        if not self._done(futures[topic], f"{topic!r} was not deleted", _NO_TOPIC):
+            return False
         deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
         while self.partitions(topic) is not None and time.monotonic() < deadline:
             time.sleep(LEADER_POLL_SECONDS)
@@ -222,6 +204,17 @@ class KafkaAdmin:
                 return {partition: int(each.offset) for partition, each in found.items()}
 
     # ------------------------------------------------------------------ asking
+
+    def _done(self, answer: Future[None], topic_was: str, unless: Collection[int]) -> bool:
+        """Tell whether a change of a topic was made; False for errors with these codes."""
+        try:
+            answer.result()
+        except KafkaException as exception:
+            error = error_of(exception)
+            if error.code() in unless:
+                return False
+            raise self._events.explain(error, f"{self._where}: topic {topic_was}") from None
+        return True
 
     def _metadata(self, topic: str | None, timeout: float) -> Any:
         """Ask for one topic, or for all."""

@@ -7,18 +7,15 @@ is taken at once, a limit of bytes may let only some through. Both wait here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError
 
-from MessageBroker.kafka.offsets import KafkaDelivery, PartitionTracker
+from MessageBroker.kafka.assignment import KafkaDelivery, PartitionTracker, TrackedBatch
 from MessageBroker.kafka.records import attributes_of, id_of, key_of, time_of
 from MessageBroker.limits import MAX_MESSAGE_BYTES
 from MessageBroker.message import Message
-
-# What was handed out of one partition, in its order.
-TrackedBatch = tuple[PartitionTracker, list[KafkaDelivery]]
 
 
 class RecordBuffer:
@@ -67,26 +64,22 @@ class RecordBuffer:
         self._records = deque(each for each in self._records if each.partition() not in partitions)
 
     def hand_out(
-        self,
-        trackers: Mapping[int, PartitionTracker],
-        limit: int,
-        max_bytes: int,
-        *,
-        deliver: Callable[[Iterable[TrackedBatch]], None],
-        note: Callable[[KafkaError], None],
-    ) -> list[Message]:
+        self, trackers: Mapping[int, PartitionTracker], limit: int, max_bytes: int
+    ) -> tuple[list[Message], list[TrackedBatch], list[KafkaError]]:
         """Make messages of records. This loop is what consuming costs: it calls what it must.
 
         Args:
             trackers: by partition; records of others are dropped.
             limit: the most messages.
             max_bytes: no more than these and one message.
-            deliver: takes note of what is handed out.
-            note: takes errors that came in place of messages.
+
+        Returns:
+            The messages, their deliveries by tracker, and errors that came in place of messages.
         """
         messages: list[Message] = []
         batches: list[TrackedBatch] = []
-        topic, partition, tracker = self._topic, -1, None
+        errors: list[KafkaError] = []
+        topic, partition, next_offset, tracker = self._topic, -1, 0, None
         taken = size = 0
         for record in self._records:
             if len(messages) == limit or size >= max_bytes:
@@ -94,9 +87,10 @@ class RecordBuffer:
             taken += 1
             error = record.error()
             if error is not None:
-                note(error)
+                errors.append(error)
                 continue
-            if record.partition() != partition:
+            offset = record.offset()
+            if record.partition() != partition or offset < next_offset:
                 partition = record.partition()
                 tracker = trackers.get(partition)
                 deliveries: list[KafkaDelivery] = []
@@ -104,9 +98,9 @@ class RecordBuffer:
                     batches.append((tracker, deliveries))
             if tracker is None:
                 continue
-            data = record.value() or b""
+            next_offset = offset + 1
+            data, timestamp = record.value() or b"", record.timestamp()[1]
             size += len(data)
-            offset, timestamp = record.offset(), record.timestamp()[1]
             delivery = KafkaDelivery(tracker, offset, len(data))
             deliveries.append(delivery)
             headers, raw_key = record.headers(), record.key()
@@ -126,11 +120,9 @@ class RecordBuffer:
                     delivery=delivery,
                 )
             )
-        deliver(batches)
-        # Only now: what an error kept from a tracker must not be passed over by a later ack.
         self._forget(taken)
         self._has_enough = size >= max_bytes and bool(self._records)
-        return messages
+        return messages, batches, errors
 
     def _forget(self, count: int) -> None:
         if count == len(self._records):

@@ -1,4 +1,4 @@
-"""The positions of consumer groups: where each goes on in each partition.
+"""The committed offsets of consumer groups: where each goes on in each partition.
 
 They are read with a consumer that is a member of nothing. The admin client could read them too, but
 it takes the whole process down when the group's coordinator has just moved
@@ -30,7 +30,7 @@ _PARTITIONS = "partitions at start"
 _TOPIC_ID = "topic"
 
 
-def read_positions(
+def read_committed(
     client: Consumer,
     events: ClientEvents,
     where: str,
@@ -38,7 +38,7 @@ def read_positions(
     *,
     joined: bool,
 ) -> list[TopicPartition]:
-    """Read the committed positions of a consumer's group.
+    """Read the committed offsets of a consumer's group.
 
     Args:
         client: a consumer.
@@ -49,7 +49,7 @@ def read_positions(
             may be polled for what keeps it from the group's coordinator.
 
     Returns:
-        Those of the partitions in which the group has a position, with it.
+        Those of the partitions in which the group has committed an offset, with it.
 
     Raises:
         BrokerUnavailableError, AuthenticationError: they cannot be read, within 10 s.
@@ -77,8 +77,33 @@ def read_positions(
 
 
 @dataclass(frozen=True)
+class GroupTopic:
+    """A topic, and the group that consumes it.
+
+    Attributes:
+        topic: an existing topic.
+        topic_id: which one of its name it is.
+        group: the consumer group.
+        servers: of the cluster, for errors.
+        from_the_beginning: where the group starts in a partition in which it has no committed
+            offset yet: at the earliest message, or after the latest.
+    """
+
+    topic: str
+    topic_id: str
+    group: str
+    servers: str
+    from_the_beginning: bool
+
+    @property
+    def where(self) -> str:
+        """The cluster, the topic and the group, for errors."""
+        return f"Kafka at {self.servers}: topic {self.topic!r}, group {self.group!r}"
+
+
+@dataclass(frozen=True)
 class Note:
-    """What a group writes beside its positions, since Kafka itself cannot tell it.
+    """What a group writes beside its offsets, since Kafka itself cannot tell it.
 
     Attributes:
         partitions_at_start: how many the topic had when the group began. One that was added later
@@ -93,9 +118,9 @@ class Note:
     topic_id: str
 
     @classmethod
-    def of(cls, position: TopicPartition) -> Note:
-        """Read what stands beside a position; nothing is known if another program wrote it."""
-        parts = (part.partition(": ") for part in (position.metadata or "").split("; "))
+    def of(cls, committed: TopicPartition) -> Note:
+        """Read what stands beside an offset; nothing is known if another program wrote it."""
+        parts = (part.partition(": ") for part in (committed.metadata or "").split("; "))
         values = {name: value for name, _, value in parts}
         number = values.get(_PARTITIONS, "")
         return cls(int(number) if number.isdecimal() else None, values.get(_TOPIC_ID, ""))
@@ -109,9 +134,9 @@ class Note:
         return "; ".join(parts)
 
 
-def of_this_topic(positions: Sequence[TopicPartition], topic_id: str) -> list[TopicPartition]:
-    """Leave out positions in an earlier topic of the same name, as far as that is known."""
-    return [each for each in positions if not topic_id or Note.of(each).topic_id in ("", topic_id)]
+def of_this_topic(committed: Sequence[TopicPartition], topic_id: str) -> list[TopicPartition]:
+    """Leave out offsets in an earlier topic of the same name, as far as that is known."""
+    return [each for each in committed if not topic_id or Note.of(each).topic_id in ("", topic_id)]
 
 
 def _heard(client: Consumer) -> KafkaError | None:
@@ -122,7 +147,7 @@ def _heard(client: Consumer) -> KafkaError | None:
 
 
 class GroupReader:
-    """Reads the positions of any group. Any thread may call it."""
+    """Reads the committed offsets of any group. Any thread may call it."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -130,15 +155,13 @@ class GroupReader:
         # Kept: connecting anew would cost a handshake for each look at a backlog.
         self._clients: dict[str, tuple[Consumer, ClientEvents]] = {}
 
-    def positions(
-        self, group: str, topic: str, topic_id: str, partitions: Sequence[int]
-    ) -> dict[int, int]:
-        """Return the positions of `group` in those of `partitions` where it has one."""
-        where = f"Kafka at {self._settings.servers}: group {group!r}"
+    def committed(self, consumed: GroupTopic, partitions: Sequence[int]) -> dict[int, int]:
+        """Return the committed offsets of the group in those of `partitions` that have one."""
+        wanted = {consumed.topic: partitions}
         with self._lock:
-            client, events = self._client(group)
-            found = read_positions(client, events, where, {topic: partitions}, joined=False)
-        return {each.partition: each.offset for each in of_this_topic(found, topic_id)}
+            client, events = self._client(consumed.group)
+            found = read_committed(client, events, consumed.where, wanted, joined=False)
+        return {each.partition: each.offset for each in of_this_topic(found, consumed.topic_id)}
 
     def close(self) -> None:
         """Let the clients go."""
@@ -150,9 +173,6 @@ class GroupReader:
     def _client(self, group: str) -> tuple[Consumer, ClientEvents]:
         if group not in self._clients:
             events = ClientEvents(self._settings)
-            try:
-                client = Consumer({**self._settings.for_consumer(group), **events.callbacks()})
-            except KafkaException as error:
-                raise self._settings.refused(error) from None
+            client = events.open(Consumer, self._settings.for_consumer(group))
             self._clients[group] = (client, events)
         return self._clients[group]

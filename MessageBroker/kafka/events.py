@@ -8,8 +8,10 @@ say why, and lowers the second, so that an outage does not flood a terminal.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from MessageBroker.errors import AuthenticationError, BrokerError
 from MessageBroker.kafka.errors import MISSING_TOPIC, REFUSALS, is_outage, translate
@@ -18,6 +20,8 @@ from MessageBroker.kafka.settings import KafkaSettings
 logger = logging.getLogger(__name__)
 library_logger = logging.getLogger("MessageBroker.librdkafka")
 
+Client = TypeVar("Client")
+
 TLS_HINT = "is security.protocol right? The broker's listener must use TLS too"
 
 
@@ -25,21 +29,31 @@ class ClientEvents:
     """What one client said about its connections, by its callbacks.
 
     The callbacks run in whichever thread polls the client.
+
+    Attributes:
+        away: from when no broker could be reached until `answered`.
+        topic_missed: a topic was not found. That may pass: ask before believing it.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
-        self._servers = settings.servers
-        self._tls = settings.uses_tls
+        self._settings = settings
         self._cause: KafkaError | None = None  # the last lost or refused connection
         self._refusal: KafkaError | None = None
         self.away = False
-        """True from when no broker could be reached until `answered`."""
         self.topic_missed = False
-        """True once a topic was not found. That may pass: ask before believing it."""
 
-    def callbacks(self) -> dict[str, object]:
-        """Properties that bind a client to this object."""
-        return {"error_cb": self._on_error, "logger": _LibraryLog()}
+    def open(
+        self, kind: Callable[[dict[str, object]], Client], properties: Mapping[str, str]
+    ) -> Client:
+        """Make the client that speaks here.
+
+        Raises:
+            ConfigurationError: a property that the client library does not take.
+        """
+        try:
+            return kind({**properties, "error_cb": self._on_error, "logger": _LibraryLog()})
+        except KafkaException as error:
+            raise self._settings.refused(error) from None
 
     def answered(self) -> None:
         """A broker answered: all that was said before is over."""
@@ -62,13 +76,15 @@ class ClientEvents:
             if self._cause is not None:
                 # A listener without TLS answers a handshake by closing the connection, or with
                 # bytes that make no sense, as the moment wants it.
-                hint = f"{self._cause.str()} ({TLS_HINT})" if self._tls else ""
+                hint = f"{self._cause.str()} ({TLS_HINT})" if self._settings.uses_tls else ""
                 return translate(self._cause, tried, hint)
         return translate(error, tried)
 
     def unavailable(self) -> BrokerError:
         """Return the error for a broker that is away."""
-        return self.explain(KafkaError(KafkaError._ALL_BROKERS_DOWN), f"Kafka at {self._servers}")
+        return self.explain(
+            KafkaError(KafkaError._ALL_BROKERS_DOWN), f"Kafka at {self._settings.servers}"
+        )
 
     def _on_error(self, error: KafkaError) -> None:
         code = error.code()
@@ -81,7 +97,7 @@ class ClientEvents:
         elif code in MISSING_TOPIC:
             self.topic_missed = True
         else:
-            logger.error("Kafka at %s: %s", self._servers, error.str())
+            logger.error("Kafka at %s: %s", self._settings.servers, error.str())
 
 
 class _LibraryLog:

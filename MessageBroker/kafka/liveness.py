@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from MessageBroker.errors import BrokerUnavailableError, TopicNotFoundError
 from MessageBroker.kafka.admin import KafkaAdmin
+from MessageBroker.kafka.committed_offsets import GroupTopic
 from MessageBroker.kafka.events import ClientEvents
 
 # After so long without a message the broker is asked whether it is there (s).
@@ -18,19 +19,17 @@ PROBE_TIMEOUT_SECONDS = 1.0
 class Probe:
     """Asks whether the broker and the topic are there, when nothing has come for a while."""
 
-    def __init__(self, admin: KafkaAdmin, topic: str, topic_id: str, events: ClientEvents) -> None:
+    def __init__(self, admin: KafkaAdmin, consumed: GroupTopic, events: ClientEvents) -> None:
         """Begin as if the broker had just answered.
 
         Args:
             admin: asks by another connection than the consumer's: there, requests wait behind
                 fetches.
-            topic: what is asked for.
-            topic_id: which one of its name it was.
+            consumed: its topic is asked for.
             events: told what comes of it.
         """
         self._admin = admin
-        self._topic = topic
-        self._topic_id = topic_id
+        self._consumed = consumed
         self._events = events
         self._failed = False
         self._last_answer = time.monotonic()
@@ -46,7 +45,7 @@ class Probe:
         if time.monotonic() - self._last_answer <= PROBE_INTERVAL_SECONDS:
             return
         try:
-            found = self._admin.topic_id(self._topic, PROBE_TIMEOUT_SECONDS)
+            found = self._admin.topic_id(self._consumed.topic, PROBE_TIMEOUT_SECONDS)
         except BrokerUnavailableError:
             # Once is little: on a busy machine an answer may take longer than a probe waits.
             self._events.away = self._events.away or self._failed
@@ -55,21 +54,22 @@ class Probe:
         self._failed = False
         self._last_answer = time.monotonic()
         self._events.answered()
-        self._events.topic_missed = found != self._topic_id
+        self._events.topic_missed = found != self._consumed.topic_id
 
-    def require_topic(self, where: str) -> None:
+    def require_topic(self) -> None:
         """Make sure that it is there still, when it was missed: a new leader may not know it yet.
 
         Raises:
-            TopicNotFoundError: it was deleted; the text begins with `where`.
+            TopicNotFoundError: it was deleted.
         """
-        found = self._admin.topic_id(self._topic)
+        where = self._consumed.where
+        found = self._admin.topic_id(self._consumed.topic)
         if found is None:
             raise TopicNotFoundError(
                 f"{where}: the topic was deleted: create it with `python -m MessageBroker topics "
-                f"create {self._topic}`, and start again"
+                f"create {self._consumed.topic}`, and start again"
             )
-        if found != self._topic_id:
+        if found != self._consumed.topic_id:
             raise TopicNotFoundError(
                 f"{where}: the topic was deleted, and another one of its name was made: start again"
             )

@@ -15,7 +15,7 @@ from MessageBroker.core.outage import Outage
 from MessageBroker.errors import BrokerError, ClosedError, PublishError
 from MessageBroker.kafka.errors import error_of, translate
 from MessageBroker.kafka.events import ClientEvents
-from MessageBroker.kafka.records import headers_of
+from MessageBroker.kafka.records import headers_of, id_of
 from MessageBroker.kafka.settings import KafkaSettings
 
 # How long the thread waits for something to report (s); `close` waits for it at most.
@@ -47,10 +47,7 @@ class KafkaPublisher:
         """
         self._where = f"Kafka at {settings.servers}"
         self._events = ClientEvents(settings)
-        try:
-            self._client = Producer({**settings.for_producer(), **self._events.callbacks()})
-        except KafkaException as error:
-            raise settings.refused(error) from None
+        self._client = self._events.open(Producer, settings.for_producer())
         self._serve = serve
         self._outage = outage
         self._closing = threading.Event()
@@ -91,8 +88,8 @@ class KafkaPublisher:
 
         def settle(number: int, error: KafkaError | None, record: Any) -> None:
             if error is None:
-                place = f"{record.partition()}-{record.offset()}-{record.timestamp()[1]}"
-                batch.confirm(number, place)
+                timestamp = record.timestamp()[1]
+                batch.confirm(number, id_of(record.partition(), record.offset(), timestamp))
                 if self._events.away:
                     self._events.answered()
             else:

@@ -1,7 +1,7 @@
 """Where one consumer's group goes on in each partition, and where it begins.
 
-Kafka keeps a group's position in a partition only once somebody has committed it, and an admin
-client that commits one late skips messages. So a start position is committed only by a member, for
+Kafka keeps where a group is in a partition only once somebody has committed an offset, and an admin
+client that commits one late skips messages. So a start offset is committed only by a member, for
 partitions that it owns and that have none yet: of two consumers that create a group at once, the
 second finds what the first has chosen.
 """
@@ -16,26 +16,18 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from MessageBroker.broker_interface import SUBSCRIPTION_SUFFIX
 from MessageBroker.errors import ConfigurationError
 from MessageBroker.kafka.admin import KafkaAdmin
-from MessageBroker.kafka.committed_offsets import Note, of_this_topic, read_positions
+from MessageBroker.kafka.committed_offsets import GroupTopic, Note, of_this_topic, read_committed
 from MessageBroker.kafka.errors import error_of
 from MessageBroker.kafka.events import ClientEvents
 
 logger = logging.getLogger(__name__)
 
 
-class MemberPositions:
-    """The positions of a group in one topic, through a consumer of that group."""
+class StartOffsets:
+    """Where a group goes on in one topic, found through a consumer of that group."""
 
     def __init__(
-        self,
-        client: Consumer,
-        events: ClientEvents,
-        admin: KafkaAdmin,
-        topic: str,
-        topic_id: str,
-        group: str,
-        where: str,
-        from_the_beginning: bool,
+        self, client: Consumer, events: ClientEvents, admin: KafkaAdmin, consumed: GroupTopic
     ) -> None:
         """Prepare; nothing is asked yet.
 
@@ -43,59 +35,53 @@ class MemberPositions:
             client: the consumer.
             events: what it says in the background.
             admin: asks for the ends of partitions.
-            topic: an existing topic.
-            topic_id: which one of its name it is.
-            group: the consumer group.
-            where: the cluster, the topic and the group, for errors.
-            from_the_beginning: where the group starts in a partition in which it has no position
-                yet: at the earliest message, or after the latest.
+            consumed: the topic and the group.
         """
         self._client = client
         self._events = events
         self._admin = admin
-        self._topic = topic
-        self._topic_id = topic_id
-        self._group = group
-        self._where = where
-        self._from_the_beginning = from_the_beginning
+        self._consumed = consumed
         self._founded: int | None = None  # partitions of the topic when the group began
 
-    def read(self, partitions: Sequence[int], *, joined: bool = True) -> dict[int, int]:
-        """Return the positions in those of `partitions` where the group has one.
+    def committed(self, partitions: Sequence[int], *, joined: bool = True) -> dict[int, int]:
+        """Return the committed offsets in those of `partitions` where the group has one.
 
         Raises:
             BrokerUnavailableError, AuthenticationError: they cannot be read, within 10 s.
         """
-        wanted = {self._topic: partitions}
+        wanted = {self._consumed.topic: partitions}
         found = of_this_topic(
-            read_positions(self._client, self._events, self._where, wanted, joined=joined),
-            self._topic_id,
+            read_committed(self._client, self._events, self._consumed.where, wanted, joined=joined),
+            self._consumed.topic_id,
         )
         counts = (Note.of(each).partitions_at_start for each in found)
         self._founded = next((each for each in counts if each is not None), self._founded)
         return {each.partition: each.offset for each in found}
 
     def require_new_group(self) -> None:
-        """Make sure that a group without a position here has none elsewhere.
+        """Make sure that a group without a committed offset here has none elsewhere.
 
         Raises:
             ConfigurationError: the group consumes another topic.
         """
+        topic, group = self._consumed.topic, self._consumed.group
         topics = self._admin.topics()
-        found = read_positions(self._client, self._events, self._where, topics, joined=False)
+        found = read_committed(
+            self._client, self._events, self._consumed.where, topics, joined=False
+        )
         owners = {each.topic for each in found}
         # `<topic>-sub` was made together with its topic, though nobody has used it yet.
-        owner = self._group.removesuffix(SUBSCRIPTION_SUFFIX)
-        if owner != self._group and owner in topics:
+        owner = group.removesuffix(SUBSCRIPTION_SUFFIX)
+        if owner != group and owner in topics:
             owners.add(owner)
-        others = sorted(owners - {self._topic})
+        others = sorted(owners - {topic})
         if others:
             raise ConfigurationError(
-                f"kafka: the subscription {self._group!r} belongs to the topic {others[0]!r}: "
-                f"choose another id for {self._topic!r}"
+                f"kafka: the subscription {group!r} belongs to the topic {others[0]!r}: "
+                f"choose another id for {topic!r}"
             )
 
-    def starts(self, partitions: Sequence[int]) -> dict[int, int]:
+    def find(self, partitions: Sequence[int]) -> dict[int, int]:
         """Tell where to go on in newly assigned partitions; commit it where there was nothing.
 
         Returns:
@@ -104,18 +90,18 @@ class MemberPositions:
         Raises:
             BrokerError: it cannot be found out, or not be committed.
         """
-        led = self._admin.with_leaders(self._topic)
+        led = self._admin.with_leaders(self._consumed.topic)
         partitions = [each for each in partitions if each in led]
         if not partitions:
             return {}
-        committed = self.read(partitions)
-        earliest = self._admin.earliest(self._topic, partitions)
+        committed = self.committed(partitions)
+        earliest = self._admin.earliest(self._consumed.topic, partitions)
         for partition, offset in committed.items():
             if offset < earliest[partition]:
                 logger.error(
                     "%s: retention removed the messages of partition %d from offset %d to %d "
                     "before this group had them: going on at the earliest that is left",
-                    self._where,
+                    self._consumed.where,
                     partition,
                     offset,
                     earliest[partition] - 1,
@@ -126,27 +112,30 @@ class MemberPositions:
             committed.update(begin)
             error = self.commit(begin)
             if error is not None:
-                raise self._events.explain(error, self._where)
+                raise self._events.explain(error, self._consumed.where)
         return {each: max(committed[each], earliest[each]) for each in partitions}
 
     def _begin(self, new: Sequence[int], earliest: Mapping[int, int]) -> dict[int, int]:
-        """Choose the first position in partitions where the group has none."""
-        everywhere = self._admin.partitions(self._topic) or new
-        self.read(everywhere)  # may tell when the group was founded
+        """Choose the first offset in partitions where the group has none."""
+        everywhere = self._admin.partitions(self._consumed.topic) or new
+        self.committed(everywhere)  # may tell when the group was founded
         if self._founded is None:
             self._founded = len(everywhere)
         # Partitions added to the topic since belong to the group from their first message on.
         added = [each for each in new if each >= self._founded]
-        if self._from_the_beginning:
+        if self._consumed.from_the_beginning:
             added = list(new)
         founding = [each for each in new if each not in added]
-        latest = self._admin.latest(self._topic, founding) if founding else {}
+        latest = self._admin.latest(self._consumed.topic, founding) if founding else {}
         return {**{each: earliest[each] for each in added}, **latest}
 
     def to_commit(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
-        """Make positions, each with a note beside it."""
-        note = str(Note(self._founded, self._topic_id))
-        return [TopicPartition(self._topic, each, offset, note) for each, offset in offsets.items()]
+        """Make offsets as the client takes them, each with a note beside it."""
+        note = str(Note(self._founded, self._consumed.topic_id))
+        return [
+            TopicPartition(self._consumed.topic, each, offset, note)
+            for each, offset in offsets.items()
+        ]
 
     def commit(self, offsets: Mapping[int, int]) -> KafkaError | None:
         """Commit as a member: the coordinator refuses it from one that is none any more."""

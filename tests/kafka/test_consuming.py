@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewPartitions
 
 from MessageBroker import (
-    BrokerError,
-    BrokerUnavailableError,
     ConfigurationError,
     DeliverySettings,
     Message,
@@ -26,8 +22,6 @@ from MessageBroker import (
     TopicNotFoundError,
 )
 from MessageBroker.kafka.admin import TopicSettings
-from MessageBroker.kafka.buffer import RecordBuffer
-from MessageBroker.kafka_handler import KafkaHandler
 from tests.kafka.conftest import Connect
 
 PATIENCE_SECONDS = 20.0
@@ -143,137 +137,6 @@ def test_partitions_that_are_added_under_a_consumer_are_its_own(
         assert len(bodies(receive(subscription, 400))) == 400
 
 
-def failing_once(monkeypatch: pytest.MonkeyPatch, broker: KafkaHandler, error: BrokerError) -> None:
-    """Let the next look-up of where partitions begin fail."""
-    finding, faults = broker._admin.earliest, iter([error])
-
-    def fails_once(topic: str, partitions: Sequence[int]) -> dict[int, int]:
-        for fault in faults:
-            raise fault
-        return finding(topic, partitions)
-
-    monkeypatch.setattr(broker._admin, "earliest", fails_once)
-
-
-def test_joining_goes_on_when_the_start_is_not_found_at_once(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch, topic: str
-) -> None:
-    broker = connect()
-    broker.create_topic(topic)
-    broker.publish_batch(topic, numbered(30))
-    failing_once(monkeypatch, broker, BrokerUnavailableError("no leader"))
-
-    with broker.subscribe(topic) as subscription:
-        assert len(bodies(receive(subscription, 30))) == 30
-
-
-def test_an_error_while_partitions_come_is_told_once_and_they_are_not_forgotten(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch, topic: str
-) -> None:
-    broker = connect()
-    broker.create_topic(topic)
-    with broker.subscribe(topic) as subscription:
-        with connect().subscribe(topic) as guest:
-            wait_until(lambda: subscription.receive(1, 0.1) == [] and guest.ready)
-        failing_once(monkeypatch, broker, BrokerError("out of its wits"))
-        with pytest.raises(BrokerError, match="out of its wits"):
-            for _ in range(100):  # the guest has left: its partitions come back
-                subscription.receive(1, 0.2)
-
-        broker.publish_batch(topic, numbered(60))
-
-        assert len(bodies(receive(subscription, 60))) == 60
-        assert subscription.ready
-
-
-def test_acks_that_could_not_be_stored_are_stored_later(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch, topic: str
-) -> None:
-    broker = connect(topic=TopicSettings(num_partitions=1))
-    broker.create_topic(topic)
-    broker.publish_batch(topic, numbered(5))
-    with broker.subscribe(topic) as subscription:
-        stream = subscription._stream  # type: ignore[attr-defined]
-        client, refusals = stream._client, iter([KafkaError(KafkaError._STATE)])
-
-        class Refusing:
-            def __getattr__(self, name: str) -> object:
-                return getattr(client, name)
-
-            def store_offsets(self, **arguments: object) -> None:
-                for refusal in refusals:
-                    raise KafkaException(refusal)
-                client.store_offsets(**arguments)
-
-        stream._client = Refusing()
-        subscription.ack(receive(subscription, 5))
-
-        wait_until(lambda: broker.backlog(topic) == 0)
-
-
-def test_what_an_interrupted_fetch_had_taken_is_not_skipped(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch, topic: str
-) -> None:
-    broker = connect(topic=TopicSettings(num_partitions=1))
-    broker.create_topic(topic)
-    broker.publish_batch(topic, numbered(10))
-    adding, taken = RecordBuffer.add, []
-
-    def interrupt(buffer: RecordBuffer, records: Iterable[object]) -> None:
-        if not taken and (came := list(records)):
-            taken.extend(came)
-            raise KeyboardInterrupt
-        adding(buffer, records)
-
-    with broker.subscribe(topic) as subscription:
-        monkeypatch.setattr(RecordBuffer, "add", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            subscription.receive(4, PATIENCE_SECONDS)
-
-        assert taken
-        assert bodies(receive(subscription, 10)) == bodies(numbered(10))
-
-
-def test_the_byte_limit_bounds_what_waits_in_the_process(connect: Connect, topic: str) -> None:
-    broker = connect(
-        topic=TopicSettings(num_partitions=1),
-        delivery=DeliverySettings(max_outstanding_bytes=1_000_000),
-    )
-    broker.create_topic(topic)
-    broker.publish_batch(topic, numbered(150, 500_000))
-    with broker.subscribe(topic) as subscription:
-        waiting, arrived = [], 0
-        while arrived < 150:
-            messages = subscription.receive(500, 5.0)
-            assert messages
-            subscription.ack(messages)
-            arrived += len(messages)
-            waiting.append(len(subscription._stream._fetched))  # type: ignore[attr-defined]
-
-    assert max(waiting) <= 4
-
-
-def test_what_is_handed_out_as_a_stop_is_noticed_is_lost_not_an_error(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch, topic: str
-) -> None:
-    broker = connect(topic=TopicSettings(num_partitions=1))
-    broker.create_topic(topic)
-    broker.publish_batch(topic, numbered(10))
-    with broker.subscribe(topic) as subscription:
-        stream = subscription._stream  # type: ignore[attr-defined]
-        deliver, moments = stream._assignment.deliver, iter([stream._lose])
-
-        def interrupted(batches: object) -> None:
-            for lose in moments:  # as the thread does that finds this consumer expelled
-                lose([0])
-                stream._must_rejoin = True
-            deliver(batches)
-
-        monkeypatch.setattr(stream._assignment, "deliver", interrupted)
-
-        assert len(bodies(receive(subscription, 10))) == 10
-
-
 def test_a_message_kept_too_long_comes_again_to_another_consumer(
     connect: Connect, topic: str
 ) -> None:
@@ -304,9 +167,7 @@ def test_a_dead_letter_topic_keeps_its_messages_for_ever(
     assert config["max.message.bytes"].value == "8388608"
 
 
-def test_a_group_that_has_positions_in_another_topic_is_refused(
-    connect: Connect, topic: str
-) -> None:
+def test_a_group_that_has_offsets_in_another_topic_is_refused(connect: Connect, topic: str) -> None:
     broker = connect()
     broker.create_topic(topic)
     broker.create_topic(topic + "-other")
@@ -389,3 +250,20 @@ def test_offsets_committed_by_a_foreign_tool_are_respected(
 
     with broker.subscribe(topic) as subscription:
         assert bodies(receive(subscription, 2)) == {b"3", b"4"}
+
+
+def test_an_offset_committed_beyond_the_end_begins_at_the_earliest(
+    connect: Connect, admin: AdminClient, topic: str
+) -> None:
+    broker = connect(topic=TopicSettings(num_partitions=1))
+    broker.create_topic(topic)
+    broker.publish_batch(topic, numbered(5))
+    request = ConsumerGroupTopicPartitions(f"{topic}-sub", [TopicPartition(topic, 0, 1000)])
+    for future in admin.alter_consumer_group_offsets([request]).values():
+        future.result()
+
+    with broker.subscribe(topic) as subscription:
+        messages = receive(subscription, 5)
+        assert bodies(messages) == bodies(numbered(5))
+        subscription.ack(messages[:3])
+        wait_until(lambda: broker.backlog(topic) == 2)

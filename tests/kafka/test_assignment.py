@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from MessageBroker.kafka.offsets import MIN_COMPACTED, KafkaDelivery, PartitionTracker
+from MessageBroker.kafka.assignment import MIN_COMPACTED, KafkaDelivery, PartitionTracker
 from MessageBroker.message import DeliveryState
 
 
@@ -33,7 +33,7 @@ def tracked(start: int, offsets: list[int]) -> tuple[PartitionTracker, dict[int,
 
 
 @given(histories())
-def test_nothing_unacknowledged_is_ever_below_the_position(
+def test_nothing_unacknowledged_is_ever_below_the_offset_to_commit(
     history: tuple[int, list[int], list[int]],
 ) -> None:
     start, offsets, acked = history
@@ -41,13 +41,13 @@ def test_nothing_unacknowledged_is_ever_below_the_position(
     for i, offset in enumerate(acked, 1):
         deliveries[offset].state = DeliveryState.DONE
 
-        position = tracker.position
+        to_commit = tracker.offset_to_commit
 
-        assert all(each >= position for each in set(offsets) - set(acked[:i]))
+        assert all(each >= to_commit for each in set(offsets) - set(acked[:i]))
 
 
 @given(histories())
-def test_the_position_is_the_first_unacknowledged_or_just_after_the_last(
+def test_the_offset_to_commit_is_the_first_unacknowledged_or_just_after_the_last(
     history: tuple[int, list[int], list[int]],
 ) -> None:
     start, offsets, acked = history
@@ -58,19 +58,19 @@ def test_the_position_is_the_first_unacknowledged_or_just_after_the_last(
     unacked = set(offsets) - set(acked)
 
     end = offsets[-1] + 1 if offsets else start
-    assert tracker.position == min(unacked, default=end)
+    assert tracker.offset_to_commit == min(unacked, default=end)
 
 
 @given(histories())
-def test_the_position_never_goes_back(history: tuple[int, list[int], list[int]]) -> None:
+def test_the_offset_to_commit_never_goes_back(history: tuple[int, list[int], list[int]]) -> None:
     start, offsets, acked = history
     tracker, deliveries = tracked(start, offsets)
-    positions = [tracker.position]
+    to_commit = [tracker.offset_to_commit]
     for offset in acked:
         deliveries[offset].state = DeliveryState.DONE
-        positions.append(tracker.position)
+        to_commit.append(tracker.offset_to_commit)
 
-    assert positions == sorted(positions)
+    assert to_commit == sorted(to_commit)
 
 
 @given(histories())
@@ -96,8 +96,20 @@ def test_one_that_waits_costs_no_memory_for_those_that_flow_past_it() -> None:
         tracker.deliver([passing[offset]])
         passing[offset].state = DeliveryState.DONE
 
-    assert tracker.position == 0
+    assert tracker.offset_to_commit == 0
     assert len(tracker._delivered) <= MIN_COMPACTED + 1
 
     stuck[0].state = DeliveryState.DONE
-    assert tracker.position == 20 * MIN_COMPACTED
+    assert tracker.offset_to_commit == 20 * MIN_COMPACTED
+
+
+def test_what_comes_again_after_the_client_went_back_is_to_be_acknowledged_anew() -> None:
+    """As it does where its offset is out of range: beyond the end of a log that was cut."""
+    tracker, _ = tracked(100, [100, 101])
+    again = [KafkaDelivery(tracker, offset, 0) for offset in (3, 4)]
+
+    tracker.deliver(again)
+    again[0].state = DeliveryState.DONE
+
+    assert tracker.offset_to_commit == 4
+    assert (tracker.stored_offset, tracker.position) == (3, 5)

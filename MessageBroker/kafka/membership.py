@@ -1,0 +1,193 @@
+"""One consumer's place in its group: the partitions it is assigned, and where it begins in them.
+
+The client keeps the membership alive by itself, but tells of changes in the assignment only when
+it is polled: what it calls here runs in the thread that polls.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from MessageBroker.errors import BrokerError, BrokerUnavailableError
+from MessageBroker.kafka.assignment import Assignment
+from MessageBroker.kafka.committed_offsets import GroupTopic
+from MessageBroker.kafka.start_offsets import StartOffsets
+
+logger = logging.getLogger(__name__)
+
+# How soon to try again to start a partition that had no leader, say (s).
+START_RETRY_SECONDS = 1.0
+
+# The group has counted this consumer as dead.
+EXPELLED = frozenset(
+    {
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError._ASSIGNMENT_LOST,
+        KafkaError._STATE,
+    }
+)
+
+
+class Membership:
+    """Joins, keeps the assignment as the group deals it, and joins again where it must.
+
+    `ask_the_group`, `start_over` and `is_complete` are for any thread, the rest for the one that
+    polls.
+
+    Attributes:
+        failure: why the start in new partitions was not found, where waiting does not cure that;
+            for the one that polls to raise and reset.
+    """
+
+    def __init__(
+        self,
+        client: Consumer,
+        consumed: GroupTopic,
+        offsets: StartOffsets,
+        assignment: Assignment,
+        before_revoke: Callable[[set[int]], None],
+    ) -> None:
+        """Prepare; `join` begins.
+
+        Args:
+            client: the consumer.
+            consumed: the topic and the group.
+            offsets: tells where to begin in a partition.
+            assignment: kept as the group deals it.
+            before_revoke: called while partitions that go elsewhere are still this consumer's.
+        """
+        self.failure: BrokerError | None = None
+        self._client = client
+        self._consumed = consumed
+        self._offsets = offsets
+        self._assignment = assignment
+        self._before_revoke = before_revoke
+        self._member = False
+        self._must_rejoin = False
+        self._unstarted: set[int] = set()  # assigned, and it is not known yet where to go on
+        self._last_start = time.monotonic()
+
+    # ------------------------------------------------------------------ joining and leaving
+
+    def join(self, partitions: Sequence[int]) -> None:
+        """Ask for a place in the group; polling makes it come.
+
+        Raises:
+            ConfigurationError: the group consumes another topic.
+            BrokerError: the group's offsets cannot be read.
+        """
+        if not self._offsets.committed(partitions, joined=False):
+            self._offsets.require_new_group()
+        self._subscribe()
+
+    def has_begun(self, partitions: Sequence[int]) -> bool:
+        """Tell whether this is a member, and its group has a committed offset in `partitions`.
+
+        Others of the group may be about to commit it.
+        """
+        if not self._member:
+            return False
+        wanted = set(partitions)
+        return wanted <= set(self._assignment) or wanted <= set(self._offsets.committed(partitions))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether this is a member, and has begun in all that it was assigned."""
+        return self._member and not self._must_rejoin and not self._unstarted
+
+    def mend(self) -> None:
+        """Join anew if that must be, and begin where it was not possible before."""
+        if self._must_rejoin:
+            # The partitions are dealt out anew.
+            self._must_rejoin = self._member = False
+            self._client.unsubscribe()
+            self._subscribe()
+        self.start_the_rest()
+
+    def leave(self) -> None:
+        """Give the partitions to others; `mend` joins again."""
+        self._client.unsubscribe()
+        self._must_rejoin = True
+
+    def start_over(self) -> None:
+        """Give up all partitions at once; `mend` joins anew."""
+        self._must_rejoin = True
+        self._assignment.lose(list(self._assignment))
+
+    def ask_the_group(self) -> None:
+        """Find out whether it still counts this consumer, and lose all that was assigned if not."""
+        if self._assignment and self._was_expelled():
+            self.start_over()
+
+    def _was_expelled(self) -> bool:
+        error = self._offsets.commit(self._assignment.stored_offsets())
+        return error is not None and error.code() in EXPELLED
+
+    def _subscribe(self) -> None:
+        self._client.subscribe(
+            [self._consumed.topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    # ------------------------------------------------------------------ what the group deals
+
+    def _on_assign(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        # The group counts all of them as ours, so none may be forgotten: one without a leader, say,
+        # is tried again, while the others flow.
+        self._unstarted.update(each.partition for each in partitions)
+        starts = self._find_starts()
+        client.incremental_assign(starts)  # also if empty: the client would take all of them
+        self._begin_at(starts)
+        self._member = True
+
+    def _on_revoke(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        """Partitions go to another consumer, or the group counted this one as dead."""
+        gone = {each.partition for each in partitions}
+        self._before_revoke(gone)
+        self._unstarted -= gone
+        self._assignment.lose(gone)
+        # One that was never started is none of the client's, and it takes back only its own.
+        client.incremental_unassign(
+            [each for each in client.assignment() if each.partition in gone]
+        )
+
+    def _on_lost(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        self._member = False  # until the group has dealt us partitions again
+        self._on_revoke(client, partitions)
+
+    # ------------------------------------------------------------------ beginning
+
+    def start_the_rest(self) -> None:
+        """Try again to begin with partitions for which that was not possible at once."""
+        if not self._unstarted or time.monotonic() - self._last_start < START_RETRY_SECONDS:
+            return
+        starts = self._find_starts()
+        if starts:
+            self._client.incremental_assign(starts)
+            self._begin_at(starts)
+
+    def _find_starts(self) -> list[TopicPartition]:
+        """Find out where to begin in the assigned partitions; leave out what cannot be told yet."""
+        self._last_start = time.monotonic()
+        try:
+            starts = self._offsets.find(sorted(self._unstarted))
+        except BrokerUnavailableError as error:
+            logger.debug("%s: not started yet: %s", self._consumed.where, error)
+            return []
+        except BrokerError as error:
+            self.failure = error
+            return []
+        topic = self._consumed.topic
+        return [TopicPartition(topic, each, offset) for each, offset in starts.items()]
+
+    def _begin_at(self, starts: Sequence[TopicPartition]) -> None:
+        self._unstarted.difference_update(each.partition for each in starts)
+        self._assignment.begin({start.partition: start.offset for start in starts})

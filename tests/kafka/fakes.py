@@ -1,0 +1,193 @@
+"""A consumer and an admin client that do at once what a cluster does, and fail when told to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from MessageBroker import BrokerError
+
+TOPIC = "topic"
+
+
+class FakeRecord:
+    """One record of the fake log."""
+
+    def __init__(
+        self, partition: int, offset: int, body: bytes, on_read: Callable[[], None]
+    ) -> None:
+        self._place = (partition, offset)
+        self._body = body
+        self._on_read = on_read
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def partition(self) -> int:
+        return self._place[0]
+
+    def offset(self) -> int:
+        return self._place[1]
+
+    def value(self) -> bytes:
+        self._on_read()
+        return self._body
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1_700_000_000_000
+
+    def error(self) -> None:
+        return None
+
+    def headers(self) -> None:
+        return None
+
+    def key(self) -> None:
+        return None
+
+
+class FakeConsumer:
+    """A `confluent_kafka.Consumer` over lists of records.
+
+    Attributes:
+        log: the records of each partition.
+        owned: what the group deals to this consumer, told when it is polled next.
+        committed_offsets: by partition.
+        stored: what `store_offsets` was told, by partition.
+        taken: how many records it has given.
+        faults: by the name of a method, what its next calls raise.
+        commit_error: the answer to every commit.
+        on_poll: called whenever it is polled, first of all.
+        on_read: called whenever the body of a record is read.
+    """
+
+    def __init__(self, log: dict[int, list[bytes]]) -> None:
+        self.log = {
+            partition: [
+                FakeRecord(partition, offset, body, lambda: self.on_read())
+                for offset, body in enumerate(bodies)
+            ]
+            for partition, bodies in log.items()
+        }
+        self.owned: set[int] = set(log)
+        self.committed_offsets: dict[int, int] = {}
+        self.stored: dict[int, int] = {}
+        self.taken = 0
+        self.faults: defaultdict[str, list[BaseException]] = defaultdict(list)
+        self.commit_error: KafkaError | None = None
+        self.on_poll: Callable[[], None] = lambda: None
+        self.on_read: Callable[[], None] = lambda: None
+        self._callbacks: dict[str, Callable[..., None]] | None = None
+        self._dealt: set[int] = set()
+        self._positions: dict[int, int] = {}
+
+    # ------------------------------------------------------------------ the group
+
+    def subscribe(self, topics: list[str], **callbacks: Callable[..., None]) -> None:
+        assert topics == [TOPIC]
+        self._callbacks = callbacks
+
+    def unsubscribe(self) -> None:
+        self._tell("on_revoke", self._dealt)
+        self._callbacks = None
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition(TOPIC, each) for each in self._positions]
+
+    def incremental_assign(self, starts: Sequence[TopicPartition]) -> None:
+        self._positions.update({each.partition: each.offset for each in starts})
+
+    def incremental_unassign(self, partitions: Sequence[TopicPartition]) -> None:
+        for each in partitions:
+            del self._positions[each.partition]
+
+    def _tell(self, callback: str, partitions: set[int]) -> None:
+        if partitions and self._callbacks is not None:
+            named = [TopicPartition(TOPIC, each) for each in sorted(partitions)]
+            self._dealt ^= partitions
+            self._callbacks[callback](self, named)
+
+    # ------------------------------------------------------------------ fetching
+
+    def consume(self, count: int, timeout: float) -> list[FakeRecord]:
+        assert timeout == 0
+        self.on_poll()
+        if self._callbacks is not None:
+            self._tell("on_revoke", self._dealt - self.owned)
+            self._tell("on_assign", self.owned - self._dealt)
+        records: list[FakeRecord] = []
+        for partition in list(self._positions):
+            ahead = self.log[partition][self._positions[partition] :][: count - len(records)]
+            self._positions[partition] += len(ahead)
+            records += ahead
+        self.taken += len(records)
+        self._fail("consume")
+        return records
+
+    def poll(self, timeout: float) -> FakeRecord | None:
+        return next(iter(self.consume(1, 0)), None)
+
+    def seek(self, place: TopicPartition) -> None:
+        self._positions[place.partition] = place.offset
+
+    # ------------------------------------------------------------------ offsets
+
+    def committed(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        offsets = self.committed_offsets
+        return [
+            TopicPartition(each.topic, each.partition, offsets.get(each.partition, -1001))
+            for each in wanted
+        ]
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        assert not asynchronous
+        if self.commit_error is not None:
+            raise KafkaException(self.commit_error)
+        self.committed_offsets.update({each.partition: each.offset for each in offsets})
+        return offsets
+
+    def store_offsets(self, offsets: list[TopicPartition]) -> None:
+        self._fail("store_offsets")
+        self.stored.update({each.partition: each.offset for each in offsets})
+
+    def close(self) -> None:
+        self._callbacks = None
+
+    def _fail(self, method: str) -> None:
+        if self.faults[method]:
+            raise self.faults[method].pop(0)
+
+
+class FakeAdmin:
+    """What a `KafkaAdmin` tells of the topic of a `FakeConsumer`.
+
+    Attributes:
+        faults: what the next look-ups of where partitions begin raise.
+    """
+
+    def __init__(self, client: FakeConsumer) -> None:
+        self._client = client
+        self.faults: list[BrokerError] = []
+
+    def topics(self) -> dict[str, list[int]]:
+        return {TOPIC: list(self._client.log)}
+
+    def partitions(self, topic: str) -> list[int]:
+        return list(self._client.log)
+
+    def topic_id(self, *_arguments: Any) -> str:
+        return "id"
+
+    def with_leaders(self, topic: str) -> set[int]:
+        return set(self._client.log)
+
+    def earliest(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        if self.faults:
+            raise self.faults.pop(0)
+        return dict.fromkeys(partitions, 0)
+
+    def latest(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        return {each: len(self._client.log[each]) for each in partitions}

@@ -1,0 +1,169 @@
+"""One consumer of a group, where only a client that fails at a given moment can show it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from MessageBroker import BrokerError, BrokerUnavailableError, Message
+from MessageBroker.kafka.admin import KafkaAdmin
+from MessageBroker.kafka.committed_offsets import GroupTopic
+from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.settings import KafkaSettings
+from MessageBroker.kafka.stream import KafkaStream
+from MessageBroker.message import Delivery, DeliveryState
+from tests.kafka.fakes import TOPIC, FakeAdmin, FakeConsumer
+
+CONSUMED = GroupTopic(TOPIC, "id", f"{TOPIC}-sub", "nowhere", from_the_beginning=True)
+PATIENCE_SECONDS = 20.0
+MUCH = 10**9  # bytes: no limit
+
+
+def joined(
+    client: FakeConsumer, admin: FakeAdmin | None = None, session_seconds: float = 60.0
+) -> KafkaStream:
+    """A stream over a client, that has joined its group."""
+    stream = KafkaStream(
+        client,
+        ClientEvents(KafkaSettings({"bootstrap.servers": CONSUMED.servers}, {}, {})),
+        cast("KafkaAdmin", admin or FakeAdmin(client)),
+        CONSUMED,
+        session_seconds,
+    )
+    stream.join(sorted(client.log))
+    return stream
+
+
+def fetch(stream: KafkaStream, count: int) -> list[Message]:
+    """Fetch `count` messages, those that are not lost already."""
+    messages: list[Message] = []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(messages) < count and time.monotonic() < deadline:
+        fetched = stream.fetch(count - len(messages), MUCH, 0.01)
+        messages += [each for each in fetched if each.delivery.state is DeliveryState.OUT]
+    assert len(messages) == count
+    return messages
+
+
+def acknowledge(stream: KafkaStream, messages: Sequence[Message]) -> int:
+    """Acknowledge as the core does it."""
+    for message in messages:
+        message.delivery.state = DeliveryState.DONE
+    return stream.acknowledge([each.delivery for each in messages])
+
+
+def test_joining_goes_on_when_the_start_is_not_found_at_once() -> None:
+    client = FakeConsumer({0: [b"a"], 1: [b"b"]})
+    admin = FakeAdmin(client)
+    admin.faults = [BrokerUnavailableError("no leader")]
+
+    stream = joined(client, admin)
+
+    assert {each.data for each in fetch(stream, 2)} == {b"a", b"b"}
+
+
+def test_an_error_while_partitions_come_is_told_once_and_they_are_not_forgotten() -> None:
+    client = FakeConsumer({0: [b"a"], 1: [b"b"]})
+    admin = FakeAdmin(client)
+    client.owned, client.committed_offsets = {0}, {1: 0}  # the other one is another consumer's
+    stream = joined(client, admin)
+    fetch(stream, 1)
+    admin.faults = [BrokerError("out of its wits")]
+    client.owned = {0, 1}  # another consumer has left
+
+    with pytest.raises(BrokerError, match="out of its wits"):
+        stream.fetch(1, MUCH, 0.01)
+    assert not stream.ready
+
+    assert [each.data for each in fetch(stream, 1)] == [b"b"]
+    assert stream.ready
+
+
+def test_acks_that_could_not_be_stored_are_stored_later() -> None:
+    client = FakeConsumer({0: [b"a", b"b"]})
+    stream = joined(client)
+    client.faults["store_offsets"] = [KafkaException(KafkaError(KafkaError._STATE))]
+    acknowledge(stream, fetch(stream, 2))
+
+    stream.fetch(1, MUCH, 0)
+    assert client.stored == {}
+    stream.fetch(1, MUCH, 0)
+    assert client.stored == {0: 2}
+
+
+def test_what_an_interrupted_fetch_had_taken_is_not_skipped() -> None:
+    bodies = [b"a", b"b", b"c", b"d"]
+    client = FakeConsumer({0: bodies})
+    stream = joined(client)
+    client.faults["consume"] = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        stream.fetch(2, MUCH, 0.01)
+
+    assert [each.data for each in fetch(stream, 4)] == bodies
+
+
+def test_what_is_handed_out_as_a_stop_is_noticed_is_lost_not_an_error() -> None:
+    bodies = [b"a", b"b", b"c"]
+    client = FakeConsumer({0: bodies})
+    # With a session of no length every call notices that all stood still, and asks the group.
+    stream = joined(client, session_seconds=0.0)
+
+    def expel() -> None:
+        client.on_read = lambda: None
+        client.commit_error = KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
+        stream.acknowledge([])  # as another thread does
+        client.commit_error = None
+
+    client.on_read = expel
+    handed_out = stream.fetch(3, MUCH, 0.01)
+
+    assert [each.delivery.state for each in handed_out] == [DeliveryState.LOST] * 3
+    assert [each.data for each in fetch(stream, 3)] == bodies
+
+
+def test_acks_of_a_partition_that_went_elsewhere_are_late_and_earlier_ones_are_committed() -> None:
+    client = FakeConsumer({0: [b"a", b"b", b"c"], 1: [b"d"]})
+    stream = joined(client)
+    lost: list[Delivery] = []
+    stream.on_lost = lost.extend
+    a, b, c, d = fetch(stream, 4)
+    client.owned = {1}
+    client.on_poll = lambda: acknowledge(stream, [a])  # by another thread, as this one waits
+
+    assert stream.fetch(1, MUCH, 0) == []
+
+    assert client.stored == {0: 1}
+    assert lost == [b.delivery, c.delivery]
+    assert acknowledge(stream, [b, c, d]) == 2
+
+
+def test_a_partition_that_came_back_at_once_is_read_from_what_is_acknowledged() -> None:
+    client = FakeConsumer({0: [b"a", b"b", b"c"]})
+    stream = joined(client)
+    (a, _) = fetch(stream, 2)
+    acknowledge(stream, [a])
+    stream.fetch(1, MUCH, 0)  # tells the client
+    client.committed_offsets = client.stored
+    client.owned = set()
+    stream.fetch(1, MUCH, 0)
+    client.owned = {0}
+
+    assert [each.data for each in fetch(stream, 2)] == [b"b", b"c"]
+
+
+def test_the_byte_limit_bounds_what_waits_in_the_process() -> None:
+    client = FakeConsumer({0: [bytes(500_000)] * 150})
+    stream = joined(client)
+    waiting, arrived = [], 0
+    while arrived < 150:
+        messages = stream.fetch(500, 1_000_000, 0.01)
+        assert messages
+        acknowledge(stream, messages)
+        arrived += len(messages)
+        waiting.append(client.taken - arrived)
+
+    assert max(waiting) <= 4
