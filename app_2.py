@@ -16,6 +16,7 @@ if __name__ == "__main__":  # before all that takes time
 import argparse
 import logging
 
+from DB import default_database
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
@@ -32,7 +33,11 @@ def parser() -> argparse.ArgumentParser:
     opt.add_consumer_options(parser)
     opt.add_subscription_option(parser)
     parser.add_argument(
-        "--db", type=opt.path, metavar="FILE", default=opt.DEFAULT_DB, help="the DB's text file"
+        "--db",
+        type=opt.place,
+        metavar="FILE|URL",
+        default=default_database(),
+        help="the DB: a text file, postgresql://… or sqlite:///file; default: RESULT_DB, else",
     )
     return parser
 
@@ -48,7 +53,7 @@ def main(script: Script) -> None:
         script.at_work(Sources(broker, subscription, db=options.db), last_line),
     ):
         store = ResultStore(script, db, subscription)
-        logger.info("ready: into %s", options.db)
+        logger.info("ready: into %s", db.name)
         for messages in script.receive(subscription):
             store.store(messages)
 

@@ -1,23 +1,31 @@
-"""Results in a text file, each id once, durable: see `ResultDatabase`."""
+"""Results, each id once, durable: see `ResultDatabase`, and `open_database`, which opens one."""
 
+from DB.database_factory import DEFAULT_PATH, default_database, open_database
+from DB.database_interface import ResultDatabase
 from DB.errors import (
     DatabaseClosedError,
+    DatabaseConfigurationError,
     DatabaseError,
-    DatabaseFormatError,
     DatabaseLockedError,
+    DatabasePassingError,
     DatabaseRecordError,
-    DatabaseStorageError,
+    DatabaseReplacedError,
+    DatabaseUnavailableError,
 )
-from DB.text.database import DEFAULT_PATH, InsertOutcome, ResultDatabase
+from DB.results import InsertOutcome
 
 __all__ = [
     "DEFAULT_PATH",
     "DatabaseClosedError",
+    "DatabaseConfigurationError",
     "DatabaseError",
-    "DatabaseFormatError",
     "DatabaseLockedError",
+    "DatabasePassingError",
     "DatabaseRecordError",
-    "DatabaseStorageError",
+    "DatabaseReplacedError",
+    "DatabaseUnavailableError",
     "InsertOutcome",
     "ResultDatabase",
+    "default_database",
+    "open_database",
 ]

@@ -1,15 +1,13 @@
-"""`python -m DB summary|verify`: what is in the DB, and whether it is sound."""
+"""`python -m DB summary|verify|get`: what is in the DB, and whether it is sound."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from DB.errors import DatabaseError
-from DB.summary import summarise
-from DB.text.database import DEFAULT_PATH
-from DB.text.report import as_text, verify
+from DB.database_factory import default_database, open_database
+from DB.errors import DatabaseConfigurationError, DatabaseError
+from DB.report import as_text
 from DurableText.command_line import file_with_suffix, print_json, printable, run, tell
 from DurableText.storage import STORAGE, make_durable_directory
 
@@ -18,12 +16,12 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, 1 if something is wrong with the DB, 2 on wrong usage."""
-    return run(_parser(), arguments, DatabaseError)
+    return run(_parser(), arguments, DatabaseError, DatabaseConfigurationError)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m DB", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="summary|verify")
+    commands = parser.add_subparsers(required=True, metavar="summary|verify|get")
     summary = commands.add_parser("summary", help="how many, per label, accuracy, latency, models")
     summary.add_argument(
         "--plot",
@@ -36,13 +34,29 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("verify", help="read everything; exit code 1 if something is wrong")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_verify)
-    for command in (summary, check):
-        command.add_argument("--db", type=Path, default=DEFAULT_PATH, help="default: %(default)s")
+    get = commands.add_parser("get", help="print a result; exit code 1 if it is not stored")
+    get.add_argument("id", help="the image's id")
+    get.set_defaults(run=_get)
+    for command in (summary, check, get):
+        command.add_argument(
+            "--db",
+            type=_where,
+            metavar="FILE|URL",
+            default=default_database(),
+            help="default: RESULT_DB, else %(default)s",
+        )
     return parser
 
 
+def _where(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
+
+
 def _summary(options: argparse.Namespace) -> int:
-    summary = summarise(options.db)
+    with open_database(options.db, read_only=True) as db:
+        summary = db.summary()
     if options.json:
         print_json(summary.as_dict())
     else:
@@ -62,8 +76,19 @@ def _summary(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    found = verify(options.db)
-    return tell(found, options.db, f"{found.rows:,} rows, {found.bytes:,} bytes", options.json)
+    with open_database(options.db, read_only=True) as db:
+        found = db.verify()
+        return tell(found, db.name, f"{found.rows:,} rows, {found.bytes:,} bytes", options.json)
+
+
+def _get(options: argparse.Namespace) -> int:
+    with open_database(options.db, read_only=True) as db:
+        row = db.get(options.id)
+        if row is None:
+            print(f"{db.name}: no result with the id {options.id!r}", file=sys.stderr)
+            return 1
+    print_json(row)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,27 +1,20 @@
 """What a person wants to know of a DB: how many, which labels, how right, how fast.
 
-The file is read once, without the writer's lock, up to its last whole line. Memory does not grow
-with it: latencies go into buckets that are 1 % wide, so a percentile is right to half a per cent;
-the time line doubles the width of its bins when it has too many; names beyond a limit are counted
-together.
+The rows are read once. Memory does not grow with them: latencies go into buckets that are 1 % wide,
+so a percentile is right to half a per cent; the time line doubles the width of its bins when it has
+too many; names beyond a limit are counted together.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from DB.errors import DatabaseStorageError
-from DurableText import codec
-from DurableText.codec import scan
 from DurableText.moments import seconds_of
-from DurableText.storage import STORAGE, refuse_what_is_no_file
 
 BUCKET_GROWTH = 1.01
 SMALLEST_LATENCY_SECONDS = 1e-4
@@ -109,29 +102,6 @@ class Summary:
         }
 
 
-def summarise(path: str | os.PathLike[str]) -> Summary:
-    """Read the DB at `path` and return its summary.
-
-    Raises:
-        DatabaseStorageError: the file is not there, or cannot be read.
-    """
-    tally = _Tally()
-    try:
-        refuse_what_is_no_file(Path(path))
-        fd = STORAGE.open(Path(path), os.O_RDONLY)
-        try:
-            for _, lines in scan(partial(STORAGE.read, fd), 0, STORAGE.stat_open(fd).st_size):
-                for line in lines:
-                    tally.add(line)
-        finally:
-            STORAGE.close(fd)
-    except OSError as error:
-        raise DatabaseStorageError(
-            f"cannot read the DB {path}: {error}; has app_2 stored anything yet, and is it there?"
-        ) from error
-    return tally.finish()
-
-
 class _Latencies:
     """A histogram with buckets of constant relative width."""
 
@@ -197,7 +167,9 @@ class _TimeLine:
         ]
 
 
-class _Tally:
+class Tally:
+    """Counts rows into a `Summary`."""
+
     def __init__(self) -> None:
         self.rows = self.corrupt = self.known = self.correct = 0
         self.labels: Counter[str] = Counter()
@@ -210,11 +182,8 @@ class _Tally:
         self._stored_text: object = None
         self._stored: float | None = None
 
-    def add(self, line: bytes) -> None:
-        row = codec.decode(line)
-        if row is None:
-            self.corrupt += bool(line.strip())
-            return
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count a row."""
         self.rows += 1
         label = _name(row.get("label"))
         _count(self.labels, _short(label))
@@ -228,7 +197,7 @@ class _Tally:
                 _count(self.pairs, (_short(expected), _short(label)), (OTHER, OTHER))
         self._add_times(row)
 
-    def _add_times(self, row: dict[str, Any]) -> None:
+    def _add_times(self, row: Mapping[str, Any]) -> None:
         if row.get("stored_at") != self._stored_text:  # the same for all of one insert
             self._stored_text = row.get("stored_at")
             self._stored = seconds_of(self._stored_text)
@@ -243,6 +212,7 @@ class _Tally:
             self.latencies.add(stored - published)
 
     def finish(self) -> Summary:
+        """Return what was counted."""
         span = (self.last or 0.0) - (self.first or 0.0)
         return Summary(
             rows=self.rows,

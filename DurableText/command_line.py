@@ -55,7 +55,10 @@ def print_json(value: object) -> None:
 
 
 def run(
-    parser: argparse.ArgumentParser, arguments: list[str] | None, failure: type[Exception]
+    parser: argparse.ArgumentParser,
+    arguments: list[str] | None,
+    failure: type[Exception],
+    wrong_use: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> int:
     """Runs a command line; returns its exit code: 0, 1 if something is wrong, 2 on wrong usage.
 
@@ -64,6 +67,7 @@ def run(
             returns an exit code.
         arguments: None for those of this process.
         failure: the errors that the command tells of in words.
+        wrong_use: those of them that another option or setting would cure.
     """
     options = parser.parse_args(arguments)
     try:
@@ -71,7 +75,7 @@ def run(
         sys.stdout.flush()
     except failure as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, wrong_use) else 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 1
@@ -90,7 +94,7 @@ def _forget_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def tell(found: Findings, path: Path, counts: str, as_json: bool) -> int:
+def tell(found: Findings, path: str | Path, counts: str, as_json: bool) -> int:
     """Prints what was found in `path`; returns the exit code, 1 if something is wrong.
 
     Args:

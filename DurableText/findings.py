@@ -29,7 +29,7 @@ class Findings:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(problem)
 
-    def lines(self, path: Path, counts: str) -> list[str]:
+    def lines(self, path: str | Path, counts: str) -> list[str]:
         """Returns it all for a terminal.
 
         Args:

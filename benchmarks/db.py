@@ -28,8 +28,8 @@ import orjson
 import psutil
 import uuid_utils
 
-from DB import ResultDatabase
-from DB.summary import summarise
+from DB.text.database import TextDatabase
+from DB.text.reader import TextReader
 
 RESULTS = Path(__file__).resolve().parent / "results" / "db.json"
 BATCH = 256
@@ -80,7 +80,7 @@ def insert_rate(
     return statistics.median(rates)
 
 
-def grow(db: ResultDatabase, rows: int, marks: list[int]) -> dict[str, Any]:
+def grow(db: TextDatabase, rows: int, marks: list[int]) -> dict[str, Any]:
     """Inserts rows; returns the rate at each mark and the highest resident memory."""
     figures: dict[str, Any] = {}
     process, highest, stored = psutil.Process(), 0, 0
@@ -127,7 +127,7 @@ def bare_rate(path: Path, rows: int) -> float:
     return rate
 
 
-def duplicate_rate(db: ResultDatabase, rounds: int) -> float:
+def duplicate_rate(db: TextDatabase, rounds: int) -> float:
     batch = new_results(BATCH, uuid_utils.uuid7)
     db.insert(batch)
     begin = time.perf_counter()
@@ -138,7 +138,7 @@ def duplicate_rate(db: ResultDatabase, rounds: int) -> float:
 
 def reopen(path: Path) -> float:
     begin = time.perf_counter()
-    ResultDatabase(path).close()
+    TextDatabase(path).close()
     return time.perf_counter() - begin
 
 
@@ -154,7 +154,7 @@ def measure(rows: int) -> dict[str, Any]:
         results["sqlite_table_per_s"] = round(statistics.median(table))
         marks = [mark for mark in (100_000, 1_000_000, 3_000_000, 10_000_000) if mark <= rows]
         text = path / "db.txt"
-        with ResultDatabase(text) as db:
+        with TextDatabase(text) as db:
             results |= grow(db, rows, marks)
             results["duplicates_per_s"] = round(duplicate_rate(db, 100))
             random_ids = insert_rate(db.insert, 50_000, _random_id)
@@ -166,7 +166,7 @@ def measure(rows: int) -> dict[str, Any]:
         results["text_bytes"] = text.stat().st_size
         results["index_bytes_a_row"] = round((path / "db.index").stat().st_size / rows, 1)
         begin = time.perf_counter()
-        summary = summarise(text)
+        summary = TextReader(text).summary()
         results["summary_rows_per_s"] = round(summary.rows / (time.perf_counter() - begin))
         (path / "db.index").unlink()
         results["reopen_without_an_index_s"] = round(reopen(text), 2)

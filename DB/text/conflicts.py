@@ -1,9 +1,9 @@
 """Results whose id is stored with another label: `db_for_app_2.conflicts.txt`.
 
 One line each: the refused result, `stored_label` (what the DB has; its beginning if the line would
-be too long), `refused_at`, `crc`. The same conflict (id and label) is kept once, however often the
-broker delivers it and however many there are. So this text has an index of its ids as well:
-`db_for_app_2.conflicts.index`.
+be too long), `refused_at`, `crc`. The same conflict (id and what it says) is kept once, however
+often the broker delivers it and however many there are. So this text has an index of its ids as
+well: `db_for_app_2.conflicts.index`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from DB.results import answer_of
 from DB.text.index import key_of
 from DB.text.indexed_text import IndexedText
 from DurableText import codec
@@ -34,7 +35,7 @@ class Conflicts:
         self._path = path
         self._storage = storage
         self._kept: IndexedText | None = None
-        self._new: dict[tuple[str, str], bytes] = {}
+        self._new: dict[tuple[str, str], bytes] = {}  # by what `_name` says
 
     def add(self, result: Mapping[str, Any], stored_label: object, now: str) -> None:
         """Note a conflict; `write` keeps it."""
@@ -82,10 +83,14 @@ class Conflicts:
         self._kept.append(list(new.values()), [key_of(result_id) for result_id, _ in new])
         for name in new:
             logger.error(
-                "%.200s is stored with another label than %.200s; kept in %s", *name, self._path
+                "%.200s is stored with another label than %.200s; kept in %s",
+                name[0],
+                name[1].removeprefix("="),
+                self._path,
             )
 
 
 def _name(result: Mapping[str, Any]) -> tuple[str, str]:
-    """Return id and label, the label as it reads in the text."""
-    return result["id"], orjson.dumps(result.get("label")).decode()
+    """Return id and answer: each conflict is kept once."""
+    said = {name: value for name, value in result.items() if name != "stored_label"}
+    return result["id"], answer_of(said)

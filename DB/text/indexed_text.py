@@ -36,6 +36,7 @@ class IndexedText:
         index_path: Path,
         storage: Storage,
         check_format: Callable[[bytes], None] | None = None,
+        identity: Callable[[dict[str, Any]], str] = lambda row: str(row["id"]),
     ) -> None:
         """Open text and index, and take in what the index does not know yet.
 
@@ -44,6 +45,7 @@ class IndexedText:
             index_path: the index; may be missing or of another text.
             storage: the layer for system calls.
             check_format: is given the first bytes of the text, and raises if they are not of ours.
+            identity: what a row is known by; its key is always its id's.
 
         Raises:
             OSError: the text cannot be used.
@@ -51,6 +53,7 @@ class IndexedText:
         """
         self._path = path
         self._index_path = index_path
+        self._identity = identity
         with contextlib.ExitStack() as opened:
             self._text = TextFile(path, storage)
             opened.callback(self._text.close)
@@ -61,8 +64,17 @@ class IndexedText:
             self.recover()
             opened.pop_all()
 
+    @property
+    def end(self) -> int:
+        """Everything before it is on the disk, in whole lines."""
+        return self._text.end
+
+    def is_in_place(self) -> bool:
+        """Tell whether the text's name still shows what was written here."""
+        return self._text.is_in_place()
+
     def find(self, ids: Sequence[str], keys: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Yield the rows that have one of these ids, whose keys (`key_of`) are given as well."""
+        """Yield the rows known by one of these, whose ids' keys (`key_of`) are given as well."""
         try:
             found = self._look_up(ids, keys)
         except IndexDamagedError as error:
@@ -113,7 +125,7 @@ class IndexedText:
         for wanted, key in zip(ids, keys, strict=True):
             for offset in found.get(key, ()):
                 row = self._row_at(offset, key)
-                if row is not None and row["id"] == wanted:
+                if row is not None and self._identity(row) == wanted:
                     rows.append(row)
         return rows
 

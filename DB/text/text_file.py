@@ -99,6 +99,19 @@ class TextFile:
         self.end = start + len(data)
         return start
 
+    def is_in_place(self) -> bool:
+        """Tell whether the file at `path` is this one, with all that was written."""
+        try:
+            there = self._storage.stat(self.path)
+        except FileNotFoundError:
+            return False
+        here = self._storage.stat_open(self._fd)
+        return (
+            there.st_ino == here.st_ino
+            and there.st_dev == here.st_dev
+            and there.st_size >= self.end
+        )
+
     def recover(self, start: int) -> None:
         """Make whole and durable what lies behind `start`, and set `end`."""
         size = self.size()

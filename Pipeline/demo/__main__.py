@@ -23,11 +23,11 @@ from typing import Any
 import orjson
 from tqdm import tqdm
 
+from DB import open_database
 from DurableText.command_line import file_with_suffix
 from MessageBroker import BROKER_NAMES, MessageBrokerFactory
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
-from Pipeline.observability.probe import LineCount
 from Pipeline.script.options import PROJECT_ROOT, check_writable, count
 
 DEFAULT_COUNT = 10_000
@@ -129,7 +129,7 @@ class Demo:
 
     def _watch(self) -> None:
         """Show progress until all images are in the DB or among the dead letters."""
-        rows, stored = LineCount(self.db), 0
+        rows, stored = open_database(self.db, read_only=True), 0
         last_change = time.monotonic()
         with tqdm(total=self.count, unit=" images", disable=None, desc="stored") as progress:
             while stored + self._dead_letters_if_slow(last_change) < self.count:

@@ -40,14 +40,14 @@ class Sources:
         broker: asked whether it answers, and for the backlog.
         subscription: what the script consumes.
         queue: the queue's text file.
-        db: the DB's text file.
+        db: the DB's path or URL.
         models: which model answers.
     """
 
     broker: BrokerInterface
     subscription: Subscription | None = None
     queue: Path | None = None
-    db: Path | None = None
+    db: str | Path | None = None
     models: ModelSource | None = None
 
 

@@ -7,11 +7,10 @@ are therefore a few seconds old.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-from pathlib import Path
 
+from DB import DatabaseError, ResultDatabase, open_database
 from DurableText.moments import age_of
 from MessageBroker import BrokerError
 from Pipeline.observability import metric_table as table
@@ -25,7 +24,8 @@ INTERVAL_SECONDS = 5.0
 PING_SECONDS = 5.0
 # An answer this old counts as none: the broker hangs without refusing.
 STALE_SECONDS = 15.0
-CHUNK_BYTES = 1 << 20
+# Between two counts of the DB's rows is so many times what one takes: at most one per cent of it.
+COUNTING_PAUSE = 100
 
 
 class GaugeProbe:
@@ -38,7 +38,9 @@ class GaugeProbe:
             sources: whether the broker answers, the backlog, depth and age of the queue, rows.
         """
         self._sources = sources
-        self._rows = LineCount(sources.db) if sources.db is not None else None
+        self._db = open_database(sources.db, read_only=True) if sources.db is not None else None
+        self._rows: int | None = None
+        self._count_again_at = 0.0
         self._values: dict[table.Metric, float] = {}
         self._answered_at = time.monotonic()
         self._trouble: str | None = None
@@ -70,7 +72,9 @@ class GaugeProbe:
                 # Numbers for people: their lack must not stop anything, nor go unseen.
                 logger.debug("the probe failed", exc_info=True)
             if self._closed.wait(INTERVAL_SECONDS):
-                return
+                break
+        if self._db is not None:
+            self._db.close()
 
     def _ask_broker(self) -> None:
         broker, subscription = self._sources.broker, self._sources.subscription
@@ -91,8 +95,20 @@ class GaugeProbe:
             age = age_of(state.oldest.get("predicted_at")) if state.oldest else 0.0
             self._set(table.QUEUE_DEPTH, state.depth)
             self._set(table.QUEUE_AGE, age)
-        if self._rows is not None:
-            self._set(table.DB_ROWS, self._rows.count())
+        if self._db is not None:
+            self._set(table.DB_ROWS, self._rows_of(self._db))
+
+    def _rows_of(self, db: ResultDatabase) -> int | None:
+        """Count; where that takes long it is done less often: it costs others as well."""
+        if time.monotonic() >= self._count_again_at:
+            began = time.monotonic()
+            try:
+                self._rows = db.count()
+            except DatabaseError:
+                self._rows = None
+            ended = time.monotonic()
+            self._count_again_at = ended + COUNTING_PAUSE * (ended - began)
+        return self._rows
 
     def _set(self, metric: table.Metric, value: float | None) -> None:
         values = dict(self._values)
@@ -100,29 +116,3 @@ class GaugeProbe:
         if value is not None:
             values[metric] = value
         self._values = values  # replaced, never changed: others read it
-
-
-class LineCount:
-    """Counts the lines of a file that grows, reading only what is new."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._inode = 0
-        self._end = 0
-        self._lines = 0
-
-    def count(self) -> int:
-        """Count; a file that was replaced or cut is counted anew, a missing one has none."""
-        try:
-            file = self._path.open("rb")
-        except FileNotFoundError:
-            return 0
-        with file:
-            status = os.fstat(file.fileno())
-            if status.st_ino != self._inode or status.st_size < self._end:
-                self._inode, self._end, self._lines = status.st_ino, 0, 0
-            file.seek(self._end)
-            while chunk := file.read(CHUNK_BYTES):
-                self._lines += chunk.count(b"\n")
-                self._end += len(chunk)
-        return self._lines

@@ -43,13 +43,13 @@ def run_script(name: str, parser: argparse.ArgumentParser, main: Callable[[Scrip
 def exit_code_of(error: Exception) -> int | None:
     """Tell the exit code of an error that a user can act on; None for a defect of ours."""
     # Imported late: a script that uses neither of them must not pay for them.
-    from DB import DatabaseError
+    from DB import DatabaseConfigurationError, DatabaseError
     from Modelling.errors import CheckpointError
     from Queue import QueueError
 
     if isinstance(error, ScriptError):
         return error.exit_code
-    if isinstance(error, (ConfigurationError, CheckpointError)):
+    if isinstance(error, (ConfigurationError, CheckpointError, DatabaseConfigurationError)):
         return EXIT_USAGE
     if isinstance(error, (BrokerError, QueueError, DatabaseError, OSError)):
         return EXIT_FAILED

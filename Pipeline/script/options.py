@@ -16,7 +16,6 @@ Number = TypeVar("Number", int, float)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_QUEUE = PROJECT_ROOT / "Queue" / "log.txt"
-DEFAULT_DB = PROJECT_ROOT / "DB" / "db_for_app_2.txt"
 
 # The fastest sizes of the engine are 8 to 64; larger batches spread the fsync and the acks.
 DEFAULT_BATCH_SIZE = 256
@@ -119,6 +118,11 @@ def check_writable(path: Path) -> None:
     path.open("ab").close()
     if is_new:
         path.unlink()
+
+
+def place(text: str) -> str | Path:
+    """Parse a URL, or the name of a file."""
+    return text if "://" in text else path(text)
 
 
 def count(text: str) -> int:

@@ -6,10 +6,11 @@ from typing import Any
 
 from DB import (
     DatabaseLockedError,
+    DatabasePassingError,
     DatabaseRecordError,
-    DatabaseStorageError,
     InsertOutcome,
     ResultDatabase,
+    open_database,
 )
 from MessageBroker import Message, Subscription
 from Pipeline.events import EventError, parse_inference
@@ -29,17 +30,17 @@ def open_db(script: Script) -> ResultDatabase:
 
     Raises:
         StoppedError: the script shall stop, and still stood by.
-        DatabaseError: the file cannot be used.
+        DatabaseError: it cannot be used.
     """
-    path = script.options.db
-    turn = Turn(path, script.metrics)
+    where = script.options.db
+    turn = Turn(where, script.metrics)
 
     def shall_end() -> bool:  # asked only while another one holds the DB
         turn.wait()
         return script.stop.requested
 
     try:
-        db = ResultDatabase(path, stop=shall_end)
+        db = open_database(where, stop=shall_end)
     except DatabaseLockedError as error:
         raise StoppedError from error
     turn.begin()
@@ -55,7 +56,7 @@ class ResultStore:
         self._subscription = subscription
 
     def store(self, messages: list[Message]) -> None:
-        """Store a batch, waiting out a full disk. Acked is only what is durable."""
+        """Store a batch, waiting out a DB that is full or away. Acked is only what is durable."""
         results, rejected = _sort(messages)
         try:
             self._insert(results)
@@ -71,7 +72,7 @@ class ResultStore:
         records = [record for _, record in results]
         with self._script.tracing.spans("store result", records):
             outcome: InsertOutcome | None = self._script.wait_out(
-                DatabaseStorageError, lambda: self._db.insert(records)
+                DatabasePassingError, lambda: self._db.insert(records)
             )
         if outcome is None:
             return  # stopping: un-acked, so it comes again

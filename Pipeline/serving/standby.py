@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 class Turn:
     """Tells the metrics whether this process stands by, and the log when it takes over."""
 
-    def __init__(self, path: Path, metrics: Metrics) -> None:
+    def __init__(self, path: str | Path, metrics: Metrics) -> None:
         """Begin before the first look at the file.
 
         Args:
-            path: the file.
+            path: the file; or a URL, at which several may work at a time.
             metrics: told of every change.
         """
         self._path = path

@@ -27,9 +27,9 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from DurableText import codec
+from DB import DatabaseError, ResultDatabase, default_database, open_database
 from DurableText.command_line import file_with_suffix
-from Pipeline.script.options import DEFAULT_DB, check_writable, positive
+from Pipeline.script.options import check_writable, place, positive
 from Pipeline.watch.stages import Stage, WatchedPipeline, pairwise_rates, problems
 from Pipeline.watch.view import line, view
 
@@ -37,8 +37,6 @@ DEFAULT_TARGETS = ("9101", "9102", "9103", "9104")
 DEFAULT_INTERVAL_SECONDS = 1.0
 CURVE_POINTS = 120
 LAST_RESULTS = 5
-# Enough for the last results, however long the DB.
-TAIL_BYTES = 16 * 1024
 PICTURE_COLUMNS = 110
 # So long is looked before a picture is drawn, that rates and the curve show something.
 PICTURE_LOOKS = 15
@@ -47,7 +45,7 @@ PICTURE_LOOKS = 15
 class Watch:
     """Looks again and again, and remembers the last minutes for the curve."""
 
-    def __init__(self, targets: list[str], db: Path) -> None:
+    def __init__(self, targets: list[str], db: ResultDatabase) -> None:
         """Watch.
 
         Args:
@@ -93,16 +91,12 @@ class Watch:
         return line(self.stages, self.problems, datetime.now().astimezone())
 
 
-def last_rows(path: Path, number: int) -> list[dict[str, Any]]:
-    """Read the last rows of a DB, newest first; none if it is not on this machine."""
+def last_rows(db: ResultDatabase, number: int) -> list[dict[str, Any]]:
+    """Read the last rows of a DB, newest first; none if it is not to be had from this machine."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except OSError:
+        return db.newest(number)
+    except DatabaseError:
         return []
-    rows = [row for each in reversed(lines) if (row := codec.decode(each)) is not None]
-    return rows[:number]
 
 
 def target(text: str) -> str:
@@ -133,7 +127,9 @@ def parser() -> argparse.ArgumentParser:
         default=DEFAULT_INTERVAL_SECONDS,
         help="between two looks (default: %(default)g)",
     )
-    parser.add_argument("--db", type=Path, default=DEFAULT_DB, help="for the last results")
+    parser.add_argument(
+        "--db", type=place, default=default_database(), help="path or URL, for the last results"
+    )
     parser.add_argument("--once", action="store_true", help="look, tell, and end")
     parser.add_argument("--json", action="store_true", help="the same in JSON")
     parser.add_argument(
@@ -150,7 +146,7 @@ def main() -> int:
     options = parser().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)  # either leaves the terminal as it was
-    watch = Watch(options.targets, options.db)
+    watch = Watch(options.targets, open_database(options.db, read_only=True))
     interval = min(options.interval, threading.TIMEOUT_MAX)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         if options.picture:

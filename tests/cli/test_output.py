@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from DB import ResultDatabase
+from DB.text.database import TextDatabase
 from Queue import FileQueue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +19,7 @@ FULL = Path("/dev/full")
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     monkeypatch.setenv("LOCAL_BROKER_PATH", str(tmp_path))
-    with FileQueue(tmp_path / "log.txt") as queue, ResultDatabase(tmp_path / "db.txt") as db:
+    with FileQueue(tmp_path / "log.txt") as queue, TextDatabase(tmp_path / "db.txt") as db:
         queue.put([{"id": "a"}])
         db.insert([{"id": "a", "label": "7"}])
     return {

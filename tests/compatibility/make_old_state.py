@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from DB import ResultDatabase
+from DB.text.database import TextDatabase
 from MessageBroker import MessageBrokerFactory
 from Queue import FileQueue
 
@@ -107,7 +107,7 @@ def publish_what_is_no_image(config: Path) -> None:
 
 
 def add_a_conflict(path: Path) -> None:
-    with ResultDatabase(path) as db:
+    with TextDatabase(path) as db:
         first = next(iter(db))
         assert db.insert([{"id": first["id"], "label": "another"}]).conflicts
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from DB import ResultDatabase
+from DB.text.database import TextDatabase
 from MessageBroker import BrokerInterface, Message, MessageBrokerFactory
 from MessageBroker.dead_letters import Selection, read_letters, replay
 from Modelling.data_preparation import bundled_test_images, encode_npy
@@ -85,7 +85,7 @@ def test_the_queue_goes_on_where_its_cursor_stood(old: Path) -> None:
 def test_the_db_knows_its_ids_and_its_conflict(old: Path) -> None:
     stored = lines_of(old / "stored.txt")
     conflicts = (old / "db" / "db.conflicts.txt").read_bytes()
-    with ResultDatabase(old / "db" / "db.txt") as db:
+    with TextDatabase(old / "db" / "db.txt") as db:
         rows = list(db)
         assert [row["id"] for row in rows] == stored
         again = [{"id": row["id"], "label": row["label"]} for row in rows]
@@ -134,7 +134,7 @@ def test_dead_letters_are_listed_and_go_home(old: Path) -> None:
 
 def test_the_checkpoint_gives_the_results_that_it_gave(old: Path) -> None:
     classifier = load_classifier(old / "checkpoint" / "tiny.keras")
-    with ResultDatabase(old / "db" / "db.txt") as db:
+    with TextDatabase(old / "db" / "db.txt") as db:
         rows = list(db)
     images = [encode_npy(image) for image in bundled_test_images()[0][: len(rows)]]
 
@@ -171,6 +171,6 @@ def test_the_scripts_take_over(old: Path) -> None:
     run("model_server_pub", "--queue", queue, *idle)
     run("app_2", "--db", db, *idle)
 
-    with ResultDatabase(db) as database:
+    with TextDatabase(db) as database:
         ids = [row["id"] for row in database]
     assert sorted(ids) == sorted([*stored, *WAITING_RECORDS, waiting[1], *waiting[3:]])

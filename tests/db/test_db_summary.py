@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from DB import DatabaseStorageError, ResultDatabase
-from DB.summary import MAX_BINS, MAX_NAMES, OTHER, summarise
-from DB.text.report import as_text, verify
+from DB import DatabaseUnavailableError
+from DB.report import as_text
+from DB.summary import MAX_BINS, MAX_NAMES, OTHER
+from DB.text.database import TextDatabase
 from DurableText import codec
+from tests.db.reading import summarise, verify
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -173,8 +175,7 @@ def test_names_as_long_as_whole_texts_take_no_more_memory_and_are_compared_whole
 
 @pytest.mark.parametrize("label", ["$a_{$", "$$", "a$b", "\0", ""])
 def test_the_plot_draws_labels_that_are_no_formulas(tmp_path, label):
-    with ResultDatabase(tmp_path / "db.txt") as db:
-        db.insert([{"id": "a", "label": label, "expected_label": f"not {label}"}])
+    write(tmp_path / "db.txt", [row(1, 1, 0.1, label, f"not {label}")])
     drawn = run("summary", "--db", tmp_path / "db.txt", "--plot", tmp_path / "summary.png")
     assert drawn.returncode == 0, drawn.stderr
     assert (tmp_path / "summary.png").stat().st_size > 10_000
@@ -190,7 +191,7 @@ def test_the_summary_imports_neither_tensorflow_nor_matplotlib():
 
 
 def test_verify_finds_a_healthy_db_sound(path):
-    with ResultDatabase(path) as db:
+    with TextDatabase(path) as db:
         db.insert([{"id": str(n), "label": "1"} for n in range(1000)])
     found = verify(path)
     assert (found.rows, found.problem_count) == (1000, 0)
@@ -217,7 +218,7 @@ def test_verify_lists_corrupt_lines_ids_that_stand_twice_and_a_torn_end(path):
 
 
 def test_verify_of_nothing_is_an_error(path):
-    with pytest.raises(DatabaseStorageError):
+    with pytest.raises(DatabaseUnavailableError):
         verify(path)
 
 

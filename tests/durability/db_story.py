@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from DB import DatabaseStorageError, ResultDatabase
+from DB import DatabaseUnavailableError
+from DB.text.database import TextDatabase
 from DurableText import codec
 from tests.durability.simulated_disk import Crash, SimulatedDisk, SimulatedProcess
 
@@ -40,7 +41,7 @@ class DatabaseStory:
         """Lives one life; returns False if it ended in a crash."""
         db = None
         try:
-            db = _until_it_works(lambda: ResultDatabase(self.path, wait=False, storage=process))
+            db = _until_it_works(lambda: TextDatabase(self.path, wait=False, storage=process))
             for _ in range(steps):
                 self._step(db)
             _until_it_works(db.close)
@@ -55,7 +56,7 @@ class DatabaseStory:
         self.live(self.disk.process(), steps=3)
         self._compare()
         before = self.disk.content(self.path)
-        with ResultDatabase(self.path, wait=False, storage=self.disk.process()) as db:
+        with TextDatabase(self.path, wait=False, storage=self.disk.process()) as db:
             again = [{"id": i, "label": label} for i, label in self.acknowledged.items()]
             outcome = db.insert(again)
             assert outcome.duplicates == len(again), "a stored result was not recognised"
@@ -74,7 +75,7 @@ class DatabaseStory:
         assert self.conflicts <= set(kept_ids), "a reported conflict was not kept"
         assert len(kept_ids) == len(set(kept_ids)), "the same conflict was kept twice"
 
-    def _step(self, db: ResultDatabase) -> None:
+    def _step(self, db: TextDatabase) -> None:
         count = self.rng.randint(1, 5)
         rows = [
             {"id": f"id-{number}", "label": str(number % 10)}
@@ -92,7 +93,7 @@ class DatabaseStory:
         for _ in range(TRIES):
             try:
                 db.insert(rows)
-            except DatabaseStorageError:
+            except DatabaseUnavailableError:
                 continue
             for row in rows:
                 self.acknowledged.setdefault(row["id"], row["label"])
@@ -125,7 +126,7 @@ class IndexCopies:
                 shutil.copy(file, self.folder)
 
 
-def abandon(db: ResultDatabase | None) -> None:
+def abandon(db: TextDatabase | None) -> None:
     """Closes the real indexes of a DB whose process crashed, without writing to them."""
     if db is not None:
         db._rows.index.abandon()
@@ -137,6 +138,6 @@ def _until_it_works(action: Callable[[], Any]) -> Any:
     for _ in range(TRIES):
         try:
             return action()
-        except DatabaseStorageError as error:
+        except DatabaseUnavailableError as error:
             last = error
     raise last

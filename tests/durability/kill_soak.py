@@ -24,11 +24,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from DB import ResultDatabase
-from DB.text.report import verify as verify_db
+from DB.text.database import TextDatabase
 from Queue import FileQueue
 from Queue.text.report import status
 from Queue.text.report import verify as verify_queue
+from tests.db.reading import verify as verify_db
 
 SEGMENT_BYTES = 20_000
 PAUSES_SECONDS = (0.005, 0.05)
@@ -101,7 +101,7 @@ def consume(folder: Path, name: str, life: int) -> None:
                 for line in batch.corrupt
             ]
             note(handed, lines)
-            db = db or ResultDatabase(folder / "db.txt")
+            db = db or TextDatabase(folder / "db.txt")
             db.insert(batch.records)
             queue.commit(batch)
         if db is not None:

@@ -7,7 +7,8 @@ import random
 import pytest
 
 import DB.text.index
-from DB import DatabaseStorageError, ResultDatabase
+from DB import DatabaseUnavailableError
+from DB.text.database import TextDatabase
 from DurableText import codec
 from tests.durability.db_story import INDEX_FATES, DatabaseStory, IndexCopies, abandon
 from tests.durability.simulated_disk import POWER_LOSSES, SimulatedDisk, crash_at, fail_at
@@ -110,14 +111,14 @@ def test_rows_whose_sync_failed_before_a_kill_are_on_the_disk_before_they_count_
     disk = SimulatedDisk(tmp_path)
     path, row = tmp_path / "db.txt", {"id": "a", "label": "1"}
     process = disk.process(_failing_syncs(2, 9), seed=seed)
-    db = ResultDatabase(path, storage=process)
-    with pytest.raises(DatabaseStorageError):
+    db = TextDatabase(path, storage=process)
+    with pytest.raises(DatabaseUnavailableError):
         db.insert([row])
     process.kill()
     abandon(db)
     # The kernel shows the row to the next process, and believes that the disk has it.
     assert b'"id":"a"' in disk.content(path)
-    with ResultDatabase(path, storage=disk.process()) as db:
+    with TextDatabase(path, storage=disk.process()) as db:
         db.insert([row])
     disk.lose_power("none", seed=seed)
     assert codec.decode(disk.content(path).strip())["id"] == "a"
@@ -127,12 +128,12 @@ def test_a_full_disk_refuses_stores_nothing_by_half_and_goes_on_once_there_is_ro
     disk = SimulatedDisk(tmp_path)
     path = tmp_path / "db.txt"
     rows = [{"id": f"id-{number}", "label": "1", "text": "x" * 300} for number in range(60)]
-    with ResultDatabase(path, storage=disk.process()) as db:
+    with TextDatabase(path, storage=disk.process()) as db:
         db.insert(rows[:5])
         disk.full = True
-        with pytest.raises(DatabaseStorageError, match="room on the disk"):
+        with pytest.raises(DatabaseUnavailableError, match="room on the disk"):
             db.insert(rows)
-        with pytest.raises(DatabaseStorageError):
+        with pytest.raises(DatabaseUnavailableError):
             db.insert(rows)
         disk.full = False
         db.insert(rows)
@@ -144,10 +145,10 @@ def test_rows_that_a_failed_insert_left_are_neither_forgotten_nor_stored_twice(t
     disk = SimulatedDisk(tmp_path)
     path = tmp_path / "db.txt"
     rows = [{"id": f"id-{number}", "label": "1", "text": "x" * 300} for number in range(60)]
-    with ResultDatabase(path, storage=disk.process()) as db:
+    with TextDatabase(path, storage=disk.process()) as db:
         db.insert([{"id": "first", "label": "1"}])
         disk.full = True
-        with pytest.raises(DatabaseStorageError):
+        with pytest.raises(DatabaseUnavailableError):
             db.insert(rows)
         disk.full = False
         assert disk.content(path).count(b"\n") > 5, "some whole rows are there"
@@ -168,10 +169,10 @@ def _ids(content):
 def test_a_torn_end_is_put_aside_and_the_next_row_stands_on_a_line_of_its_own(tmp_path, tail):
     disk = SimulatedDisk(tmp_path)
     path = tmp_path / "db.txt"
-    with ResultDatabase(path, storage=disk.process()) as db:
+    with TextDatabase(path, storage=disk.process()) as db:
         db.insert([{"id": "a", "label": "1"}])
     disk.put(path, disk.content(path) + tail)
-    with ResultDatabase(path, storage=disk.process()) as db:
+    with TextDatabase(path, storage=disk.process()) as db:
         assert db.insert([{"id": "a", "label": "1"}, {"id": "b", "label": "2"}]).inserted == 1
     lines = [line for line in disk.content(path).split(b"\n") if line.strip()]
     assert [codec.decode(line)["id"] for line in lines] == ["a", "b"]
@@ -184,7 +185,7 @@ def test_one_flipped_bit_costs_at_most_two_rows_and_they_are_stored_again(tmp_pa
     rows = [{"id": f"id-{number}", "label": "1"} for number in range(8)]
     disk = SimulatedDisk(tmp_path)
     path = tmp_path / "db.txt"
-    with ResultDatabase(path, storage=disk.process()) as db:
+    with TextDatabase(path, storage=disk.process()) as db:
         db.insert(rows)
     healthy = disk.content(path)
     copies = IndexCopies(tmp_path)
@@ -195,6 +196,6 @@ def test_one_flipped_bit_costs_at_most_two_rows_and_they_are_stored_again(tmp_pa
         disk = SimulatedDisk(tmp_path)
         disk.put(path, bytes(damaged))
         copies.meet(INDEX_FATES[bit % 3])
-        with ResultDatabase(path, storage=disk.process()) as db:
+        with TextDatabase(path, storage=disk.process()) as db:
             assert db.insert(rows).inserted <= 2, f"bit {bit}"
             assert sorted(row["id"] for row in db) == [row["id"] for row in rows], f"bit {bit}"

@@ -6,10 +6,11 @@ import sqlite3
 import pytest
 
 import DB.text.index
-from DB import DatabaseStorageError, ResultDatabase
-from DB.text.report import verify as verify_db
+from DB import DatabaseUnavailableError
+from DB.text.database import TextDatabase
 from Queue import FileQueue, QueueStorageError
 from Queue.text.numbered_lines import frame_numbered
+from tests.db.reading import verify as verify_db
 from tests.durability.queue_story import abandon
 from tests.durability.simulated_disk import SimulatedDisk, fail_at
 
@@ -56,15 +57,15 @@ def test_opening_a_db_leaves_no_descriptor_open_whichever_call_fails(tmp_path):
         disk = SimulatedDisk(tmp_path)
         for file in tmp_path.glob("db.*index*"):
             file.unlink()
-        with ResultDatabase(tmp_path / "db.txt", storage=disk.process()) as db:
+        with TextDatabase(tmp_path / "db.txt", storage=disk.process()) as db:
             db.insert([{"id": "a", "label": "1"}])
         disk.put(tmp_path / "db.txt", disk.content(tmp_path / "db.txt") + b'{"id":"torn')
         process = disk.process(fail_at(call, errno.EIO))
         try:
-            db = ResultDatabase(tmp_path / "db.txt", storage=process)
-        except DatabaseStorageError:
+            db = TextDatabase(tmp_path / "db.txt", storage=process)
+        except DatabaseUnavailableError:
             assert process._open == {}, f"after call {call}"
-            db = ResultDatabase(tmp_path / "db.txt", storage=process)
+            db = TextDatabase(tmp_path / "db.txt", storage=process)
         calls = max(calls, len(process.calls))
         process._faults = None
         assert db.insert([{"id": "a", "label": "1"}]).duplicates == 1
@@ -103,17 +104,17 @@ def test_an_index_that_cannot_be_made_is_an_error_of_the_db_and_to_be_waited_out
     tmp_path, full_for_sqlite
 ):
     rows = [{"id": str(number), "label": "1"} for number in range(20)]
-    with ResultDatabase(tmp_path / "db.txt") as db:
+    with TextDatabase(tmp_path / "db.txt") as db:
         db.insert(rows)
     (tmp_path / "db.index").unlink()
     full_for_sqlite.append("PRAGMA")
     for _ in range(3):
-        with pytest.raises(DatabaseStorageError, match=r"db\.txt.*disk is full"):
-            ResultDatabase(tmp_path / "db.txt", timeout=0)
-    with pytest.raises(DatabaseStorageError, match="disk is full"):
+        with pytest.raises(DatabaseUnavailableError, match=r"db\.txt.*disk is full"):
+            TextDatabase(tmp_path / "db.txt", timeout=0)
+    with pytest.raises(DatabaseUnavailableError, match="disk is full"):
         verify_db(tmp_path / "db.txt")
     full_for_sqlite.clear()
-    with ResultDatabase(tmp_path / "db.txt") as db:
+    with TextDatabase(tmp_path / "db.txt") as db:
         assert db.insert(rows).duplicates == 20
 
 
@@ -121,12 +122,12 @@ def test_an_index_that_is_damaged_while_the_disk_is_full_stores_nothing_twice(
     tmp_path, full_for_sqlite
 ):
     rows = [{"id": str(number), "label": "1"} for number in range(20)]
-    with ResultDatabase(tmp_path / "db.txt") as db:
+    with TextDatabase(tmp_path / "db.txt") as db:
         db.insert(rows)
-    with ResultDatabase(tmp_path / "db.txt") as db:
+    with TextDatabase(tmp_path / "db.txt") as db:
         full_for_sqlite += ["SELECT", "PRAGMA"]
         for _ in range(3):
-            with pytest.raises(DatabaseStorageError, match="disk is full"):
+            with pytest.raises(DatabaseUnavailableError, match="disk is full"):
                 db.insert(rows)
         full_for_sqlite.clear()
         assert db.insert(rows).duplicates == 20
@@ -135,12 +136,12 @@ def test_an_index_that_is_damaged_while_the_disk_is_full_stores_nothing_twice(
 
 def test_a_full_disk_that_undoes_a_transaction_by_itself_loses_nothing(tmp_path, full_for_sqlite):
     rows = [{"id": str(number), "label": "1"} for number in range(20)]
-    with ResultDatabase(tmp_path / "db.txt") as db:
+    with TextDatabase(tmp_path / "db.txt") as db:
         db.insert(rows)
         full_for_sqlite += ["COMMIT", "ROLLBACK"]
         db._rows.index.flush()
         full_for_sqlite.clear()
         db._rows.index._db.execute("ROLLBACK")
         assert db.insert(rows).duplicates == 20
-    with ResultDatabase(tmp_path / "db.txt") as db:
+    with TextDatabase(tmp_path / "db.txt") as db:
         assert db.insert(rows).duplicates == 20

@@ -16,8 +16,6 @@ CHANGING = {
 
 ALLOWED = {
     ("DB/text/index.py", "unlink"),  # SQLite's files, which may be lost
-    ("DB/text/database.py", "replace"),  # in a text
-    ("DB/summary.py", "replace"),
     ("DurableText/lock.py", "flock"),  # a look at who holds a lock, for `status`
 }
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from DB import DatabaseLockedError, DatabaseStorageError, ResultDatabase
+from DB import DatabaseLockedError, DatabaseUnavailableError
+from DB.text.database import TextDatabase
 from DurableText.storage import Storage
 from Queue import FileQueue, QueueClosedError, QueueLockedError, QueueStorageError
 
@@ -29,7 +30,7 @@ PRELUDE = """
 import os, sys, time
 from pathlib import Path
 from Queue import FileQueue
-from DB import ResultDatabase
+from DB.text.database import TextDatabase
 folder = Path(sys.argv[1])
 def ready():
     print("ready", flush=True)
@@ -123,11 +124,11 @@ def test_a_stopped_consumer_stays_the_consumer_and_goes_on_when_it_comes_back(tm
 
 
 def test_a_stopped_writer_keeps_the_db(tmp_path):
-    with running(tmp_path, "db = ResultDatabase(folder / 'db.txt'); ready()") as holder:
+    with running(tmp_path, "db = TextDatabase(folder / 'db.txt'); ready()") as holder:
         os.kill(holder.pid, signal.SIGSTOP)
         with pytest.raises(DatabaseLockedError, match=f"process {holder.pid} on"):
-            ResultDatabase(tmp_path / "db.txt", timeout=0.2)
-    ResultDatabase(tmp_path / "db.txt", timeout=10).close()
+            TextDatabase(tmp_path / "db.txt", timeout=0.2)
+    TextDatabase(tmp_path / "db.txt", timeout=10).close()
 
 
 def test_a_forked_child_keeps_no_lock_when_its_parent_is_killed(tmp_path):
@@ -135,7 +136,7 @@ def test_a_forked_child_keeps_no_lock_when_its_parent_is_killed(tmp_path):
 queue = FileQueue(folder / "log.txt")
 queue.put([{"n": 1}])
 queue.take(1, 5)
-db = ResultDatabase(folder / "db.txt")
+db = TextDatabase(folder / "db.txt")
 child = os.fork()
 if child == 0:
     os.close(0)
@@ -152,7 +153,7 @@ ready()
     try:
         with FileQueue(tmp_path / "log.txt") as queue:
             assert queue.take(1, timeout=5).records == [{"n": 1}]
-            ResultDatabase(tmp_path / "db.txt", timeout=5).close()
+            TextDatabase(tmp_path / "db.txt", timeout=5).close()
         assert psutil.pid_exists(child)
     finally:
         os.kill(child, signal.SIGKILL)
@@ -172,7 +173,7 @@ def _use_in_child(queue, db, answers):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_queue_opened_before_a_fork_refuses_to_work_in_the_child(tmp_path):
     fork = multiprocessing.get_context("fork")
-    with FileQueue(tmp_path / "log.txt") as queue, ResultDatabase(tmp_path / "db.txt") as db:
+    with FileQueue(tmp_path / "log.txt") as queue, TextDatabase(tmp_path / "db.txt") as db:
         queue.take(1, timeout=0)
         answers = fork.SimpleQueue()
         child = fork.Process(target=_use_in_child, args=(queue, db, answers))
@@ -198,7 +199,7 @@ def _start_and_put(folder, name):
     with FileQueue(folder / "new" / "log.txt", segment_bytes=500) as queue:
         for number in range(20):
             queue.put([{"n": f"{name}-{number}"}])
-    with ResultDatabase(folder / "new" / "db.txt") as db:
+    with TextDatabase(folder / "new" / "db.txt") as db:
         db.insert([{"id": f"{name}-{number}", "label": "1"} for number in range(20)])
 
 
@@ -211,7 +212,7 @@ def test_several_processes_that_start_at_once_share_one_queue_and_one_db(tmp_pat
         assert process.exitcode == 0
     with FileQueue(tmp_path / "new" / "log.txt") as queue:
         assert len(set(drain(queue))) == 120
-    with ResultDatabase(tmp_path / "new" / "db.txt") as db:
+    with TextDatabase(tmp_path / "new" / "db.txt") as db:
         assert len({row["id"] for row in db}) == 120
 
 
@@ -230,22 +231,22 @@ def test_every_folder_that_is_made_is_synced_into_its_parent(tmp_path):
     assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(recorder.synced)
 
 
-@pytest.mark.parametrize("opening", [FileQueue, ResultDatabase])
+@pytest.mark.parametrize("opening", [FileQueue, TextDatabase])
 def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path, opening):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises((QueueStorageError, DatabaseStorageError), match=r"file/x\.txt"):
+    with pytest.raises((QueueStorageError, DatabaseUnavailableError), match=r"file/x\.txt"):
         opening(tmp_path / "file" / "x.txt")
     (tmp_path / "folder.txt").mkdir()
-    with pytest.raises((QueueStorageError, DatabaseStorageError), match="is a folder"):
+    with pytest.raises((QueueStorageError, DatabaseUnavailableError), match="is a folder"):
         opening(tmp_path / "folder.txt")
 
 
 FULL_DISK = """
 import itertools, resource, signal
 from Queue import QueueStorageError
-from DB import DatabaseStorageError
+from DB import DatabaseUnavailableError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-queue, db = FileQueue(folder / "log.txt"), ResultDatabase(folder / "db.txt")
+queue, db = FileQueue(folder / "log.txt"), TextDatabase(folder / "db.txt")
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 put = inserted = 0
@@ -259,7 +260,7 @@ try:
     for number in itertools.count(0, 7):
         db.insert([{"id": str(number + i), "label": "1"} for i in range(7)])
         inserted = number + 7
-except DatabaseStorageError:
+except DatabaseUnavailableError:
     pass
 taken = 0
 while batch := queue.take(10, timeout=0):
@@ -418,8 +419,10 @@ class _ReadOnlyDisk(Storage):
         return super().open(path, flags)
 
 
-@pytest.mark.parametrize("opening", [FileQueue, ResultDatabase])
+@pytest.mark.parametrize("opening", [FileQueue, TextDatabase])
 def test_a_read_only_disk_is_a_clear_error_at_the_start(tmp_path, opening):
-    with pytest.raises((QueueStorageError, DatabaseStorageError), match="Read-only file system"):
+    with pytest.raises(
+        (QueueStorageError, DatabaseUnavailableError), match="Read-only file system"
+    ):
         opening(tmp_path / "x.txt", storage=_ReadOnlyDisk())
     assert list(tmp_path.iterdir()) == []

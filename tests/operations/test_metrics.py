@@ -25,7 +25,6 @@ from Pipeline.observability.metrics_server import (
     MetricsServer,
     _Handler,
 )
-from Pipeline.observability.probe import LineCount
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
 from tests.brokers.harness import LocalUnderTest
@@ -172,23 +171,6 @@ def test_a_clock_that_jumps_makes_no_negative_latency() -> None:
         metrics.stored([{"published_at": "no time"}, {"published_at": None}, {}])
         assert sum(metrics._latencies._counts) == 2
         assert 0.0 <= metrics._latencies.sum < 60.0
-
-
-def test_rows_are_counted_from_the_text_and_anew_after_it_was_replaced(tmp_path: Path) -> None:
-    db = tmp_path / "db.txt"
-    rows = LineCount(db)
-    assert rows.count() == 0
-    db.write_bytes(b"1\n2\n")
-    assert rows.count() == 2
-    with db.open("ab") as file:
-        file.write(b"3\n")
-    assert rows.count() == 3
-    other = tmp_path / "other.txt"
-    other.write_bytes(b"a\nb\nc\nd\n")
-    other.replace(db)
-    assert rows.count() == 4
-    db.write_bytes(b"cut\n")  # the same file, shorter
-    assert rows.count() == 1
 
 
 def test_without_a_port_nothing_of_prometheus_is_imported() -> None:

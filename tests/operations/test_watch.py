@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from DB import open_database
 from DurableText import codec
 from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metrics import Sources
@@ -189,8 +190,8 @@ def test_the_last_rows_are_read_from_the_end_of_a_long_db(tmp_path: Path) -> Non
     db = tmp_path / "db.txt"
     lines = [codec.frame(b'{"id":"%d"' % i) for i in range(1000)]
     db.write_bytes(b"".join(lines) + b'{"id":"torn')
-    assert [row["id"] for row in last_rows(db, 2)] == ["999", "998"]
-    assert last_rows(tmp_path / "elsewhere.txt", 2) == []
+    assert [row["id"] for row in last_rows(open_database(db, read_only=True), 2)] == ["999", "998"]
+    assert last_rows(open_database(tmp_path / "elsewhere.txt", read_only=True), 2) == []
 
 
 EVIL = "seven\x1b]0;owned\x07\x9b2J[/red][bold]\n"

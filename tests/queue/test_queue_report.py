@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from DB import ResultDatabase
+from DB.text.database import TextDatabase
 from DurableText import codec
 from Queue import FileQueue
 from Queue.text import report
@@ -184,7 +184,7 @@ def test_a_pipe_in_place_of_the_text_is_an_error_and_nothing_to_wait_for(path, c
 
 @pytest.mark.parametrize("command", ["Queue status --queue", "DB summary --db"])
 def test_a_reader_of_the_output_that_has_gone_is_no_error(path, command):
-    with fill(path, count=3), ResultDatabase(path.with_name("db.txt")):
+    with fill(path, count=3), TextDatabase(path.with_name("db.txt")):
         end, pipe = os.pipe()
         os.close(end)
         file = path if command.startswith("Queue") else path.with_name("db.txt")

@@ -1,98 +1,30 @@
-"""The summary as text, and what `python -m DB verify` finds."""
+"""What `python -m DB verify` finds in a text: corrupt lines, ids that stand twice, a torn end."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from DB.errors import DatabaseStorageError
-from DB.summary import Summary
+from DB.database_interface import Verification
+from DB.errors import DatabaseUnavailableError
 from DB.text.index import Index, IndexDamagedError, key_of
 from DurableText import codec
 from DurableText.codec import scan
-from DurableText.command_line import duration_in_words, rate_in_words
-from DurableText.findings import Findings
 from DurableText.lock import current_holder
-from DurableText.storage import STORAGE, real_path, refuse_what_is_no_file
-
-CONFUSIONS_SHOWN = 10
+from DurableText.storage import STORAGE, refuse_what_is_no_file
 
 
-def as_text(summary: Summary) -> str:
-    """Return the summary as a few lines for a terminal."""
-    lines = [f"results      {summary.rows:,}"]
-    if summary.corrupt:
-        lines.append(f"corrupt      {summary.corrupt:,} lines: see `python -m DB verify`")
-    if summary.accuracy is not None:
-        lines.append(
-            f"accuracy     {summary.accuracy:.4%} ({summary.correct:,} of {summary.known:,} right)"
-        )
-    if summary.latency_p50 is not None:
-        values = (summary.latency_p50, summary.latency_p95, summary.latency_p99)
-        p50, p95, p99 = (duration_in_words(value or 0.0) for value in values)
-        lines.append(f"latency      p50 {p50}, p95 {p95}, p99 {p99} from published to stored")
-    if summary.throughput is not None:
-        rate = rate_in_words(summary.throughput, " results")
-        lines.append(f"throughput   {rate} from first to last insert")
-    if summary.first_stored_at is not None and summary.last_stored_at is not None:
-        lines.append(
-            f"stored       {summary.first_stored_at:%Y-%m-%d %H:%M:%S} to "
-            f"{summary.last_stored_at:%Y-%m-%d %H:%M:%S} UTC"
-        )
-    for model, count in summary.models.items():
-        lines.append(f"model        {model}  {count:,}")
-    lines += _labels(summary)
-    lines += _confusions(summary)
-    return "\n".join(lines)
-
-
-def _labels(summary: Summary) -> list[str]:
-    lines = ["", "label        results"] if summary.labels else []
-    for label in sorted(summary.labels):
-        count = summary.labels[label]
-        bar = "#" * round(30 * count / max(summary.labels.values()))
-        lines.append(f"{label:12} {count:9,}  {bar}")
-    return lines
-
-
-def _confusions(summary: Summary) -> list[str]:
-    if not summary.confusions:
-        return []
-    lines = ["", "expected     taken for    times"]
-    for expected, given, count in summary.confusions[:CONFUSIONS_SHOWN]:
-        lines.append(f"{expected:12} {given:12} {count:,}")
-    rest = summary.confusions[CONFUSIONS_SHOWN:]
-    if rest:
-        lines.append(f"and {len(rest)} other pairs, {sum(n for _, _, n in rest):,} results")
-    return lines
-
-
-@dataclass
-class Verification(Findings):
-    """What a reading of the whole DB has found.
-
-    Attributes:
-        rows: intact rows.
-        bytes: size of the text.
-    """
-
-    rows: int = 0
-    bytes: int = 0
-
-
-def verify(path: str | os.PathLike[str]) -> Verification:
-    """Read the whole DB at `path`: checksums, ids, ids that stand twice.
+def verify(path: Path) -> Verification:
+    """Read the whole DB at `path`, of which links are resolved: checksums, ids that stand twice.
 
     Needs no lock, bounded memory, and about 20 bytes a row of temporary disk.
 
     Raises:
-        DatabaseStorageError: the file is not there, or cannot be read.
+        DatabaseUnavailableError: the file is not there, or cannot be read.
     """
-    path = real_path(path)
     found = Verification()
     try:
         refuse_what_is_no_file(path)
@@ -106,9 +38,9 @@ def verify(path: str | os.PathLike[str]) -> Verification:
         if conflicts.exists():
             found.notes.append(f"{_count_intact(conflicts):,} conflicts are kept in {conflicts}")
     except OSError as error:
-        raise DatabaseStorageError(f"cannot read the DB {path}: {error}") from error
+        raise DatabaseUnavailableError(f"cannot read the DB {path}: {error}") from error
     except IndexDamagedError as error:  # SQLite's file of the ids read so far
-        raise DatabaseStorageError(
+        raise DatabaseUnavailableError(
             f"cannot verify the DB {path}: {error}; is there room in {tempfile.gettempdir()}?"
         ) from error
     return found

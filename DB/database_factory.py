@@ -1,0 +1,66 @@
+"""`open_database`: which engine it is, a path or a URL says."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from DB.database_interface import ResultDatabase
+from DB.errors import DatabaseConfigurationError
+
+DEFAULT_PATH = Path(__file__).resolve().parent / "db_for_app_2.txt"
+
+# Names the DB where no option does.
+VARIABLE = "RESULT_DB"
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+def default_database() -> str | Path:
+    """Return the URL or path of the DB that nobody named: `RESULT_DB`, else the text file."""
+    return os.environ.get(VARIABLE) or DEFAULT_PATH
+
+
+def open_database(
+    where: str | os.PathLike[str],
+    *,
+    wait: bool = True,
+    timeout: float | None = None,
+    stop: Callable[[], bool] | None = None,
+    read_only: bool = False,
+) -> ResultDatabase:
+    """Open the DB at a path or URL. An engine's client is imported only here.
+
+    Args:
+        where: a path is a text file, `postgresql://…` and `sqlite:///file` are SQL.
+        wait: whether to stand by while another process holds a DB that is not shared.
+        timeout: seconds to wait for it at most; None waits without limit.
+        stop: asked while waiting, as `threading.Event.is_set`; True ends it.
+        read_only: nothing is made, changed or waited for; the DB may come later.
+
+    Raises:
+        DatabaseConfigurationError: the URL is wrong, the engine's client is not installed, or what
+            it names is no DB of this program, or refuses for good.
+        DatabaseUnavailableError: it is not there, or cannot be used for now.
+        DatabaseLockedError: another process holds it, and the waiting is over.
+    """
+    scheme = scheme_of(where)
+    if scheme is None:
+        from DB.text.database import TextDatabase
+        from DB.text.reader import TextReader
+
+        if read_only:
+            return TextReader(where)
+        return TextDatabase(where, wait=wait, timeout=timeout, stop=stop)
+    raise DatabaseConfigurationError(
+        f"the DB's URL begins with {scheme}://; a path is a text file, and postgresql:// and "
+        "sqlite:/// are what is known"
+    )
+
+
+def scheme_of(where: str | os.PathLike[str]) -> str | None:
+    """Return the scheme of a URL, in small letters; None for a path."""
+    match = _SCHEME.match(where) if isinstance(where, str) else None
+    return match[1].lower() if match else None

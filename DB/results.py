@@ -1,0 +1,176 @@
+"""What is the same for all engines: how results are checked and compared, and which are new.
+
+An id is stored once. Whoever brings it again either says the same (a duplicate) or something else
+(a conflict). What a result says is its label; one without a label says all its fields but those
+that the pipeline itself adds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from DB.errors import DatabaseRecordError
+from DurableText import codec
+from DurableText.moments import seconds_of
+
+# What the DB adds to a result.
+ADDED = ("crc", "stored_at")
+
+# Fields that say who, when and how, not what; all that end in `_at` are of this kind too.
+RESERVED = frozenset(
+    ("id", "label", "model", "source", "expected_label", "traceparent", "top", "unsure", "seq")
+) | frozenset(ADDED)
+TIME_SUFFIX = "_at"
+
+# A NUL in JSON: PostgreSQL has no text with it. The backslashes before it are in pairs: those are
+# backslashes of the text.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class InsertOutcome:
+    """What became of the results of one `insert`, by id, in their order."""
+
+    inserted_ids: tuple[str, ...] = ()
+    duplicate_ids: tuple[str, ...] = ()
+    conflict_ids: tuple[str, ...] = ()
+
+    @property
+    def inserted(self) -> int:
+        """How many were stored."""
+        return len(self.inserted_ids)
+
+    @property
+    def duplicates(self) -> int:
+        """How many were stored already, saying the same."""
+        return len(self.duplicate_ids)
+
+    @property
+    def conflicts(self) -> int:
+        """How many were stored already, saying something else."""
+        return len(self.conflict_ids)
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Results of one insert, told apart.
+
+    Attributes:
+        outcome: the ids.
+        new: numbers of the results that are to be stored, ascending.
+        conflicting: numbers of those that say something else than what is stored, each with the
+            number of the new result that it differs from; None if that was stored before.
+    """
+
+    outcome: InsertOutcome
+    new: list[int]
+    conflicting: list[tuple[int, int | None]]
+
+
+def encode(results: Sequence[Result]) -> list[bytes]:
+    """Return each result as JSON without its outer braces.
+
+    Raises:
+        DatabaseRecordError: one of them cannot be stored, on whatever engine.
+    """
+    bodies = []
+    for number, result in enumerate(results):
+        try:
+            body = codec.encode(result, ADDED)
+        except codec.RecordError as error:
+            raise refusal(number, str(error)) from error
+        result_id = result.get("id")
+        if not isinstance(result_id, str) or not result_id:
+            raise refusal(number, f"its id must be a text, not {result_id!r}")
+        if b"\\u0000" in body and _NUL.search(body):
+            raise refusal(number, f"a text of {result_id!r:.200} holds the character NUL")
+        bodies.append(body)
+    return bodies
+
+
+def refusal(number: int, problem: str) -> DatabaseRecordError:
+    """Return the error that names the result which cannot be stored."""
+    return DatabaseRecordError(f"result {number}: {problem}; nothing was stored", number)
+
+
+def answer_of(result: Result) -> str:
+    """Return what a result says, as a text that can be compared.
+
+    A label that is a text stands for itself, behind a `=`; whatever else goes as a digest of its
+    JSON, in which NaN is null and a tuple is a list: as it reads when it comes back from the DB.
+    """
+    label = result.get("label")
+    if isinstance(label, str):
+        return f"={label}"
+    said = {"label": label}
+    if label is None or orjson.dumps(label) == b"null":
+        said = {
+            name: value
+            for name, value in result.items()
+            if name not in RESERVED and not name.endswith(TIME_SUFFIX)
+        }
+    return sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def sort_out(results: Sequence[Result], keys: Sequence[str], stored: dict[str, str]) -> Sorted:
+    """Tell new results, duplicates and conflicts apart.
+
+    Args:
+        results: in their order; the first of several with one key is the one that is stored.
+        keys: what each is known by: its id; a shadow's, id and model.
+        stored: what the DB had before, by key: see `answer_of`. What is new is added.
+    """
+    inserted, duplicates, conflicts = [], [], []
+    conflicting: list[tuple[int, int | None]] = []
+    firsts: dict[str, int] = {}
+    for number, (result, key) in enumerate(zip(results, keys, strict=True)):
+        answer = answer_of(result)
+        if key not in stored:
+            stored[key] = answer
+            inserted.append(result["id"])
+            firsts[key] = number
+        elif stored[key] == answer:
+            duplicates.append(result["id"])
+        else:
+            conflicts.append(result["id"])
+            conflicting.append((number, firsts.get(key)))
+    assert len(inserted) + len(duplicates) + len(conflicts) == len(results)
+    outcome = InsertOutcome(tuple(inserted), tuple(duplicates), tuple(conflicts))
+    return Sorted(outcome, list(firsts.values()), conflicting)
+
+
+def shadow_key(result: Result, number: int = 0) -> str:
+    """Return what a shadow's result is known by: its id and its model.
+
+    Raises:
+        DatabaseRecordError: it has no model; `number` says which of the results it is.
+    """
+    model = result.get("model")
+    if not isinstance(model, str) or not model:
+        raise refusal(number, f"its model must be a text, not {model!r:.200}")
+    return f"{result['id']}\0{model}"  # no text of a result holds a NUL
+
+
+def split_times(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return rows of a DB as results, and when each was stored.
+
+    Raises:
+        DatabaseRecordError: one of them is no row of a DB.
+    """
+    results, times = [], []
+    for number, row in enumerate(rows):
+        result = dict(row)
+        stored_at = result.pop("stored_at", None)
+        if seconds_of(stored_at) is None:
+            raise refusal(number, f"its stored_at is no time: {stored_at!r:.200}")
+        results.append(result)
+        times.append(stored_at)
+    return results, times

@@ -1,0 +1,204 @@
+"""A text DB as everybody reads it who does not write it: without a lock, while it is in use."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import orjson
+
+from DB.database_interface import ResultDatabase, Row, Verification
+from DB.errors import DatabaseUnavailableError, opened_to_read
+from DB.results import InsertOutcome, Result
+from DB.summary import Summary, Tally
+from DB.text.index import IndexDamagedError
+from DB.text.verification import verify
+from DurableText import codec
+from DurableText.codec import CHUNK_BYTES, scan
+from DurableText.storage import STORAGE, Storage, real_path, refuse_what_is_no_file
+
+# So much of the end is read for the newest rows: more than a screen full of them.
+TAIL_BYTES = 64 * 1024
+
+# How a row ends: its checksum is the last of its fields, and a newline stands nowhere else.
+ROW_END = b'"}\n'
+
+
+class TextReader(ResultDatabase):
+    """The DB in a text file, open to read. The file may come later, and may go."""
+
+    shared = False
+
+    def __init__(self, path: str | os.PathLike[str], *, storage: Storage = STORAGE) -> None:
+        """Name the text; nothing is opened yet.
+
+        Args:
+            path: the text file; links are followed.
+            storage: the layer for system calls; tests put faults there.
+        """
+        self.path = real_path(path)
+        self.name = str(self.path)
+        self._storage = storage
+        self._count = LineCount(self.path)
+
+    def insert(self, results: Sequence[Result]) -> InsertOutcome:
+        """Refuse: see `ResultDatabase.insert`."""
+        raise opened_to_read(self.name, len(results))
+
+    def take_over(self, rows: Sequence[Row]) -> InsertOutcome:
+        """Refuse: see `ResultDatabase.take_over`."""
+        raise opened_to_read(self.name, len(rows))
+
+    def insert_shadow(self, results: Sequence[Result]) -> InsertOutcome:
+        """Refuse: see `ResultDatabase.insert_shadow`."""
+        raise opened_to_read(self.name, len(results))
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._rows_of(self.path)
+
+    def iter_shadow(self) -> Iterator[Row]:
+        """See `ResultDatabase.iter_shadow`."""
+        return self._rows_of_side_file("shadow.txt")
+
+    def conflicts(self) -> Iterator[Row]:
+        """See `ResultDatabase.conflicts`."""
+        return self._rows_of_side_file("conflicts.txt")
+
+    def newest(self, number: int) -> list[Row]:
+        """See `ResultDatabase.newest`."""
+        with self._errors("read"), self._opened(self.path) as fd:
+            size = self._storage.stat_open(fd).st_size
+            window = TAIL_BYTES
+            while True:
+                start = max(0, size - window)
+                lines = self._storage.read(fd, size - start, start).split(b"\n")
+                found = [row for line in reversed(lines) if (row := codec.decode(line)) is not None]
+                if len(found) >= number or start == 0 or window >= CHUNK_BYTES:
+                    return found[:number]
+                window *= 4
+
+    def count(self) -> int:
+        """Return how many lines there are; each call reads only what is new since the last."""
+        with self._errors("count"):
+            return self._count.count()
+
+    def get(self, result_id: str) -> Row | None:
+        """Search the whole text: the index is the writer's."""
+        quoted = b'"id":' + orjson.dumps(result_id)
+        for line in self._lines_of(self.path):
+            if quoted in line:
+                row = codec.decode(line)
+                if row is not None and row.get("id") == result_id:
+                    return row
+        return None
+
+    def summary(self) -> Summary:
+        """See `ResultDatabase.summary`; corrupt lines are counted as such."""
+        tally = Tally()
+        for line in self._lines_of(self.path):
+            row = codec.decode(line)
+            if row is not None:
+                tally.add(row)
+            elif line.strip():
+                tally.corrupt += 1
+        return tally.finish()
+
+    def verify(self) -> Verification:
+        """Read everything; needs about 20 bytes a row of temporary disk."""
+        return verify(self.path)
+
+    def check(self, timeout: float) -> None:  # noqa: ARG002 (a file answers at once)
+        """See `ResultDatabase.check`."""
+        with self._errors("read"), self._opened(self.path):
+            pass
+
+    def close(self) -> None:
+        """Do nothing: whatever is read is opened for it."""
+
+    def _side_file(self, name: str) -> Path:
+        return self.path.with_name(f"{self.path.stem}.{name}")
+
+    def _rows_of_side_file(self, name: str) -> Iterator[Row]:
+        path = self._side_file(name)
+        return self._rows_of(path) if path.exists() else iter(())
+
+    def _rows_of(self, path: Path) -> Iterator[Row]:
+        for line in self._lines_of(path):
+            row = codec.decode(line)
+            if row is not None:
+                yield row
+
+    def _lines_of(self, path: Path) -> Iterator[bytes]:
+        """Yield the whole lines there are now."""
+        with contextlib.ExitStack() as opened:
+            self._check_usable()
+            with self._errors("read"):
+                fd = opened.enter_context(self._opened(path))
+                groups = scan(partial(self._storage.read, fd), 0, self._end(path, fd))
+            while True:
+                self._check_usable()
+                with self._errors("read"):
+                    _, lines = next(groups, (0, None))
+                if lines is None:
+                    return
+                yield from lines
+
+    def _check_usable(self) -> None:
+        """Do nothing: a reader holds nothing that could be closed."""
+
+    def _end(self, path: Path, fd: int) -> int:  # noqa: ARG002 (the writer asks which it is)
+        """Return how far a file is to be read."""
+        return self._storage.stat_open(fd).st_size
+
+    @contextlib.contextmanager
+    def _opened(self, path: Path) -> Iterator[int]:
+        refuse_what_is_no_file(path)
+        fd = self._storage.open(path, os.O_RDONLY)
+        try:
+            yield fd
+        finally:
+            self._storage.close(fd)
+
+    @contextlib.contextmanager
+    def _errors(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, IndexDamagedError) as error:  # an index that cannot be made, in the end
+            hint = (
+                "has app_2 stored anything yet, and is it there?"
+                if isinstance(error, FileNotFoundError)
+                else "is the folder there, writable, and is there room on the disk?"
+            )
+            raise DatabaseUnavailableError(
+                f"cannot {action} the DB {self.name}: {error}; {hint}"
+            ) from error
+
+
+class LineCount:
+    """Counts the rows of a file that grows, reading only what is new."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = 0
+        self._end = 0
+        self._lines = 0
+
+    def count(self) -> int:
+        """Count; a file that was replaced or cut is counted anew."""
+        with self._path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_ino != self._inode or status.st_size < self._end:
+                self._inode, self._end, self._lines = status.st_ino, 0, 0
+            file.seek(self._end)
+            while whole := _whole_lines(file.read(CHUNK_BYTES)):
+                self._lines += whole.count(ROW_END)  # what took a torn row's place is blank
+                self._end += len(whole)
+                file.seek(self._end)
+        return self._lines
+
+
+def _whole_lines(chunk: bytes) -> bytes:
+    return chunk[: chunk.rfind(b"\n") + 1]
