@@ -219,7 +219,7 @@ class _Reader:
 
     def __init__(self, broker: BrokerCore, subscription: Subscription, patience: float) -> None:
         self._subscription = subscription
-        self._came_later = broker.behind_the_end(subscription.topic)  # first: others publish
+        self._came_later = broker.published_since_now(subscription.topic)  # first: others publish
         self._unread = broker.backlog(subscription.topic, subscription.subscription_id)
         self._patient_until = time.monotonic() + patience
         self._returned: set[str] = set()

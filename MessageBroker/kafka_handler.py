@@ -198,14 +198,14 @@ class KafkaHandler(BrokerCore):
             for each in partitions
         )
 
-    def _behind_the_end(self, topic: str) -> Callable[[Message], bool]:
+    def _published_since_now(self, topic: str) -> Callable[[Message], bool]:
         ends = self._admin.latest(topic, self._partitions(topic))
 
-        def is_behind(message: Message) -> bool:
+        def is_new(message: Message) -> bool:
             partition, offset = place_of(message.id)
             return offset >= ends.get(partition, 0)
 
-        return is_behind
+        return is_new
 
     # ------------------------------------------------------------------ life cycle
 

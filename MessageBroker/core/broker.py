@@ -262,10 +262,10 @@ class BrokerCore(BrokerInterface):
         self._require_topic(topic)
         return self._backlog(topic, subscription_id)
 
-    def behind_the_end(self, topic: str) -> Callable[[Message], bool]:
-        """Return how to tell messages that come from now on, while others are replayed, say."""
+    def published_since_now(self, topic: str) -> Callable[[Message], bool]:
+        """Return a test that is true of messages that were published after this call."""
         self._require_open()
-        return self._behind_the_end(topic)
+        return self._published_since_now(topic)
 
     def _publish_dead_letter(
         self, topic: str, message: Message, attributes: dict[str, str]
@@ -352,10 +352,11 @@ class BrokerCore(BrokerInterface):
     def _backlog(self, topic: str, subscription_id: str) -> int | None:
         """Count what is not acknowledged; None where the broker cannot tell."""
 
-    def _behind_the_end(self, topic: str) -> Callable[[Message], bool]:  # noqa: ARG002
-        """Return how to tell messages that are published from now on; by their time, if not better.
+    def _published_since_now(self, topic: str) -> Callable[[Message], bool]:  # noqa: ARG002
+        """Return a test that is never true of a message that was there before this call.
 
-        What is told so must have come later; what came later need not all be told.
+        It may be false of some that came later. Here it goes by their time; better where the
+        broker numbers its messages.
         """
         newest = datetime.now(UTC) + self.clock_tolerance
         return lambda message: message.publish_time > newest

@@ -33,6 +33,7 @@ from MessageBroker.errors import (
     ConfigurationError,
     SubscriptionNotFoundError,
     TopicNotFoundError,
+    topic_not_found,
 )
 from MessageBroker.google_pubsub.connection import ADMIN_TIMEOUT_SECONDS, Connection
 from MessageBroker.google_pubsub.errors import ResourceExistsError, ResourceNotFoundError
@@ -250,7 +251,7 @@ class Topics:
         except AuthenticationError:
             return  # an answer, all the same
         if settings.topic_path == DELETED_TOPIC:
-            raise TopicNotFoundError(f"Pub/Sub: the topic {topic!r} was deleted")
+            raise topic_not_found(f"Pub/Sub: the topic {topic!r} was deleted", topic)
 
     def _get(self, subscription_id: str, timeout: float) -> SubscriptionSettings:
         request = GetSubscriptionRequest(
@@ -304,10 +305,8 @@ class Topics:
             raise self._no_topic(topic) from None
 
     def _no_topic(self, topic: str) -> TopicNotFoundError:
-        return TopicNotFoundError(
-            f"Pub/Sub: there is no topic {topic!r} in {self._connection.where}: create it with "
-            f"`python -m MessageBroker topics create {topic}`"
-        )
+        where = self._connection.where
+        return topic_not_found(f"Pub/Sub: there is no topic {topic!r} in {where}", topic)
 
     def _delete_subscription(self, path: str) -> None:
         rpc = self._connection.subscriber.delete_subscription

@@ -16,7 +16,7 @@ from MessageBroker.errors import (
     BrokerError,
     BrokerUnavailableError,
     SubscriptionNotFoundError,
-    TopicNotFoundError,
+    topic_not_found,
 )
 from MessageBroker.google_pubsub.admin import SubscriptionSettings, Topics
 from MessageBroker.google_pubsub.connection import Connection
@@ -114,10 +114,8 @@ class PubSubStream(Stream):
             return error
         with suppress(BrokerError):
             if not self._topics.has(self._topic):
-                return TopicNotFoundError(
-                    f"Pub/Sub: the topic {self._topic!r} was deleted: create it with `python -m "
-                    f"MessageBroker topics create {self._topic}`"
-                )
+                said = f"Pub/Sub: the topic {self._topic!r} was deleted"
+                return topic_not_found(said, self._topic)
         return SubscriptionNotFoundError(
             f"Pub/Sub: the subscription {self._subscription_id!r} was deleted: start again to "
             "make it anew"

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from MessageBroker.errors import BrokerUnavailableError, TopicNotFoundError
+from MessageBroker.errors import BrokerUnavailableError, TopicNotFoundError, topic_not_found
 from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.committed_offsets import GroupTopic
 from MessageBroker.kafka.events import ClientEvents
@@ -65,10 +65,7 @@ class Probe:
         where = self._consumed.where
         found = self._admin.topic_id(self._consumed.topic)
         if found is None:
-            raise TopicNotFoundError(
-                f"{where}: the topic was deleted: create it with `python -m MessageBroker topics "
-                f"create {self._consumed.topic}`, and start again"
-            )
+            raise topic_not_found(f"{where}: the topic was deleted", self._consumed.topic)
         if found != self._consumed.topic_id:
             raise TopicNotFoundError(
                 f"{where}: the topic was deleted, and another one of its name was made: start again"

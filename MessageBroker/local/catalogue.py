@@ -26,7 +26,7 @@ from MessageBroker.errors import (
     BrokerUnavailableError,
     ClosedError,
     ConfigurationError,
-    TopicNotFoundError,
+    topic_not_found,
 )
 from MessageBroker.local.database import SharedDatabase
 from MessageBroker.local.store import TopicStore
@@ -83,7 +83,7 @@ class Catalogue:
         """
         path = self._path_of(topic)
         if path is None:
-            raise TopicNotFoundError(f"local broker: there is no topic {topic!r}: create it first")
+            raise topic_not_found(f"local broker: there is no topic {topic!r}", topic)
         try:
             return TopicStore(path, topic)
         except BrokerUnavailableError:

@@ -1,4 +1,4 @@
-"""Who holds which messages of a topic: taking claims, and carving out of them.
+"""Who holds which messages of a topic: taking claims, and splitting them.
 
 The tables and their meaning are described in `MessageBroker.local.store`.
 """
@@ -113,7 +113,7 @@ class Claims:
         self._room_bytes -= size
 
 
-def carve(
+def split_claim(
     db: sqlite3.Connection, subscription: str, consumer: str, first: int, last: int, *, free: bool
 ) -> int:
     """Take `first` to `last` out of this consumer's claims, or free them; returns how many."""
@@ -123,10 +123,10 @@ def carve(
         "AND first <= ?3), ?3) AND ?4 AND last >= ?3",
         (subscription, consumer, first, last),
     ).fetchall()
-    carved = 0
+    taken = 0
     for claim_first, claim_last, key in claims:
         low, high = max(first, claim_first), min(last, claim_last)
-        carved += high - low + 1
+        taken += high - low + 1
         rest: list[tuple[int, int, str | None]] = [
             (claim_first, low - 1, consumer),
             (high + 1, claim_last, consumer),
@@ -140,7 +140,7 @@ def carve(
             "INSERT INTO claim VALUES (?, ?, ?, ?, ?)",
             [(subscription, a, b, key, owner) for a, b, owner in rest if a <= b],
         )
-    return carved
+    return taken
 
 
 def runs(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from MessageBroker.errors import TopicNotFoundError
-from MessageBroker.local.claims import Claims, carve, runs
+from MessageBroker.errors import topic_not_found
+from MessageBroker.local.claims import Claims, runs, split_claim
 from MessageBroker.local.database import SharedDatabase
 from MessageBroker.local.doorbell import Doorbell, is_heard, ring
 
@@ -102,9 +102,7 @@ class TopicStore:
 
     def _require_topic(self) -> None:
         if self._value("SELECT deleted FROM topic"):
-            raise TopicNotFoundError(
-                f"local broker: the topic {self.topic!r} was deleted: create it again"
-            )
+            raise topic_not_found(f"local broker: the topic {self.topic!r} was deleted", self.topic)
         self._database.require_there()
 
     # ------------------------------------------------------------------ publishing
@@ -282,7 +280,7 @@ class TopicStore:
         """Settle messages that this consumer holds; returns how many it did."""
         with self._writing() as db:
             settled = sum(
-                carve(db, subscription, consumer, first, last, free=False)
+                split_claim(db, subscription, consumer, first, last, free=False)
                 for first, last in runs(seqs)
             )
             self._purge(db)
@@ -297,7 +295,7 @@ class TopicStore:
         """Free messages that this consumer holds."""
         with self._writing() as db:
             for first, last in runs(seqs):
-                carve(db, subscription, consumer, first, last, free=True)
+                split_claim(db, subscription, consumer, first, last, free=True)
         ring(self._bells)
 
     def _purge(self, db: sqlite3.Connection) -> None:
