@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from MessageBroker.cloudevents import PUBSUB_PREFIX
 from MessageBroker.configuration import DeliverySettings
@@ -39,12 +40,19 @@ class PubSubHandler(BrokerCore):
     name = "pubsub"
     cloudevents_prefix = PUBSUB_PREFIX
 
-    def __init__(self, project_id: str, *, delivery: DeliverySettings | None = None) -> None:
+    def __init__(
+        self,
+        project_id: str,
+        *,
+        delivery: DeliverySettings | None = None,
+        credentials: Any = None,
+    ) -> None:
         """Prepare a handler; it connects when it is first used.
 
         Args:
             project_id: the Google Cloud project.
             delivery: how messages are delivered; None for the defaults.
+            credentials: google-auth's object; None for those that Google's library finds.
 
         Raises:
             ConfigurationError: `project_id` cannot be the id of a project.
@@ -56,7 +64,7 @@ class PubSubHandler(BrokerCore):
                 f"digits and '-'), not the name or number, in {PUBSUB_CONFIG} [default] "
                 f"project_id or {PROJECT_VARIABLE}"
             )
-        self._connection = Connection(project_id)
+        self._connection = Connection(project_id, credentials)
         self._topics = Topics(self._connection)
         self._outbox = Outbox(
             "pubsub publisher",

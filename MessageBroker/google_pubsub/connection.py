@@ -12,53 +12,39 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from typing import Any
 
 # gRPC's C core may write to the terminal by itself. Its errors reach us as codes: nothing is
 # missed. It reads the variable when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-# Whether there is a metadata server google-auth asks three times, for 12 s where there is none. A
-# Google machine whose server is slow to start is known by its hardware all the same.
-os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
 
 with warnings.catch_warnings():
     # google.api_core announces the end of its support for a Python at every start.
     warnings.simplefilter("ignore", FutureWarning)
-    import google.auth
     import grpc
     from google.api_core import exceptions as google_errors
-    from google.auth import exceptions as auth_errors
-    from google.auth.transport.requests import Request
-    from google.oauth2 import service_account
     from google.pubsub_v1 import PublisherClient, SubscriberClient
     from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
     from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from MessageBroker.errors import (
-    AuthenticationError,
     BrokerError,
     BrokerUnavailableError,
     ClosedError,
     ConfigurationError,
 )
+from MessageBroker.google_pubsub.credentials import CREDENTIALS_TIMEOUT_SECONDS, Credentials
 from MessageBroker.google_pubsub.errors import translate
 
 EMULATOR_VARIABLE = "PUBSUB_EMULATOR_HOST"
 SERVICE_HOST = "pubsub.googleapis.com"
-SCOPES = ("https://www.googleapis.com/auth/pubsub",)
 
 # A look-up has to fail within 10 s; what is left is for a second one that explains the first.
 ADMIN_TIMEOUT_SECONDS = 7.0
 ADMIN_RETRY_SECONDS = 0.25
 # A local port answers in milliseconds or never.
 EMULATOR_CONNECT_SECONDS = 2.0
-TOKEN_TIMEOUT_SECONDS = 7.0
-# For finding credentials and their first token. google-auth repeats what it asks, and takes no
-# limit for all of it.
-CREDENTIALS_TIMEOUT_SECONDS = 8.0
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -79,12 +65,17 @@ CHANNEL_OPTIONS = (
 class Connection:
     """The clients of one project. They connect when they are first used."""
 
-    def __init__(self, project_id: str) -> None:
+    def __init__(self, project_id: str, credentials: Any = None) -> None:
+        """Prepare.
+
+        Args:
+            project_id: the project.
+            credentials: google-auth's object; None to find them. An emulator needs none.
+        """
         self.project_id = project_id
         self.emulator = os.environ.get(EMULATOR_VARIABLE, "").strip()
         self._lock = threading.Lock()
-        self._preparing = threading.Lock()
-        self._credentials: Any = None
+        self._credentials = Credentials(self.where, credentials)
         self._publisher: Any = None
         self._subscriber: Any = None
         self._closed = False
@@ -148,32 +139,8 @@ class Connection:
             return
         if self.emulator:
             self._check_emulator(min(timeout, EMULATOR_CONNECT_SECONDS))
-        elif self._credentials is None:
-            self._await_credentials(timeout)
-
-    def _await_credentials(self, timeout: float) -> None:
-        found: Future[None] = Future()
-
-        def find() -> None:
-            try:
-                with self._preparing:  # whoever comes second finds them
-                    if self._credentials is None:
-                        credentials = _find_credentials()
-                        _check_token(credentials)
-                        self._credentials = credentials
-                found.set_result(None)
-            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
-                found.set_exception(error)
-
-        threading.Thread(target=find, name="pubsub credentials", daemon=True).start()
-        try:
-            found.result(timeout)
-        except FutureTimeoutError:
-            raise BrokerUnavailableError(
-                f"Pub/Sub: no credentials for {self.where} after {timeout:g} seconds: neither the "
-                "metadata server nor a token service answers: check the network, or set "
-                "GOOGLE_APPLICATION_CREDENTIALS"
-            ) from None
+        else:
+            self._credentials.require(timeout)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -225,7 +192,7 @@ class Connection:
     def _explain(self, error: google_errors.GoogleAPICallError, tried: str) -> BrokerError:
         failure = translate(error, f"Pub/Sub: {tried} in {self.where} failed")
         if isinstance(failure, BrokerUnavailableError):
-            _check_token(self._credentials)  # gRPC calls refused credentials UNAVAILABLE too
+            self._credentials.check()  # gRPC calls refused credentials UNAVAILABLE too
         return failure
 
     def administrate(
@@ -266,7 +233,7 @@ class Connection:
             return transport.create_channel(host, **{**settings, "options": CHANNEL_OPTIONS})
 
         return client(
-            credentials=self._credentials, transport=partial(transport, channel=open_channel)
+            credentials=self._credentials.found, transport=partial(transport, channel=open_channel)
         )
 
     def _check_emulator(self, timeout: float) -> None:
@@ -289,56 +256,3 @@ class Connection:
                 f"({error.strerror or 'timed out'}): start it with `make pubsub`, or unset the "
                 "variable to use Google Cloud"
             ) from None
-
-
-def _check_token(credentials: Any) -> None:
-    """Fetch a token where one is needed, so that refused credentials are told as such."""
-    # A service account signs its tokens itself; the service answers UNAUTHENTICATED.
-    if credentials is None or isinstance(credentials, service_account.Credentials):
-        return
-    if credentials.valid:
-        return
-    try:
-        credentials.refresh(partial(Request(), timeout=TOKEN_TIMEOUT_SECONDS))
-    except auth_errors.GoogleAuthError as error:
-        raise _token_error(error) from None
-
-
-def _find_credentials() -> Any:
-    try:
-        credentials, _ = google.auth.default(scopes=SCOPES)
-    except (auth_errors.GoogleAuthError, ValueError) as error:
-        # A key file that cannot be parsed raises ValueError, whose text may show its lines.
-        said = str(error) if isinstance(error, auth_errors.DefaultCredentialsError) else ""
-        file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-        place = f"GOOGLE_APPLICATION_CREDENTIALS ({file})" if file else "the ambient account"
-        raise AuthenticationError(
-            f"Pub/Sub: no usable credentials from {place} ({type(error).__name__}{said and ': '}"
-            f"{said.splitlines()[0] if said else ''}): set GOOGLE_APPLICATION_CREDENTIALS to the "
-            f"key file of a service account, or {EMULATOR_VARIABLE} to use an emulator"
-        ) from None
-    return credentials
-
-
-def _token_error(error: Any) -> BrokerError:
-    if error.retryable or _is_of_transport(error):
-        return BrokerUnavailableError(
-            f"Pub/Sub: the token service does not answer ({type(error).__name__}): check the "
-            "network"
-        )
-    return AuthenticationError(
-        f"Pub/Sub: Google refuses the credentials ({type(error).__name__}): make a new key, or "
-        "log in again with `gcloud auth application-default login`"
-    )
-
-
-def _is_of_transport(error: object) -> bool:
-    """Tell whether nobody answered, which refuses nothing.
-
-    The metadata server's credentials wrap that into the error of a refusal, not to be retried.
-    """
-    if isinstance(error, auth_errors.TransportError):
-        return True
-    if not isinstance(error, BaseException):
-        return False
-    return any(_is_of_transport(each) for each in (error.__cause__, *error.args))

@@ -167,8 +167,7 @@ def test_a_metadata_server_that_is_away_in_mid_run_is_waited_for(
 
     service.have_topics()
     service.answer("Publish", away)
-    with PubSubHandler("some-project") as broker:
-        broker._connection._credentials = credentials
+    with PubSubHandler("some-project", credentials=credentials) as broker:
         future = broker.publish("some-topic", b"x")
         for _ in range(2):
             assert failures.acquire(timeout=20)
@@ -189,8 +188,8 @@ def test_a_consumer_waits_for_a_metadata_server_that_is_away(service: FakeServic
 
     service.have_subscription("some-topic")
     service.answer_streams(away)
-    with PubSubHandler("some-project") as broker:
-        broker._connection._credentials = Credentials(wrapped("args"))
+    credentials = Credentials(wrapped("args"))
+    with PubSubHandler("some-project", credentials=credentials) as broker:
         subscription = broker.subscribe("some-topic")
         deadline = time.monotonic() + 20
         while len(failures) < 4:
@@ -201,8 +200,8 @@ def test_a_consumer_waits_for_a_metadata_server_that_is_away(service: FakeServic
 def test_a_token_that_is_refused_in_mid_run_ends_what_waits(service: FakeService) -> None:
     service.have_topics()
     service.refuse("Publish", grpc.StatusCode.UNAVAILABLE, "Getting metadata from plugin failed")
-    with PubSubHandler("some-project") as broker:
-        broker._connection._credentials = Credentials(auth_errors.RefreshError("invalid_grant"))
+    credentials = Credentials(auth_errors.RefreshError("invalid_grant"))
+    with PubSubHandler("some-project", credentials=credentials) as broker:
         future = broker.publish("some-topic", b"x")
         with pytest.raises(AuthenticationError, match="refuses the credentials"):
             future.result(20)

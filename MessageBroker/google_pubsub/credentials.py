@@ -1,0 +1,142 @@
+"""Credentials for Google Cloud: found within a time limit, and refused ones told as such."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
+from typing import Any
+
+# Whether there is a metadata server google-auth asks three times, for 12 s where there is none. A
+# Google machine whose server is slow to start is known by its hardware all the same.
+os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
+
+with warnings.catch_warnings():
+    # google.auth, too, announces the end of its support for a Python at every start.
+    warnings.simplefilter("ignore", FutureWarning)
+    import google.auth
+    from google.auth import exceptions as auth_errors
+    from google.auth.transport.requests import Request
+    from google.oauth2 import service_account
+
+from MessageBroker.errors import AuthenticationError, BrokerError, BrokerUnavailableError
+
+SCOPES = ("https://www.googleapis.com/auth/pubsub",)
+TOKEN_TIMEOUT_SECONDS = 7.0
+# For finding credentials and their first token. google-auth repeats what it asks, and takes no
+# limit for all of it.
+CREDENTIALS_TIMEOUT_SECONDS = 8.0
+
+
+class Credentials:
+    """The credentials of one connection, once they are needed."""
+
+    def __init__(self, where: str, found: Any = None) -> None:
+        """Find nothing yet.
+
+        Args:
+            where: what they are for, as it shall stand in errors.
+            found: google-auth's object, if it is known.
+        """
+        self.found = found
+        self._where = where
+        self._finding = threading.Lock()
+
+    def require(self, timeout: float) -> None:
+        """Find credentials that Google takes, unless that was done.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            BrokerUnavailableError: the token service does not answer in time.
+            AuthenticationError: there are none, or they are refused.
+        """
+        if self.found is not None:
+            return
+        done: Future[None] = Future()
+
+        def find() -> None:
+            try:
+                with self._finding:  # whoever comes second finds them
+                    if self.found is None:
+                        found = _find()
+                        _check_token(found)
+                        self.found = found
+                done.set_result(None)
+            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                done.set_exception(error)
+
+        threading.Thread(target=find, name="pubsub credentials", daemon=True).start()
+        try:
+            done.result(timeout)
+        except FutureTimeoutError:
+            raise BrokerUnavailableError(
+                f"Pub/Sub: no credentials for {self._where} after {timeout:g} seconds: neither the "
+                "metadata server nor a token service answers: check the network, or set "
+                "GOOGLE_APPLICATION_CREDENTIALS"
+            ) from None
+
+    def check(self) -> None:
+        """Fetch a token where one is needed, so that refused credentials are told as such.
+
+        Raises:
+            BrokerUnavailableError: the token service does not answer.
+            AuthenticationError: Google refuses them.
+        """
+        _check_token(self.found)
+
+
+def _check_token(credentials: Any) -> None:
+    # A service account signs its tokens itself; the service answers UNAUTHENTICATED.
+    if credentials is None or isinstance(credentials, service_account.Credentials):
+        return
+    if credentials.valid:
+        return
+    try:
+        credentials.refresh(partial(Request(), timeout=TOKEN_TIMEOUT_SECONDS))
+    except auth_errors.GoogleAuthError as error:
+        raise _token_error(error) from None
+
+
+def _find() -> Any:
+    try:
+        credentials, _ = google.auth.default(scopes=SCOPES)
+    except (auth_errors.GoogleAuthError, ValueError) as error:
+        # A key file that cannot be parsed raises ValueError, whose text may show its lines.
+        said = str(error) if isinstance(error, auth_errors.DefaultCredentialsError) else ""
+        file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        place = f"GOOGLE_APPLICATION_CREDENTIALS ({file})" if file else "the ambient account"
+        raise AuthenticationError(
+            f"Pub/Sub: no usable credentials from {place} ({type(error).__name__}{said and ': '}"
+            f"{said.splitlines()[0] if said else ''}): set GOOGLE_APPLICATION_CREDENTIALS to the "
+            f"key file of a service account, or PUBSUB_EMULATOR_HOST to use an emulator"
+        ) from None
+    return credentials
+
+
+def _token_error(error: Any) -> BrokerError:
+    if error.retryable or _is_of_transport(error):
+        return BrokerUnavailableError(
+            f"Pub/Sub: the token service does not answer ({type(error).__name__}): check the "
+            "network"
+        )
+    return AuthenticationError(
+        f"Pub/Sub: Google refuses the credentials ({type(error).__name__}): make a new key, or "
+        "log in again with `gcloud auth application-default login`"
+    )
+
+
+def _is_of_transport(error: object) -> bool:
+    """Tell whether nobody answered, which refuses nothing.
+
+    The metadata server's credentials wrap that into the error of a refusal, not to be retried.
+    """
+    if isinstance(error, auth_errors.TransportError):
+        return True
+    if not isinstance(error, BaseException):
+        return False
+    return any(_is_of_transport(each) for each in (error.__cause__, *error.args))
