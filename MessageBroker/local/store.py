@@ -17,19 +17,16 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from MessageBroker.errors import topic_not_found
 from MessageBroker.local.claims import Claims, runs, split_claim
+from MessageBroker.local.consumers import Consumers
 from MessageBroker.local.database import SharedDatabase
-from MessageBroker.local.doorbell import Doorbell, is_heard, ring
+from MessageBroker.local.doorbell import Doorbell, ring
 
-# A consumer that does not renew for so long is dead: others take its messages. Failover stays
-# within 15 seconds, and there are three chances within a lease.
-LEASE_SECONDS = 10.0
-RENEW_SECONDS = 3.0
 # Acknowledged rows are deleted so many at a time, to spread the cost.
 PURGE_EVERY = 1024
 
@@ -67,8 +64,20 @@ class StoredMessage:
 class TopicStore:
     """One connection to a topic's file. For one thread at a time; open another for another."""
 
-    def __init__(self, path: Path, topic: str, schema: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        topic: str,
+        schema: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Open the file, which `make` has made.
+
+        Args:
+            path: the file.
+            topic: whose it is.
+            schema: makes what is missing; None if all must be there.
+            clock: seconds, the same for all processes of this machine.
 
         Raises:
             BrokerUnavailableError, ConfigurationError: it cannot be opened.
@@ -76,13 +85,16 @@ class TopicStore:
         self.topic = topic
         self._purged_at = 0
         self._bells = path.with_suffix(".bells")
+        self._consumers = Consumers(self._bells, clock)
         self._database = SharedDatabase(path, schema)
         self._value = self._database.value
 
     @classmethod
-    def make(cls, path: Path, topic: str) -> TopicStore:
+    def make(
+        cls, path: Path, topic: str, clock: Callable[[], float] = time.monotonic
+    ) -> TopicStore:
         """Make the file, or what is missing of it, and open it."""
-        return cls(path, topic, SCHEMA)
+        return cls(path, topic, SCHEMA, clock)
 
     def close(self) -> None:
         """Close the connection."""
@@ -165,19 +177,15 @@ class TopicStore:
 
     def has_work(self, subscription: str) -> bool:
         """Tell, without writing, whether a claim may find anything."""
-        now = time.monotonic()
-        with self._reading():
-            return bool(
-                self._value(
-                    "SELECT next_seq < (SELECT next_seq FROM topic) OR EXISTS ("
-                    "SELECT 1 FROM claim WHERE subscription = id AND consumer IS NULL) "
-                    "OR EXISTS (SELECT 1 FROM consumer WHERE NOT expires BETWEEN ? AND ?) "
-                    "FROM subscription WHERE id = ?",
-                    now,
-                    now + LEASE_SECONDS,
-                    subscription,
-                )
+        with self._reading() as db:
+            is_left = self._value(
+                "SELECT next_seq < (SELECT next_seq FROM topic) OR EXISTS ("
+                "SELECT 1 FROM claim WHERE subscription = id AND consumer IS NULL) "
+                "FROM subscription WHERE id = ?",
+                subscription,
             )
+            # A subscription that is gone has none.
+            return bool(is_left or (is_left is not None and self._consumers.any_is_overdue(db)))
 
     # ------------------------------------------------------------------ consumers
 
@@ -192,54 +200,20 @@ class TopicStore:
             bell.hang_again()
 
     def join(self, subscription: str, consumer: str) -> None:
-        """Register a consumer whose bell hangs, alive for `LEASE_SECONDS`."""
+        """See `Consumers.join`."""
         with self._writing() as db:
-            self._bury_the_dead(db)
-            db.execute(
-                "INSERT OR REPLACE INTO consumer VALUES (?, ?, ?)",
-                (consumer, subscription, time.monotonic() + LEASE_SECONDS),
-            )
+            self._consumers.join(db, subscription, consumer)
 
     def renew(self, consumer: str) -> bool:
-        """Live on for `LEASE_SECONDS`; False if others had given this consumer up for dead."""
+        """See `Consumers.renew`."""
         with self._writing() as db:
-            self._bury_the_dead(db, consumer)
-            return bool(
-                db.execute(
-                    "UPDATE consumer SET expires = ? WHERE id = ?",
-                    (time.monotonic() + LEASE_SECONDS, consumer),
-                ).rowcount
-            )
+            return self._consumers.renew(db, consumer)
 
     def leave(self, consumer: str) -> None:
         """Go, and free what this consumer holds."""
         with self._writing() as db:
-            self._bury(db, consumer)
+            self._consumers.bury(db, consumer)
         ring(self._bells)
-
-    def _bury_the_dead(self, db: sqlite3.Connection, living: str = "") -> None:
-        """Free what dead consumers hold. `living` is the one that asks, and so is not dead.
-
-        A process that was killed is known at once by its bell, a stopped one by its lease. But if
-        `living` itself comes late by a whole renewal, and is still here, then all were kept from
-        renewing (a full disk, a locked file, a machine that swaps): all get a new lease.
-        """
-        # Monotonic time begins anew at boot: a time beyond one lease is from an earlier boot.
-        now = time.monotonic()
-        leases = dict(db.execute("SELECT id, expires FROM consumer").fetchall())
-        own = leases.pop(living, None)
-        stalled = own is not None and own < now + LEASE_SECONDS - 2 * RENEW_SECONDS
-        for consumer, expires in leases.items():
-            in_time = now <= expires <= now + LEASE_SECONDS
-            if not (in_time or stalled) or not is_heard(self._bells, consumer):
-                self._bury(db, consumer)
-        if stalled:
-            db.execute("UPDATE consumer SET expires = ?", (now + LEASE_SECONDS,))
-
-    @staticmethod
-    def _bury(db: sqlite3.Connection, consumer: str) -> None:
-        db.execute("UPDATE claim SET consumer = NULL WHERE consumer = ?", (consumer,))
-        db.execute("DELETE FROM consumer WHERE id = ?", (consumer,))
 
     # ------------------------------------------------------------------ claiming
 
@@ -253,8 +227,8 @@ class TopicStore:
             take them any more, and publishers need not wait for the reading.
         """
         with self._writing() as db:
-            self._bury_the_dead(db, consumer)
-            if not self._value("SELECT 1 FROM consumer WHERE id = ?", consumer):
+            self._consumers.bury_the_dead(db, consumer)
+            if not self._consumers.is_registered(db, consumer):
                 return None
             claims = Claims(db, subscription, consumer, max_messages, max_bytes)
             claims.take_free()

@@ -13,7 +13,8 @@ import orjson
 
 from MessageBroker.core.driver import Stream
 from MessageBroker.errors import BrokerUnavailableError
-from MessageBroker.local.store import RENEW_SECONDS, StoredMessage, TopicStore
+from MessageBroker.local.consumers import RENEW_SECONDS
+from MessageBroker.local.store import StoredMessage, TopicStore
 from MessageBroker.message import Delivery, Message
 
 

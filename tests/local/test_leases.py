@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from MessageBroker.errors import BrokerUnavailableError
-from MessageBroker.local import store as local_store
-from MessageBroker.local.store import LEASE_SECONDS, RENEW_SECONDS, TopicStore
+from MessageBroker.local.consumers import LEASE_SECONDS, RENEW_SECONDS
+from MessageBroker.local.store import StoredMessage, TopicStore
 from MessageBroker.local.stream import LocalStream
 from tests.conformance.stories import bodies, receive
+from tests.core.streams import subscription_over
 from tests.local.conftest import Connect
 
 
 class Crowd:
     """Consumers of one topic, whose bells hang, under a clock that the test sets."""
 
-    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, path: Path) -> None:
         self.now = 1000.0
-        clock = types.SimpleNamespace(monotonic=lambda: self.now)
-        monkeypatch.setattr(local_store, "time", clock)
-        self.store = TopicStore.make(path, "topic")
+        self.store = TopicStore.make(path, "topic", clock=lambda: self.now)
         self.store.add_subscription("topic-sub", from_start=True)
         self.bells = contextlib.ExitStack()
 
@@ -38,8 +36,8 @@ class Crowd:
 
 
 @pytest.fixture
-def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowd]:
-    crowd = Crowd(tmp_path / "topic.sqlite", monkeypatch)
+def crowd(tmp_path: Path) -> Iterator[Crowd]:
+    crowd = Crowd(tmp_path / "topic.sqlite")
     with crowd.bells, contextlib.closing(crowd.store):
         crowd.store.append([(b"0" * 16, 0, None, None, b"data")] * 3)
         yield crowd
@@ -90,21 +88,35 @@ def test_a_stopped_consumer_is_buried_by_one_that_renews_in_time(crowd: Crowd) -
     assert not crowd.store.renew("stopped")
 
 
-def test_what_was_claimed_and_cannot_be_read_goes_to_others(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(LocalStream, "renew_interval", 0.05)
+class UnluckyStore(TopicStore):
+    """A topic on a disk that fails for a while."""
+
+    failing = True
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[StoredMessage]:
+        self._fail()
+        return super().read(ranges)
+
+    def release(self, subscription: str, consumer: str, seqs: Sequence[int]) -> None:
+        self._fail()
+        super().release(subscription, consumer, seqs)
+
+    def _fail(self) -> None:
+        if UnluckyStore.failing:
+            raise BrokerUnavailableError("local broker: disk I/O error")
+
+
+def test_what_was_claimed_and_cannot_be_read_goes_to_others(connect: Connect, folder: Path) -> None:
     broker = connect()
     broker.create_topic("topic")
-    unlucky = broker.subscribe("topic")
     broker.publish("topic", b"body").result(30)
+    path = next(each for each in folder.glob("topic.*.sqlite"))
+    stream = LocalStream(lambda: UnluckyStore(path, "topic"), "topic-sub")
+    stream.renew_interval = 0.05
+    unlucky = subscription_over(stream)
+    assert unlucky.receive(1, 0.2) == []
 
-    def fail(*_: object) -> None:
-        raise BrokerUnavailableError("local broker: disk I/O error")
+    UnluckyStore.failing = False
 
-    with monkeypatch.context() as patch:
-        patch.setattr(unlucky._stream._claims, "read", fail)  # type: ignore[attr-defined]
-        patch.setattr(unlucky._stream._settles, "release", fail)  # type: ignore[attr-defined]
-        assert unlucky.receive(1, 0.2) == []
-
-    assert bodies(receive(connect().subscribe("topic"), 1)) == ["body"]
+    with contextlib.closing(unlucky):
+        assert bodies(receive(connect().subscribe("topic"), 1)) == ["body"]
