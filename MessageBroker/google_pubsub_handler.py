@@ -105,7 +105,7 @@ class PubSubHandler(BrokerCore):
         self._outbox.put(batch.publications())
 
     def _open_stream(self, topic: str, subscription_id: str) -> Stream:
-        settings = self._topics.ensure_subscription(topic, subscription_id)
+        settings = self._topics.subscribe(topic, subscription_id)
         return PubSubStream(
             self._connection, self._topics, topic, subscription_id, settings, self.delivery
         )

@@ -37,6 +37,7 @@ from MessageBroker.errors import (
 )
 from MessageBroker.google_pubsub.connection import ADMIN_TIMEOUT_SECONDS, Connection
 from MessageBroker.google_pubsub.errors import ResourceExistsError, ResourceNotFoundError
+from MessageBroker.google_pubsub.foreign import remarks, require_pull
 from MessageBroker.google_pubsub.leases import LEASE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -52,12 +53,12 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class SubscriptionSettings:
-    """What a consumer has to know of its subscription."""
+    """What a consumer has to know of its subscription; `found` is all that the service tells."""
 
     topic_path: str
     ack_deadline_seconds: int
     ordered: bool
-    exactly_once: bool
+    found: Any
 
 
 class Topics:
@@ -210,8 +211,7 @@ class Topics:
 
         Raises:
             TopicNotFoundError: the topic is gone.
-            ConfigurationError: the subscription belongs to another topic, or has exactly-once
-                delivery.
+            ConfigurationError: the subscription belongs to another topic, or cannot be pulled.
         """
         for _ in range(ROUNDS):
             try:
@@ -229,14 +229,14 @@ class Topics:
             )
             self._delete_subscription(self._connection.subscription_path(subscription_id))
         settings = self.check_subscription(topic, subscription_id)
-        if settings.exactly_once:
-            # With it the service answers INVALID_ARGUMENT to requests that hold a lease that is
-            # over, and acks and renewals that are late have to be harmless.
-            raise ConfigurationError(
-                f"Pub/Sub: the subscription {subscription_id!r} has exactly-once delivery, with "
-                "which late acks are errors: switch it off with `gcloud pubsub subscriptions "
-                f"update {subscription_id} --no-enable-exactly-once-delivery`"
-            )
+        require_pull(subscription_id, settings.found)
+        return settings
+
+    def subscribe(self, topic: str, subscription_id: str) -> SubscriptionSettings:
+        """Do what `ensure_subscription` does, and say what messages it would not bring."""
+        settings = self.ensure_subscription(topic, subscription_id)
+        for remark in remarks(subscription_id, settings.found):
+            logger.warning("%s", remark)
         return settings
 
     def probe(self, topic: str, subscription_id: str, timeout: float) -> None:
@@ -270,7 +270,7 @@ class Topics:
             found.topic,
             found.ack_deadline_seconds,
             found.enable_message_ordering,
-            found.enable_exactly_once_delivery,
+            found,
         )
 
     def _create_subscription(self, topic: str, subscription_id: str) -> None:
