@@ -5,14 +5,16 @@ It is the same for every broker; each handler has a file of its own beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from MessageBroker.environment import home_of, shown_path, variable
 from MessageBroker.errors import ConfigurationError
 from MessageBroker.ini_file import IniFile
 
 DEFAULT_CONFIG_DIR = Path(__file__).resolve().parent
+CONFIG_DIR_VARIABLE = "MESSAGE_BROKER_CONFIG_DIR"
 BROKER_CONFIG = "broker_config.ini"
 _SECTIONS = ("broker", "topics", "delivery")
 
@@ -68,16 +70,45 @@ class BrokerConfig:
     delivery: DeliverySettings
 
 
+def config_folder(config_dir: Path | None) -> Path:
+    """Return the folder of the INI files: the one that is given, that of the environment, or ours.
+
+    Raises:
+        ConfigurationError: it is no folder.
+    """
+    named = variable(CONFIG_DIR_VARIABLE)
+    if config_dir is None and named is None:
+        return DEFAULT_CONFIG_DIR
+    folder = config_dir if config_dir is not None else home_of(named or "")
+    if not folder.is_dir():
+        said = "--config-dir" if config_dir is not None else CONFIG_DIR_VARIABLE
+        raise ConfigurationError(
+            f"{said} names the folder {shown_path(str(folder))} of INI files, which is not there: "
+            "correct it"
+        )
+    return folder
+
+
+def ini_file(config_dir: Path | None, name: str, sections: Collection[str]) -> IniFile:
+    """Read an INI file: that of the folder, or the project's own where the folder has none.
+
+    Raises:
+        ConfigurationError: it is wrong.
+    """
+    path = config_folder(config_dir) / name
+    return IniFile(path if path.exists() else DEFAULT_CONFIG_DIR / name, sections)
+
+
 def read_broker_config(config_dir: Path | None = None) -> BrokerConfig:
     """Read `broker_config.ini`.
 
     Args:
-        config_dir: the folder of the INI files; None for the project's own.
+        config_dir: the folder of the INI files; None for that of the environment, else ours.
 
     Raises:
-        ConfigurationError: the file is missing or wrong.
+        ConfigurationError: it is wrong.
     """
-    ini = IniFile((config_dir or DEFAULT_CONFIG_DIR) / BROKER_CONFIG, _SECTIONS)
+    ini = ini_file(config_dir, BROKER_CONFIG, _SECTIONS)
     name = ini.section("broker", {"name"}).get("name", "kafka")
     topics = TopicNames(**ini.section("topics", {each.name for each in fields(TopicNames)}))
     if topics.images == topics.inferences:

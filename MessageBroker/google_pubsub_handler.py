@@ -8,17 +8,17 @@ resources of a project (`google_pubsub_topics`).
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from MessageBroker.cloudevents import PUBSUB_PREFIX
-from MessageBroker.configuration import DeliverySettings
+from MessageBroker.configuration import DeliverySettings, ini_file
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import Batch, Stream
 from MessageBroker.core.outbox import Outbox
+from MessageBroker.environment import variable
 from MessageBroker.errors import ConfigurationError
 from MessageBroker.google_pubsub.admin import Topics
 from MessageBroker.google_pubsub.connection import Connection
@@ -77,12 +77,8 @@ class PubSubHandler(BrokerCore):
     @classmethod
     def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> PubSubHandler:
         """Create the handler from `pubsub_config.ini`; `GOOGLE_CLOUD_PROJECT` wins over it."""
-        project_id = os.environ.get(PROJECT_VARIABLE, "")
-        path = config_dir / PUBSUB_CONFIG
-        if path.exists() or not project_id:
-            ini = IniFile(path, ("default",))
-            project_id = project_id or _project_id(ini)
-        return cls(project_id, delivery=delivery)
+        ini = ini_file(config_dir, PUBSUB_CONFIG, ("default",))
+        return cls(variable(PROJECT_VARIABLE) or _project_id(ini), delivery=delivery)
 
     def _create_topics(self, wanted: Mapping[str, str]) -> set[str]:
         created = set()

@@ -1,23 +1,28 @@
 """An INI file: reading it, and saying clearly what is wrong with it.
 
-Values may name environment variables (`${KAFKA_SASL_PASSWORD}`), where secrets belong.
-Interpolation with `%` is off: passwords hold percent signs.
+Files are read as people write them: with a byte order mark, quotes around values, and comments
+behind them. Values may name environment variables (`${KAFKA_SASL_PASSWORD}`), where secrets belong;
+what a variable holds is taken as it is. Interpolation with `%` is off: passwords hold percents.
 """
 
 from __future__ import annotations
 
 import configparser
-import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from MessageBroker.environment import home_of, secret
 from MessageBroker.errors import ConfigurationError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # A whole value, or the part to fill in of one, as in the shipped files. Not any `<...>` inside a
 # value: a password may hold one.
 _UNFILLED = re.compile(r"^<[^<>]*>$|<YOUR [^<>]*>")
+_QUOTED = re.compile(r"""(["'])(?P<inside>.*)\1\s*([#;].*)?""")
+_COMMENT = re.compile(r"(^|\s+)[#;].*")
+# A comment behind such a value may as well be its end: nobody can tell, and it cannot be shown.
+_SECRET = re.compile(r"password|secret|token", re.IGNORECASE)
 
 
 class IniFile:
@@ -43,7 +48,7 @@ class IniFile:
         )
         self._parser.optionxform = str  # type: ignore[assignment,method-assign]
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
             self._parser.read_string(text, source=path.name)
         except OSError as error:
             raise ConfigurationError(
@@ -92,11 +97,16 @@ class IniFile:
         }
         return {**filled, **overrides}
 
+    def path_of(self, value: str) -> Path:
+        """Make a path of a value: relative to this file, and `~` is the home."""
+        return self.path.parent / home_of(value)
+
     def where(self, section: str, key: str) -> str:
         """Name a place in this file, for an error."""
         return f"{self.path} [{section}] {key}"
 
-    def _fill(self, section: str, key: str, value: str) -> str:
+    def _fill(self, section: str, key: str, written: str) -> str:
+        value = self._plain(section, key, written)
         unfilled = _UNFILLED.search(value)
         if not value or unfilled:
             shown = f"is still {unfilled.group()!r}" if unfilled else "is empty"
@@ -104,14 +114,30 @@ class IniFile:
 
         def lookup(match: re.Match[str]) -> str:
             name = match.group(1)
-            if name not in os.environ:
+            found = secret(name)
+            if found is None:
                 raise ConfigurationError(
                     f"{self.where(section, key)} names the environment variable {name}, which is "
-                    f"not set: export {name}=..."
+                    f"not set: export {name}=..., or {name}_FILE=<a file that holds it>"
                 )
-            return os.environ[name]
+            return found
 
         return _VARIABLE.sub(lookup, value)
+
+    def _plain(self, section: str, key: str, written: str) -> str:
+        """Leave out quotes around a value, and a comment behind it."""
+        quoted = _QUOTED.fullmatch(written)
+        if quoted and quoted["inside"].count(quoted[1]) == 0:
+            return quoted["inside"]
+        comment = _COMMENT.search(written)
+        if comment is None:
+            return written
+        if _SECRET.search(key):
+            raise ConfigurationError(
+                f"{self.where(section, key)} holds a '#' or ';' where a comment may begin: put "
+                "quotes around the value, or keep it in an environment variable"
+            )
+        return written[: comment.start()]
 
 
 def _describe(error: configparser.Error) -> str:

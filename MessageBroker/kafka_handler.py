@@ -11,16 +11,16 @@ order of keys and drop a message after five deliveries, so they cannot keep the 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
-from MessageBroker.configuration import DeliverySettings
+from MessageBroker.configuration import DeliverySettings, ini_file
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import AwaitedBatch, Batch, Stream
+from MessageBroker.environment import home_of, secret, variable
 from MessageBroker.errors import (
     ConfigurationError,
     SubscriptionNotFoundError,
@@ -30,6 +30,7 @@ from MessageBroker.errors import (
 from MessageBroker.ini_file import IniFile
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
 from MessageBroker.kafka.committed_offsets import GroupReader, GroupTopic
+from MessageBroker.kafka.property_checks import LOGIN, VARIABLES, check_login, names_a_file
 from MessageBroker.kafka.publisher import KafkaPublisher
 from MessageBroker.kafka.records import place_of
 from MessageBroker.kafka.settings import KafkaSettings
@@ -37,12 +38,6 @@ from MessageBroker.kafka.stream import KafkaStream, open_stream
 from MessageBroker.message import Message
 
 KAFKA_CONFIG = "kafka_config.ini"
-# Environment variables that win over [default].
-VARIABLES = {
-    "bootstrap.servers": "KAFKA_BOOTSTRAP_SERVERS",
-    "sasl.username": "KAFKA_SASL_USERNAME",
-    "sasl.password": "KAFKA_SASL_PASSWORD",
-}
 
 
 class KafkaHandler(BrokerCore):
@@ -82,22 +77,18 @@ class KafkaHandler(BrokerCore):
     @classmethod
     def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> KafkaHandler:
         """Read `kafka_config.ini`; the environment variables of `VARIABLES` win over it."""
-        ini = IniFile(config_dir / KAFKA_CONFIG, ("default", "producer", "consumer", "topic"))
-        environment = {
-            name: os.environ[variable]
-            for name, variable in VARIABLES.items()
-            if os.environ.get(variable)
-        }
-        properties = ini.section("default", overrides=environment)
+        ini = ini_file(config_dir, KAFKA_CONFIG, ("default", "producer", "consumer", "topic"))
+        environment = _environment()
+        properties = _section(ini, "default", environment)
         if "bootstrap.servers" not in properties:
             raise ConfigurationError(
                 f"{ini.where('default', 'bootstrap.servers')} is missing: fill it in, or set "
                 f"{VARIABLES['bootstrap.servers']}"
             )
         producer, consumer = (
-            {name: environment.get(name, value) for name, value in ini.section(section).items()}
-            for section in ("producer", "consumer")
+            _section(ini, section, environment) for section in ("producer", "consumer")
         )
+        check_login({**properties, **producer, **consumer})
         return cls(
             properties,
             producer=producer,
@@ -217,6 +208,25 @@ class KafkaHandler(BrokerCore):
             self._publisher.close()
         self._groups.close()
         self._admin.close()
+
+
+def _environment() -> dict[str, str]:
+    """Return the properties that environment variables set."""
+    properties = {}
+    for name, each in VARIABLES.items():
+        value = secret(each) if name in LOGIN else variable(each)
+        if value is not None:
+            properties[name] = str(home_of(value)) if names_a_file(name, value) else value
+    return properties
+
+
+def _section(ini: IniFile, section: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return a section, over which the environment wins; its paths are relative to its file."""
+    properties = ini.section(section, overrides=environment)
+    for name, value in properties.items():
+        if name not in environment and names_a_file(name, value):
+            properties[name] = str(ini.path_of(value))
+    return properties
 
 
 def _topic_settings(ini: IniFile) -> TopicSettings:

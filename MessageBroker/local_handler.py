@@ -19,12 +19,12 @@ from pathlib import Path
 
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
-from MessageBroker.configuration import DeliverySettings
+from MessageBroker.configuration import DeliverySettings, ini_file
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import Batch, Stream
 from MessageBroker.core.outbox import Outbox
+from MessageBroker.environment import home_of, variable
 from MessageBroker.errors import ConfigurationError, SubscriptionNotFoundError
-from MessageBroker.ini_file import IniFile
 from MessageBroker.local.catalogue import Catalogue
 from MessageBroker.local.publisher import LIMITS, Publisher, lane_of
 from MessageBroker.local.stream import LocalStream
@@ -61,12 +61,12 @@ class LocalHandler(BrokerCore):
     @classmethod
     def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> LocalHandler:
         """Read `local_config.ini`; `LOCAL_BROKER_PATH` wins over it."""
-        ini = IniFile(config_dir / LOCAL_CONFIG, ("default",))
-        path = os.environ.get(PATH_VARIABLE)
+        ini = ini_file(config_dir, LOCAL_CONFIG, ("default",))
+        path = variable(PATH_VARIABLE)
         if path:
-            return cls(Path(path), delivery)
+            return cls(home_of(path), delivery)
         value = ini.section("default", {"path"}).get("path")
-        return cls(config_dir / value if value else DEFAULT_PATH, delivery)
+        return cls(ini.path_of(value) if value else DEFAULT_PATH, delivery)
 
     # ------------------------------------------------------------------ topics
 

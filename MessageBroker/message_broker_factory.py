@@ -9,8 +9,8 @@ from pathlib import Path
 from MessageBroker.broker_interface import BrokerInterface
 from MessageBroker.configuration import (
     BROKER_CONFIG,
-    DEFAULT_CONFIG_DIR,
     DeliverySettings,
+    config_folder,
     read_broker_config,
 )
 from MessageBroker.core.broker import BrokerCore
@@ -42,13 +42,14 @@ class MessageBrokerFactory:
         Args:
             name: `kafka`, `pubsub` or `local`; None for the environment variable
                 `MESSAGE_BROKER`, else `[broker] name` in `broker_config.ini`.
-            config_dir: the folder of the INI files; None for the project's own.
+            config_dir: the folder of the INI files that differ from the project's own; None for
+                the one that `MESSAGE_BROKER_CONFIG_DIR` names.
             delivery: how messages are delivered; None for `[delivery]` in `broker_config.ini`.
 
         Raises:
             ConfigurationError: an unknown name, or a setting that is missing or wrong.
         """
-        folder = Path(config_dir) if config_dir is not None else DEFAULT_CONFIG_DIR
+        folder = config_folder(Path(config_dir) if config_dir is not None else None)
         config = read_broker_config(folder)
         candidates = (
             (name, "the argument"),

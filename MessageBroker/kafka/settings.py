@@ -9,6 +9,12 @@ from confluent_kafka import KafkaException
 
 from MessageBroker.errors import ConfigurationError
 from MessageBroker.kafka.errors import error_of
+from MessageBroker.kafka.property_checks import (
+    LIST_OF_PROPERTIES,
+    check_properties,
+    place,
+    plain_servers,
+)
 
 # What topics and clients are set to, so that the largest message of `limits.py` (7 MiB) passes with
 # its overhead.
@@ -117,10 +123,13 @@ class KafkaSettings:
                 "kafka_config.ini [default] bootstrap.servers is missing: fill it in, or set "
                 "KAFKA_BOOTSTRAP_SERVERS"
             )
-        self.servers: str = default["bootstrap.servers"]
-        self._default = dict(default)
+        self.servers: str = plain_servers(default["bootstrap.servers"])
+        self._default = {**default, "bootstrap.servers": self.servers}
         self._producer = dict(producer)
         self._consumer = dict(consumer)
+        check_properties("default", self._default)
+        check_properties("producer", self._producer)
+        check_properties("consumer", self._consumer)
         _refuse_changes(self._default, {**_FIXED_FOR_PRODUCERS, **_FIXED_FOR_CONSUMERS, **_FIXED})
         _refuse_changes(self._producer, {**_FIXED_FOR_PRODUCERS, **_FIXED})
         _refuse_changes(self._consumer, {**_FIXED_FOR_CONSUMERS, **_FIXED})
@@ -176,8 +185,14 @@ class KafkaSettings:
 
     def refused(self, exception: KafkaException) -> ConfigurationError:
         """Say which property the client library would not take."""
-        text = self.without_secrets(error_of(exception).str())
-        return ConfigurationError(f"kafka_config.ini: {text}: mend or remove the property")
+        text = error_of(exception).str()
+        names = {*self._default, *self._producer, *self._consumer}
+        named = [place(name) for name in sorted(names) if name in text]
+        which = " or ".join(named) if named else "kafka_config.ini"
+        return ConfigurationError(
+            f"{which}: the client library does not take it: mend or remove it; "
+            f"{LIST_OF_PROPERTIES} lists what it takes"
+        )
 
     def __repr__(self) -> str:
         return f"KafkaSettings(servers={self.servers!r})"

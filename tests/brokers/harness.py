@@ -267,9 +267,15 @@ BROKERS: dict[str, type[BrokerUnderTest]] = {
 # What a person may have exported: no test shall reach a broker that is not of the tests.
 FOREIGN_VARIABLES = (
     "MESSAGE_BROKER",
+    "MESSAGE_BROKER_CONFIG_DIR",
     "KAFKA_BOOTSTRAP_SERVERS",
+    "KAFKA_SECURITY_PROTOCOL",
+    "KAFKA_SASL_MECHANISM",
     "KAFKA_SASL_USERNAME",
+    "KAFKA_SASL_USERNAME_FILE",
     "KAFKA_SASL_PASSWORD",
+    "KAFKA_SASL_PASSWORD_FILE",
+    "KAFKA_SSL_CA_LOCATION",
     "GOOGLE_CLOUD_PROJECT",
     "GOOGLE_APPLICATION_CREDENTIALS",
     "PUBSUB_EMULATOR_HOST",

@@ -1,0 +1,43 @@
+"""A secured Kafka with the documented rights, and nothing of a person's own environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from MessageBroker.kafka_handler import KafkaHandler
+from tests.brokers.harness import FOREIGN_VARIABLES
+from tests.brokers.kafka_server import find_or_skip
+from tests.brokers.secured_kafka import SecuredKafka
+from tests.diagnosis.rights import PRINCIPALS, documented_script
+from tests.pubsub.conftest import service
+
+__all__ = ["service"]
+
+TOPICS = ("new_image_topic", "inference_topic")
+
+
+@pytest.fixture(scope="session")
+def secured() -> Iterator[SecuredKafka]:
+    """The cluster, with the pipeline's topics and without any right."""
+    find_or_skip()
+    with SecuredKafka(PRINCIPALS) as kafka:
+        with KafkaHandler({"bootstrap.servers": kafka.bootstrap_servers}) as broker:
+            for topic in TOPICS:
+                broker.create_topic(topic)
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def rights(secured: SecuredKafka) -> AdminClient:
+    """Grant the documented rights, as the docs say; return who may change them."""
+    secured.shell(documented_script())
+    return AdminClient({"bootstrap.servers": secured.bootstrap_servers, "log_level": 0})
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in FOREIGN_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
