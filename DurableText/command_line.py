@@ -1,16 +1,20 @@
-"""What the command lines of the queue and the DB have in common: exit codes and printing."""
+"""What the command lines of broker, queue and DB have in common: exit codes and printing."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
 
 from DurableText.findings import Findings
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_WRONG_USAGE = 2
 
 
 def printable(text: str) -> str:
@@ -50,17 +54,19 @@ def file_with_suffix(*suffixes: str) -> Callable[[str], Path]:
 
 
 def print_json(value: object) -> None:
-    """Prints `value`, indented."""
+    """Print `value`, indented."""
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def run(
     parser: argparse.ArgumentParser,
-    arguments: list[str] | None,
+    arguments: Sequence[str] | None,
     failure: type[Exception],
     wrong_use: type[Exception] | tuple[type[Exception], ...] = (),
+    *,
+    name: str = "",
 ) -> int:
-    """Runs a command line; returns its exit code: 0, 1 if something is wrong, 2 on wrong usage.
+    """Run a command line; return its exit code: 0, 1 if something is wrong, 2 on wrong usage.
 
     Args:
         parser: sets `run` to the function of the chosen command, which takes the options and
@@ -68,34 +74,39 @@ def run(
         arguments: None for those of this process.
         failure: the errors that the command tells of in words.
         wrong_use: those of them that another option or setting would cure.
+        name: who complains.
     """
+
+    def complain(problem: object, code: int = EXIT_FAILED) -> int:
+        print(f"{name}: {problem}" if name else problem, file=sys.stderr)
+        return code
+
     options = parser.parse_args(arguments)
     try:
         code = int(options.run(options))
         sys.stdout.flush()
+    except wrong_use as error:
+        return complain(error, EXIT_WRONG_USAGE)
     except failure as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, wrong_use) else 1
+        return complain(error)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 1
+        return complain("stopped; nothing is lost")
     except BrokenPipeError:  # `| head` has seen enough
         _forget_output()
-        return 0
+        return EXIT_DONE
     except OSError as error:  # a full disk behind `>`
         _forget_output()
-        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
+        return complain(f"the output cannot be written: {error.strerror}")
     return code
 
 
 def _forget_output() -> None:
-    """Lets the interpreter, at its end, not complain of what it could not print either."""
+    """Let the interpreter, at its end, not complain of what it could not print either."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(found: Findings, path: str | Path, counts: str, as_json: bool) -> int:
-    """Prints what was found in `path`; returns the exit code, 1 if something is wrong.
+    """Print what was found in `path`; return the exit code, 1 if something is wrong.
 
     Args:
         found: what was found.
@@ -107,4 +118,4 @@ def tell(found: Findings, path: str | Path, counts: str, as_json: bool) -> int:
         print_json(vars(found))
     else:
         print("\n".join(found.lines(path, counts)))
-    return 1 if found.problem_count else 0
+    return EXIT_FAILED if found.problem_count else EXIT_DONE

@@ -13,27 +13,22 @@ import argparse
 import json
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from DurableText import command_line
+from DurableText.command_line import EXIT_DONE, EXIT_FAILED, printable
 from MessageBroker import dead_letters
-from MessageBroker.broker_interface import (
-    dead_letter_topic,
-    default_subscription,
-)
+from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.errors import BrokerError, ConfigurationError
 from MessageBroker.message_broker_factory import BROKER_NAMES, MessageBrokerFactory
 
 DEFAULT_PING_SECONDS = 10.0
-
-EXIT_FAILED = 1
-EXIT_WRONG_USAGE = 2
 
 # A command returns what --json prints, the lines for a person, and whether all went well.
 Answer = tuple[dict[str, Any], list[str], bool]
@@ -43,35 +38,17 @@ Command = Callable[[BrokerCore, argparse.Namespace], Answer]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    options = parser().parse_args(arguments)
-    try:
-        with open_broker(options) as broker:
-            document, lines, fine = options.command(broker, options)
-        print(json.dumps(document) if options.json else "\n".join(map(plain, lines)), flush=True)
-    except ConfigurationError as error:
-        return complain(error, EXIT_WRONG_USAGE)
-    except BrokerError as error:
-        return complain(error, EXIT_FAILED)
-    except BrokenPipeError:  # `... | head` has seen enough
-        forget_output()
-        return EXIT_FAILED
-    except OSError as error:  # a full disk behind `>`
-        forget_output()
-        return complain(f"the output cannot be written: {error.strerror}", EXIT_FAILED)
-    except KeyboardInterrupt:
-        return complain("stopped; nothing is lost", EXIT_FAILED)
-    return 0 if fine else EXIT_FAILED
+    return command_line.run(
+        parser(), arguments, BrokerError, wrong_use=ConfigurationError, name="MessageBroker"
+    )
 
 
-def forget_output() -> None:
-    """Let the interpreter, at its end, not complain of what it could not print either."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def complain(error: object, exit_code: int) -> int:
-    """Print one line for a person."""
-    print(f"MessageBroker: {error}", file=sys.stderr)
-    return exit_code
+def run_command(options: argparse.Namespace) -> int:
+    """Run the command that the options name, and print its answer."""
+    with open_broker(options) as broker:
+        document, lines, fine = options.command(broker, options)
+    print(json.dumps(document) if options.json else "\n".join(map(printable, lines)))
+    return EXIT_DONE if fine else EXIT_FAILED
 
 
 def open_broker(options: argparse.Namespace) -> BrokerCore:
@@ -189,11 +166,6 @@ def _settle(
     return {"dead_letters": rows, "complete": complete}, lines, complete
 
 
-def plain(line: str) -> str:
-    """Write what could steer a terminal by its code: reasons and names come from elsewhere."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
-
-
 # ---------------------------------------------------------------------- the options
 
 
@@ -275,7 +247,7 @@ def _add(commands: Any, name: str, command: Command) -> argparse.ArgumentParser:
     )
     added.add_argument("--config-dir", type=Path, help="another folder of INI files")
     added.add_argument("--json", action="store_true", help="print JSON")
-    added.set_defaults(command=command)
+    added.set_defaults(run=run_command, command=command)
     return added
 
 

@@ -57,7 +57,7 @@ def test_a_full_disk_behind_the_output_is_one_line(
 
 
 @pytest.mark.parametrize("command", ["Queue", "DB", "MessageBroker"])
-def test_a_reader_that_has_seen_enough_is_no_error_message(
+def test_a_reader_that_has_seen_enough_is_no_failure(
     command: str, commands: dict[str, list[str]]
 ) -> None:
     reading_end, writing_end = os.pipe()
@@ -67,3 +67,4 @@ def test_a_reader_that_has_seen_enough_is_no_error_message(
     os.close(writing_end)
 
     assert done.stderr == ""
+    assert done.returncode == 0

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "MessageBroker.core",
         "MessageBroker.dead_letters",
         "MessageBroker.message_broker_factory",
+        "DurableText",
     },
     "MessageBroker.dead_letters": {"MessageBroker", "MessageBroker.core"},
     # The factory names the handlers as text: it imports the one that is wanted.
