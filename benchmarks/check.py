@@ -9,7 +9,8 @@ first in every other round, and what counts is the median of the rounds' ratios:
 have other work. Costs are CPU time, of all threads and processes that a probe starts. What looks
 slower has more rounds before it is said. Exit code 1: something became slower by more than 5 %.
 
-A commit measures itself, with its own `benchmarks/probes.py`; one from before that file gets ours.
+A commit measures itself, with its own `benchmarks/probes.py`; one from before that file gets the
+first there was, which knows the interfaces of that time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -132,10 +132,16 @@ def checked_out(commit: str) -> Iterator[Path]:
         _git("worktree", "add", "--quiet", "--detach", str(tree), commit)
         try:
             if not (tree / PROBES_FILE).exists():
-                shutil.copy(ROOT / PROBES_FILE, tree / PROBES_FILE)
+                (tree / PROBES_FILE).write_text(first_probes())
             yield tree
         finally:
             _git("worktree", "remove", "--force", str(tree))
+
+
+def first_probes() -> str:
+    """Return the first version of the probes."""
+    added = _git("log", "--diff-filter=A", "--format=%H", "--", str(PROBES_FILE)).split()
+    return _git("show", f"{added[-1]}:{PROBES_FILE}")
 
 
 def default_commit() -> str:

@@ -26,16 +26,12 @@ from benchmarks import brokers
 from benchmarks import db as db_benchmark
 from benchmarks import queue as queue_benchmark
 from benchmarks.pipeline import running, throughput
+from DB import open_database
 from MessageBroker import MessageBrokerFactory
 from Modelling.data_preparation import bundled_test_images, encode_npy
 from Modelling.predict_cnn import load_classifier
 from Queue import FileQueue
 from tests.brokers.harness import BROKERS
-
-try:
-    from DB import open_database
-except ImportError:  # a commit from before the interface
-    from DB import ResultDatabase as open_database  # noqa: N813
 
 BATCH = 256
 # So much that each piece of work takes about half a second of CPU.

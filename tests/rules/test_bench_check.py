@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -88,6 +89,31 @@ def test_its_exit_code_says_whether_something_became_slower(
     assert check.main(["queue", "--against", "1234567"]) == code
     said = capsys.readouterr().out
     assert ("slower: put" if code else "nothing became slower") in said
+
+
+def test_a_commit_from_before_the_probes_gets_the_first_there_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        me = ("-c", "user.name=me", "-c", "user.email=me@localhost")
+        subprocess.run(["git", *me, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    probes = tmp_path / check.PROBES_FILE
+    probes.parent.mkdir()
+    (probes.parent / "__init__.py").touch()
+    git("init")
+    git("add", ".")
+    git("commit", "--message", "before")
+    for text in ("first", "second"):
+        probes.write_text(text)
+        git("add", ".")
+        git("commit", "--message", text)
+    monkeypatch.setattr(check, "ROOT", tmp_path)
+
+    with check.checked_out("HEAD~2") as before, check.checked_out("HEAD") as now:
+        assert (before / check.PROBES_FILE).read_text() == "first"
+        assert (now / check.PROBES_FILE).read_text() == "second"
+    assert not before.exists()
 
 
 def test_a_probe_measures_this_commit(tmp_path: Path) -> None:
