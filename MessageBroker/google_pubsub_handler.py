@@ -1,9 +1,9 @@
 """Google Cloud Pub/Sub behind the broker interface.
 
 What Pub/Sub makes different: leases of single messages instead of a position in a partition
-(`google_pubsub_leases`), pulls that must not be cut short (`google_pubsub_pulls`), requests that
-hold messages of one key only (`google_pubsub_publisher`), and topics and subscriptions that are
-resources of a project (`google_pubsub_topics`).
+(`google_pubsub.leases`), pulls that must not be cut short (`google_pubsub.pulls`), requests that
+hold messages of one key only (`google_pubsub.publisher`), and topics and subscriptions that are
+resources of a project (`google_pubsub.admin`).
 """
 
 from __future__ import annotations
@@ -101,10 +101,8 @@ class PubSubHandler(BrokerCore):
         self._outbox.put(batch.publications())
 
     def _open_stream(self, topic: str, subscription_id: str) -> Stream:
-        settings = self._topics.subscribe(topic, subscription_id)
-        return PubSubStream(
-            self._connection, self._topics, topic, subscription_id, settings, self.delivery
-        )
+        subscription = self._topics.subscribe(topic, subscription_id)
+        return PubSubStream(self._connection, self._topics, subscription, self.delivery)
 
     def _backlog(self, topic: str, subscription_id: str) -> int | None:
         self._topics.require_subscription(topic, subscription_id)

@@ -52,13 +52,20 @@ ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class SubscriptionSettings:
+class PubSubSubscription:
     """What a consumer has to know of its subscription; `found` is all that the service tells."""
 
+    id: str
+    path: str
     topic_path: str
     ack_deadline_seconds: int
     ordered: bool
     found: Any
+
+    @property
+    def topic(self) -> str:
+        """The topic's name, without its project."""
+        return self.topic_path.rpartition("/")[2]
 
 
 class Topics:
@@ -164,25 +171,25 @@ class Topics:
 
     # ------------------------------------------------------------------ subscriptions
 
-    def check_subscription(self, topic: str, subscription_id: str) -> SubscriptionSettings:
+    def check_subscription(self, topic: str, subscription_id: str) -> PubSubSubscription:
         """Look a subscription of `topic` up.
 
         Raises:
             SubscriptionNotFoundError: there is none.
             ConfigurationError: it belongs to another topic.
         """
-        settings = self._get(subscription_id, ADMIN_TIMEOUT_SECONDS)
-        if settings.topic_path == DELETED_TOPIC:
+        found = self._get(subscription_id, ADMIN_TIMEOUT_SECONDS)
+        if found.topic_path == DELETED_TOPIC:
             raise SubscriptionNotFoundError(
                 f"Pub/Sub: the topic of the subscription {subscription_id!r} was deleted: "
                 f"`python -m MessageBroker topics create {topic}` makes it again"
             )
-        if settings.topic_path != self._connection.topic_path(topic):
+        if found.topic_path != self._connection.topic_path(topic):
             raise ConfigurationError(
                 f"Pub/Sub: the subscription {subscription_id!r} belongs to "
-                f"{settings.topic_path!r}, not to {topic!r}: choose another id"
+                f"{found.topic_path!r}, not to {topic!r}: choose another id"
             )
-        return settings
+        return found
 
     def require_subscription(self, topic: str, subscription_id: str) -> None:
         """Make sure that a topic has a subscription.
@@ -192,21 +199,21 @@ class Topics:
             SubscriptionNotFoundError: it has none of this id; another topic may have.
         """
         try:
-            settings = self._get(subscription_id, ADMIN_TIMEOUT_SECONDS)
+            found = self._get(subscription_id, ADMIN_TIMEOUT_SECONDS)
         except SubscriptionNotFoundError:
             if self.has(topic):
                 raise
             raise self._no_topic(topic) from None
-        if settings.topic_path == self._connection.topic_path(topic):
+        if found.topic_path == self._connection.topic_path(topic):
             return
         if not self.has(topic):
             raise self._no_topic(topic)
         raise SubscriptionNotFoundError(
             f"Pub/Sub: the topic {topic!r} has no subscription {subscription_id!r}, which belongs "
-            f"to {settings.topic_path!r}"
+            f"to {found.topic_path!r}"
         )
 
-    def ensure_subscription(self, topic: str, subscription_id: str) -> SubscriptionSettings:
+    def ensure_subscription(self, topic: str, subscription_id: str) -> PubSubSubscription:
         """Look a subscription of `topic` up, and create it if it is missing.
 
         Raises:
@@ -215,11 +222,11 @@ class Topics:
         """
         for _ in range(ROUNDS):
             try:
-                settings = self._get(subscription_id, ADMIN_TIMEOUT_SECONDS)
+                found = self._get(subscription_id, ADMIN_TIMEOUT_SECONDS)
             except SubscriptionNotFoundError:
                 self._create_subscription(topic, subscription_id)
                 continue
-            if settings.topic_path != DELETED_TOPIC:
+            if found.topic_path != DELETED_TOPIC:
                 break
             logger.warning(
                 "the topic of the subscription %s was deleted: making the subscription again for "
@@ -228,18 +235,18 @@ class Topics:
                 topic,
             )
             self._delete_subscription(self._connection.subscription_path(subscription_id))
-        settings = self.check_subscription(topic, subscription_id)
-        require_pull(subscription_id, settings.found)
-        return settings
+        subscription = self.check_subscription(topic, subscription_id)
+        require_pull(subscription_id, subscription.found)
+        return subscription
 
-    def subscribe(self, topic: str, subscription_id: str) -> SubscriptionSettings:
+    def subscribe(self, topic: str, subscription_id: str) -> PubSubSubscription:
         """Do what `ensure_subscription` does, and say what messages it would not bring."""
-        settings = self.ensure_subscription(topic, subscription_id)
-        for remark in remarks(subscription_id, settings.found):
+        subscription = self.ensure_subscription(topic, subscription_id)
+        for remark in remarks(subscription_id, subscription.found):
             logger.warning("%s", remark)
-        return settings
+        return subscription
 
-    def probe(self, topic: str, subscription_id: str, timeout: float) -> None:
+    def probe(self, subscription: PubSubSubscription, timeout: float) -> None:
         """Ask for a subscription, to see whether the service answers and it is still there.
 
         Raises:
@@ -247,13 +254,14 @@ class Topics:
             TopicNotFoundError, SubscriptionNotFoundError: one of them was deleted.
         """
         try:
-            settings = self._get(subscription_id, timeout)
+            found = self._get(subscription.id, timeout)
         except AuthenticationError:
             return  # an answer, all the same
-        if settings.topic_path == DELETED_TOPIC:
+        if found.topic_path == DELETED_TOPIC:
+            topic = subscription.topic
             raise topic_not_found(f"Pub/Sub: the topic {topic!r} was deleted", topic)
 
-    def _get(self, subscription_id: str, timeout: float) -> SubscriptionSettings:
+    def _get(self, subscription_id: str, timeout: float) -> PubSubSubscription:
         request = GetSubscriptionRequest(
             subscription=self._connection.subscription_path(subscription_id)
         )
@@ -266,7 +274,9 @@ class Topics:
                 f"{error}: subscribe to it, or create its topic with `python -m MessageBroker "
                 "topics create`, which makes its default subscription"
             ) from None
-        return SubscriptionSettings(
+        return PubSubSubscription(
+            subscription_id,
+            request.subscription,
             found.topic,
             found.ack_deadline_seconds,
             found.enable_message_ordering,

@@ -36,7 +36,7 @@ from MessageBroker.errors import (
     ClosedError,
     ConfigurationError,
 )
-from MessageBroker.google_pubsub.admin import SubscriptionSettings
+from MessageBroker.google_pubsub.admin import PubSubSubscription
 from MessageBroker.google_pubsub.connection import Connection
 from MessageBroker.google_pubsub.errors import NoAnswerInTimeError
 from MessageBroker.google_pubsub.inbox import Inbox
@@ -86,9 +86,7 @@ class Pulls:
     def __init__(
         self,
         connection: Connection,
-        topic: str,
-        subscription_id: str,
-        settings: SubscriptionSettings,
+        subscription: PubSubSubscription,
         leases: Leases,
         inbox: Inbox,
         explain: Callable[[BrokerError], BrokerError],
@@ -97,18 +95,13 @@ class Pulls:
 
         Args:
             connection: to the project.
-            topic: the topic.
-            subscription_id: its subscription.
-            settings: how the subscription was made.
+            subscription: from which to pull.
             leases: gives back what cannot be used.
             inbox: where messages go; it bounds what may come.
             explain: says what an error means that ends the pulls.
         """
         self._connection = connection
-        self._topic = topic
-        self._subscription_id = subscription_id
-        self._path = connection.subscription_path(subscription_id)
-        self._settings = settings
+        self._subscription = subscription
         self._leases = leases
         self._inbox = inbox
         self._explain = explain
@@ -131,7 +124,7 @@ class Pulls:
             threading.Thread(
                 target=self._run,
                 args=(number * STREAM_SECONDS / THREADS,),  # so that they do not end together
-                name=f"pull {number + 1} of {subscription_id}",
+                name=f"pull {number + 1} of {subscription.id}",
                 daemon=True,
             )
             for number in range(THREADS)
@@ -198,8 +191,8 @@ class Pulls:
             self._turn_to_streams()
 
     def _wait_for_pull(self, max_messages: int) -> list[Message]:
-        request = PullRequest(subscription=self._path, max_messages=max_messages)
-        tried = f"pulling from the subscription {self._subscription_id!r}"
+        request = PullRequest(subscription=self._subscription.path, max_messages=max_messages)
+        tried = f"pulling from the subscription {self._subscription.id!r}"
         started = time.monotonic()
         try:
             response = self._connection.call(self._client.pull, request, tried, self._pull_timeout)
@@ -215,7 +208,7 @@ class Pulls:
                 return []  # cancelled, for streams to begin
             raise
         return self._admit(
-            response, started, self._pull_timeout, self._settings.ack_deadline_seconds
+            response, started, self._pull_timeout, self._subscription.ack_deadline_seconds
         )
 
     def _turn_to_streams(self) -> None:
@@ -252,9 +245,9 @@ class Pulls:
             for response in self._connection.stream(
                 self._client.streaming_pull,
                 self._stream_requests(end, duration, brought),
-                f"streaming from the subscription {self._subscription_id!r}",
+                f"streaming from the subscription {self._subscription.id!r}",
                 STREAM_TIMEOUT_SECONDS,
-                to_grpc_metadata((("subscription", self._path),)),
+                to_grpc_metadata((("subscription", self._subscription.path),)),
             ):
                 answered = True
                 try:
@@ -277,7 +270,7 @@ class Pulls:
         """Open a stream, and half-close it when its time is over, or at `end`."""
         max_messages, max_bytes = self._inbox.room()
         yield StreamingPullRequest(
-            subscription=self._path,
+            subscription=self._subscription.path,
             stream_ack_deadline_seconds=LEASE_SECONDS,
             client_id=self._client_id,
             max_outstanding_messages=max_messages,
@@ -313,14 +306,13 @@ class Pulls:
         now = time.monotonic()
         until = max(started, now - TRANSIT_SECONDS) + lease
         received = type(response).pb(response).received_messages
-        messages = [
-            decode(each.message, self._topic, Lease(each.ack_id, until)) for each in received
-        ]
+        topic = self._subscription.topic
+        messages = [decode(each.message, topic, Lease(each.ack_id, until)) for each in received]
         deliveries = [message.delivery for message in messages]
         if now - started > timeout + OVERRUN_SECONDS:
             self._leases.try_to_give_back(deliveries)
             return []
-        if not self._settings.ordered and _has_keys(messages):
+        if not self._subscription.ordered and _has_keys(messages):
             self._leases.try_to_give_back(deliveries)
             raise self._not_ordered()
         if lease > MAX_LEASE_SECONDS:
@@ -338,12 +330,12 @@ class Pulls:
                 delivery.handle.until = soon
 
     def _not_ordered(self) -> ConfigurationError:
-        name = self._subscription_id
+        name = self._subscription.id
         return ConfigurationError(
             f"Pub/Sub: the subscription {name!r} has messages with keys, but no message ordering, "
             "which cannot be switched on later: delete it and make it again with "
             f"`gcloud pubsub subscriptions delete {name}` and `gcloud pubsub subscriptions create "
-            f"{name} --topic={self._topic} --enable-message-ordering "
+            f"{name} --topic={self._subscription.topic} --enable-message-ordering "
             f"--ack-deadline={LEASE_SECONDS} --expiration-period=never`"
         )
 

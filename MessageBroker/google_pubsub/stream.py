@@ -1,8 +1,8 @@
 """One consumer of one subscription, as the core sees it.
 
 The core waits for messages a tenth of a second at a time. Threads pull meanwhile, and are never
-cut short (`google_pubsub_pulls`); what they bring waits in an inbox (`google_pubsub_inbox`), its
-leases renewed like all others (`google_pubsub_leases`).
+cut short (`pulls`); what they bring waits in an inbox (`inbox`), its leases renewed like all others
+(`leases`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from MessageBroker.errors import (
     SubscriptionNotFoundError,
     topic_not_found,
 )
-from MessageBroker.google_pubsub.admin import SubscriptionSettings, Topics
+from MessageBroker.google_pubsub.admin import PubSubSubscription, Topics
 from MessageBroker.google_pubsub.connection import Connection
 from MessageBroker.google_pubsub.errors import ResourceNotFoundError
 from MessageBroker.google_pubsub.inbox import Inbox
@@ -40,25 +40,14 @@ class PubSubStream(Stream):
         self,
         connection: Connection,
         topics: Topics,
-        topic: str,
-        subscription_id: str,
-        settings: SubscriptionSettings,
+        subscription: PubSubSubscription,
         delivery: DeliverySettings,
     ) -> None:
-        self._topic = topic
-        self._subscription_id = subscription_id
+        self._subscription = subscription
         self._topics = topics
-        self._leases = Leases(connection, subscription_id)
+        self._leases = Leases(connection, subscription.id)
         self._inbox = Inbox(delivery.max_outstanding_messages, delivery.max_outstanding_bytes)
-        self._pulls = Pulls(
-            connection,
-            topic,
-            subscription_id,
-            settings,
-            self._leases,
-            self._inbox,
-            self._explain,
-        )
+        self._pulls = Pulls(connection, subscription, self._leases, self._inbox, self._explain)
 
     def fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         """Take from the inbox; the pulls run ahead by `max_messages`."""
@@ -82,7 +71,7 @@ class PubSubStream(Stream):
         try:
             lapsed = self._leases.renew([*deliveries, *self._inbox.deliveries()])
             if self._inbox.silent_seconds > SILENCE_SECONDS:
-                self._topics.probe(self._topic, self._subscription_id, PROBE_TIMEOUT_SECONDS)
+                self._topics.probe(self._subscription, PROBE_TIMEOUT_SECONDS)
                 self._inbox.note_answer()
         except BrokerUnavailableError as error:
             self._inbox.note_absence(error)
@@ -113,10 +102,10 @@ class PubSubStream(Stream):
         if not isinstance(error, (ResourceNotFoundError, SubscriptionNotFoundError)):
             return error
         with suppress(BrokerError):
-            if not self._topics.has(self._topic):
-                said = f"Pub/Sub: the topic {self._topic!r} was deleted"
-                return topic_not_found(said, self._topic)
+            topic = self._subscription.topic
+            if not self._topics.has(topic):
+                return topic_not_found(f"Pub/Sub: the topic {topic!r} was deleted", topic)
         return SubscriptionNotFoundError(
-            f"Pub/Sub: the subscription {self._subscription_id!r} was deleted: start again to "
+            f"Pub/Sub: the subscription {self._subscription.id!r} was deleted: start again to "
             "make it anew"
         )
