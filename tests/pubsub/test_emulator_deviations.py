@@ -1,7 +1,8 @@
 """What the emulator answers where the real service answers otherwise, asserted as it is.
 
 docs/pubsub.md lists these beside what the service does. A test that fails here means that the
-emulator has changed, and that something of ours may be simpler now.
+emulator has changed, and that something of ours may be simpler now. They test Google's program and
+not this one, and so run with `make soak`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tests.brokers.pubsub_emulator import PubSubEmulator
 from tests.pubsub.bare_client import BareClient
 
 pytestmark = [
+    pytest.mark.soak,
     pytest.mark.usefixtures("handler"),
     pytest.mark.parametrize("running_broker", ["pubsub"], indirect=True),
 ]
