@@ -60,22 +60,20 @@ class Batch:
 
     def confirm(self, number: int, message_id: str) -> None:
         """The broker has this message durably, under this id."""
-        with self._lock:
-            if self._ids[number] is not None:
-                return
-            self._ids[number] = message_id
-            self._unsettled -= 1
-            is_last = not self._unsettled
-        if is_last:
-            self._on_settled()
+        self._settle(number, message_id, None)
 
     def fail(self, number: int, error: BrokerError) -> None:
         """The broker will never take this message; trying again cannot cure it."""
+        self._settle(number, "", error)
+
+    def _settle(self, number: int, message_id: str, error: BrokerError | None) -> None:
         with self._lock:
             if self._ids[number] is not None:
                 return
-            self._ids[number] = ""
-            self.errors[number] = error
+            assert self._unsettled > 0, "each is settled once"
+            self._ids[number] = message_id
+            if error is not None:
+                self.errors[number] = error
             self._unsettled -= 1
             is_last = not self._unsettled
         if is_last:

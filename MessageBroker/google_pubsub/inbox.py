@@ -76,6 +76,7 @@ class Inbox:
                 taken.append(self._messages.popleft())
                 size += taken[-1].delivery.size
             self._bytes -= size
+            assert self._bytes >= 0, "what is taken was put in"
             self._fetched += [message.delivery for message in taken]
             self._fetched_bytes += size
             self._demanded.notify_all()

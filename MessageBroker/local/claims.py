@@ -126,6 +126,7 @@ def split_claim(
     taken = 0
     for claim_first, claim_last, key in claims:
         low, high = max(first, claim_first), min(last, claim_last)
+        assert low <= high, "only claims that hold some of them are split"
         taken += high - low + 1
         rest: list[tuple[int, int, str | None]] = [
             (claim_first, low - 1, consumer),
@@ -148,6 +149,7 @@ def runs(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:
     ordered = sorted(seqs)
     start = 0
     for i in range(1, len(ordered) + 1):
+        assert i == len(ordered) or ordered[i] > ordered[i - 1], "each is held once"
         if i == len(ordered) or ordered[i] != ordered[i - 1] + 1:
             yield ordered[start], ordered[i - 1]
             start = i

@@ -257,6 +257,7 @@ class TopicStore:
                 split_claim(db, subscription, consumer, first, last, free=False)
                 for first, last in runs(seqs)
             )
+            assert settled <= len(seqs), "no message is settled twice"
             self._purge(db)
             others_waited = self._value(
                 "SELECT EXISTS (SELECT 1 FROM claim WHERE consumer IS NULL)"
