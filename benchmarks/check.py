@@ -91,18 +91,15 @@ class Comparison:
 
 
 def compare(
-    probes: Sequence[str], before: Path, now: Path, rounds: int, measure: Measure
+    probe: str, before: Path, now: Path, rounds: int, measure: Measure
 ) -> dict[str, Comparison]:
     """Let both take turns; what looks slower has up to `MORE_ROUNDS` times the rounds."""
-    compared: dict[str, Comparison] = {}
-    for probe in probes:
-        found: dict[str, Comparison] = {}
-        for number in range(MORE_ROUNDS * rounds):
-            if number >= rounds and not any(each.slower for each in found.values()):
-                break
-            _add_a_round(found, probe, (before, now), measure, now_first=number % 2 == 0)
-        compared |= dict(sorted(found.items()))
-    return compared
+    found: dict[str, Comparison] = {}
+    for number in range(MORE_ROUNDS * rounds):
+        if number >= rounds and not any(each.slower for each in found.values()):
+            break
+        _add_a_round(found, probe, (before, now), measure, now_first=number % 2 == 0)
+    return found
 
 
 def _add_a_round(
@@ -115,7 +112,7 @@ def _add_a_round(
 ) -> None:
     costs = {tree: measure(probe, tree) for tree in (reversed(trees) if now_first else trees)}
     before, now = (costs[tree] for tree in trees)
-    for name in before.keys() & now.keys():
+    for name in (each for each in before if each in now):
         comparison = found.setdefault(name, Comparison())
         comparison.before.append(before[name])
         comparison.now.append(now[name])
@@ -220,16 +217,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commit = options.against or default_commit()
     probes = options.probes or list(PROBES)
     began = time.monotonic()
+    slower = []
     with checked_out(commit) as before, brokers_for(probes) as brokers:
-        there = [each for each in probes if each not in ON_A_BROKER or each in brokers]
-        compared = compare(there, before, ROOT, options.rounds, measure_with(brokers))
-    print(f"{'CPU us a unit':32} {'before':>9} {'now':>9} {'ratio':>8} {'time':>8}")
-    for name, comparison in compared.items():
-        print(comparison.line(name))
-    slower = [name for name, comparison in compared.items() if comparison.slower]
-    print(
-        f"{time.monotonic() - began:.0f} s, against {_git('log', '-1', '--format=%h %s', commit)}"
-    )
+        measure = measure_with(brokers)
+        print(f"{'CPU us a unit':32} {'before':>9} {'now':>9} {'ratio':>8} {'time':>8}", flush=True)
+        for probe in (each for each in probes if each not in ON_A_BROKER or each in brokers):
+            compared = compare(probe, before, ROOT, options.rounds, measure)
+            slower += [name for name, comparison in compared.items() if comparison.slower]
+            for name, comparison in compared.items():
+                print(comparison.line(name), flush=True)
+    against = _git("log", "-1", "--format=%h %s", commit)
+    print(f"{time.monotonic() - began:.0f} s, against {against}")
     print(f"slower: {', '.join(slower)}" if slower else "nothing became slower")
     return 1 if slower else 0
 

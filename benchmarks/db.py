@@ -33,11 +33,10 @@ from DB.text.reader import TextReader
 
 RESULTS = Path(__file__).resolve().parent / "results" / "db.json"
 BATCH = 256
+# Batches that are timed together: the index writes once in each, so its share is in every rate.
 STRETCH = 64
-"""Batches that are timed together: the index writes once in each, so its share is in every rate."""
-
+# Rates are the median of the last six stretches, about 100,000 rows.
 WINDOW_ROWS = 6 * STRETCH * BATCH
-"""Rates are the median of the last six stretches, about 100,000 rows."""
 
 FIELDS = {
     "class_index": 7,
@@ -67,7 +66,7 @@ def new_results(count: int, new_id: Callable[[], object]) -> list[dict[str, Any]
 def insert_rate(
     insert: Callable[[list[dict[str, Any]]], object], rows: int, new_id: Callable[[], object]
 ) -> float:
-    """Rows per second, in batches, without the time to make them: the median stretch."""
+    """Return the rows per second, in batches, without the time to make them: the median stretch."""
     rates = []
     for _ in range(-(-rows // (BATCH * STRETCH))):
         seconds = 0.0
@@ -81,7 +80,7 @@ def insert_rate(
 
 
 def grow(db: TextDatabase, rows: int, marks: list[int]) -> dict[str, Any]:
-    """Inserts rows; returns the rate at each mark and the highest resident memory."""
+    """Insert rows; return the rate at each mark and the highest resident memory."""
     figures: dict[str, Any] = {}
     process, highest, stored = psutil.Process(), 0, 0
     while stored < rows:

@@ -36,11 +36,10 @@ from Modelling.quantise import compile_float32, compile_int8
 RESULTS = Path(__file__).resolve().parent / "results" / "engine.json"
 
 BATCH_SIZES = (1, 8, 32, 64, 256, 1024)
+# Seconds that one way runs in one round.
 SLICE = 0.12
-"""Seconds that one way runs in one round."""
-
+# The yardstick of accuracy's price: two convolutions and a dense layer, 243,786 weights.
 PLAIN = "plain network, "
-"""The yardstick of accuracy's price: two convolutions and a dense layer, 243,786 weights."""
 
 Run = Callable[[np.ndarray], Any]
 Table = dict[str, dict[int, "Figures"]]
@@ -156,7 +155,7 @@ def measure(found: dict[str, Run], images: np.ndarray, rounds: int) -> Table:
 
 
 def preparation_costs(path: Path, rounds: int) -> dict[str, float]:
-    """Microseconds (p50) to make the bytes of one MNIST image into the model's input."""
+    """Return the microseconds (p50) to make an MNIST image's bytes into the model's input."""
     checkpoint = open_checkpoint(path)
     classifier = Classifier(checkpoint, open_engine(checkpoint, threads=1))
     images, _ = bundled_test_images()

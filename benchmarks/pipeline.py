@@ -94,7 +94,7 @@ broker.close()
 
 
 def bare_model() -> float:
-    """Images per second of the bare model."""
+    """Return the images per second of the bare model."""
     return _rate_of(BARE_MODEL, *BARE_BATCH_SIZES)
 
 
@@ -182,7 +182,7 @@ def running(broker: BrokerUnderTest) -> Iterator[Running]:
 
 
 def throughput(rows: list[dict[str, Any]]) -> float:
-    """Images per second from the first published to the last stored."""
+    """Return the images per second from the first published to the last stored."""
     start = min(_moment(row["published_at"]) for row in rows)
     end = max(_moment(row["stored_at"]) for row in rows)
     return len(rows) / (end - start)

@@ -66,7 +66,7 @@ def folder() -> Any:
 
 
 def in_turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Calls each in turn, `rounds` times; returns the seconds of every call."""
+    """Call each in turn, `rounds` times; return the seconds of every call."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
@@ -269,7 +269,7 @@ def _report_arrivals(path: Path, count: int, pipe: Any) -> None:
 
 
 def wake_ups(count: int) -> tuple[list[float], float]:
-    """Milliseconds from a put's begin to its arrival, and a waiting consumer's share of a core."""
+    """Return the ms from a put's begin to its arrival, and an idle consumer's share of a core."""
     with folder() as path, FileQueue(path / "log.txt") as queue:
         ours, theirs = multiprocessing.get_context("spawn").Pipe()
         consumer = multiprocessing.get_context("spawn").Process(

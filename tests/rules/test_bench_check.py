@@ -31,7 +31,7 @@ class Trees:
 
 def compared(now: Costs, rounds: int = 3) -> tuple[dict[str, check.Comparison], Trees]:
     trees = Trees(now)
-    return check.compare(["queue"], BEFORE, NOW, rounds, trees.measure), trees
+    return check.compare("queue", BEFORE, NOW, rounds, trees.measure), trees
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_only_one_commit_has_is_not_compared() -> None:
         names = ("put", "old") if tree == BEFORE else ("put", "new")
         return {name: Cost(10, 1.0, 2.0) for name in names}
 
-    assert [*check.compare(["queue"], BEFORE, NOW, 1, measure)] == ["put"]
+    assert [*check.compare("queue", BEFORE, NOW, 1, measure)] == ["put"]
 
 
 @pytest.mark.parametrize(("cpu_seconds", "code"), [(1.0, 0), (1.5, 1)])
