@@ -31,6 +31,7 @@ from Modelling.data_preparation import Preparation, decode_image
 from Modelling.errors import CheckpointError, ImageError
 from Modelling.images.batch_preparation import Decoders, prepare_batch
 from Modelling.images.decoding import IMAGE_SUFFIXES, Pixels
+from Modelling.images.resizing import ANTIALIASED
 from Modelling.images.show import MAX_IMAGES, Row, draw_predictions
 from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,
@@ -40,6 +41,7 @@ from Modelling.network.checkpoint import (
     open_checkpoint,
 )
 from Modelling.network.engine import MAX_THREADS, Engine, open_engine
+from Modelling.network.input_range import InputRange, input_range_option
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
@@ -122,7 +124,10 @@ class Classifier:
         self.input_shape = side.input_shape
         self.labels = side.labels
         self.preprocessing = side.preprocessing
-        self.preparation = Preparation(side.input_shape, side.preprocessing)
+        self.preparation = Preparation(
+            side.input_shape, side.preprocessing, side.resize or ANTIALIASED, side.white
+        )
+        self._temperature = side.temperature or 1.0
         self._decoders = decoders
         self.engine = engine.name
         self.version = checkpoint.version + ("+int8" if engine.name == "int8" else "")
@@ -180,7 +185,11 @@ class Classifier:
                 f"images are {images.dtype} {images.shape}; the model takes float32 "
                 f"(N, {', '.join(map(str, self.input_shape))})"
             )
-        return self._engine.run(np.ascontiguousarray(images))
+        probabilities = self._engine.run(np.ascontiguousarray(images))
+        if self._temperature != 1.0:
+            probabilities = probabilities ** np.float32(1 / self._temperature)
+            probabilities /= probabilities.sum(1, keepdims=True)
+        return probabilities
 
     def predict(self, images: Pixels) -> Predictions:
         """Predict the most probable class of each image; see `probabilities`."""
@@ -197,6 +206,7 @@ def load_classifier(
     engine: str | None = None,
     allow_code: bool = False,
     decoders: Decoders | None = None,
+    input_range: InputRange | None = None,
 ) -> Classifier:
     """Load a checkpoint and warm it up.
 
@@ -208,6 +218,8 @@ def load_classifier(
         allow_code: Also load models whose layers carry code. Only for files you made yourself.
         decoders: Where batches of images are prepared, a `DecodingPool` for bytes from strangers;
             None for the thread that asks.
+        input_range: Of the pixels that the model wants; what its side file says, else what it
+            shows, if None.
 
     Raises:
         CheckpointError: Missing, damaged, unsafe, no image classifier, or not matching its side
@@ -217,7 +229,9 @@ def load_classifier(
     found = open_checkpoint(checkpoint)
     classifier = Classifier(
         found,
-        open_engine(found, engine=engine, threads=threads, allow_code=allow_code),
+        open_engine(
+            found, engine=engine, threads=threads, allow_code=allow_code, input_range=input_range
+        ),
         decoders,
     )
     classifier.warm_up()
@@ -242,6 +256,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--allow-code", action="store_true",
         help="load models whose layers carry code; only for files you made yourself",
     )  # fmt: skip
+    parser.add_argument(
+        "--input-range", type=input_range_option, metavar="LOW,HIGH",
+        help="what black and white are for the model, as in 0,255 (default: as its side file "
+        "says, else as the model shows)",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
         parser.error(f"--threads {options.threads}: from 1 to {MAX_THREADS}")
@@ -257,7 +276,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         classifier = load_classifier(
-            options.checkpoint, threads=options.threads, allow_code=options.allow_code
+            options.checkpoint,
+            threads=options.threads,
+            allow_code=options.allow_code,
+            input_range=options.input_range,
         )
         return _predict_files(classifier, image_files(options.images), options.show)
     except CheckpointError as error:

@@ -34,8 +34,9 @@ from Modelling.network.checkpoint import (
     write_side_file,
 )
 from Modelling.network.engine import LiteRTEngine
-from Modelling.network.input_range import UNIT, InputRange
+from Modelling.network.input_range import UNIT, InputRange, input_range_option
 from Modelling.network.keras_models import KerasClassifier, load_keras_model
+from Modelling.network.labels import read_labels
 from Modelling.network.side_file import checked_labels, require_preprocessing
 from Modelling.network.tensorflow import import_tensorflow, quiet
 from Modelling.training.datasets import load_dataset
@@ -45,13 +46,16 @@ CALIBRATION_IMAGES = 1000
 
 FLOAT32, INT8 = "float32", "int8"
 
+# What a user wrote into the side file by hand stays when the model was trained anew.
+KEPT_KEYS = ("resize", "white", "layout", "temperature")
+
 
 def compile_float32(model: Any, input_range: InputRange | None = None) -> bytes:
     """Compile a Keras model to a LiteRT file with the same float32 arithmetic.
 
     Args:
         model: See `keras_models.load_keras_model`.
-        input_range: Of the pixels that it wants; what its first layer tells if None.
+        input_range: Of the pixels that it wants; what it shows if None.
     """
     with quiet():
         compiled: bytes = _converter(KerasClassifier(model, input_range)).convert()
@@ -69,7 +73,7 @@ def compile_int8(
     Args:
         model: See `keras_models.load_keras_model`.
         calibration: Typical images, (N, H, W, C) float32 in [0, 1].
-        input_range: Of the pixels that it wants; what its first layer tells if None.
+        input_range: Of the pixels that it wants; what it shows if None.
     """
     tf = import_tensorflow()
     classifier = KerasClassifier(model, input_range)
@@ -189,7 +193,15 @@ def main(arguments: list[str] | None = None) -> int:
         "--data", type=Path, metavar="FILE.npz",
         help="x_train to calibrate with, x_test and y_test to measure; without it no int8 is made",
     )  # fmt: skip
-    parser.add_argument("--labels", help="names of the classes, separated by commas")
+    parser.add_argument(
+        "--labels", metavar="NAMES|FILE",
+        help="names of the classes, separated by commas, or a file of them: one a line, or JSON",
+    )  # fmt: skip
+    parser.add_argument(
+        "--input-range", type=input_range_option, metavar="LOW,HIGH",
+        help="what black and white are for the model, as in 0,255 (default: as the side file "
+        "says, else as the model shows)",
+    )  # fmt: skip
     parser.add_argument(
         "--preprocessing", choices=(RESIZE, DIGITS),
         help=f"{RESIZE}: scale the whole image; {DIGITS}: find the handwritten digit on it "
@@ -217,7 +229,7 @@ def _quantise(options: argparse.Namespace) -> None:
     checkpoint = open_checkpoint(path, patience=0, need_match=False)
     model = load_keras_model(path, allow_code=options.allow_code)
     side = _described(options, checkpoint, model)
-    input_range = side.input_range or UNIT
+    input_range = side.pixel_range or UNIT
     if options.data is None:
         forms = compile_forms(model, input_range=input_range)
     else:
@@ -245,30 +257,33 @@ def _described(options: argparse.Namespace, checkpoint: Checkpoint, model: Any) 
         ValueError: The labels or the preprocessing do not fit.
     """
     path, old = checkpoint.path, checkpoint.side
-    described = KerasClassifier(model, old.input_range if old else None)
+    told = options.input_range or (old.pixel_range if old else None)
+    described = KerasClassifier(model, told)
     shape, count = described.input_shape, described.classes
     stale = old is not None and old.sha256 != checkpoint.sha256
     if old and stale and (old.input_shape, len(old.labels)) != (shape, count):
         print("the side file is of another model: it is written anew")
-        old, described = None, KerasClassifier(model)
+        old, described = None, KerasClassifier(model, options.input_range)
     elif stale:
         print("the side file is of an earlier checkpoint: its labels and preprocessing are kept")
-    labels = options.labels.split(",") if options.labels else old.labels if old else None
+    labels = read_labels(options.labels) if options.labels else old.labels if old else None
     labels = checked_labels(labels or [str(index) for index in range(count)])
     if len(labels) != count:
         raise CheckpointError(f"{path} has {count} outputs, but there are {len(labels)} labels")
     preprocessing = options.preprocessing or (old.preprocessing if old else RESIZE)
     require_preprocessing(preprocessing, shape)
-    told = described.input_range
+    found = described.range_found
+    print(f"pixels: {found.input_range}{'' if found.known else ', a guess'}: {found.why}")
+    kept = {key: getattr(old, key) for key in KEPT_KEYS} if old else {}
     return SideFile(
         sha256=checkpoint.sha256,
         labels=labels,
         input_shape=shape,
         preprocessing=preprocessing,
-        # Written down even where the model tells it: the compiled forms cannot.
-        scale=None if told == UNIT else told.scale,
-        offset=None if told == UNIT else told.offset,
+        # Written down even where the model shows it: the compiled forms cannot.
+        input_range=found.input_range,
         training=old.training if old and not stale else {},
+        **kept,
     )
 
 

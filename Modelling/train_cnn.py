@@ -41,6 +41,7 @@ from Modelling.network.checkpoint import (
     write_atomically,
     write_side_file,
 )
+from Modelling.network.input_range import UNIT
 from Modelling.network.tensorflow import import_tensorflow, quiet
 from Modelling.quantise import CALIBRATION_IMAGES, INT8, compile_forms, write_forms
 from Modelling.training.architecture import build_cnn
@@ -233,6 +234,7 @@ def write_checkpoint(
         labels=dataset.labels,
         input_shape=dataset.input_shape,
         preprocessing=DIGITS if _is_like_mnist(options, dataset) else RESIZE,
+        input_range=UNIT,
         engines=write_forms(options.output, forms),
         training=training,
     )

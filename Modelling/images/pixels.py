@@ -20,7 +20,7 @@ MAX_PIXELS = 64_000_000
 MAX_SIDE = 65_535
 
 # How far floats may miss their range, of white: bicubic resampling leaves up to a tenth.
-OVERSHOOT = 0.1
+OVERSHOOT = 0.1001
 
 # What white may be in arrays, the smallest first, where nobody says it: of floats 1, scikit-learn's
 # 16, bytes, 16 bits; of integers also 0 and 1, and what converters of 10, 12 and 14 bits reach.

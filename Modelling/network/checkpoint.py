@@ -12,22 +12,22 @@ is never served. A checkpoint without a side file is fine too: it is somebody el
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from Modelling.errors import CheckpointError
 from Modelling.images.digits import DIGITS
+from Modelling.network.hashes import sha256_of
 from Modelling.network.side_file import (
     RESIZE,
     EngineFile,
     SideFile,
     read_side_file,
-    side_file_path,
     write_atomically,
     write_side_file,
 )
+from Modelling.network.side_file_place import side_file_path
 
 __all__ = [
     "DIGITS",
@@ -46,7 +46,8 @@ __all__ = [
 
 DEFAULT_CHECKPOINT = Path(__file__).parents[1] / "model_checkpoints" / "mnist_cnn_model.h5"
 
-CHECKPOINT_SUFFIXES = (".h5", ".keras")
+# In lower case. `.hdf5` is `.h5`.
+CHECKPOINT_SUFFIXES = (".h5", ".hdf5", ".keras")
 
 # Seconds for which a pair that does not match is looked at again: it may just be being copied.
 PATIENCE = 5.0
@@ -74,15 +75,6 @@ def engine_path(checkpoint: Path, engine: str) -> Path:
     return checkpoint.with_suffix(f".{engine}.tflite")
 
 
-def sha256_of(path: Path) -> str:
-    """Hash a file, as 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def open_checkpoint(
     path: Path | str, *, patience: float = PATIENCE, need_match: bool = True
 ) -> Checkpoint:
@@ -97,7 +89,7 @@ def open_checkpoint(
         CheckpointError: The file is missing or empty, or does not match its side file.
     """
     path = Path(path)
-    if path.suffix not in CHECKPOINT_SUFFIXES:
+    if path.suffix.lower() not in CHECKPOINT_SUFFIXES:
         raise CheckpointError(
             f"{path}: a checkpoint is a .h5 or .keras file, as model.save() of Keras writes it"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,10 @@ from Modelling.network.checkpoint import Checkpoint, EngineFile
 from Modelling.network.input_range import UNIT, InputRange
 from Modelling.network.keras_models import KerasClassifier, load_keras_model
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
+from Modelling.network.range_probe import FoundRange
 from Modelling.network.tensorflow import gpu_device_present, import_tensorflow, quiet
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Engine", "LiteRTEngine", "TensorFlowEngine", "load_keras_model", "open_engine"]
 
@@ -168,7 +172,7 @@ class TensorFlowEngine:
 
         Args:
             model: A loaded Keras model; see `load_keras_model`.
-            input_range: Of the pixels that the model wants; what its first layer tells if None.
+            input_range: Of the pixels that the model wants; what it shows if None.
 
         Raises:
             CheckpointError: The outputs are neither probabilities nor logits of classes.
@@ -178,6 +182,7 @@ class TensorFlowEngine:
         self.input_shape = classifier.input_shape
         self.classes = classifier.classes
         self._range = classifier.input_range
+        self.range_found = classifier.range_found
         self._function = classifier.concrete_function()
 
     def run(self, images: Pixels) -> Probabilities:
@@ -195,6 +200,7 @@ def open_engine(
     engine: str | None = None,
     threads: int | None = None,
     allow_code: bool = False,
+    input_range: InputRange | None = None,
 ) -> Engine:
     """Choose and load the engine for a checkpoint.
 
@@ -206,6 +212,8 @@ def open_engine(
         engine: `int8`, `float32` or `tensorflow` to have that and no other.
         threads: CPU threads, 1 to 1,024; all cores if None.
         allow_code: Load Keras models with layers that carry code; only for files you made.
+        input_range: Of the pixels that the model wants; what the side file says, else what the
+            model shows, if None.
 
     Raises:
         CheckpointError: The model cannot be loaded, or has no such form.
@@ -219,7 +227,7 @@ def open_engine(
         and import_tensorflow().config.list_physical_devices("GPU")
     ):
         engine = "tensorflow"
-    input_range = checkpoint.side.input_range if checkpoint.side else None
+    input_range = input_range or _range_by_side_file(checkpoint)
     if engine != "tensorflow":
         for name in PREFERENCE if engine is None else (engine,):
             compiled = _compiled_form(checkpoint, name)
@@ -234,11 +242,38 @@ def open_engine(
         limit_tensorflow_threads(threads)  # before the model's first tensor
     model = load_keras_model(checkpoint.path, allow_code=allow_code)
     try:
-        return TensorFlowEngine(model, input_range)
+        served = TensorFlowEngine(model, input_range)
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
     except Exception as error:  # noqa: BLE001 - whatever a foreign model makes TensorFlow raise
         raise CheckpointError(f"{checkpoint.path}: it cannot be run: {shortened(error)}") from None
+    tell_range(checkpoint.path, served.range_found)
+    return served
+
+
+def _range_by_side_file(checkpoint: Checkpoint) -> InputRange | None:
+    side = checkpoint.side
+    if side and side.layout == "NCHW":
+        raise CheckpointError(
+            f"{checkpoint.path}: its side file says layout NCHW; this engine's models take NHWC"
+        )
+    if side and side.pixel_range is None and side.training:
+        return UNIT  # `train_cnn` made it
+    return side.pixel_range if side else None
+
+
+def tell_range(path: Path, found: FoundRange) -> None:
+    """Log which range of pixels was chosen and why; as a warning where it was guessed."""
+    if found.known:
+        logger.info("%s is given pixels in %s: %s", path.name, found.input_range, found.why)
+    else:
+        logger.warning(
+            "%s is given pixels in %s, which is a guess: %s; if its answers are wrong, write "
+            '"input_range": [0, 255] into its side file, or give --input-range 0,255',
+            path.name,
+            found.input_range,
+            found.why,
+        )
 
 
 def _compiled_form(checkpoint: Checkpoint, name: str) -> bytes | None:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from Modelling.errors import CheckpointError, shortened
-from Modelling.network.input_range import BYTES, UNIT, InputRange
+from Modelling.network.input_range import InputRange
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise
+from Modelling.network.range_probe import FoundRange, find_input_range
 from Modelling.network.tensorflow import import_tensorflow, quiet
 
 # Of a model's architecture as JSON. The largest of keras.applications has half a megabyte.
@@ -29,8 +30,8 @@ CODE_LAYERS = frozenset(
     {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__"}
 )
 
-# A first layer that scales by less than this has bytes in mind: 1/255 or 1/127.5.
-BYTE_SCALE = 0.02
+# Why a range is taken that was given.
+SAID = "it was said"
 
 # Layers that pass pixels on in the range they came in. So do all that are called `Random...`.
 TRANSPARENT_LAYERS = frozenset(
@@ -69,7 +70,8 @@ class KerasClassifier:
 
     Attributes:
         input_shape: Height, width and channels; 1 channel for a model of (N, H, W).
-        input_range: What its first layer tells of the range it wants; see `InputRange`.
+        input_range: The range of pixels that it wants; see `InputRange`.
+        range_found: That, and how it was found.
         classes: How many it tells apart.
     """
 
@@ -78,7 +80,7 @@ class KerasClassifier:
 
         Args:
             model: See `load_keras_model`.
-            input_range: What its side file says; overrules its first layer.
+            input_range: What its side file or the user says; overrules what the model shows.
 
         Raises:
             CheckpointError: The outputs are neither probabilities nor logits of classes.
@@ -89,7 +91,8 @@ class KerasClassifier:
         self._dtype = self._tf.as_dtype(model.inputs[0].dtype)
         height, width, channels = (*self._given, 1)[:3]
         self.input_shape = height, width, channels
-        self.input_range = input_range or range_by_first_layer(model)
+        self.range_found = FoundRange(input_range, SAID) if input_range else find_input_range(model)
+        self.input_range = self.range_found.input_range
         images = self.input_range.apply(noise(self.input_shape))
         outputs = np.asarray(self._outputs(self._tf.constant(images)), np.float32)
         self._kind = kind_of(outputs, _last_activation(model))
@@ -126,30 +129,6 @@ class KerasClassifier:
         return outputs
 
 
-def range_by_first_layer(model: Any) -> InputRange:
-    """Tell from a model's first layer with arithmetic whether it wants [0, 255]."""
-    if "int" in str(model.inputs[0].dtype):
-        return BYTES
-    for operation in _operations(model):
-        name = type(operation).__name__
-        if name in TRANSPARENT_LAYERS or name.startswith("Random"):
-            continue
-        if name == "Rescaling":
-            factor = float(np.abs(np.asarray(operation.scale, float)).max())
-        elif name == "Normalization":
-            # Made for the mean of the images: one above 1 is not that of [0, 1].
-            factor = 1.0 / max(1.0, float(np.abs(np.asarray(operation.mean)).max()))
-            return BYTES if factor < 1 else UNIT
-        elif name in ("TrueDivide", "Divide"):
-            factor = 1.0 / (_constant(operation) or 1.0)
-        elif name == "Multiply":
-            factor = _constant(operation) or 1.0
-        else:
-            return UNIT
-        return BYTES if abs(factor) < BYTE_SCALE else UNIT
-    return UNIT
-
-
 def _operations(model: Any) -> Iterator[Any]:
     """Yield the operations of a model in their order, those of models inside it in their place."""
     import keras
@@ -160,14 +139,6 @@ def _operations(model: Any) -> Iterator[Any]:
             yield from _operations(operation)
         else:
             yield operation
-
-
-def _constant(operation: Any) -> float | None:
-    """Find the number with which an operation like `x / 255` was called."""
-    arguments = operation._inbound_nodes[0].arguments.args
-    return next(
-        (float(each) for each in arguments if isinstance(each, (int, float)) and each), None
-    )
 
 
 def _last_activation(model: Any) -> str | None:

@@ -15,12 +15,24 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from Modelling.errors import CheckpointError, shortened
 from Modelling.images.digits import DIGITS, DIGITS_SHAPE
-from Modelling.network.input_range import InputRange
+from Modelling.images.pixels import MAX_WHITE
+from Modelling.images.resizing import WAYS
+from Modelling.network.input_range import UNIT, InputRange, range_of_pairs
+from Modelling.network.side_file_place import find_side_file, side_file_to_write
 
 # Preprocessing: scale the whole image to the model's input.
+# Preprocessing: scale the whole image to the model's input.
 RESIZE = "resize"
+
+# Above this all classes are as good as equally probable.
+MAX_TEMPERATURE = 1000.0
+
+# How a model's input is laid out: rows, columns and channels in this order, or channels first.
+LAYOUTS = ("NHWC", "NCHW")
 
 
 @dataclass(frozen=True)
@@ -38,12 +50,18 @@ class SideFile:
 
     Attributes:
         sha256: Of the checkpoint file, 64 hex digits.
-        labels: Names of the classes, in the order of the model's outputs, all different.
+        labels: Names of the classes, in the order of the model's outputs.
         input_shape: Height, width, channels.
         preprocessing: `digits` or `resize`, see `data_preparation.prepare_image`.
-        scale: With `offset`, the range in which the model wants its pixels: pixels in [0, 1] are
-            multiplied by it, whole or per channel. None: what the model's first layer tells.
+        resize: How a whole image is scaled, see `images.resizing`.
+        input_range: What black and white are for the model. None: what the model shows.
+        mean: What is taken from its pixels then, whole or by channel.
+        std: What they are divided by then, likewise.
+        scale: An older way to say the range: pixels in [0, 1] are multiplied by it.
         offset: What is added then.
+        layout: `NHWC` or `NCHW`.
+        white: What is white in arrays and in deep grey pictures; None to tell by the image.
+        temperature: What logits are divided by, so that confidences are what they say.
         engines: Compiled forms by name (`float32`, `int8`).
         training: Where it comes from: data set, seed, versions, accuracy. For people.
     """
@@ -52,22 +70,34 @@ class SideFile:
     labels: tuple[str, ...]
     input_shape: tuple[int, int, int]
     preprocessing: str = RESIZE
+    resize: str | None = None
+    input_range: InputRange | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
     offset: tuple[float, ...] | None = None
+    layout: str | None = None
+    white: float | None = None
+    temperature: float | None = None
     engines: dict[str, EngineFile] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def input_range(self) -> InputRange | None:
-        """What `scale` and `offset` say; None if neither is there."""
-        if self.scale is None and self.offset is None:
+    def pixel_range(self) -> InputRange | None:
+        """What pixels in [0, 1] become; None if nothing is said of it."""
+        if self.scale is not None or self.offset is not None:
+            return InputRange(self.scale or (1.0,), self.offset or (0.0,))
+        if self.input_range is None and self.mean is None and self.std is None:
             return None
-        return InputRange(self.scale or (1.0,), self.offset or (0.0,))
-
-
-def side_file_path(checkpoint: Path) -> Path:
-    """Tell where the side file of a checkpoint lies."""
-    return checkpoint.with_suffix(".json")
+        given = self.input_range or UNIT
+        count = max(
+            len(each) for each in (given.scale, given.offset, self.mean or (), self.std or ())
+        )
+        low, span, mean, std = (
+            np.broadcast_to(each, count)
+            for each in (given.offset, given.scale, self.mean or (0.0,), self.std or (1.0,))
+        )
+        return InputRange(tuple(map(float, span / std)), tuple(map(float, (low - mean) / std)))
 
 
 def read_side_file(checkpoint: Path) -> SideFile | None:
@@ -76,17 +106,15 @@ def read_side_file(checkpoint: Path) -> SideFile | None:
     Raises:
         CheckpointError: It is not JSON, lacks what a side file must have, or has what it must not.
     """
-    path = side_file_path(checkpoint)
-    try:
-        raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    found = find_side_file(checkpoint)
+    if found is None:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: the side file cannot be read: {shortened(error)}") from None
     try:
-        return _side_file(raw)
+        return _side_file(found.content)
     except ValueError as error:
-        raise CheckpointError(f"{path}: not a side file as train_cnn writes it: {error}") from None
+        raise CheckpointError(
+            f"{found.path}: not a side file as train_cnn writes it: {error}"
+        ) from None
 
 
 def _side_file(raw: Any) -> SideFile:
@@ -106,13 +134,23 @@ def _side_file(raw: Any) -> SideFile:
     require_preprocessing(preprocessing, shape)
     training = raw.get("training", {})
     _require(isinstance(training, dict), "training must be an object")
+    old = sorted(key for key in ("scale", "offset") if raw.get(key) is not None)
+    new = sorted(key for key in ("input_range", "mean", "std") if raw.get(key) is not None)
+    _require(not (old and new), f"{' and '.join(old + new)} say the same in two ways: keep one")
     return SideFile(
         sha256=_text(raw["sha256"], "sha256"),
         labels=checked_labels(raw["labels"]),
         input_shape=shape,
         preprocessing=preprocessing,
-        scale=_factors(raw.get("scale"), "scale", shape[2]),
-        offset=_factors(raw.get("offset"), "offset", shape[2]),
+        resize=_one_of(raw.get("resize"), "resize", WAYS),
+        input_range=_input_range(raw.get("input_range"), shape[2]),
+        mean=_numbers(raw.get("mean"), "mean", shape[2]),
+        std=_numbers(raw.get("std"), "std", shape[2], zero=False),
+        scale=_numbers(raw.get("scale"), "scale", shape[2], zero=False),
+        offset=_numbers(raw.get("offset"), "offset", shape[2]),
+        layout=_one_of(raw.get("layout"), "layout", LAYOUTS),
+        white=_positive(raw.get("white"), "white", MAX_WHITE),
+        temperature=_positive(raw.get("temperature"), "temperature", MAX_TEMPERATURE),
         engines=_engines(raw.get("engines", {})),
         training=training,
     )
@@ -129,13 +167,14 @@ def _text(value: Any, key: str) -> str:
 
 
 def checked_labels(labels: Any) -> tuple[str, ...]:
-    """Check names of classes: a list of different texts that can be printed on one line.
+    """Check names of classes: a list of texts that can be printed on one line.
+
+    Two classes may have one name, as two have in ImageNet; their indices tell them apart.
 
     Raises:
         ValueError: They are not.
     """
     _require(isinstance(labels, (list, tuple)), "labels must be a list of texts")
-    seen: set[str] = set()
     for label in labels:
         _require(
             isinstance(label, str) and label.strip() != "",
@@ -144,8 +183,6 @@ def checked_labels(labels: Any) -> tuple[str, ...]:
         # Control characters, halves of surrogate pairs, line and paragraph separators.
         bad = any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") for each in label)
         _require(not bad, f"label {shortened(repr(label))} holds control characters")
-        _require(label not in seen, f"two classes have the same label {shortened(repr(label))}")
-        seen.add(label)
     return tuple(labels)
 
 
@@ -177,7 +214,7 @@ def _input_shape(value: Any) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _factors(value: Any, key: str, channels: int) -> tuple[float, ...] | None:
+def _numbers(value: Any, key: str, channels: int, *, zero: bool = True) -> tuple[float, ...] | None:
     """Check a number, or one for each channel."""
     if value is None:
         return None
@@ -185,10 +222,45 @@ def _factors(value: Any, key: str, channels: int) -> tuple[float, ...] | None:
     fit = (
         len(values) in {1, channels}
         and all(type(each) in (int, float) and math.isfinite(each) for each in values)
-        and (key != "scale" or all(values))
+        and (zero or all(values))
     )
     _require(fit, f"{key} must be a number or one for each of {channels} channels")
     return tuple(float(each) for each in values)
+
+
+def _input_range(value: Any, channels: int) -> InputRange | None:
+    """Check `[low, high]`, or one such pair for each channel."""
+    if value is None:
+        return None
+    wanted = f"input_range must be [low, high], or one such pair for each of {channels} channels"
+    _require(isinstance(value, (list, tuple)) and len(value) > 0, wanted)
+    pairs = value if isinstance(value[0], (list, tuple)) else [value]
+    fit = len(pairs) in {1, channels} and all(
+        isinstance(pair, (list, tuple))
+        and len(pair) == 2
+        and all(type(each) in (int, float) for each in pair)
+        for pair in pairs
+    )
+    _require(fit, wanted)
+    return range_of_pairs([(float(low), float(high)) for low, high in pairs])
+
+
+def _one_of(value: Any, key: str, known: tuple[str, ...]) -> str | None:
+    if value is None:
+        return None
+    _require(
+        isinstance(value, str) and value in known,
+        f"{key} is {shortened(repr(value))}, known are {', '.join(known)}",
+    )
+    return str(value)
+
+
+def _positive(value: Any, key: str, most: float) -> float | None:
+    if value is None:
+        return None
+    fit = type(value) in (int, float) and 0 < value <= most
+    _require(fit, f"{key} must be a number above 0, and at most {most:g}")
+    return float(value)
 
 
 def _engines(value: Any) -> dict[str, EngineFile]:
@@ -212,11 +284,16 @@ def _engines(value: Any) -> dict[str, EngineFile]:
     return engines
 
 
-def write_side_file(checkpoint: Path, side: SideFile) -> None:
-    """Write the side file of a checkpoint; call it last."""
+def write_side_file(checkpoint: Path, side: SideFile) -> Path:
+    """Write the side file of a checkpoint, and return its path; call it last."""
     entries = {key: value for key, value in asdict(side).items() if value is not None}
+    if side.input_range is not None:
+        pairs = side.input_range.pairs
+        entries["input_range"] = pairs[0] if len(pairs) == 1 else pairs
     text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(side_file_path(checkpoint), text.encode())
+    path = side_file_to_write(checkpoint)
+    write_atomically(path, text.encode())
+    return path
 
 
 def write_atomically(path: Path, data: bytes) -> None:
