@@ -250,6 +250,11 @@ class FileQueue:
         self._opener.require()
         if self._closing.is_set():
             raise QueueClosedError(f"{self.path}: the queue is closed")
+        if self._producer.interrupted:
+            raise QueueClosedError(
+                f"{self.path}: a put was interrupted, and may have stored its records or not; "
+                "close this queue, open it anew and put them again"
+            )
 
     @contextlib.contextmanager
     def _os_errors(self, action: str) -> Iterator[None]:

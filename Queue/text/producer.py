@@ -72,8 +72,8 @@ class Producer:
         # Held while the writer is used, and not while its user waits: a flush, in the background
         # too, goes on while a put waits for room, or for a process that keeps the producers' lock.
         self._writing = threading.Lock()
-        self._group = GroupCommit(self._admit, self._write_group, self._release)
         self._lock = FileLock(paths.producer_lock, storage)
+        self._group = GroupCommit(self._admit, self._write_group, self._lock.release)
         self._flusher: threading.Thread | None = None
         try:
             self._open_log()
@@ -110,6 +110,11 @@ class Producer:
         if entry.error is not None:
             raise entry.error
 
+    @property
+    def interrupted(self) -> bool:
+        """A put was ended in its middle by an exception out of a signal handler."""
+        return self._group.interrupted
+
     def flush(self) -> None:
         """See `FileQueue.flush`."""
         with self._writing:
@@ -121,7 +126,7 @@ class Producer:
         self._closing.set()
         if self._flusher is not None:
             self._flusher.join()
-        with self._group.pause(), self._writing:
+        with self._group.at_rest(), self._writing:
             try:
                 if self._fsync != "never":
                     self._writer.flush()
@@ -159,7 +164,7 @@ class Producer:
                 # Sealed, it goes once it is committed; active, it would stay, and the queue full.
                 if size:
                     self._writer.seal()
-            self._release()
+            self._lock.release()
             if deadline is not None and time.monotonic() >= deadline:
                 raise self._full()
             self._waits_for_room = True
@@ -196,9 +201,6 @@ class Producer:
                 lock.announce()
         finally:
             self._waits_for_lock = False
-
-    def _release(self) -> None:
-        self._lock.release()
 
     def _write_group(self, group: list[Entry]) -> None:
         bodies = group[0].bodies

@@ -2,8 +2,6 @@
 
 import threading
 
-import pytest
-
 from Queue.text import group_commit, numbered_lines
 from Queue.text.group_commit import Entry, GroupCommit
 
@@ -13,13 +11,15 @@ PLENTY = 1 << 30
 class Log:
     """Notes what is written, by whom; the first write waits until it is let go."""
 
-    def __init__(self, room=PLENTY):
-        self.room = room
+    def __init__(self, room=PLENTY, refused=b""):
+        self.room, self.refused, self.entries = room, refused, []
         self.groups, self.writers = [], []
         self.entered, self.go = threading.Event(), threading.Event()
         self.commit = GroupCommit(self.admit, self.write, lambda: None)
 
     def admit(self, entry, _deadline):
+        if entry.bodies == [self.refused]:
+            raise OSError("no lock")
         return max(self.room, entry.size)
 
     def write(self, group):
@@ -35,9 +35,8 @@ class Log:
         entry = Entry([name.encode() * size])
         thread = threading.Thread(target=self.commit.put, args=(entry, None), name=name)
         thread.start()
-        while len(self.commit._waiting) == before and not (
-            entry.leader or entry.done or entry.group
-        ):
+        self.entries.append(entry)
+        while len(self.commit._waiting) == before and not (entry.taken or entry.done):
             thread.join(0.001)
         return thread
 
@@ -57,64 +56,32 @@ def end(threads):
         assert not thread.is_alive()
 
 
-@pytest.fixture
-def patient(monkeypatch):
-    """Nobody leads because the others did not come in time, or looks by itself."""
-    monkeypatch.setattr(group_commit, "COMPANY_SECONDS", 60)
-    monkeypatch.setattr(group_commit, "RECHECK_SECONDS", 60)
-
-
-@pytest.mark.usefixtures("patient")
-def test_the_one_that_makes_the_line_complete_leads_and_the_order_is_that_of_the_line():
+def test_the_first_in_line_leads_and_the_order_is_that_of_the_line():
     log = Log()
-    threads = log.begin("b", "c")  # around the first group there were three
-    assert [len(log.groups), len(log.commit._waiting)] == [1, 2]
-    end([*threads, log.start("d")])
-    assert log.groups == [[b"a"], [b"b", b"c", b"d"]]
-    assert log.writers == ["a", "d"]
-
-
-def test_the_first_in_line_leads_if_the_others_do_not_come():
-    log = Log()
-    end(log.begin("b", "c"))
-    assert log.groups == [[b"a"], [b"b", b"c"]]
-    assert log.writers == ["a", "b"]
-
-
-@pytest.mark.usefixtures("patient")
-def test_with_little_room_left_the_first_in_line_leads():
-    log = Log(room=1000)
-    threads = log.begin("b", "c")
-    end([*threads, log.start("d")])
+    end(log.begin("b", "c", "d"))
     assert log.groups == [[b"a"], [b"b", b"c", b"d"]]
     assert log.writers == ["a", "b"]
 
 
-def test_a_leader_that_its_own_group_has_no_room_for_is_written_later(monkeypatch):
-    monkeypatch.setattr(group_commit, "COMPANY_SECONDS", 0.5)
+def test_who_has_no_room_in_a_group_leads_the_next_one():
     log, size = Log(), group_commit.MAX_GROUP_BYTES * 2 // 3
-    threads = log.begin(("b", size), ("c", size))
-    end([*threads, log.start("d", size)])
+    end(log.begin(("b", size), ("c", size), ("d", size)))
     assert log.groups == [[b"a"], [b"b"], [b"c"], [b"d"]]
-    assert log.writers == ["a", "d", "c", "d"]
+    assert log.writers == ["a", "b", "c", "d"]
 
 
-@pytest.mark.usefixtures("patient")
+def test_with_little_room_the_group_takes_what_fits():
+    log = Log(room=100)
+    end(log.begin("b", "c", "d"))
+    assert log.groups == [[b"a"], [b"b", b"c"], [b"d"]]
+
+
 def test_a_leader_that_cannot_be_admitted_fails_alone():
-    log = Log()
-    threads = log.begin("b", "c")
-    failed = Entry([b"x"])
-
-    def admit(entry, _deadline):
-        if entry is failed:
-            raise OSError("no lock")
-        return PLENTY
-
-    log.commit._admit = admit
-    assert log.commit.put(failed, None)
-    assert str(failed.error) == "no lock"
-    end([*threads, log.start("d")])
-    assert log.groups == [[b"a"], [b"b", b"c", b"d"]]
+    log = Log(refused=b"b")
+    threads = log.begin("b", "c", "d")
+    end(threads)
+    assert log.groups == [[b"a"], [b"c", b"d"]]
+    assert [str(entry.error) for entry in log.entries] == ["None", "no lock", "None", "None"]
 
 
 def test_a_put_counts_no_fewer_bytes_than_it_takes_with_numbers_of_ten_digits():
