@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from DurableText.lock import FileLock
@@ -42,22 +43,13 @@ class Batch:
     first_seq: int = 0
     ordinal: int = field(default=0, repr=False)
     end: Position | None = field(default=None, repr=False)
-    finished: int = field(default=0, repr=False)
+    done_with: tuple[Path, ...] = field(default=(), repr=False)
 
     def __bool__(self) -> bool:
         return bool(self.records or self.corrupt)
 
     def __len__(self) -> int:
         return len(self.records)
-
-
-@dataclass(frozen=True)
-class _Read:
-    """How far a `Consumer` has read: the last batch's number, where it ends, segments finished."""
-
-    ordinal: int
-    end: Position | None
-    finished: int
 
 
 class Consumer:
@@ -76,11 +68,11 @@ class Consumer:
         self._watch = watch
         self._sync_interval = sync_interval
         self._synced_at = -math.inf
-        self._mutex = threading.Lock()  # guards the counts, the cursor and reader.finished
+        self._mutex = threading.Lock()  # guards the cursor and all that a commit changes
         self._closed = False
         self._removal_failed = False  # and it was said
         self._committed = 0
-        self._removed = 0
+        self._done_with: list[Path] = []  # committed, and not removed yet
         self._quarantine = Quarantine(paths.quarantine, storage)
         self._cursor = Cursor(paths.cursor, storage)
         if self._cursor.damaged:
@@ -90,7 +82,9 @@ class Consumer:
                 paths.cursor,
             )
         self._reader = Reader(storage, paths, self._cursor.position)  # opens nothing yet
-        self._last = _Read(0, self._cursor.position, 0)
+        self._end = self._cursor.position  # of what was handed out
+        self._finished: list[Path] = []  # read to their end; the next batch carries them
+        self._taken = 0
         self._unsure = False  # a read was broken off: what it had read was not handed out
 
     def take(self, max_records: int, deadline: float | None, check: Callable[[], None]) -> Batch:
@@ -124,13 +118,18 @@ class Consumer:
                 )
             if batch.corrupt:
                 self._quarantine.keep(batch.corrupt)
+            place = self._cursor.position
+            assert place is None or place.next_seq <= batch.end.next_seq, "the cursor would go back"
+            assert self._end is not None, "nothing was handed out"
+            assert batch.end.next_seq <= self._end.next_seq, "committed beyond what was handed out"
             now = time.monotonic()
             durable = now - self._synced_at >= self._sync_interval
             self._cursor.write(batch.end, durable)
             if durable:
                 self._synced_at = now
             self._committed = batch.ordinal
-            self._remove_finished(batch.finished, batch.end)  # raises nothing: the commit is done
+            self._done_with += batch.done_with
+            self._remove(batch.end)  # raises nothing: the commit is done
 
     def close(self) -> None:
         """Closes the files, once a commit that is under way has ended; no `take` may be.
@@ -147,57 +146,52 @@ class Consumer:
 
     def _read(self, max_records: int) -> Batch:
         if self._unsure:
-            self._go_back()
+            # A Ctrl-C or an error in the middle of a read: what the reader had passed by then would
+            # be skipped, and the next commit would move the cursor past it.
+            self._reader.go_back(self._end)
         self._unsure = True  # until this has come to its end, whatever ends it
         records, corrupt = self._reader.read(max_records)
-        ordinal = self._last.ordinal + bool(records or corrupt)
-        with self._mutex:
-            finished = self._removed + len(self._reader.finished)
-        end = self._reader.position
+        end, first_seq = self._reader.position, self._reader.first_seq if records else 0
+        handed_out = self._end.next_seq if self._end else 0
+        assert handed_out <= end.next_seq, "the reader went back"
+        assert not records or handed_out <= first_seq, "a record would be handed out twice"
+        assert first_seq + len(records) <= end.next_seq, "more would be handed out than was read"
+        self._finished += self._reader.take_finished()
+        self._end = end
         batch = Batch()
         if records or corrupt:
-            first_seq = self._reader.first_seq if records else 0
-            batch = Batch(records, corrupt, first_seq, ordinal, end, finished)
-        self._last = _Read(ordinal, end, finished)
+            self._taken += 1
+            batch = Batch(records, corrupt, first_seq, self._taken, end, tuple(self._finished))
+            self._finished.clear()
         self._unsure = False
         return batch
 
-    def _go_back(self) -> None:
-        """Lets the reader go on behind what it has handed out.
-
-        Recovers from a Ctrl-C in the middle of a read: what the reader had passed by then would be
-        skipped, and the next commit would move the cursor past it.
-        """
-        with self._mutex:
-            del self._reader.finished[self._last.finished - self._removed :]
-        self._reader.go_back(self._last.end)
-
     def _remove_when_idle(self) -> None:
-        """Removes segments that were found to be at their end after their last commit."""
+        """Remove segments that were found to be at their end after their last commit."""
         with self._mutex:
-            if self._cursor.position is not None and self._committed == self._last.ordinal:
-                count = self._removed + len(self._reader.finished)
-                self._remove_finished(count, self._reader.position)
+            if self._cursor.position is not None and self._committed == self._taken:
+                self._done_with += self._finished
+                self._finished.clear()
+                self._remove(self._reader.position)
 
-    def _remove_finished(self, count: int, position: Position) -> None:
-        """Removes segments whose records are all committed: the cursor first, in both slots.
+    def _remove(self, position: Position) -> None:
+        """Remove the segments whose records are all committed: the cursor first, in both slots.
 
         A kill in between leaves files that the next consumer removes; the other order could leave
         a cursor that points into a file that is gone. What cannot be removed now is tried again.
         """
-        if count <= self._removed:
+        if not self._done_with:
             return
         try:
             self._cursor.write_both(position)
-            while self._removed < count:
+            while self._done_with:
                 with contextlib.suppress(FileNotFoundError):
-                    self._storage.unlink(self._reader.finished[0])
-                del self._reader.finished[0]
-                self._removed += 1
+                    self._storage.unlink(self._done_with[0])
+                del self._done_with[0]
         except OSError as error:
             if not self._removal_failed:
                 logger.warning(
-                    "%s: committed, and cannot be removed yet: %s", self._reader.finished[0], error
+                    "%s: committed, and cannot be removed yet: %s", self._done_with[0], error
                 )
             self._removal_failed = True
         else:

@@ -54,13 +54,11 @@ class Reader:
 
     Attributes:
         first_seq: the number of the first record of the last `read`.
-        finished: sealed segments that were read to their end, oldest first; for the owner to
-            remove once their records are committed.
     """
 
     def __init__(self, storage: Storage, paths: QueuePaths, start: Position | None) -> None:
         self.first_seq = 0
-        self.finished: list[Path] = []
+        self._finished: list[Path] = []
         self._storage = storage
         self._paths = paths
         self._next_seq = start.next_seq if start else 0
@@ -101,9 +99,18 @@ class Reader:
                 self._read_unusual(segment, records, corrupt)
         return records, corrupt
 
+    def take_finished(self) -> list[Path]:
+        """Return sealed segments that were read to their end since the last call, oldest first.
+
+        They are for the owner to remove once their records are committed.
+        """
+        finished, self._finished = self._finished, []
+        return finished
+
     def go_back(self, start: Position | None) -> None:
-        """Reads from `start` on again. What is left in `finished` is for the owner to tell."""
+        """Read from `start` on again."""
         self.close()
+        self._finished.clear()
         self._next_seq = start.next_seq if start else 0
         self._hint = start
         self._after = -1
@@ -283,9 +290,10 @@ class Reader:
             self._storage.close(fd)
 
     def _leave(self, segment: _OpenSegment) -> None:
+        assert self._after < segment.first_seq, "segments are read in their order"
         self.close()
-        self._after = max(self._after, segment.first_seq)
-        self.finished.append(segment.path)
+        self._after = segment.first_seq
+        self._finished.append(segment.path)
         if not segment.has_record and self._next_seq in (0, segment.first_seq):
             # Nothing but damage, and sealed under a number of its own: that is none to wait for.
             self._next_seq = segment.first_seq + 1
@@ -317,7 +325,7 @@ class Reader:
         return later
 
     def _finish(self, segments: list[SealedSegment]) -> None:
-        self.finished += [s.path for s in segments if s.path not in self.finished]
+        self._finished += [s.path for s in segments if s.path not in self._finished]
 
     def _open_active(self) -> _OpenSegment | None:
         try:

@@ -147,6 +147,7 @@ class Writer:
         if first is None:  # nothing but damage: it gets a number of its own
             first = self._next_seq
             self._next_seq += 1
+        assert 0 < first < self._next_seq, "a file begins with a number that was not given yet"
         if void_from is not None and first >= void_from:
             # The new file begins with the same number, and will need the name.
             storage.rename(paths.log, paths.void(self._next_seq - 1, self._identity[1]))
