@@ -18,17 +18,17 @@ from zlib import crc32
 
 import orjson
 
+# Length of `,"crc":"xxxxxxxx"}`.
 SUFFIX_BYTES = 18
-"""Length of `,"crc":"xxxxxxxx"}`."""
 
+# No line is longer (1 MiB, with the newline): readers need no more memory than that for one.
 MAX_LINE_BYTES = 1 << 20
-"""No line is longer (1 MiB, with the newline): readers need no more memory than that for one."""
 
+# How much `scan` reads at a time.
 CHUNK_BYTES = 1 << 20
-"""How much `scan` reads at a time."""
 
+# How every line of a queue's log begins; no line of a DB does.
 SEQ_PREFIX = b'{"seq":'
-"""How every line of a queue's log begins; no line of a DB does."""
 
 
 class RecordError(ValueError):
@@ -36,7 +36,7 @@ class RecordError(ValueError):
 
 
 def encode(record: Mapping[str, Any], reserved: tuple[str, str]) -> bytes:
-    """Returns `record` as JSON without its outer braces: `"id":"0199…","label":"7"`.
+    """Return `record` as JSON without its outer braces: `"id":"0199…","label":"7"`.
 
     Args:
         record: what to store; keys are texts, values are what `orjson` can write. NaN and
@@ -63,17 +63,17 @@ def encode(record: Mapping[str, Any], reserved: tuple[str, str]) -> bytes:
 
 
 def frame(prefix: bytes) -> bytes:
-    """Returns a whole line, newline included, of a JSON object that still lacks its end."""
+    """Return a whole line, newline included, of a JSON object that still lacks its end."""
     return b'%b,"crc":"%08x"}\n' % (prefix, crc32(prefix))
 
 
 def is_intact(line: bytes) -> bool:
-    """Returns whether `line` (without its newline) ends in the right checksum of its bytes."""
+    """Return whether `line` (without its newline) ends in the right checksum of its bytes."""
     return line[-SUFFIX_BYTES:] == b',"crc":"%08x"}' % crc32(line[:-SUFFIX_BYTES])
 
 
 def decode(line: bytes) -> dict[str, Any] | None:
-    """Returns the object of a line (given without its newline), or None if it is corrupt."""
+    """Return the object of a line (given without its newline), or None if it is corrupt."""
     if line[-SUFFIX_BYTES:] != b',"crc":"%08x"}' % crc32(line[:-SUFFIX_BYTES]):
         return None
     try:
@@ -85,7 +85,7 @@ def decode(line: bytes) -> dict[str, Any] | None:
 
 
 def what_is_wrong(line: bytes) -> str:
-    """Returns in words why a line is not intact."""
+    """Return in words why a line is not intact."""
     if not line.strip(b"\0"):
         return "torn write: only NUL bytes"
     if b"\0" in line:
@@ -100,7 +100,7 @@ def what_is_wrong(line: bytes) -> str:
 def scan(
     read: Callable[[int, int], bytes], start: int, end: int, longest: int = MAX_LINE_BYTES
 ) -> Iterator[tuple[int, list[bytes]]]:
-    """Yields whole lines between two offsets, in groups: the first one's offset, and the lines.
+    """Yield whole lines between two offsets, in groups: the first one's offset, and the lines.
 
     What stands behind the last newline is not yielded, except for damage: a piece longer than any
     line comes in parts.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# Problems listed one by one; the rest is only counted.
 MAX_PROBLEMS = 100
-"""Problems listed one by one; the rest is only counted."""
 
 
 @dataclass
@@ -24,13 +24,13 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
     def report(self, problem: str) -> None:
-        """Adds a problem."""
+        """Add a problem."""
         self.problem_count += 1
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(problem)
 
     def lines(self, path: str | Path, counts: str) -> list[str]:
-        """Returns it all for a terminal.
+        """Return it all for a terminal.
 
         Args:
             path: what was read.

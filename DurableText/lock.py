@@ -29,11 +29,11 @@ from DurableText.storage import Storage
 
 logger = logging.getLogger(__name__)
 
+# First pause between two tries: about one fdatasync, the time a producer holds its lock.
 FIRST_PAUSE_SECONDS = 0.0002
-"""First pause between two tries: about one fdatasync, the time a producer holds its lock."""
 
+# Size of the note about the holder: padded, so that a shorter one leaves no rest of a longer.
 HOLDER_BYTES = 256
-"""Size of the note about the holder: padded, so that a shorter one leaves no rest of a longer."""
 
 _open_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
@@ -47,18 +47,19 @@ os.register_at_fork(after_in_child=_close_locks_in_child)
 
 
 class FileLock:
-    """An exclusive lock between processes, and between objects in one process. Not re-entrant.
-
-    Args:
-        path: the lock's file; made if missing and never removed (a lock on a removed file would
-            keep nobody out).
-        storage: the layer for system calls.
-
-    Raises:
-        OSError: the file cannot be opened for writing.
-    """
+    """An exclusive lock between processes, and between objects in one process. Not re-entrant."""
 
     def __init__(self, path: Path, storage: Storage) -> None:
+        """Open the lock's file.
+
+        Args:
+            path: the lock's file; made if missing and never removed (a lock on a removed file would
+                keep nobody out).
+            storage: the layer for system calls.
+
+        Raises:
+            OSError: the file cannot be opened for writing.
+        """
         self.path = path
         self.held = False
         self._storage = storage
@@ -68,7 +69,7 @@ class FileLock:
         _open_locks.add(self)
 
     def try_acquire(self) -> bool:
-        """Takes the lock if it is free; returns whether it is held now."""
+        """Take the lock if it is free; return whether it is held now."""
         try:
             self._storage.lock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -87,7 +88,7 @@ class FileLock:
         stop: Callable[[], bool] | None = None,
         announce: bool = True,
     ) -> bool:
-        """Waits for the lock; returns whether it is held.
+        """Wait for the lock; return whether it is held.
 
         Args:
             deadline: on the clock of `time.monotonic`; None waits without limit.
@@ -107,19 +108,19 @@ class FileLock:
         return True
 
     def announce(self) -> None:
-        """Logs, once for each wait, who holds the lock."""
+        """Log, once for each wait, who holds the lock."""
         if not self._announced:
             self._announced = True
             logger.warning("%s: held by %s; standing by", self.path, self.holder())
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Give the lock back."""
         if self._fd >= 0:  # whether it is held or not: an interruption may have come in between
             self._storage.lock(self._fd, fcntl.LOCK_UN)
             self.held = False
 
     def close(self) -> None:
-        """Gives the lock back and closes its file; twice is fine."""
+        """Give the lock back and close its file; twice is fine."""
         self.held = False
         _open_locks.discard(self)
         fd, self._fd = self._fd, -1
@@ -127,7 +128,7 @@ class FileLock:
             self._storage.close(fd)
 
     def abandon(self) -> None:
-        """Closes the file in a forked child, which leaves the parent's lock alone."""
+        """Close the file in a forked child, which leaves the parent's lock alone."""
         self.held = False
         if self._fd >= 0:
             with contextlib.suppress(OSError):
@@ -135,13 +136,13 @@ class FileLock:
             self._fd = -1
 
     def holder(self) -> str:
-        """Returns in words who took the lock last."""
+        """Return in words who took the lock last."""
         with contextlib.suppress(OSError):
             return describe_holder(self._storage.read(self._fd, HOLDER_BYTES, 0))
         return "another process"
 
     def _sign(self) -> None:
-        """Writes who holds the lock into its file, unless the note there is ours already."""
+        """Write who holds the lock into its file, unless the note there is ours already."""
         if not self._note:
             note = {
                 "pid": os.getpid(),
@@ -156,7 +157,7 @@ class FileLock:
 
 
 def describe_holder(note: bytes) -> str:
-    """Returns the note of a lock file in words."""
+    """Return the note of a lock file in words."""
     try:
         holder = orjson.loads(note)
         return f"process {holder['pid']} on {holder['host']} (since {holder['since']})"
@@ -165,7 +166,7 @@ def describe_holder(note: bytes) -> str:
 
 
 def current_holder(path: Path) -> str | None:
-    """Returns in words who holds the lock at `path` right now, None if nobody does."""
+    """Return in words who holds the lock at `path` right now, None if nobody does."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -33,15 +33,15 @@ from DurableText.storage import Storage, append_all
 
 logger = logging.getLogger(__name__)
 
+# How much of a corrupt line is shown as text.
 TEXT_CHARACTERS = 200
-"""How much of a corrupt line is shown as text."""
 
+# So many of the newest entries are recognised when they come again: about 2 MB. Those of batches
+# that were not committed come again, or all that is not removed if the cursor was lost.
 REMEMBERED = 16_384
-"""So many of the newest entries are recognised when they come again: about 2 MB. Those of batches
-that were not committed come again, or all that is not removed if the cursor was lost."""
 
+# An entry holds a line of up to 1 MiB in base64.
 LONGEST_ENTRY_BYTES = 2 * codec.MAX_LINE_BYTES
-"""An entry holds a line of up to 1 MiB in base64."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Quarantine:
         self._known: dict[tuple[int, int, int], None] | None = None  # the newest stand last
 
     def keep(self, lines: Sequence[CorruptLine]) -> None:
-        """Writes those of `lines` that are not there yet; durable when it returns.
+        """Write those of `lines` that are not there yet; durable when it returns.
 
         Raises:
             OSError: it could not be written; calling again is fine.

@@ -23,11 +23,11 @@ import sys
 from pathlib import Path
 
 FILE_MODE = 0o644
+# The call that macOS has for it; None elsewhere.
 FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
-"""The call that macOS has for it; None elsewhere."""
 
+# The errors of a full disk and of a used-up quota.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-"""The errors of a full disk and of a used-up quota."""
 
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 _fallocate = (
@@ -39,27 +39,27 @@ class Storage:
     """The operating system as it is. Stateless; may be used by any number of threads."""
 
     def open(self, path: Path, flags: int) -> int:
-        """Opens a file and returns its descriptor; `flags` as in `os.open`."""
+        """Open a file and return its descriptor; `flags` as in `os.open`."""
         return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
 
     def close(self, fd: int) -> None:
-        """Closes a descriptor."""
+        """Close a descriptor."""
         os.close(fd)
 
     def read(self, fd: int, size: int, offset: int) -> bytes:
-        """Returns up to `size` bytes from `offset` on; fewer near the end of the file."""
+        """Return up to `size` bytes from `offset` on; fewer near the end of the file."""
         return os.pread(fd, size, offset)
 
     def append(self, fd: int, data: bytes | memoryview) -> int:
-        """Writes at the end of a file opened with O_APPEND; returns how many bytes it took."""
+        """Write at the end of a file opened with O_APPEND; return how many bytes it took."""
         return os.write(fd, data)
 
     def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
-        """Writes at `offset` of a file opened without O_APPEND; returns how many bytes it took."""
+        """Write at `offset` of a file opened without O_APPEND; return how many bytes it took."""
         return os.pwrite(fd, data, offset)
 
     def reserve(self, fd: int, size: int) -> None:
-        """Sets blocks aside for the first `size` bytes; neither size nor content change.
+        """Set blocks aside for the first `size` bytes; neither size nor content change.
 
         Writing there then needs no new block: a sync has less to do, and a disk that fills up
         meanwhile does not matter. Where that cannot be had, nothing happens.
@@ -68,14 +68,14 @@ class Storage:
             _fallocate(fd, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size))
 
     def sync(self, fd: int) -> None:
-        """Returns once the file's bytes and its size are on the disk."""
+        """Return once the file's bytes and its size are on the disk."""
         if FULL_SYNC is not None:
             fcntl.fcntl(fd, FULL_SYNC)
         else:
             os.fdatasync(fd)
 
     def sync_directory(self, path: Path) -> None:
-        """Returns once the names in the directory are on the disk."""
+        """Return once the names in the directory are on the disk."""
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
@@ -83,54 +83,54 @@ class Storage:
             os.close(fd)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Renames a file, in place of `target` if there is one."""
+        """Rename a file, in place of `target` if there is one."""
         source.replace(target)
 
     def unlink(self, path: Path) -> None:
-        """Removes a name."""
+        """Remove a name."""
         path.unlink()
 
     def make_directory(self, path: Path) -> None:
-        """Makes one directory; fine if it is there."""
+        """Make one directory; fine if it is there."""
         path.mkdir(exist_ok=True)
 
     def stat(self, path: Path) -> os.stat_result:
-        """Returns what the system knows of the file at `path`."""
+        """Return what the system knows of the file at `path`."""
         return path.stat()
 
     def stat_open(self, fd: int) -> os.stat_result:
-        """Returns what the system knows of an open file."""
+        """Return what the system knows of an open file."""
         return os.fstat(fd)
 
     def names(self, path: Path) -> list[str]:
-        """Returns the names in a directory, in no order."""
+        """Return the names in a directory, in no order."""
         return [entry.name for entry in os.scandir(path)]
 
     def lock(self, fd: int, operation: int) -> None:
-        """Sets or lifts a kernel lock; `operation` as in `fcntl.flock`."""
+        """Set or lift a kernel lock; `operation` as in `fcntl.flock`."""
         fcntl.flock(fd, operation)
 
 
+# The layer used where no other is given.
 STORAGE = Storage()
-"""The layer used where no other is given."""
 
 
 def append_all(storage: Storage, fd: int, data: bytes) -> None:
-    """Appends all of `data`, going on after short writes."""
+    """Append all of `data`, going on after short writes."""
     done = storage.append(fd, data)
     while done < len(data):
         done += storage.append(fd, memoryview(data)[done:])
 
 
 def write_all(storage: Storage, fd: int, data: bytes, offset: int) -> None:
-    """Writes all of `data` at `offset`, going on after short writes."""
+    """Write all of `data` at `offset`, going on after short writes."""
     done = storage.write(fd, data, offset)
     while done < len(data):
         done += storage.write(fd, memoryview(data)[done:], offset + done)
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:
-    """Returns where the file at `path` really is, links followed.
+    """Return where the file at `path` really is, links followed.
 
     Locks and all other side files are there: they are the same for everybody, whichever way a
     process comes to the file.
@@ -139,7 +139,7 @@ def real_path(path: str | os.PathLike[str]) -> Path:
 
 
 def refuse_what_is_no_file(path: Path) -> None:
-    """Raises an `OSError` if there is something at `path` that is no file: a folder, a device.
+    """Raise an `OSError` if there is something at `path` that is no file: a folder, a device.
 
     To be called before anything is made beside it. One look only: the file may just be sealed.
     """
@@ -154,7 +154,7 @@ def refuse_what_is_no_file(path: Path) -> None:
 
 
 def make_durable_directory(storage: Storage, path: Path) -> None:
-    """Makes `path` and the directories above it that are missing, each durably.
+    """Make `path` and the directories above it that are missing, each durably.
 
     The parent of `path` is synced even if `path` was there: the process that made it may have
     been killed before it came to that.

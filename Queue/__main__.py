@@ -14,7 +14,7 @@ from Queue.text.report import status, status_text, verify
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 if something is wrong with the queue, 2 on wrong usage."""
+    """Run the command; return 0, 1 if something is wrong with the queue, 2 on wrong usage."""
     return run(_parser(), arguments, QueueError)
 
 

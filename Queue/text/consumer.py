@@ -23,8 +23,8 @@ from Queue.text.tail_watch import MAX_WAIT_SECONDS, TailWatch
 
 logger = logging.getLogger(__name__)
 
+# Pause of a standby consumer between two looks at the lock: how late it takes over.
 STANDBY_SECONDS = 0.02
-"""Pause of a standby consumer between two looks at the lock: how late it takes over."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Consumer:
         self._unsure = False  # a read was broken off: what it had read was not handed out
 
     def take(self, max_records: int, deadline: float | None, check: Callable[[], None]) -> Batch:
-        """Returns the next batch, empty if there was none until `deadline`.
+        """Return the next batch, empty if there was none until `deadline`.
 
         `check` is called after each wait and may raise.
         """
@@ -105,7 +105,7 @@ class Consumer:
             check()
 
     def commit(self, batch: Batch) -> None:
-        """Moves the cursor behind `batch`; on an error it may be called again."""
+        """Move the cursor behind `batch`; on an error it may be called again."""
         with self._mutex:
             if self._closed:
                 raise QueueClosedError(f"{self._paths.log}: the queue is closed")
@@ -132,7 +132,7 @@ class Consumer:
             self._remove(batch.end)  # raises nothing: the commit is done
 
     def close(self) -> None:
-        """Closes the files, once a commit that is under way has ended; no `take` may be.
+        """Close the files, once a commit that is under way has ended; no `take` may be.
 
         Were the cursor closed under a commit, its slot could go into whatever file gets the
         descriptor next.
@@ -214,7 +214,7 @@ class ConsumerSlot:
             raise
 
     def acquire(self, deadline: float | None, stop: Callable[[], bool]) -> Consumer | None:
-        """Returns the consumer once this is the active one; None at `deadline` or at `stop`."""
+        """Return the consumer once this is the active one; None at `deadline` or at `stop`."""
         if self.consumer is None and self._lock.acquire(deadline, STANDBY_SECONDS, stop):
             try:
                 self.consumer = Consumer(
@@ -226,11 +226,11 @@ class ConsumerSlot:
         return self.consumer
 
     def wake(self) -> None:
-        """Ends the waiting in `take`."""
+        """End the waiting in `take`."""
         self._watch.wake()
 
     def close(self) -> None:
-        """Lets the next consumer become active."""
+        """Let the next consumer become active."""
         try:
             if self.consumer is not None:
                 self.consumer.close()

@@ -66,7 +66,7 @@ def _newest(data: bytes) -> tuple[int, Position] | None:
 
 
 def slot_states(data: bytes) -> list[str]:
-    """Returns for each slot whether it is intact, blank (never written) or damaged."""
+    """Return for each slot whether it is intact, blank (never written) or damaged."""
     slots = [data[:SLOT_BYTES], data[SLOT_BYTES:FILE_BYTES]]
     return [
         "intact" if _decode(slot) else "damaged" if slot.strip(b" \n\0") else "blank"
@@ -75,7 +75,7 @@ def slot_states(data: bytes) -> list[str]:
 
 
 def peek(storage: Storage, path: Path) -> Position | None:
-    """Returns the cursor without opening it for writing; None if there is none to be read."""
+    """Return the cursor without opening it for writing; None if there is none to be read."""
     try:
         fd = storage.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -96,7 +96,7 @@ class Cursor:
     """
 
     def __init__(self, path: Path, storage: Storage) -> None:
-        """Opens the cursor, making it if missing.
+        """Open the cursor, making it if missing.
 
         Recovers from a kill between a consumer's write and its sync: what was read here is synced
         before anything is built on it, for instance the removal of a segment.
@@ -123,7 +123,7 @@ class Cursor:
         storage.sync_directory(path.parent)
 
     def write(self, position: Position, durable: bool) -> None:
-        """Moves the cursor; returns when that is on the disk if `durable`."""
+        """Move the cursor; return when that is on the disk if `durable`."""
         generation = self._generation + 1
         slot = _encode(generation, position)
         write_all(self._storage, self._fd, slot, generation % 2 * SLOT_BYTES)
@@ -132,12 +132,12 @@ class Cursor:
         self._generation, self.position = generation, position
 
     def write_both(self, position: Position) -> None:
-        """Moves both slots durably: not even the loss of one brings an older position back."""
+        """Move both slots durably: not even the loss of one brings an older position back."""
         self.write(position, durable=True)
         self.write(position, durable=True)
 
     def close(self) -> None:
-        """Closes the file; twice is fine."""
+        """Close the file; twice is fine."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self._storage.close(fd)

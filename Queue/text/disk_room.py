@@ -13,12 +13,12 @@ from Queue.text.segment import QueuePaths
 
 logger = logging.getLogger(__name__)
 
+# At most so much of the disk is set aside for a new log: a segment of the usual size.
 RESERVED_BYTES = 1 << 20
-"""At most so much of the disk is set aside for a new log: a segment of the usual size."""
 
 
 def reserve(storage: Storage, paths: QueuePaths, fd: int, segment_bytes: int) -> None:
-    """Sets room aside for a new log, open as `fd`, and for what its first consumer needs.
+    """Set room aside for a new log, open as `fd`, and for what its first consumer needs.
 
     A consumer that comes when the disk is full could make neither its lock nor its cursor, and so
     not drain it.
@@ -35,7 +35,7 @@ def reserve(storage: Storage, paths: QueuePaths, fd: int, segment_bytes: int) ->
 
 
 def sealed_bytes(storage: Storage, paths: QueuePaths) -> int:
-    """Returns how many bytes all sealed segments have."""
+    """Return how many bytes all sealed segments have."""
     total = 0
     for sealed in segment.list_sealed(storage, paths):
         with contextlib.suppress(FileNotFoundError):  # a consumer has just removed it
@@ -44,7 +44,7 @@ def sealed_bytes(storage: Storage, paths: QueuePaths) -> int:
 
 
 def remove_if_committed(storage: Storage, paths: QueuePaths, last_seq: int) -> bool:
-    """Removes the log if consumers have committed all of it; returns whether it did.
+    """Remove the log if consumers have committed all of it; return whether it did.
 
     On a disk that is smaller than a segment nothing else would ever make room: the log does not
     grow to the size at which it is sealed, and the newline that would end a torn last line needs a

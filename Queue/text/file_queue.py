@@ -41,36 +41,19 @@ from Queue.text.segment import QueuePaths, sealed_of
 
 DEFAULT_PATH = Path(__file__).resolve().parent.parent / "log.txt"
 
+# 1 MiB, about 3,000 results: what a drained queue leaves on the disk. Sealing costs about a
+# millisecond, a few per cent of the time it takes to fill a segment.
 DEFAULT_SEGMENT_BYTES = 1 << 20
-"""1 MiB, about 3,000 results: what a drained queue leaves on the disk. Sealing costs about a
-millisecond, a few per cent of the time it takes to fill a segment."""
 
+# 1 GiB, about three million results.
 DEFAULT_MAX_BYTES = 1 << 30
-"""1 GiB, about three million results."""
 
+# Seconds between two syncs with `fsync="interval"`: what a power loss can take.
 DEFAULT_FSYNC_INTERVAL = 1.0
-"""Seconds between two syncs with `fsync="interval"`: what a power loss can take."""
 
 
 class FileQueue:
-    """A queue in the text file `path`. Any number of threads and processes may use it at once.
-
-    Args:
-        path: the text file; side files lie beside it. Folders that are missing are made, links
-            followed. Two queues in one folder have names that differ before the suffix.
-        fsync: "always": `put` and `commit` return when the disk has it. "interval": the disk has
-            it at most `fsync_interval` seconds later; a power loss takes what came in between, a
-            kill takes nothing. "never": the system decides when.
-        segment_bytes: size at which `log.txt` is sealed and a new one begins.
-        max_bytes: disk that the log may take; `put` waits beyond it.
-        fsync_interval: seconds, for `fsync="interval"`.
-        storage: the layer for system calls; tests put faults there.
-
-    Raises:
-        QueueError: a wrong setting, or the name of a sealed segment (`log.7.txt`) or a cursor.
-        QueueStorageError: the folder or its files cannot be written.
-        QueueFormatError: the file is no log of this format.
-    """
+    """A queue in the text file `path`. Any number of threads and processes may use it at once."""
 
     def __init__(
         self,
@@ -82,6 +65,24 @@ class FileQueue:
         fsync_interval: float = DEFAULT_FSYNC_INTERVAL,
         storage: Storage = STORAGE,
     ) -> None:
+        """Open the queue; make it if there is none.
+
+        Args:
+            path: the text file; side files lie beside it. Folders that are missing are made, links
+                followed. Two queues in one folder have names that differ before the suffix.
+            fsync: "always": `put` and `commit` return when the disk has it. "interval": the disk
+                has it at most `fsync_interval` seconds later; a power loss takes what came in
+                between, a kill takes nothing. "never": the system decides when.
+            segment_bytes: size at which `log.txt` is sealed and a new one begins.
+            max_bytes: disk that the log may take; `put` waits beyond it.
+            fsync_interval: seconds, for `fsync="interval"`.
+            storage: the layer for system calls; tests put faults there.
+
+        Raises:
+            QueueError: a wrong setting, or the name of a sealed segment (`log.7.txt`) or a cursor.
+            QueueStorageError: the folder or its files cannot be written.
+            QueueFormatError: the file is no log of this format.
+        """
         if fsync not in ("always", "interval", "never"):
             raise QueueError(f"fsync is 'always', 'interval' or 'never', not {fsync!r}")
         if segment_bytes < 1 or max_bytes < 1 or fsync_interval <= 0:
@@ -116,11 +117,11 @@ class FileQueue:
 
     @property
     def active(self) -> bool:
-        """Tells whether this one takes; else it stands by, or has not tried to take yet."""
+        """Tell whether this one takes; else it stands by, or has not tried to take yet."""
         return self._slot is not None and self._slot.consumer is not None
 
     def put(self, records: Sequence[Mapping[str, Any]], timeout: float | None = None) -> None:
-        """Appends records; they are durable when it returns (see `fsync`).
+        """Append records; they are durable when it returns (see `fsync`).
 
         All of a put stand together, in order. Threads that put at the same time share one sync.
 
@@ -143,7 +144,7 @@ class FileQueue:
             raise self._storage_error("append to", error) from error
 
     def flush(self) -> None:
-        """Returns once all that was put since the last `flush` is on the disk, for any `fsync`.
+        """Return once all that was put since the last `flush` is on the disk, for any `fsync`.
 
         Raises:
             QueueStorageError: the disk refused, now or in a sync since the last `flush` (one in the
@@ -156,7 +157,7 @@ class FileQueue:
             self._producer.flush()
 
     def take(self, max_records: int = 256, timeout: float | None = None) -> Batch:
-        """Returns the oldest records not taken yet, at once if there are any.
+        """Return the oldest records not taken yet, at once if there are any.
 
         It may be called again before the last batch is committed, and goes on behind it.
 
@@ -189,7 +190,7 @@ class FileQueue:
             _release_if_ours(self._take_lock)  # Ctrl-C may come as soon as it is
 
     def commit(self, batch: Batch) -> None:
-        """Marks a batch as done; it is never handed out again. Durable when it returns.
+        """Mark a batch as done; it is never handed out again. Durable when it returns.
 
         Corrupt lines of the batch are in `log.quarantine.txt` before. An empty batch, and one
         that is committed already, is fine.
@@ -206,7 +207,7 @@ class FileQueue:
                 self._slot.consumer.commit(batch)
 
     def close(self) -> None:
-        """Syncs what was put (with `fsync="never"` it does not) and gives the locks back.
+        """Sync what was put (with `fsync="never"` it does not) and give the locks back.
 
         Closing twice is fine. An error is as in `flush`: the locks are given back all the same.
         What is taken and not committed is handed out again. A `take`, a `commit` that has not begun
@@ -258,7 +259,7 @@ class FileQueue:
 
     @contextlib.contextmanager
     def _os_errors(self, action: str) -> Iterator[None]:
-        """Turns an `OSError` into the queue's own error."""
+        """Turn an `OSError` into the queue's own error."""
         try:
             yield
         except OSError as error:

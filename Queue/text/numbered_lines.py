@@ -15,7 +15,7 @@ MAX_SALVAGE_TRIES = 4
 
 
 def frame_numbered(bodies: list[bytes], first_seq: int) -> list[bytes]:
-    """Returns the log's lines for `bodies` (of `encode`), numbered from `first_seq` on."""
+    """Return the log's lines for `bodies` (of `encode`), numbered from `first_seq` on."""
     lines: list[bytes] = []
     add = lines.append
     for seq, body in enumerate(bodies, first_seq):
@@ -25,7 +25,7 @@ def frame_numbered(bodies: list[bytes], first_seq: int) -> list[bytes]:
 
 
 def decode_numbered(line: bytes) -> tuple[int, dict[str, Any]] | None:
-    """Returns number and record of a line of the log, or None if it is corrupt."""
+    """Return number and record of a line of the log, or None if it is corrupt."""
     record = decode(line)
     if record is None:
         return None
@@ -36,7 +36,7 @@ def decode_numbered(line: bytes) -> tuple[int, dict[str, Any]] | None:
 
 
 def seq_of(line: bytes) -> int | None:
-    """Returns the number of the record in a line of the log, None if there is none.
+    """Return the number of the record in a line of the log, None if there is none.
 
     A record that is glued to a torn one counts: readers hand it out, so its number is taken.
     """
@@ -49,7 +49,7 @@ def seq_of(line: bytes) -> int | None:
 
 
 def salvage(line: bytes) -> int:
-    """Returns where in a broken line an intact one begins, 0 if nowhere.
+    """Return where in a broken line an intact one begins, 0 if nowhere.
 
     A write that was torn without a newline is glued to what came after it. The next writer puts a
     newline first, but a lost page (a failed fsync, then a power loss) or a flipped bit can take

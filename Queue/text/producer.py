@@ -23,14 +23,14 @@ from Queue.text.writer import Writer
 
 logger = logging.getLogger(__name__)
 
+# A segment is at most this part of `max_bytes`: room comes back one segment at a time.
 SEGMENTS_WITHIN_MAX = 4
-"""A segment is at most this part of `max_bytes`: room comes back one segment at a time."""
 
+# Longest pause between two tries for the lock, which others hold for about a millisecond.
 LOCK_PAUSE_SECONDS = 0.002
-"""Longest pause between two tries for the lock, which others hold for about a millisecond."""
 
+# Pause between two looks whether a full queue has room again.
 ROOM_PAUSE_SECONDS = 0.01
-"""Pause between two looks whether a full queue has room again."""
 
 RESERVED = ("seq", "crc")
 
@@ -38,17 +38,7 @@ Fsync = Literal["always", "interval", "never"]
 
 
 class Producer:
-    """Appends records for any number of threads.
-
-    Args:
-        storage: the layer for system calls.
-        paths: the queue's files.
-        fsync: as in `FileQueue`.
-        segment_bytes: as in `FileQueue`.
-        max_bytes: as in `FileQueue`.
-        interval: seconds between two syncs with `fsync="interval"`.
-        check: raises when the queue is closed; called whenever a put has waited.
-    """
+    """Appends records for any number of threads."""
 
     def __init__(
         self,
@@ -60,6 +50,17 @@ class Producer:
         interval: float,
         check: Callable[[], None],
     ) -> None:
+        """Open the log.
+
+        Args:
+            storage: the layer for system calls.
+            paths: the queue's files.
+            fsync: as in `FileQueue`.
+            segment_bytes: as in `FileQueue`.
+            max_bytes: as in `FileQueue`.
+            interval: seconds between two syncs with `fsync="interval"`.
+            check: raises when the queue is closed; called whenever a put has waited.
+        """
         self._log = paths.log
         self._fsync = fsync
         self._max_bytes = max_bytes
@@ -122,7 +123,7 @@ class Producer:
             self._writer.flush()
 
     def close(self) -> None:
-        """Syncs what is not synced yet, and gives the lock back."""
+        """Sync what is not synced yet, and give the lock back."""
         self._closing.set()
         if self._flusher is not None:
             self._flusher.join()
@@ -135,7 +136,7 @@ class Producer:
                 self._lock.close()
 
     def _open_log(self) -> None:
-        """Looks at the log once, so that what is wrong with it is said at the start.
+        """Look at the log once, so that what is wrong with it is said at the start.
 
         If another producer is at work, it is right. A full disk is not wrong: consumers drain it,
         and a put says itself that there is no room.
@@ -151,7 +152,7 @@ class Producer:
                 self._lock.release()
 
     def _admit(self, entry: Entry, deadline: float | None) -> int:
-        """Waits for the lock and for room; returns the room in bytes."""
+        """Wait for the lock and for room; return the room in bytes."""
         while True:
             self._check()
             self._acquire_lock(deadline)
@@ -233,7 +234,7 @@ class Producer:
 
 
 def encode(records: Sequence[Mapping[str, Any]]) -> list[bytes]:
-    """Returns the bodies of `records`.
+    """Return the bodies of `records`.
 
     Raises:
         QueueRecordError: one of them is not a JSON object, or too large.

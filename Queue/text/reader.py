@@ -33,8 +33,8 @@ from Queue.text.segment import (
     list_sealed,
 )
 
+# How much is read at a time: about 800 results.
 CHUNK_BYTES = 256 * 1024
-"""How much is read at a time: about 800 results."""
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Reader:
         return Position(self._next_seq, first, self._offset if self._segment else 0)
 
     def read(self, max_records: int) -> tuple[list[dict[str, Any]], list[CorruptLine]]:
-        """Returns the next records in order, and the corrupt lines among them.
+        """Return the next records in order, and the corrupt lines among them.
 
         Both are empty if there is nothing yet. Each holds at most `max_records`.
         """
@@ -118,7 +118,7 @@ class Reader:
         self._corrupt_since_record = 0
 
     def close(self) -> None:
-        """Closes the segment."""
+        """Close the segment."""
         segment, self._segment = self._segment, None
         if segment is not None:
             self._storage.close(segment.fd)
@@ -126,7 +126,7 @@ class Reader:
     def _read_intact(
         self, segment: _OpenSegment, records: list[dict[str, Any]], max_records: int
     ) -> None:
-        """Takes lines that are intact and numbered as expected; stops before any other."""
+        """Take lines that are intact and numbered as expected; stop before any other."""
         decode, lines, index = codec.decode, self._lines, self._index
         offset, expected = self._offset, self._next_seq
         last = min(len(lines), index + max_records - len(records))
@@ -156,7 +156,7 @@ class Reader:
         records: list[dict[str, Any]],
         corrupt: list[CorruptLine],
     ) -> None:
-        """Takes one line: the first of a segment, an old or void one, after a gap, or corrupt."""
+        """Take one line: the first of a segment, an old or void one, after a gap, or corrupt."""
         line = self._lines[self._index]
         start = numbered_lines.salvage(line) if not codec.is_intact(line) else 0
         decoded = numbered_lines.decode_numbered(line[start:])
@@ -209,7 +209,7 @@ class Reader:
         )
 
     def _fill(self) -> bool:
-        """Gets more whole lines; returns False if there are none yet."""
+        """Get more whole lines; return False if there are none yet."""
         while True:
             segment = self._segment or self._open_next()
             if segment is None:
@@ -243,7 +243,7 @@ class Reader:
         return True
 
     def _read_torn_end(self, segment: _OpenSegment) -> bool:
-        """Hands out what a sealed segment has behind its last newline: nobody will end it."""
+        """Hand out what a sealed segment has behind its last newline: nobody will end it."""
         data = self._storage.read(segment.fd, codec.MAX_LINE_BYTES, self._offset)
         self._lines, self._index = [data] if data else [], 0
         return bool(data)
@@ -257,7 +257,7 @@ class Reader:
         return (now.st_ino, now.st_dev) == (ours.st_ino, ours.st_dev)
 
     def _note_sealing(self, segment: _OpenSegment) -> None:
-        """Finds under which name the segment that was active stands now.
+        """Find under which name the segment that was active stands now.
 
         If it stands nowhere, it is void as a whole (or, for one who only looks, removed by now):
         what is left of it is not read, and the file in its place begins with the same number.
@@ -276,7 +276,7 @@ class Reader:
         self.close()
 
     def _find_void_from(self, first: int) -> int | None:
-        """Returns the number from which on later segments replace that beginning at `first`."""
+        """Return the number from which on later segments replace that beginning at `first`."""
         later = [s for s in list_sealed(self._storage, self._paths) if s.first_seq > first]
         if later:
             return later[0].first_seq
@@ -299,7 +299,7 @@ class Reader:
             self._next_seq = segment.first_seq + 1
 
     def _open_next(self) -> _OpenSegment | None:
-        """Opens the segment after the one left last, or the one that holds the start."""
+        """Open the segment after the one left last, or the one that holds the start."""
         self._offset, self._lines, self._index = 0, [], 0
         hint, self._hint = self._hint, None
         if hint is not None and hint.offset:
@@ -351,7 +351,7 @@ class Reader:
             raise
 
     def _open_at_hint(self, hint: Position) -> _OpenSegment | None:
-        """Opens the segment that the cursor names, at the offset it names, if both still hold.
+        """Open the segment that the cursor names, at the offset it names, if both still hold.
 
         A power loss may have taken lines that the cursor had passed, and others may stand at the
         offset now. So the last intact line before the offset must be one the cursor has passed.

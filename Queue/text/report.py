@@ -27,11 +27,11 @@ from Queue.text.cursor import SLOT_BYTES, Position
 from Queue.text.reader import Reader
 from Queue.text.segment import QueuePaths
 
+# Records read at a time: each may have a MiB.
 READ_RECORDS = 32
-"""Records read at a time: each may have a MiB."""
 
+# How often something is looked at again that others may just be changing.
 TRIES = 5
-"""How often something is looked at again that others may just be changing."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Status:
 
 
 def status(path: str | os.PathLike[str]) -> Status:
-    """Returns how the queue at `path` stands.
+    """Return how the queue at `path` stands.
 
     Reads a few lines, however long the queue is, and what damage there is before the oldest record.
 
@@ -100,7 +100,7 @@ def status(path: str | os.PathLike[str]) -> Status:
 
 
 def _oldest(paths: QueuePaths, place: Position | None) -> tuple[dict[str, Any] | None, int]:
-    """Returns the first record behind the cursor and its number, past whatever damage."""
+    """Return the first record behind the cursor and its number, past whatever damage."""
     reader = Reader(STORAGE, paths, place)
     try:
         while True:
@@ -114,7 +114,7 @@ def _oldest(paths: QueuePaths, place: Position | None) -> tuple[dict[str, Any] |
 
 
 def status_text(path: str | os.PathLike[str], state: Status) -> str:
-    """Returns the status as a few lines for a terminal."""
+    """Return the status as a few lines for a terminal."""
     lines = [
         f"queue        {path}",
         f"waiting      {state.depth:,} records",
@@ -143,7 +143,7 @@ class Verification(Findings):
 
 
 def verify(path: str | os.PathLike[str]) -> Verification:
-    """Reads the whole queue at `path`: every checksum, the numbers, the cursor, the last line.
+    """Read the whole queue at `path`: every checksum, the numbers, the cursor, the last line.
 
     Raises:
         QueueStorageError: there is no queue, or it cannot be read.

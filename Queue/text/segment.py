@@ -33,8 +33,8 @@ from DurableText import codec
 from DurableText.storage import Storage
 from Queue.text import numbered_lines
 
+# How much is read at a time to find a line near the start or the end of a file.
 SCAN_BYTES = 64 * 1024
-"""How much is read at a time to find a line near the start or the end of a file."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class QueuePaths:
 
     @classmethod
     def of(cls, log: Path) -> QueuePaths:
-        """Returns the paths that go with the text file `log`."""
+        """Return the paths that go with the text file `log`."""
         folder, stem = log.parent, log.stem
         return cls(
             log=log,
@@ -62,11 +62,11 @@ class QueuePaths:
         )
 
     def sealed(self, first_seq: int) -> Path:
-        """Returns the path of the sealed segment that begins with `first_seq`."""
+        """Return the path of the sealed segment that begins with `first_seq`."""
         return self.folder / f"{self.log.stem}.{first_seq}{self.log.suffix}"
 
     def void(self, last_seq: int, inode: int) -> Path:
-        """Returns the path of a file that is void as a whole and ends with `last_seq`."""
+        """Return the path of a file that is void as a whole and ends with `last_seq`."""
         return self.folder / f"{self.log.stem}.void-{last_seq}-{inode}{self.log.suffix}"
 
 
@@ -79,7 +79,7 @@ class SealedSegment:
 
 
 def list_sealed(storage: Storage, paths: QueuePaths) -> list[SealedSegment]:
-    """Returns the sealed segments, oldest first."""
+    """Return the sealed segments, oldest first."""
     start, end = f"{paths.log.stem}.", paths.log.suffix
     found = []
     for name in storage.names(paths.folder):
@@ -91,7 +91,7 @@ def list_sealed(storage: Storage, paths: QueuePaths) -> list[SealedSegment]:
 
 
 def sealed_of(path: Path) -> Path | None:
-    """Returns the log that a file of this name is a sealed segment of; None if of none."""
+    """Return the log that a file of this name is a sealed segment of; None if of none."""
     name, _, digits = path.stem.rpartition(".")
     if name and digits.isascii() and digits.isdigit():
         return path.with_name(name + path.suffix)
@@ -99,7 +99,7 @@ def sealed_of(path: Path) -> Path | None:
 
 
 def list_void(storage: Storage, paths: QueuePaths) -> list[tuple[int, Path]]:
-    """Returns (last number, path) of the files that are void as a whole.
+    """Return (last number, path) of the files that are void as a whole.
 
     Nobody reads them, but their numbers are taken: a consumer may have read them when they stood
     in the log.
@@ -115,7 +115,7 @@ def list_void(storage: Storage, paths: QueuePaths) -> list[tuple[int, Path]]:
 
 
 def first_seq(storage: Storage, fd: int) -> int | None:
-    """Returns the number of the first intact line, None if there is none."""
+    """Return the number of the first intact line, None if there is none."""
     offset, rest = 0, b""
     while data := storage.read(fd, SCAN_BYTES, offset):
         offset += len(data)
@@ -128,7 +128,7 @@ def first_seq(storage: Storage, fd: int) -> int | None:
 
 
 def last_seq(storage: Storage, fd: int, end: int, start: int = 0) -> int | None:
-    """Returns the number of the last intact line in the bytes from `start` to `end`, or None.
+    """Return the number of the last intact line in the bytes from `start` to `end`, or None.
 
     Reads backwards, so that a healthy file costs one read however long it is. What is behind the
     last newline counts only if it is a whole line; a producer heals it before asking.
@@ -146,7 +146,7 @@ def last_seq(storage: Storage, fd: int, end: int, start: int = 0) -> int | None:
 
 
 def sealed_last_seq(storage: Storage, path: Path) -> int | None:
-    """Returns the number of the last intact line of a sealed segment, None if it has none."""
+    """Return the number of the last intact line of a sealed segment, None if it has none."""
     fd = storage.open(path, os.O_RDONLY)
     try:
         return last_seq(storage, fd, storage.stat_open(fd).st_size)
@@ -155,7 +155,7 @@ def sealed_last_seq(storage: Storage, path: Path) -> int | None:
 
 
 def looks_foreign(head: bytes) -> bool:
-    """Returns whether the first bytes of a file show that it is not a log of this format.
+    """Return whether the first bytes of a file show that it is not a log of this format.
 
     Damage must never look foreign: only whole lines of plain text that have no trace of the format
     count, and lines with a right checksum and no number: the DB's. A line that was torn off after

@@ -25,11 +25,11 @@ from DurableText.storage import Storage
 
 logger = logging.getLogger(__name__)
 
+# A wait never lasts longer, whatever the watch says: the log is then read again.
 MAX_WAIT_SECONDS = 1.0
-"""A wait never lasts longer, whatever the watch says: the log is then read again."""
 
+# Pause between two looks where there is no inotify: half the time a consumer may take to wake.
 POLL_SECONDS = 0.002
-"""Pause between two looks where there is no inotify: half the time a consumer may take to wake."""
 
 _IN_MODIFY, _IN_MOVED_TO, _IN_CREATE = 0x2, 0x80, 0x100
 _EVENT_BYTES = 64 * 1024
@@ -69,7 +69,7 @@ class TailWatch:
             self._poll.register(self._inotify, select.POLLIN)
 
     def drain(self) -> None:
-        """Forgets what has happened so far. To be called just before the log is read."""
+        """Forget what has happened so far. To be called just before the log is read."""
         if self._inotify is None:
             self._seen = self._look()
             return
@@ -78,7 +78,7 @@ class TailWatch:
                 pass
 
     def wait(self, timeout: float) -> None:
-        """Returns when something has happened since `drain`, or after `timeout` seconds."""
+        """Return when something has happened since `drain`, or after `timeout` seconds."""
         timeout = min(timeout, MAX_WAIT_SECONDS)
         if self._inotify is not None:
             self._poll.poll(timeout * 1000)
@@ -90,12 +90,12 @@ class TailWatch:
                 return
 
     def wake(self) -> None:
-        """Makes this wait and all later ones return at once: the queue is closing."""
+        """Make this wait and all later ones return at once: the queue is closing."""
         with contextlib.suppress(BlockingIOError):
             self._waker.send(b"x")
 
     def close(self) -> None:
-        """Closes the descriptors."""
+        """Close the descriptors."""
         self._woken.close()
         self._waker.close()
         if self._inotify is not None:

@@ -35,13 +35,13 @@ from Queue.text.segment import QueuePaths
 
 logger = logging.getLogger(__name__)
 
+# Sealed segments whose last line is read for the next number. One would do, but for a series of
+# failed writes, each of which may leave a file that ends before the one it replaces.
 RECENT_SEGMENTS = 16
-"""Sealed segments whose last line is read for the next number. One would do, but for a series of
-failed writes, each of which may leave a file that ends before the one it replaces."""
 
+# In place of the end of the log while something is under way: whatever interrupts it, an error or
+# an exception out of a signal handler, the log is then looked at anew before the next record.
 UNKNOWN = -1
-"""In place of the end of the log while something is under way: whatever interrupts it, an error or
-an exception out of a signal handler, the log is then looked at anew before the next record."""
 
 
 class Writer:
@@ -69,7 +69,7 @@ class Writer:
         self._sealed_bytes: int | None = None
 
     def append(self, bodies: list[bytes], sync: bool) -> int:
-        """Appends records (as of `codec.encode`) behind all others; returns the first number.
+        """Append records (as of `codec.encode`) behind all others; return the first number.
 
         Args:
             bodies: at least one.
@@ -105,7 +105,7 @@ class Writer:
         return first
 
     def sync(self) -> None:
-        """Syncs what was appended without a sync.
+        """Sync what was appended without a sync.
 
         Raises:
             OSError: it failed; the next `append` begins a new file. `flush` tells of it as well.
@@ -114,7 +114,7 @@ class Writer:
             self._sync_all()
 
     def flush(self) -> None:
-        """Returns when all is on the disk that was appended since the last `flush`.
+        """Return when all is on the disk that was appended since the last `flush`.
 
         Raises:
             OSError: a sync of it has failed, now or earlier, whoever else has seen that. It is
@@ -128,7 +128,7 @@ class Writer:
             raise failure
 
     def seal(self, void_from: int | None = None) -> None:
-        """Closes the active segment for good and begins a new one; nothing if it is empty.
+        """Close the active segment for good and begin a new one; nothing if it is empty.
 
         The directory is synced before anything can be acknowledged in the new file. A kill before
         that leaves the old name or the new one, and either is read in the right order.
@@ -160,7 +160,7 @@ class Writer:
             self._remove_void(last)
 
     def prepare(self) -> int:
-        """Makes sure of the end of the log; returns the size of the active segment in bytes.
+        """Make sure of the end of the log; return the size of the active segment in bytes.
 
         Raises:
             OSError: the disk refused; nothing was written.
@@ -180,7 +180,7 @@ class Writer:
         return self._end
 
     def used_bytes(self, exactly: bool) -> int:
-        """Returns how much disk the log takes, sealed segments and the active one.
+        """Return how much disk the log takes, sealed segments and the active one.
 
         Sealed segments do not change, and a new one is noticed when the log is opened again. So
         what they take is counted then; it can only be less by now, if consumers have removed some.
@@ -191,13 +191,13 @@ class Writer:
         return self._sealed_bytes + max(self._end, 0)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self._storage.close(fd)
 
     def _is_current(self) -> bool:
-        """Returns whether the open file is still the log, as this process left it."""
+        """Return whether the open file is still the log, as this process left it."""
         try:
             status = self._storage.stat(self._paths.log)
         except FileNotFoundError:
@@ -218,7 +218,7 @@ class Writer:
         return False
 
     def _recover(self) -> None:
-        """Opens the log and finds its end and the next number: all of it, or nothing is open."""
+        """Open the log and find its end and the next number: all of it, or nothing is open."""
         self._open()
         try:
             end, self._end = self._end, UNKNOWN
@@ -232,7 +232,7 @@ class Writer:
             raise
 
     def _read_end(self, size: int) -> int:
-        """Finds the next number; returns the end of the log, healed, that had `size` bytes."""
+        """Find the next number; return the end of the log, healed, that had `size` bytes."""
         storage, paths = self._storage, self._paths
         head = storage.read(self._fd, segment.SCAN_BYTES, 0)
         if segment.looks_foreign(head):
@@ -260,7 +260,7 @@ class Writer:
         return end
 
     def _open(self) -> None:
-        """Opens the log, making it if missing, and makes its name durable.
+        """Open the log, making it if missing, and make its name durable.
 
         The process that made the file may have been killed before it synced the directory, so
         whoever opens it does that before acknowledging anything in it.
@@ -284,7 +284,7 @@ class Writer:
             raise
 
     def _heal(self, size: int) -> int:
-        """Ends the last line if it was torn off; returns the end of the log, which was `size`.
+        """End the last line if it was torn off; return the end of the log, which was `size`.
 
         A full disk may refuse even the newline, and the next record must not be glued to the torn
         one: so the end counts as unknown until this returns.
@@ -298,7 +298,7 @@ class Writer:
         return size
 
     def _write(self, data: bytes) -> tuple[int, OSError | None]:
-        """Appends `data`; returns how much of it was written, and what stopped it."""
+        """Append `data`; return how much of it was written, and what stopped it."""
         done = 0
         try:
             while done < len(data):
@@ -347,7 +347,7 @@ class Writer:
             ) from error
 
     def _remove_void(self, last: int) -> None:
-        """Removes void files whose numbers the log has by now, durably: up to `last`.
+        """Remove void files whose numbers the log has by now, durably: up to `last`.
 
         Not before: should their numbers be forgotten, they would be used for other records, and a
         consumer that had read the void ones would take the others for old.
