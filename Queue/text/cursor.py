@@ -1,18 +1,12 @@
-"""How far the consumers have come: `log.cursor`.
-
-Two slots of 512 bytes, each one line of JSON padded with spaces and ended by a newline:
-
-    {"generation":7,"next_seq":1025,"segment":769,"offset":77312,"crc":"0a1b2c3d"}
+"""How far the consumers have come: `log.cursor`, two slots that are written in turn.
 
 `next_seq` is the number of the first record that is not committed. `segment` and `offset` are
 where its line begins, in the segment whose first record has the number `segment`: a hint that
 spares reading from the segment's start, and which is checked before it is believed.
 
-The slots are written in turn, each in a sector of its own, so a write that is torn by a power loss
-leaves the other one whole: the newer of the intact slots counts. After a crash the cursor is at
-worst one commit old, and those records come again. The producer that makes the log sets the file's
-block aside, the first consumer brings it to its full size, and from then on moving the cursor needs
-no block: a full disk can be drained.
+Each slot is one line of JSON, padded with spaces to a sector of its own: a write that is torn by a
+power loss leaves the other one whole. The producer that makes the log sets the file's block aside,
+the first consumer brings it to its full size, and from then on moving the cursor needs no block.
 """
 
 from __future__ import annotations

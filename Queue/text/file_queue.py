@@ -10,8 +10,7 @@ What it promises (with `fsync="always"`):
 * A put that raised may have stored its records all the same (its message says so): delivery is at
   least once, and consumers tell by the records' own ids.
 
-The format and its invariants stand in `segment`, `codec`, `cursor` and `quarantine`; the
-recoveries in `writer` and `reader`.
+The format, its invariants and what each recovery is for stand at the head of `Queue.text`.
 """
 
 from __future__ import annotations

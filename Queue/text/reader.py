@@ -1,7 +1,7 @@
 """Reading the queue in order: from segment to segment, past damage, up to the last newline.
 
-What is behind the last newline is being written, or was torn; the next producer ends it with a
-newline, and only then it is looked at. A reader never writes.
+What is behind the last newline is being written, or was torn; a reader never writes, and looks at
+it once the next producer has ended it.
 
 The way to the next segment: when nothing is left to read and `log.txt` is no longer the file that
 is open here, that file was sealed. It is read once more to its end, for lines that came in before

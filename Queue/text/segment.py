@@ -1,26 +1,6 @@
 """The files of a queue: their names, their order, and how to find one's way in them.
 
-For `--queue Queue/log.txt`:
-
-    log.txt              the active segment; producers append to it
-    log.<first_seq>.txt  sealed segments; never written again
-    log.void-<last_seq>-<inode>.txt
-                         void as a whole: its first sync failed, and all of it was to be written
-                         again; read by nobody, soon removed
-    log.cursor           how far consumers have come
-    log.quarantine.txt   corrupt lines, kept before the cursor passes them
-    log.producer.lock    held while a producer appends or seals
-    log.consumer.lock    held by the one active consumer
-
-Invariants:
-
-* A segment is only ever appended to; it is neither truncated nor rewritten.
-* Numbers increase along the lines of a segment, and along the segments by `first_seq`.
-* A line numbered at or above the `first_seq` of a later segment is void: it was written there
-  again, because a sync of the older file had failed.
-* No name is given to two sealed segments, ever. A file that is void as a whole begins with the
-  same number as the one that takes its place: hence a name of another kind.
-* A sealed segment is removed only after the cursor has passed all of it, durably, in both slots.
+How they look and what always holds of them stands at the head of `Queue.text`.
 """
 
 from __future__ import annotations

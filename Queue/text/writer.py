@@ -4,21 +4,9 @@ All of this happens under the producers' lock. Between two holds of the lock ano
 have appended or sealed, so what is remembered here (descriptor, end, next number) is compared with
 the file before each use, which is one system call. Whatever differs is read again from the file.
 
-What each recovery is for:
-
-* `_recover`: a producer starts, or another one has sealed the log. The next number is the highest
-  of: the last intact line of each recent segment + 1; the numbers in the names of sealed and void
-  files + 1; the cursor (a power loss may have taken records from the log that a consumer had
-  committed; their numbers must not be used again).
-* `_heal`: a kill or a full disk in the middle of a write left a line without a newline.
-* `_replace_after_failed_sync`: after a failed fsync the kernel believes the pages to be clean
-  although they never reached the disk. Another fsync on that file would succeed and mean nothing.
-  So the file is sealed, and the same records, with the same numbers, go to a new one. If all that
-  the file had was these records, it is not sealed but void as a whole, and goes soon.
-* `room.remove_if_committed`: the disk was full. If the log has nothing left to be read, it gives
-  its room back.
-* `prepare` seals a log that has nothing but damage: what records stand in begins with a record, so
-  that its first number, its name once it is sealed, is its own.
+The next number is the highest of: the last intact line of each recent segment + 1; the numbers in
+the names of sealed and void files + 1; the cursor. A file begins with a record, so that its first
+number, its name once it is sealed, is its own: a log that has nothing but damage is sealed first.
 """
 
 from __future__ import annotations
