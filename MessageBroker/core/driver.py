@@ -114,8 +114,15 @@ class Publication:
         self.topic = batch.topic
         self.data = message.data
         self.key = message.key or None
-        self.attributes: Mapping[str, str] = message.attributes or {}
-        self.size = self._size()  # bytes on the wire, or a few more
+        attributes = message.attributes or {}
+        self.attributes: Mapping[str, str] = attributes
+        # Bytes on the wire, or some more: a character has 4 at most.
+        self.size = OVERHEAD_BYTES + len(message.data)
+        if message.key:
+            self.size += 4 * len(message.key)
+        if attributes:
+            characters = len("".join(attributes)) + len("".join(attributes.values()))
+            self.size += OVERHEAD_BYTES * len(attributes) + 4 * characters
 
     def confirm(self, message_id: str) -> None:
         """See `Batch.confirm`."""
@@ -124,12 +131,6 @@ class Publication:
     def fail(self, error: BrokerError) -> None:
         """See `Batch.fail`."""
         self._batch.fail(self._number, error)
-
-    def _size(self) -> int:
-        size = OVERHEAD_BYTES + len(self.data) + len(self.key or "") * 4
-        for name, value in self.attributes.items():
-            size += OVERHEAD_BYTES + 4 * (len(name) + len(value))
-        return size
 
 
 class Stream(ABC):

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from MessageBroker.core.driver import Publication
 from MessageBroker.core.outage import Outage
@@ -31,21 +30,11 @@ logger = logging.getLogger(__name__)
 MIN_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 2.0
 
+# The topic, and what those share that stay in order: one group of theirs has to be answered
+# before the next one is written. None: there is no order.
+LaneName = tuple[str, str | None]
+
 _thread = threading.local()  # `sends`: this thread is an outbox's
-
-
-class LaneName(NamedTuple):
-    """Which publications share a lane, and so a group.
-
-    Attributes:
-        topic: where they go.
-        key: which messages of the topic.
-        in_order: whether one group has to be answered before the next one is written.
-    """
-
-    topic: str
-    key: str | None
-    in_order: bool
 
 
 @dataclass(frozen=True)
@@ -74,6 +63,10 @@ class _Lane:
     queued: bool = False  # in the line of lanes that have something to send
     sending: int = 0  # groups under way
 
+    @property
+    def in_order(self) -> bool:
+        return self.name[1] is not None
+
 
 class Outbox:
     """Writes publications until each is confirmed or can never be.
@@ -100,7 +93,7 @@ class Outbox:
                 It is called again after a BrokerUnavailableError, which is said once an outage.
                 After a ConfigurationError for several each is written on its own: one of them may
                 be to blame. Any other error is of all.
-            lane_of: chooses a publication's lane.
+            lane_of: chooses a publication's lane. A group is of one lane.
             limits: how much is done at once.
             outage: told when the broker is away.
             at_end: called by each thread when it ends.
@@ -179,7 +172,7 @@ class Outbox:
                 self._put_in_line(lane)
 
     def _put_in_line(self, lane: _Lane) -> None:
-        if lane.queued or not lane.waiting or (lane.name.in_order and lane.sending):
+        if lane.queued or not lane.waiting or (lane.in_order and lane.sending):
             return
         lane.queued = True
         self._line.append(lane)
@@ -215,7 +208,7 @@ class Outbox:
         self._at_end()
 
     def _take_group(self, lane: _Lane) -> list[Publication]:
-        assert not (lane.name.in_order and lane.sending), "a lane in order has one group under way"
+        assert not (lane.in_order and lane.sending), "a lane in order has one group under way"
         lane.queued = False
         lane.sending += 1
         group: list[Publication] = []

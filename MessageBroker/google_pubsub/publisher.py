@@ -40,7 +40,7 @@ PUBLISH_TIMEOUT_SECONDS = 60.0
 
 def lane_of(publication: Publication) -> LaneName:
     """Keep messages of one key in order, and let all others of a topic go side by side."""
-    return LaneName(publication.topic, publication.key, publication.key is not None)
+    return publication.topic, publication.key
 
 
 class Publisher:

@@ -20,9 +20,10 @@ from MessageBroker.local.store import Row, TopicStore
 LIMITS = Limits(
     senders=1,
     # One transaction: large enough to spread the cost of its fsync, small enough that another
-    # process waits for the file for a few milliseconds only.
+    # process waits for the file for a few milliseconds only. Sizes are counted generously: it is
+    # 1 MiB of small images with their attributes.
     group_messages=1024,
-    group_bytes=1024 * 1024,
+    group_bytes=3 * 512 * 1024,
     pending_messages=10_000,
     pending_bytes=32 * 1024 * 1024,
 )
@@ -30,7 +31,7 @@ LIMITS = Limits(
 
 def lane_of(publication: Publication) -> LaneName:
     """Keep all messages of a topic in order."""
-    return LaneName(publication.topic, key=None, in_order=True)
+    return publication.topic, ""
 
 
 class Publisher:

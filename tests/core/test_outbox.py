@@ -59,7 +59,7 @@ class ListBroker:
 
 
 def lane_of(publication: Publication) -> LaneName:
-    return LaneName(publication.topic, publication.key, publication.key is not None)
+    return publication.topic, publication.key
 
 
 @pytest.fixture
