@@ -80,6 +80,7 @@ class RecordBuffer:
         batches: list[TrackedBatch] = []
         errors: list[KafkaError] = []
         topic, partition, next_offset, tracker = self._topic, -1, 0, None
+        timestamp, publish_time = 0, time_of(0)  # many records of one batch share theirs
         taken = size = 0
         for record in self._records:
             if len(messages) == limit or size >= max_bytes:
@@ -99,13 +100,17 @@ class RecordBuffer:
             if tracker is None:
                 continue
             next_offset = offset + 1
-            data, timestamp = record.value() or b"", record.timestamp()[1]
+            data, made = record.value() or b"", record.timestamp()[1]
             size += len(data)
+            if made != timestamp:
+                timestamp, publish_time = made, time_of(made)
             delivery = KafkaDelivery(tracker, offset, len(data))
             deliveries.append(delivery)
             headers, raw_key = record.headers(), record.key()
             try:
-                attributes = {name: value.decode() for name, value in headers or ()}
+                attributes = {}
+                for name, value in headers or ():
+                    attributes[name] = value.decode()
                 key = raw_key.decode() if raw_key else None
             except (AttributeError, UnicodeDecodeError):
                 attributes, key = attributes_of(headers), key_of(raw_key)
@@ -116,7 +121,7 @@ class RecordBuffer:
                     attributes,
                     key,
                     topic,
-                    time_of(timestamp),
+                    publish_time,
                     delivery=delivery,
                 )
             )
