@@ -11,11 +11,13 @@ order of keys and drop a message after five deliveries, so they cannot keep the 
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from MessageBroker.broker_interface import default_subscription
+from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import DeliverySettings, ini_file
 from MessageBroker.core.broker import BrokerCore
@@ -36,6 +38,8 @@ from MessageBroker.kafka.records import place_of
 from MessageBroker.kafka.settings import KafkaSettings
 from MessageBroker.kafka.stream import KafkaStream, open_stream
 from MessageBroker.message import Message
+
+logger = logging.getLogger(__name__)
 
 KAFKA_CONFIG = "kafka_config.ini"
 
@@ -88,14 +92,15 @@ class KafkaHandler(BrokerCore):
         producer, consumer = (
             _section(ini, section, environment) for section in ("producer", "consumer")
         )
-        check_login({**properties, **producer, **consumer})
-        return cls(
+        handler = cls(
             properties,
             producer=producer,
             consumer=consumer,
             topic=_topic_settings(ini),
             delivery=delivery,
         )
+        check_login({**properties, **producer, **consumer})
+        return handler
 
     def __repr__(self) -> str:
         return f"KafkaHandler({self._settings!r})"
@@ -160,6 +165,15 @@ class KafkaHandler(BrokerCore):
     # ------------------------------------------------------------------ consuming
 
     def _open_stream(self, topic: str, subscription_id: str) -> Stream:
+        for name in self._admin.compacted([topic, dead_letter_topic(topic)]):
+            logger.warning(
+                "kafka: the topic %r is compacted: of the messages of a key only the last is kept, "
+                "the others may never come, and a message without a key is refused: change it with "
+                "`kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config "
+                "cleanup.policy=delete`",
+                name,
+                name,
+            )
         return self._join(
             topic,
             subscription_id,
@@ -201,7 +215,14 @@ class KafkaHandler(BrokerCore):
     # ------------------------------------------------------------------ life cycle
 
     def _ping(self, timeout: float) -> None:
-        self._admin.ping(timeout)
+        deadline = time.monotonic() + timeout
+        letters = [dead_letter_topic(topic) for topic in self.configured_topics]
+        self._admin.ping(timeout, [*self.configured_topics, *letters])
+        for topic in self.configured_topics:
+            group = default_subscription(topic)
+            error = self._groups.reach(topic, group, deadline)
+            if error is not None:
+                raise self._admin.coordinator_away(error, group)
 
     def _shutdown(self, timeout: float) -> None:  # noqa: ARG002 - the core has waited
         if self._publisher is not None:

@@ -63,4 +63,6 @@ class MessageBrokerFactory:
             )
         module, class_name = _HANDLERS[chosen]
         handler: type[BrokerCore] = getattr(importlib.import_module(module), class_name)
-        return handler.from_config(folder, delivery or config.delivery)
+        broker = handler.from_config(folder, delivery or config.delivery)
+        broker.configured_topics = (config.topics.images, config.topics.inferences)
+        return broker

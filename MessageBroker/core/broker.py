@@ -61,6 +61,8 @@ class BrokerCore(BrokerInterface):
             delivery: how messages are delivered; None for the defaults.
         """
         self.delivery = delivery or DeliverySettings()
+        # Those of the pipeline, which the factory knows: `ping` asks whoever serves them, too.
+        self.configured_topics: Sequence[str] = ()
         self._opener = Opener(f"the {self.name} broker")
         self._lock = threading.Lock()
         self._confirmed = threading.Condition(self._lock)

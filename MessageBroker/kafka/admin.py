@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from MessageBroker.broker_interface import is_dead_letter_topic
-from MessageBroker.errors import BrokerUnavailableError
-from MessageBroker.kafka.errors import error_of, is_outage
+from MessageBroker.errors import BrokerError, BrokerUnavailableError
+from MessageBroker.kafka.diagnosis import error_of_finding
+from MessageBroker.kafka.errors import Right, error_of, is_outage, look_up
 from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.listener_probe import MAX_ADDRESSES, look_at, look_at_one
 from MessageBroker.kafka.settings import KAFKA_MAX_MESSAGE_BYTES, KafkaSettings
 
 # All start-up errors come within 10 s; this leaves some for the client (s).
 REQUEST_TIMEOUT_SECONDS = 9.0
 # A look-up is asked again after this long, so that refused credentials are noticed at once (s).
 LOOK_UP_SLICE_SECONDS = 0.5
+# The brokers that lead partitions are asked again after this long (s).
+LEADER_SLICE_SECONDS = 1.0
 # How soon to look again whether a new topic has its leaders (s).
 LEADER_POLL_SECONDS = 0.05
 # Internal topics: __consumer_offsets, _schemas and the like.
@@ -54,6 +59,8 @@ class KafkaAdmin:
         self._events = ClientEvents(settings)
         self._lock = threading.Lock()
         self._connected: AdminClient | None = None
+        self._brokers: Sequence[Any] = ()  # as the cluster last told them
+        self._worked = False  # a broker at such an address has answered
         self._where = f"Kafka at {settings.servers}"
 
     @property
@@ -75,10 +82,55 @@ class KafkaAdmin:
 
     # ------------------------------------------------------------------ topics
 
-    def ping(self, timeout: float) -> None:
-        """Raise unless the cluster answers and takes the credentials."""
+    def ping(self, timeout: float, topics: Sequence[str] = ()) -> None:
+        """Raise unless the cluster answers, takes the credentials, and so do those that lead.
+
+        Args:
+            timeout: seconds.
+            topics: those of them that are there, and may be looked at, are asked for.
+        """
+        deadline = time.monotonic() + timeout
+        led: dict[int, TopicPartition] = {}
         # One name, there or not: all topics of a large cluster would be megabytes.
-        self._metadata("ping", timeout)
+        for topic in topics or ("ping",):
+            left = max(0.1, deadline - time.monotonic())
+            metadata = self._metadata(topic, left)
+            found = metadata.topics.get(topic)
+            for number, partition in found.partitions.items() if found else ():
+                if partition.leader >= 0:
+                    led[partition.leader] = TopicPartition(topic, number)
+        if topics and led:
+            self._ask_the_leaders(led, deadline)
+
+    def _ask_the_leaders(self, led: Mapping[int, TopicPartition], deadline: float) -> None:
+        """Ask each broker for an offset in a partition that it leads."""
+        looked = False
+        while True:
+            left = max(0.1, min(LEADER_SLICE_SECONDS, deadline - time.monotonic()))
+            request = {each: OffsetSpec.latest() for each in led.values()}
+            answers = self._client.list_offsets(request, request_timeout=left)
+            failed = [each for each in map(_failure_of, answers.values()) if each is not None]
+            away = [error for error in failed if is_outage(error)]
+            if not away:  # a right that is missing is an answer, too
+                self._worked = True
+                return
+            late = time.monotonic() >= deadline
+            if late or not looked:
+                self._look_for_faults(late=late)
+                looked = True
+            if late:
+                raise self._events.explain(away[0], f"{self._where}: the leaders of its partitions")
+            time.sleep(LEADER_POLL_SECONDS)
+
+    def coordinator_away(self, error: KafkaError, group: str) -> BrokerError:
+        """Return the error for a group whose coordinator does not answer."""
+        try:
+            self._look_for_faults(late=True)
+        except BrokerError as found:
+            return found
+        return self._events.explain(
+            error, f"{self._where}: the coordinator of the group {group!r} does not answer"
+        )
 
     def topics(self) -> dict[str, list[int]]:
         """List all topics but the internal ones, with their partitions."""
@@ -95,7 +147,8 @@ class KafkaAdmin:
         if found is None or (found.error is not None and found.error.code() in _NO_TOPIC):
             return None
         if found.error is not None and not is_outage(found.error):
-            raise self._events.explain(found.error, f"{self._where}: topic {topic!r}")
+            tried = f"{self._where}: topic {topic!r}"
+            raise self._events.explain(found.error, tried, look_up("topic", topic))
         return sorted(found.partitions)
 
     def topic_id(self, topic: str, timeout: float = REQUEST_TIMEOUT_SECONDS) -> str | None:
@@ -110,8 +163,10 @@ class KafkaAdmin:
             error = error_of(exception)
             if error.code() in _NO_TOPIC:
                 return None
-            raise self._events.explain(error, f"{self._where}: topic {topic!r}") from None
+            tried = f"{self._where}: topic {topic!r}"
+            raise self._events.explain(error, tried, look_up("topic", topic)) from None
         self._events.answered()
+        self._worked = True
         is_known = found.get_most_significant_bits() or found.get_least_significant_bits()
         return str(found) if is_known else ""
 
@@ -121,6 +176,20 @@ class KafkaAdmin:
         if found is None:
             return set()
         return {number for number, each in found.partitions.items() if each.leader >= 0}
+
+    def compacted(self, topics: Iterable[str]) -> list[str]:
+        """Name those of `topics` of which Kafka keeps only the last message of each key.
+
+        Where that may not be looked at (DESCRIBE_CONFIGS), none is named.
+        """
+        asked = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+        answers = self._client.describe_configs(asked, request_timeout=REQUEST_TIMEOUT_SECONDS)
+        found = []
+        for resource, answer in answers.items():
+            with contextlib.suppress(KafkaException):
+                if "compact" in answer.result()["cleanup.policy"].value:
+                    found.append(str(resource.name))
+        return found
 
     def create_topics(self, topics: Iterable[str]) -> set[str]:
         """Create the topics that are missing, in order; return the new ones.
@@ -148,7 +217,8 @@ class KafkaAdmin:
         )
         futures = self._client.create_topics([new], request_timeout=REQUEST_TIMEOUT_SECONDS)
         # Another process may have been quicker.
-        return self._done(futures[topic], f"{topic!r} was not created", _NEW_TOPIC_EXISTS)
+        right = Right("CREATE", "topic", topic, "or on the cluster")
+        return self._done(futures[topic], right, "was not created", _NEW_TOPIC_EXISTS)
 
     def _wait_for_leaders(self, topic: str) -> None:
         deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
@@ -167,7 +237,8 @@ class KafkaAdmin:
         if self.partitions(topic) is None:
             return False
         futures = self._client.delete_topics([topic], request_timeout=REQUEST_TIMEOUT_SECONDS)
-        if not self._done(futures[topic], f"{topic!r} was not deleted", _NO_TOPIC):
+        right = Right("DELETE", "topic", topic)
+        if not self._done(futures[topic], right, "was not deleted", _NO_TOPIC):
             return False
         deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
         while self.partitions(topic) is not None and time.monotonic() < deadline:
@@ -197,15 +268,18 @@ class KafkaAdmin:
                 error = error_of(exception)
                 if not is_outage(error) or time.monotonic() >= deadline:
                     self._client.poll(0)
-                    raise self._events.explain(error, tried) from None
+                    raise self._events.explain(error, tried, look_up("topic", topic)) from None
                 time.sleep(LEADER_POLL_SECONDS)
             else:
                 self._events.answered()
+                self._worked = True
                 return {partition: int(each.offset) for partition, each in found.items()}
 
     # ------------------------------------------------------------------ asking
 
-    def _done(self, answer: Future[None], topic_was: str, unless: Collection[int]) -> bool:
+    def _done(
+        self, answer: Future[None], right: Right, outcome: str, unless: Collection[int]
+    ) -> bool:
         """Tell whether a change of a topic was made; False for errors with these codes."""
         try:
             answer.result()
@@ -213,13 +287,15 @@ class KafkaAdmin:
             error = error_of(exception)
             if error.code() in unless:
                 return False
-            raise self._events.explain(error, f"{self._where}: topic {topic_was}") from None
+            tried = f"{self._where}: topic {right.name!r} {outcome}"
+            raise self._events.explain(error, tried, right) from None
         return True
 
     def _metadata(self, topic: str | None, timeout: float) -> Any:
         """Ask for one topic, or for all."""
         deadline = time.monotonic() + timeout
         client = self._client
+        looked = False
         while True:
             wait = max(0.01, min(LOOK_UP_SLICE_SECONDS, deadline - time.monotonic()))
             try:
@@ -230,12 +306,40 @@ class KafkaAdmin:
                 )
             except KafkaException as exception:
                 client.poll(0)
-                error = error_of(exception)
                 refusal = self._events.refusal(self._where)
+                late = time.monotonic() >= deadline
+                if late or refusal is not None or not looked:
+                    self._look_for_faults(late=late)
+                    looked = True
                 if refusal is not None:
                     raise refusal from None
-                if time.monotonic() >= deadline or not is_outage(error):
-                    raise self._events.explain(error, self._where) from None
+                if late or not is_outage(error_of(exception)):
+                    raise self._events.explain(error_of(exception), self._where) from None
             else:
                 self._events.answered()
+                self._brokers = list(metadata.brokers.values())
                 return metadata
+
+    def _look_for_faults(self, *, late: bool) -> None:
+        """Look why nobody answers; raise what is wrong, and what may pass only if it is late.
+
+        Settings that have worked once are right: whatever it is then, it is waited for.
+        """
+        properties = self._settings.connecting
+        finding, told = look_at(self._settings.servers, properties), False
+        for broker in self._brokers[:MAX_ADDRESSES]:
+            if finding is None:
+                finding, told = look_at_one(broker.host, broker.port, properties), True
+        if finding is None or not (late or (not finding.fault.may_pass and not self._worked)):
+            return
+        tls = properties.get("security.protocol", "").lower().endswith("ssl")
+        error = error_of_finding(finding, self._settings.servers, tls=tls, told=told)
+        raise (BrokerUnavailableError(str(error)) if self._worked else error) from None
+
+
+def _failure_of(answer: Future[Any]) -> KafkaError | None:
+    try:
+        answer.result()
+    except KafkaException as exception:
+        return error_of(exception)
+    return None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from MessageBroker.kafka.errors import error_of, is_outage
+from MessageBroker.kafka.errors import Right, error_of, is_outage, look_up
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.settings import KafkaSettings
 
@@ -100,6 +100,11 @@ class GroupTopic:
         """The cluster, the topic and the group, for errors."""
         return f"Kafka at {self.servers}: topic {self.topic!r}, group {self.group!r}"
 
+    @property
+    def rights(self) -> tuple[Right, Right]:
+        """What a consumer needs."""
+        return Right("READ", "topic", self.topic), Right("READ", "group", self.group)
+
 
 @dataclass(frozen=True)
 class Note:
@@ -159,9 +164,36 @@ class GroupReader:
         """Return the committed offsets of the group in those of `partitions` that have one."""
         wanted = {consumed.topic: partitions}
         with self._lock:
-            client, events = self._client(consumed.group)
+            client, events = self._client(consumed.topic, consumed.group)
             found = read_committed(client, events, consumed.where, wanted, joined=False)
         return {each.partition: each.offset for each in of_this_topic(found, consumed.topic_id)}
+
+    def reach(self, topic: str, group: str, deadline: float) -> KafkaError | None:
+        """Ask the coordinator of a group for anything.
+
+        Args:
+            topic: the topic that the group consumes.
+            group: the group; that it may not be looked at is an answer, too.
+            deadline: when to give up, in monotonic seconds.
+
+        Returns:
+            What kept the answer away until then; None if there was one.
+        """
+        while True:
+            wait = max(0.01, min(SLICE_SECONDS, deadline - time.monotonic()))
+            with self._lock:
+                client, _ = self._client(topic, group)
+                try:
+                    client.committed([TopicPartition(topic, 0)], timeout=wait)
+                except KafkaException as exception:
+                    failed = _heard(client) or error_of(exception)
+                else:
+                    return None
+            if not is_outage(failed):
+                return None
+            if time.monotonic() >= deadline:
+                return failed
+            time.sleep(RETRY_SECONDS)
 
     def close(self) -> None:
         """Let the clients go."""
@@ -170,9 +202,10 @@ class GroupReader:
                 client.close()
             self._clients.clear()
 
-    def _client(self, group: str) -> tuple[Consumer, ClientEvents]:
+    def _client(self, topic: str, group: str) -> tuple[Consumer, ClientEvents]:
         if group not in self._clients:
-            events = ClientEvents(self._settings)
+            rights = look_up("topic", topic), look_up("group", group)
+            events = ClientEvents(self._settings, rights)
             client = events.open(Consumer, self._settings.for_consumer(group))
             self._clients[group] = (client, events)
         return self._clients[group]

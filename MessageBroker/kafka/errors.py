@@ -1,6 +1,12 @@
-"""Which of our errors a Kafka error code is, and what to tell the person who reads it."""
+"""Which of our errors a Kafka error code is, and what to tell the person who reads it.
+
+The text of an error of the client is never repeated: it is made of what brokers, proxies and the
+configuration hold. What its code means is said instead.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -14,17 +20,16 @@ from MessageBroker.errors import (
     TopicNotFoundError,
 )
 
-# Who we are, or what we may do.
-REFUSALS = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    }
-)
+# Who we are ...
+REFUSED_LOGINS = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+# ... or what we may do, by the kind of what it is refused for.
+REFUSED_RIGHTS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "group",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "cluster",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
+}
+REFUSALS = REFUSED_LOGINS | frozenset(REFUSED_RIGHTS)
 
 # A topic, or one of its partitions, is not there.
 MISSING_TOPIC = frozenset(
@@ -97,28 +102,20 @@ _CLASSES: dict[int, type[BrokerError]] = {
     KafkaError.POLICY_VIOLATION: ConfigurationError,
     KafkaError.UNSUPPORTED_SASL_MECHANISM: ConfigurationError,
     KafkaError.UNSUPPORTED_VERSION: ConfigurationError,
+    KafkaError.INVALID_RECORD: ConfigurationError,
 }
 
-_START_ONE = (
-    "start one with `make kafka`, or set KAFKA_BOOTSTRAP_SERVERS or kafka_config.ini [default] "
-    "bootstrap.servers"
-)
-
 _WHAT_TO_DO: dict[int, str] = {
-    KafkaError._SSL: "security.protocol and the broker's listener must both use TLS",
+    KafkaError._SSL: (
+        "TLS with the broker failed: `python -m MessageBroker ping --broker kafka` says why"
+    ),
     KafkaError._AUTHENTICATION: (
         "check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD (on Confluent Cloud: the API key and "
-        "its secret, which may have been deleted) and sasl.mechanisms"
+        "its secret, which may have been deleted)"
     ),
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: (
-        "give the user rights to the topic; docs/kafka.md lists the ACLs of each script"
-    ),
-    KafkaError.GROUP_AUTHORIZATION_FAILED: (
-        "give the user READ on the consumer group; docs/kafka.md lists the ACLs of each script"
-    ),
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED: (
-        "give the user CREATE on the topic or the cluster, or create the topics with another "
-        "user; docs/kafka.md lists the ACLs of each script"
+    KafkaError.INVALID_RECORD: (
+        "a topic with cleanup.policy=compact takes no message without a key: set "
+        "cleanup.policy=delete on it, or publish to another topic"
     ),
     KafkaError.MSG_SIZE_TOO_LARGE: (
         "raise max.message.bytes of the topic to 8388608 (kafka-configs.sh --alter --entity-type "
@@ -140,6 +137,8 @@ _WHAT_TO_DO: dict[int, str] = {
     ),
     KafkaError.POLICY_VIOLATION: "ask the cluster's administrator, or change the [topic] settings",
 }
+# Where the client's own words say less.
+_MEANINGS = dict.fromkeys(REFUSED_LOGINS, "the broker does not take user or password")
 _WHAT_TO_DO[KafkaError.SASL_AUTHENTICATION_FAILED] = _WHAT_TO_DO[KafkaError._AUTHENTICATION]
 _WHAT_TO_DO[KafkaError.RECORD_LIST_TOO_LARGE] = _WHAT_TO_DO[KafkaError.MSG_SIZE_TOO_LARGE]
 _WHAT_TO_DO[KafkaError.INVALID_MSG_SIZE] = _WHAT_TO_DO[KafkaError.MSG_SIZE_TOO_LARGE]
@@ -156,10 +155,39 @@ def is_outage(error: KafkaError) -> bool:
     return error.code() in OUTAGES or error.retriable()
 
 
+@dataclass(frozen=True)
+class Right:
+    """A right that a request needs, as `kafka-acls.sh` grants it.
+
+    Attributes:
+        operation: `READ`, `WRITE`, `CREATE`, `DELETE` or `DESCRIBE`.
+        kind: `topic` or `group`.
+        name: of the topic or group.
+        also: what includes it, or replaces it.
+    """
+
+    operation: str
+    kind: str
+    name: str
+    also: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.operation} on the {self.kind} {self.name!r}{self.also and f' ({self.also})'}"
+
+
+def look_up(kind: str, name: str) -> Right:
+    """Return the right to look a topic or group up."""
+    also = "READ, WRITE and DELETE include it" if kind == "topic" else "READ includes it"
+    return Right("DESCRIBE", kind, name, also)
+
+
 def translate(
     error: KafkaError,
     tried: str,
-    detail: str = "",
+    *,
+    principal: str = "",
+    right: Right | None = None,
+    away: str = "",
     otherwise: type[BrokerError] = BrokerError,
 ) -> BrokerError:
     """Make our error of one of Kafka's, chosen by its code.
@@ -167,15 +195,27 @@ def translate(
     Args:
         error: what the client or the broker said.
         tried: what was tried and where, as the beginning of a sentence.
-        detail: more of what is known of the cause.
+        principal: who tried it.
+        right: the right that it needs, where that is known.
+        away: what to do where a broker is away.
         otherwise: the class for codes that have none of their own.
     """
     code = error.code()
     kind = _CLASSES.get(code)
     if kind is None:
         kind = BrokerUnavailableError if error.retriable() else otherwise
-    advice = _WHAT_TO_DO.get(code, "")
-    if kind is BrokerUnavailableError:
-        advice = f"{advice}; {_START_ONE}" if advice else _START_ONE
-    why = detail or error.str()
-    return kind(f"{tried}: {why}" + (f": {advice}" if advice else ""))
+    if code in REFUSED_RIGHTS:
+        needed = right or f"a right to the {REFUSED_RIGHTS[code]}"
+        return kind(
+            f"{tried}: {principal} has no right {needed}: grant it; docs/kafka.md lists the rights "
+            "of each script and tool"
+        )
+    advice = [_WHAT_TO_DO.get(code, ""), away if kind is BrokerUnavailableError else ""]
+    said = "; ".join(each for each in advice if each)
+    return kind(f"{tried}: {meaning_of(error)}" + (f": {said}" if said else ""))
+
+
+def meaning_of(error: KafkaError) -> str:
+    """Say what an error is by its code alone."""
+    meaning = _MEANINGS.get(error.code()) or KafkaError(error.code()).str()
+    return f"{meaning} ({error.name()})"

@@ -8,21 +8,28 @@ say why, and lowers the second, so that an outage does not flood a terminal.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from MessageBroker.errors import AuthenticationError, BrokerError
-from MessageBroker.kafka.errors import MISSING_TOPIC, REFUSALS, is_outage, translate
+from MessageBroker.errors import BrokerError
+from MessageBroker.kafka.diagnosis import advice_where_away
+from MessageBroker.kafka.errors import (
+    MISSING_TOPIC,
+    REFUSALS,
+    REFUSED_RIGHTS,
+    Right,
+    is_outage,
+    meaning_of,
+    translate,
+)
 from MessageBroker.kafka.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 library_logger = logging.getLogger("MessageBroker.librdkafka")
 
 Client = TypeVar("Client")
-
-TLS_HINT = "is security.protocol right? The broker's listener must use TLS too"
 
 
 class ClientEvents:
@@ -35,8 +42,15 @@ class ClientEvents:
         topic_missed: a topic was not found. That may pass: ask before believing it.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, rights: Sequence[Right] = ()) -> None:
+        """Begin with nothing said.
+
+        Args:
+            settings: the clients' properties.
+            rights: what the client needs to do its work.
+        """
         self._settings = settings
+        self._rights = {right.kind: right for right in rights}
         self._cause: KafkaError | None = None  # the last lost or refused connection
         self._refusal: KafkaError | None = None
         self.away = False
@@ -50,8 +64,9 @@ class ClientEvents:
         Raises:
             ConfigurationError: a property that the client library does not take.
         """
+        log = _LibraryLog(self._settings)
         try:
-            return kind({**properties, "error_cb": self._on_error, "logger": _LibraryLog()})
+            return kind({**properties, "error_cb": self._on_error, "logger": log})
         except KafkaException as error:
             raise self._settings.refused(error) from None
 
@@ -60,25 +75,36 @@ class ClientEvents:
         self.away = False
         self._cause = self._refusal = None
 
-    def refusal(self, tried: str) -> AuthenticationError | None:
-        """Return the error if the brokers refused the credentials."""
-        if self._refusal is None:
-            return None
-        error = translate(self._refusal, tried, self._refusal.str())
-        return error if isinstance(error, AuthenticationError) else AuthenticationError(str(error))
+    def refusal(self, tried: str) -> BrokerError | None:
+        """Return the error if the brokers refused the credentials, or a right."""
+        return None if self._refusal is None else self.explain(self._refusal, tried)
 
-    def explain(self, error: KafkaError, tried: str) -> BrokerError:
-        """Translate an error of a call, by its cause in the background where that is known."""
+    def explain(
+        self,
+        error: KafkaError,
+        tried: str,
+        right: Right | None = None,
+        otherwise: type[BrokerError] = BrokerError,
+    ) -> BrokerError:
+        """Translate an error of a call, by its cause in the background where that is known.
+
+        Args:
+            error: what the call said.
+            tried: what was tried and where, as the beginning of a sentence.
+            right: the right that it needs, where it is none of the client's.
+            otherwise: the class for codes that have none of their own.
+        """
         if is_outage(error):
-            refusal = self.refusal(tried)
-            if refusal is not None:
-                return refusal
-            if self._cause is not None:
-                # A listener without TLS answers a handshake by closing the connection, or with
-                # bytes that make no sense, as the moment wants it.
-                hint = f"{self._cause.str()} ({TLS_HINT})" if self._settings.uses_tls else ""
-                return translate(self._cause, tried, hint)
-        return translate(error, tried)
+            error = self._refusal or self._cause or error
+        kind = REFUSED_RIGHTS.get(error.code(), "")
+        return translate(
+            error,
+            tried,
+            principal=self._settings.principal,
+            right=right or self._rights.get(kind),
+            away=advice_where_away(self._settings.servers),
+            otherwise=otherwise,
+        )
 
     def unavailable(self) -> BrokerError:
         """Return the error for a broker that is away."""
@@ -97,7 +123,7 @@ class ClientEvents:
         elif code in MISSING_TOPIC:
             self.topic_missed = True
         else:
-            logger.error("Kafka at %s: %s", self._settings.servers, error.str())
+            logger.error("Kafka at %s: %s", self._settings.servers, meaning_of(error))
 
 
 class _LibraryLog:
@@ -106,7 +132,11 @@ class _LibraryLog:
     # Facility of a line: a partition whose offset was out of range.
     _RAISED = frozenset({"OFFSET"})
 
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+
     def log(self, _level: int, text: str, *arguments: object) -> None:
         facility = arguments[0] if arguments else ""
         level = logging.ERROR if facility in self._RAISED else logging.DEBUG
-        library_logger.log(level, text, *arguments)
+        if library_logger.isEnabledFor(level):
+            library_logger.log(level, "%s", self._settings.without_secrets(text % arguments))

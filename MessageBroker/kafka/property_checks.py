@@ -29,7 +29,9 @@ SECOND_NAMES = {
     "sasl.mechanism": "sasl.mechanisms",
 }
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI")
+# Those that log in with a user's name and password.
+NAMED_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+MECHANISMS = (*NAMED_MECHANISMS, "OAUTHBEARER", "GSSAPI")
 _CHOICES = {"security.protocol": PROTOCOLS, "sasl.mechanisms": MECHANISMS}
 # Where these come from, when not from the file.
 VARIABLES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from types import MethodType
@@ -13,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from MessageBroker.core.driver import AwaitedBatch, Batch
 from MessageBroker.core.outage import Outage
 from MessageBroker.errors import BrokerError, ClosedError, PublishError
-from MessageBroker.kafka.errors import error_of, translate
+from MessageBroker.kafka.errors import Right, error_of
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.records import headers_of, id_of
 from MessageBroker.kafka.settings import KafkaSettings
@@ -132,7 +133,12 @@ class KafkaPublisher:
         if error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
             return ClosedError(CLOSED)
         tried = f"{self._where}: a message was not published to {topic!r}"
-        return translate(error, tried, otherwise=PublishError)
+        right = Right("WRITE", "topic", topic)
+        if error.code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
+            right = dataclasses.replace(
+                right, also="and before Kafka 2.8 IDEMPOTENT_WRITE on the cluster"
+            )
+        return self._events.explain(error, tried, right, otherwise=PublishError)
 
     def _listen(self) -> None:
         while not self._closing.is_set():

@@ -11,6 +11,7 @@ from MessageBroker.errors import ConfigurationError
 from MessageBroker.kafka.errors import error_of
 from MessageBroker.kafka.property_checks import (
     LIST_OF_PROPERTIES,
+    NAMED_MECHANISMS,
     check_properties,
     place,
     plain_servers,
@@ -59,6 +60,8 @@ _DEFAULTS = {
     "reconnect.backoff.max.ms": "1000",
     # A frozen broker is noticed, and another one asked, after this long, not after 60 s (ms).
     "socket.timeout.ms": "15000",
+    # Partitions that are added to a topic are found after this long, not after 5 minutes (ms).
+    "topic.metadata.refresh.interval.ms": "10000",
     # Requests are small and wait for each other: do not hold back any.
     "socket.nagle.disable": "true",
 }
@@ -162,9 +165,21 @@ class KafkaSettings:
         }
 
     @property
-    def uses_tls(self) -> bool:
-        """Whether connections are encrypted."""
-        return "ssl" in self._default.get("security.protocol", "").lower()
+    def connecting(self) -> Mapping[str, str]:
+        """The properties of all clients, with which they connect."""
+        return self._default
+
+    @property
+    def principal(self) -> str:
+        """Who the cluster takes the clients for: what rights are granted to."""
+        get = self._default.get
+        protocol = get("security.protocol", "").upper()
+        if protocol.startswith("SASL"):
+            by_name = get("sasl.mechanisms", "").upper() in NAMED_MECHANISMS
+            return f"User:{get('sasl.username')}" if by_name else "the principal of the login"
+        if protocol == "SSL" and "ssl.certificate.location" in self._default:
+            return f"the principal of the certificate {get('ssl.certificate.location')}"
+        return "User:ANONYMOUS"
 
     @property
     def session_seconds(self) -> float:

@@ -60,7 +60,7 @@ def open_stream(
         ConfigurationError: the group consumes another topic, or a property is not taken.
         BrokerError: it could not join.
     """
-    events = ClientEvents(settings)
+    events = ClientEvents(settings, consumed.rights)
     client = events.open(Consumer, settings.for_consumer(consumed.group))
     stream = KafkaStream(client, events, admin, consumed, settings.session_seconds)
     try:

@@ -1,0 +1,351 @@
+"""Why a listener of Kafka cannot be used: a look at it that sends no secret.
+
+The client library says "handshake failed" of a wrong authority, a wrong host name and an
+expired certificate alike, "disconnected" of a listener that speaks another protocol, and nothing at
+all of one that wants a login. TLS and Kafka's own first two requests tell them apart, by codes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+# All of one look at one address; the patience of a start is 3 s (s).
+LOOK_SECONDS = 1.5
+# So many addresses of `bootstrap.servers` are looked at: one that works says that all is well.
+MAX_ADDRESSES = 3
+# An answer to the requests below has hundreds of bytes; more is no Kafka's.
+MAX_ANSWER_BYTES = 64 * 1024
+# Names of a certificate that a message shows.
+MAX_NAMES = 4
+DEFAULT_PORT = 9092
+
+# https://kafka.apache.org/protocol: requests of these numbers, and the codes of their answers.
+_API_VERSIONS, _SASL_HANDSHAKE = 18, 17
+_UNSUPPORTED_MECHANISM, _NOT_A_SASL_LISTENER = 33, 34
+# OpenSSL's X509_V_ERR_*.
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_OTHER_NAME = frozenset({62, 64})  # host name, address
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 27})
+
+
+class Fault(Enum):
+    """What is wrong with a listener, or with what was set for it."""
+
+    UNKNOWN_HOST = "its name is not known here"
+    REFUSED = "nobody listens there"
+    SILENT = "nothing answers there"
+    CLOSES = "it closes the connection without an answer"
+    NO_KAFKA = "what answers there is no Kafka"
+    OTHER_NAME = "its certificate is for another host name"
+    EXPIRED = "its certificate has expired"
+    NOT_YET_VALID = "its certificate is not valid yet"
+    UNKNOWN_AUTHORITY = "its certificate is of an authority that is not trusted here"
+    BAD_CERTIFICATE = "its certificate cannot be verified"
+    WANTS_TLS = "it speaks TLS"
+    WITHOUT_TLS = "it does not speak TLS"
+    WANTS_CERTIFICATE = "it wants a certificate of the client"
+    REFUSES_CERTIFICATE = "it does not take the certificate of the client"
+    WANTS_LOGIN = "it wants a login (SASL)"
+    WITHOUT_LOGIN = "it takes no login (SASL)"
+    OTHER_MECHANISM = "it does not take the mechanism of the login"
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether waiting may cure it."""
+        return self in _MAY_PASS
+
+
+# A port that is forwarded takes connections before there is anything behind it.
+_MAY_PASS = frozenset({Fault.UNKNOWN_HOST, Fault.REFUSED, Fault.SILENT, Fault.CLOSES})
+
+
+class _Answer(Enum):
+    KAFKA = 1
+    ANOTHER = 2
+    NONE = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a look has shown.
+
+    Attributes:
+        address: where: `host:port`.
+        fault: what is wrong.
+        shown: what the listener offers instead: names of its certificate, mechanisms.
+    """
+
+    address: str
+    fault: Fault
+    shown: tuple[str, ...] = ()
+
+
+class _FaultFoundError(Exception):
+    def __init__(self, fault: Fault, shown: tuple[str, ...] = ()) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+        self.shown = shown
+
+
+def look_at(servers: str, properties: Mapping[str, str]) -> Finding | None:
+    """Look at addresses as `bootstrap.servers` lists them.
+
+    Args:
+        servers: the addresses.
+        properties: librdkafka's, for the protocol, the certificates and the mechanism.
+
+    Returns:
+        None if one of them can be used as far as this can tell; else what is wrong with the first,
+        that which waiting cannot cure before the rest.
+    """
+    findings = []
+    for address in servers.split(",")[:MAX_ADDRESSES]:
+        finding = look_at_one(*_parts(address), properties)
+        if finding is None:
+            return None
+        findings.append(finding)
+    return min(findings, key=lambda finding: finding.fault.may_pass, default=None)
+
+
+def look_at_one(host: str, port: int, properties: Mapping[str, str]) -> Finding | None:
+    """Look at one listener; None if it can be used as far as this can tell."""
+    try:
+        _Look(host, port, properties).judge()
+    except _FaultFoundError as found:
+        return Finding(f"{host}:{port}", found.fault, found.shown)
+    except (OSError, ValueError, struct.error, _NotKafkaError):
+        return None  # the settings cannot be used for a look, or it broke off: nothing is known
+    return None
+
+
+class _Look:
+    def __init__(self, host: str, port: int, properties: Mapping[str, str]) -> None:
+        self._host = host
+        self._port = port
+        self._properties = properties
+        protocol = properties.get("security.protocol", "plaintext").lower()
+        self._tls = protocol.endswith("ssl")
+        self._login = protocol.startswith("sasl")
+        self._deadline = time.monotonic() + LOOK_SECONDS
+
+    def judge(self) -> None:
+        """Raise the fault that there is."""
+        with self._connected() as connection:
+            if self._tls:
+                self._judge_tls(connection)
+                return
+            connection.settimeout(self._left())
+            answer = _api_versions(connection)
+            if answer is _Answer.KAFKA:
+                self._judge_login(connection)
+            elif self._speaks_tls():
+                raise _FaultFoundError(Fault.WANTS_TLS)
+            else:
+                raise _no_kafka(answer)
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[socket.socket]:
+        try:
+            connection = socket.create_connection((self._host, self._port), self._left())
+        except socket.gaierror:
+            raise _FaultFoundError(Fault.UNKNOWN_HOST) from None
+        except ConnectionRefusedError:
+            raise _FaultFoundError(Fault.REFUSED) from None
+        except OSError:  # no route, or no answer in time
+            raise _FaultFoundError(Fault.SILENT) from None
+        with connection:
+            yield connection
+
+    def _left(self) -> float:
+        return max(0.05, self._deadline - time.monotonic())
+
+    def _judge_tls(self, connection: socket.socket) -> None:
+        connection.settimeout(self._left())
+        try:
+            wrapped = self._context().wrap_socket(connection, server_hostname=self._host)
+        except ssl.SSLCertVerificationError as error:
+            raise self._certificate_fault(error.verify_code) from None
+        except OSError:  # SSLError is one
+            if self._speaks_kafka_without_tls():
+                raise _FaultFoundError(Fault.WITHOUT_TLS) from None
+            raise
+        with wrapped:
+            try:
+                answer = _api_versions(wrapped)
+            except ssl.SSLError as error:  # TLS 1.3 refuses a client after its own handshake
+                if "ALERT" not in (error.reason or ""):
+                    raise
+                has_one = any(name.startswith("ssl.certificate") for name in self._properties)
+                has_one |= "ssl.keystore.location" in self._properties
+                raise _FaultFoundError(
+                    Fault.REFUSES_CERTIFICATE if has_one else Fault.WANTS_CERTIFICATE
+                ) from None
+            if answer is not _Answer.KAFKA:
+                raise _no_kafka(answer)
+            self._judge_login(wrapped)
+
+    def _judge_login(self, connection: socket.socket) -> None:
+        mechanism = self._properties.get("sasl.mechanisms", "GSSAPI") if self._login else "PLAIN"
+        answer = _ask(connection, _SASL_HANDSHAKE, 1, _text(mechanism))
+        if answer is None:
+            return
+        (code,) = struct.unpack_from(">h", answer)
+        if not self._login:
+            if code != _NOT_A_SASL_LISTENER:
+                raise _FaultFoundError(Fault.WANTS_LOGIN, _texts(answer[2:]))
+        elif code == _NOT_A_SASL_LISTENER:
+            raise _FaultFoundError(Fault.WITHOUT_LOGIN)
+        elif code == _UNSUPPORTED_MECHANISM:
+            raise _FaultFoundError(Fault.OTHER_MECHANISM, _texts(answer[2:]))
+
+    def _context(self) -> ssl.SSLContext:
+        """Trust whom the client trusts, and show what it shows."""
+        get = self._properties.get
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        trusted = get("ssl.ca.location", "")
+        if get("ssl.ca.pem"):
+            context.load_verify_locations(cadata=get("ssl.ca.pem"))
+        elif trusted and trusted != "probe":
+            folder = Path(trusted).is_dir()
+            context.load_verify_locations(**{"capath" if folder else "cafile": trusted})
+        else:
+            context.load_default_certs()
+        if get("ssl.certificate.location"):
+            context.load_cert_chain(
+                self._properties["ssl.certificate.location"],
+                get("ssl.key.location"),
+                lambda: get("ssl.key.password", ""),
+            )
+        if get("ssl.endpoint.identification.algorithm", "https").lower() == "none":
+            context.check_hostname = False
+        if get("enable.ssl.certificate.verification", "true").lower() == "false":
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _certificate_fault(self, code: int) -> _FaultFoundError:
+        if code in _OTHER_NAME:
+            return _FaultFoundError(Fault.OTHER_NAME, self._names_of_the_certificate())
+        faults = {_EXPIRED: Fault.EXPIRED, _NOT_YET_VALID: Fault.NOT_YET_VALID}
+        faults |= dict.fromkeys(_UNKNOWN_AUTHORITY, Fault.UNKNOWN_AUTHORITY)
+        return _FaultFoundError(faults.get(code, Fault.BAD_CERTIFICATE))
+
+    def _names_of_the_certificate(self) -> tuple[str, ...]:
+        context = self._context()
+        context.check_hostname = False
+        with contextlib.suppress(OSError), self._connected() as connection:
+            connection.settimeout(self._left())
+            with context.wrap_socket(connection, server_hostname=self._host) as wrapped:
+                names = (wrapped.getpeercert() or {}).get("subjectAltName", ())
+                return tuple(_printable(str(pair[1])) for pair in names[:MAX_NAMES])
+        return ()
+
+    def _speaks_tls(self) -> bool:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        try:
+            with self._connected() as connection:
+                connection.settimeout(self._left())
+                context.wrap_socket(connection).close()
+        except ssl.SSLError as error:
+            return "ALERT" in (error.reason or "")
+        except OSError:
+            return False
+        return True
+
+    def _speaks_kafka_without_tls(self) -> bool:
+        try:
+            with self._connected() as connection:
+                connection.settimeout(self._left())
+                return _api_versions(connection) is _Answer.KAFKA
+        except OSError:
+            return False
+
+
+# ---------------------------------------------------------------------- Kafka's protocol
+
+
+def _api_versions(connection: socket.socket) -> _Answer:
+    try:
+        answer = _ask(connection, _API_VERSIONS, 0, b"")
+    except _NotKafkaError:
+        return _Answer.ANOTHER
+    return _Answer.NONE if answer is None else _Answer.KAFKA
+
+
+def _no_kafka(answer: _Answer) -> _FaultFoundError:
+    return _FaultFoundError(Fault.NO_KAFKA if answer is _Answer.ANOTHER else Fault.CLOSES)
+
+
+class _NotKafkaError(Exception):
+    pass
+
+
+def _ask(connection: socket.socket, api: int, version: int, body: bytes) -> bytes | None:
+    """Send one request; return its answer, None if there is none."""
+    number = 1
+    request = struct.pack(">hhi", api, version, number) + _text("probe") + body
+    try:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        head = _read(connection, 8)
+        if head is None:
+            return None
+        size, answered = struct.unpack(">ii", head)
+        if answered != number or not 4 <= size <= MAX_ANSWER_BYTES:
+            raise _NotKafkaError
+        return _read(connection, size - 4)
+    except ssl.SSLError:
+        raise
+    except OSError:
+        return None
+
+
+def _read(connection: socket.socket, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            return None
+        data += part
+    return bytes(data)
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return struct.pack(">h", len(encoded)) + encoded
+
+
+def _texts(data: bytes) -> tuple[str, ...]:
+    """Read an array of texts."""
+    try:
+        (count,) = struct.unpack_from(">i", data)
+        place, texts = 4, []
+        for _ in range(min(count, MAX_NAMES)):
+            (size,) = struct.unpack_from(">h", data, place)
+            texts.append(_printable(data[place + 2 : place + 2 + size].decode("ascii", "replace")))
+            place += 2 + size
+    except struct.error:
+        return ()
+    return tuple(texts)
+
+
+def _printable(text: str) -> str:
+    return "".join(each for each in text[:100] if each.isascii() and each.isprintable())
+
+
+def _parts(address: str) -> tuple[str, int]:
+    """Split `[PROTOCOL://]host[:port]`."""
+    place = address.strip().rpartition("://")[2]
+    host, colon, port = place.rpartition(":")
+    if not colon or place.endswith("]"):
+        return place.strip("[]"), DEFAULT_PORT
+    return host.strip("[]"), int(port) if port.isdecimal() else DEFAULT_PORT
