@@ -6,6 +6,7 @@ create. Two processes may do all of it at once.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -327,4 +328,9 @@ class Topics:
 
 def _all_pages(rpc: Callable[..., Any]) -> Callable[..., list[Any]]:
     """Make a listing ask for all pages at once, so that an error in any of them is caught."""
-    return lambda **arguments: list(rpc(**arguments))
+
+    @functools.wraps(rpc)  # its name tells the permission that it needs
+    def all_pages(**arguments: Any) -> list[Any]:
+        return list(rpc(**arguments))
+
+    return all_pages

@@ -7,6 +7,7 @@ batches, retries and leases by itself, for one broker; here those are done once 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -28,6 +29,8 @@ with warnings.catch_warnings():
     from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
     from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
+from MessageBroker.addresses import is_local, plain_address
+from MessageBroker.environment import variable
 from MessageBroker.errors import (
     BrokerError,
     BrokerUnavailableError,
@@ -45,6 +48,9 @@ ADMIN_TIMEOUT_SECONDS = 7.0
 ADMIN_RETRY_SECONDS = 0.25
 # A local port answers in milliseconds or never.
 EMULATOR_CONNECT_SECONDS = 2.0
+
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:@/\\\[\]]+):(?P<port>[0-9]{1,5})")
+MAX_PORT = 65535
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -73,7 +79,8 @@ class Connection:
             credentials: google-auth's object; None to find them. An emulator needs none.
         """
         self.project_id = project_id
-        self.emulator = os.environ.get(EMULATOR_VARIABLE, "").strip()
+        self.emulator = plain_address(variable(EMULATOR_VARIABLE) or "")
+        self._emulator_address = _host_and_port(self.emulator)
         self._lock = threading.Lock()
         self._credentials = Credentials(self.where, credentials)
         self._publisher: Any = None
@@ -83,7 +90,9 @@ class Connection:
     @property
     def where(self) -> str:
         """Name the place, for errors."""
-        host = f"the emulator on {self.emulator}" if self.emulator else SERVICE_HOST
+        host = SERVICE_HOST
+        if self.emulator:
+            host = f"the emulator on {self.emulator if self._emulator_address else '?'}"
         return f"project {self.project_id!r} on {host}"
 
     def topic_path(self, topic: str) -> str:
@@ -162,7 +171,7 @@ class Connection:
         try:
             return rpc(request=request, timeout=timeout, retry=None)
         except google_errors.GoogleAPICallError as error:
-            raise self._explain(error, tried) from None
+            raise self._explain(error, tried, rpc) from None
         except ValueError as error:  # all that gRPC says of a channel that was closed
             raise self._closed_error() from error
 
@@ -182,15 +191,18 @@ class Connection:
             finally:
                 answers.cancel()  # if it was left early; otherwise it has ended
         except google_errors.GoogleAPICallError as error:
-            raise self._explain(error, tried) from None
+            raise self._explain(error, tried, rpc) from None
         except ValueError as error:
             raise self._closed_error() from error
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f"the connection to {self.where} was closed")
 
-    def _explain(self, error: google_errors.GoogleAPICallError, tried: str) -> BrokerError:
-        failure = translate(error, f"Pub/Sub: {tried} in {self.where} failed")
+    def _explain(
+        self, error: google_errors.GoogleAPICallError, tried: str, rpc: Callable[..., Any]
+    ) -> BrokerError:
+        call = getattr(rpc, "__name__", "")
+        failure = translate(error, f"Pub/Sub: {tried} in {self.where} failed", call)
         if isinstance(failure, BrokerUnavailableError):
             self._credentials.check()  # gRPC calls refused credentials UNAVAILABLE too
         return failure
@@ -237,22 +249,31 @@ class Connection:
         )
 
     def _check_emulator(self, timeout: float) -> None:
-        host, _, port = self.emulator.rpartition(":")
-        try:
-            address = (host.strip("[]"), int(port))
-            address[0].encode("idna")  # as the system does when it looks the host up
-            if not address[0]:
-                raise ValueError
-        except ValueError:
+        if self._emulator_address is None:
             raise ConfigurationError(
-                f"{EMULATOR_VARIABLE} is {self.emulator!r}: it must be HOST:PORT, as in "
-                "localhost:8085"
-            ) from None
+                f"{EMULATOR_VARIABLE} must be HOST:PORT, as in localhost:8085 (nothing before it, "
+                "https:// least of all, which the emulator does not speak): correct it"
+            )
         try:
-            socket.create_connection(address, timeout).close()
+            socket.create_connection(self._emulator_address, timeout).close()
         except OSError as error:
+            local = is_local(self.emulator)
+            advice = "start it with `make pubsub`" if local else "check the address"
             raise BrokerUnavailableError(
                 f"{EMULATOR_VARIABLE} names an emulator on {self.emulator}, which does not answer "
-                f"({error.strerror or 'timed out'}): start it with `make pubsub`, or unset the "
-                "variable to use Google Cloud"
+                f"({error.strerror or 'timed out'}): {advice}, or unset the variable to use Google "
+                "Cloud"
             ) from None
+
+
+def _host_and_port(address: str) -> tuple[str, int] | None:
+    """Split an address; None if it is none."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None or int(found["port"]) > MAX_PORT:
+        return None
+    host = found["host"].strip("[]")
+    try:
+        host.encode("idna")  # as the system does when it looks the host up
+    except UnicodeError:
+        return None
+    return host, int(found["port"])

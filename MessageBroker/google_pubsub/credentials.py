@@ -23,6 +23,7 @@ with warnings.catch_warnings():
     from google.oauth2 import service_account
 
 from MessageBroker.errors import AuthenticationError, BrokerError, BrokerUnavailableError
+from MessageBroker.google_pubsub.key_file import check_key_file, unusable_credentials
 
 SCOPES = ("https://www.googleapis.com/auth/pubsub",)
 TOKEN_TIMEOUT_SECONDS = 7.0
@@ -103,18 +104,11 @@ def _check_token(credentials: Any) -> None:
 
 
 def _find() -> Any:
+    check_key_file()
     try:
         credentials, _ = google.auth.default(scopes=SCOPES)
-    except (auth_errors.GoogleAuthError, ValueError) as error:
-        # A key file that cannot be parsed raises ValueError, whose text may show its lines.
-        said = str(error) if isinstance(error, auth_errors.DefaultCredentialsError) else ""
-        file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-        place = f"GOOGLE_APPLICATION_CREDENTIALS ({file})" if file else "the ambient account"
-        raise AuthenticationError(
-            f"Pub/Sub: no usable credentials from {place} ({type(error).__name__}{said and ': '}"
-            f"{said.splitlines()[0] if said else ''}): set GOOGLE_APPLICATION_CREDENTIALS to the "
-            f"key file of a service account, or PUBSUB_EMULATOR_HOST to use an emulator"
-        ) from None
+    except Exception as error:  # noqa: BLE001 - it raises whatever its parsers do, keys in the text
+        raise unusable_credentials(error) from None
     return credentials
 
 

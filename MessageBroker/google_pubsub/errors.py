@@ -1,4 +1,7 @@
-"""What Pub/Sub's errors mean here, told by their gRPC code and never by their text."""
+"""What Pub/Sub's errors mean here, told by their gRPC code and never by their text.
+
+The text is not repeated either: it may hold what was sent, or what client libraries put around it.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,6 @@ from MessageBroker.errors import (
     BrokerUnavailableError,
     ConfigurationError,
 )
-
-# Longer ones list every call of the client library; the first words say it.
-MAX_DETAIL_CHARACTERS = 300
 
 # The service is away, overloaded or in the middle of something: the same call may succeed later.
 # INTERNAL and UNKNOWN are what a connection that broke in mid-call looks like.
@@ -28,7 +28,24 @@ TRANSIENT_CODES = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
-_REFUSED_CODES = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
+# What each call needs: https://cloud.google.com/pubsub/docs/access-control
+_PERMISSIONS = {
+    "get_topic": "pubsub.topics.get",
+    "create_topic": "pubsub.topics.create",
+    "delete_topic": "pubsub.topics.delete",
+    "list_topics": "pubsub.topics.list",
+    "list_topic_subscriptions": "pubsub.topics.get",
+    "publish": "pubsub.topics.publish",
+    "get_subscription": "pubsub.subscriptions.get",
+    "create_subscription": "pubsub.subscriptions.create and pubsub.topics.attachSubscription",
+    "delete_subscription": "pubsub.subscriptions.delete",
+    "pull": "pubsub.subscriptions.consume",
+    "streaming_pull": "pubsub.subscriptions.consume",
+    "acknowledge": "pubsub.subscriptions.consume",
+    "modify_ack_deadline": "pubsub.subscriptions.consume",
+}
+# `ErrorInfo.reason` of a project in which nobody has switched Pub/Sub on.
+_API_IS_OFF = "SERVICE_DISABLED"
 
 
 class ResourceNotFoundError(BrokerError):
@@ -43,15 +60,16 @@ class NoAnswerInTimeError(BrokerUnavailableError):
     """Raised at DEADLINE_EXCEEDED: for a call that waits for messages, none came."""
 
 
-def translate(error: google_errors.GoogleAPICallError, tried: str) -> BrokerError:
+def translate(error: google_errors.GoogleAPICallError, tried: str, call: str = "") -> BrokerError:
     """Turn an error of the client library into one of ours.
 
     Args:
         error: what the client library raised.
         tried: what was tried and where, for the message.
+        call: the client's method, which tells the permission that it needs.
     """
     code = error.grpc_status_code or grpc.StatusCode.UNKNOWN
-    said = f"{tried}: {code.name}: {_first_words(error.message or '')}"
+    said = f"{tried}: {code.name}"
     if code in TRANSIENT_CODES:
         late = code is grpc.StatusCode.DEADLINE_EXCEEDED
         return (NoAnswerInTimeError if late else BrokerUnavailableError)(
@@ -62,14 +80,29 @@ def translate(error: google_errors.GoogleAPICallError, tried: str) -> BrokerErro
         return ResourceNotFoundError(said)
     if code is grpc.StatusCode.ALREADY_EXISTS:
         return ResourceExistsError(said)
-    if code in _REFUSED_CODES:
-        return AuthenticationError(
-            f"{said}: give the account that GOOGLE_APPLICATION_CREDENTIALS names the role that "
-            "docs/pubsub.md lists for this program"
+    if error.reason == _API_IS_OFF:
+        return ConfigurationError(
+            f"{said}: Pub/Sub is switched off in this project: `gcloud services enable "
+            "pubsub.googleapis.com`"
         )
-    return ConfigurationError(said)
-
-
-def _first_words(details: str) -> str:
-    text = " ".join(details.split())
-    return text if len(text) <= MAX_DETAIL_CHARACTERS else text[:MAX_DETAIL_CHARACTERS] + "…"
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        permission = _PERMISSIONS.get(call, "a permission")
+        return AuthenticationError(
+            f"{said}: the account has no {permission}: give the account that "
+            "GOOGLE_APPLICATION_CREDENTIALS names the role that docs/pubsub.md lists for this "
+            "program"
+        )
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return AuthenticationError(
+            f"{said}: Google does not take the credentials: make a new key, or log in again with "
+            "`gcloud auth application-default login`"
+        )
+    if call == "publish":
+        return ConfigurationError(
+            f"{said}: the service does not take a message as it is: check the topic's schema, and "
+            "the limits of Pub/Sub"
+        )
+    return ConfigurationError(
+        f"{said}: the service does not take the request as it is: check the project, and the "
+        "names, sizes and settings that it is about"
+    )

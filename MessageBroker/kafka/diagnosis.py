@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from MessageBroker.addresses import is_local
 from MessageBroker.errors import (
     AuthenticationError,
     BrokerError,
@@ -51,7 +52,6 @@ _WHAT_TO_DO = {
     ),
     Fault.OTHER_MECHANISM: ("set sasl.mechanisms (KAFKA_SASL_MECHANISM) to one that it takes"),
 }
-_LOCAL_HOSTS = ("localhost", "127.", "::1", "[::1]")
 START_ONE = "start one with `make kafka`"
 
 
@@ -91,9 +91,3 @@ def advice_where_away(servers: str) -> str:
         "bootstrap.servers)"
     )
     return f"{START_ONE}, or {check}" if is_local(servers) else check
-
-
-def is_local(servers: str) -> bool:
-    """Tell whether all of these addresses are this machine's: where `make kafka` starts one."""
-    hosts = [address.strip().rpartition("://")[2] for address in servers.split(",")]
-    return all(host.startswith(_LOCAL_HOSTS) for host in hosts)

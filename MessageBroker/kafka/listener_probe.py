@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from MessageBroker.addresses import without_scheme
+
 # All of one look at one address; the patience of a start is 3 s (s).
 LOOK_SECONDS = 1.5
 # So many addresses of `bootstrap.servers` are looked at: one that works says that all is well.
@@ -344,7 +346,7 @@ def _printable(text: str) -> str:
 
 def _parts(address: str) -> tuple[str, int]:
     """Split `[PROTOCOL://]host[:port]`."""
-    place = address.strip().rpartition("://")[2]
+    place = without_scheme(address)
     host, colon, port = place.rpartition(":")
     if not colon or place.endswith("]"):
         return place.strip("[]"), DEFAULT_PORT

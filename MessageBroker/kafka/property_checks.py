@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from MessageBroker.addresses import plain_address, without_scheme
 from MessageBroker.environment import shown_path
 from MessageBroker.errors import ConfigurationError
 
@@ -47,7 +48,6 @@ LOGIN = ("sasl.username", "sasl.password")
 _FILE_SUFFIX = ".location"
 # `probe` lets the library look for the authorities of the system.
 _NO_FILE = {"ssl.ca.location": "probe"}
-_PROTOCOL_BEFORE = re.compile(r"[A-Za-z_]+://")
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 LIST_OF_PROPERTIES = "https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md"
 
@@ -59,9 +59,9 @@ def place(name: str, section: str = "default") -> str:
 
 
 def plain_servers(servers: str) -> str:
-    """Leave out what people write around addresses: `http://`, a slash, blanks."""
-    parts = (part.strip().rstrip("/") for part in servers.split(","))
-    return ",".join(re.sub(r"^https?://", "", part) for part in parts if part)
+    """Leave out what people write around addresses."""
+    parts = map(plain_address, servers.split(","))
+    return ",".join(part for part in parts if part)
 
 
 def names_a_file(name: str, value: str) -> bool:
@@ -126,7 +126,7 @@ def _check_servers(where: str, servers: str) -> None:
                 f"{where} holds a user or password before an '@': put them into sasl.username and "
                 "sasl.password, and only host:port here"
             )
-        if not _SERVER.fullmatch(_PROTOCOL_BEFORE.sub("", server.strip(), count=1)):
+        if not _SERVER.fullmatch(without_scheme(server)):
             raise ConfigurationError(f"{where} must be host:port,host:port: correct it")
 
 

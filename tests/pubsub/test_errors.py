@@ -342,7 +342,7 @@ def test_an_emulator_variable_that_points_nowhere_is_told_at_once(
         "localhost",
         "localhost:abc",
         ":",
-        "http://localhost:8085/",
+        "https://localhost:8085/",
         "8085",
         "a..b:8085",
         "x" * 70 + ":1",
@@ -387,7 +387,7 @@ def test_a_message_that_the_service_refuses_does_not_take_its_batch_with_it(
     service.have_topics()
     service.answer("Publish", publish)
     with PubSubHandler("some-project") as broker:
-        with pytest.raises(PublishError, match="schema") as caught:
+        with pytest.raises(PublishError, match="INVALID_ARGUMENT") as caught:
             broker.publish_batch(
                 "some-topic", [OutgoingMessage(each) for each in (b"a", b"bad", b"c")]
             )
