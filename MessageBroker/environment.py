@@ -59,7 +59,7 @@ def secret(name: str) -> str | None:
 
 def shown_path(text: str) -> str:
     """Return a path as an error may show it: only if it looks like one."""
-    if _is_path(text):
+    if is_path(text):
         return text
     return "(a value that does not look like a path, and is not shown)"
 
@@ -72,7 +72,8 @@ def home_of(text: str) -> Path:
         return Path(text)
 
 
-def _is_path(text: str) -> bool:
+def is_path(text: str) -> bool:
+    """Tell whether a text looks like a path, or is one."""
     if not text.isprintable() or len(text) > MAX_PATH_CHARACTERS:
         return False
     if any(len(name) > MAX_NAME_CHARACTERS for name in text.split("/")):

@@ -22,7 +22,7 @@ from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import DeliverySettings, ini_file
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import AwaitedBatch, Batch, Stream
-from MessageBroker.environment import home_of, secret, variable
+from MessageBroker.environment import home_of, is_path, secret, variable
 from MessageBroker.errors import (
     ConfigurationError,
     SubscriptionNotFoundError,
@@ -246,7 +246,9 @@ def _section(ini: IniFile, section: str, environment: Mapping[str, str]) -> dict
     properties = ini.section(section, overrides=environment)
     for name, value in properties.items():
         if name not in environment and names_a_file(name, value):
-            properties[name] = str(ini.path_of(value))
+            path = ini.path_of(value)
+            # What is no path, a secret perhaps, shall not become one.
+            properties[name] = str(path) if path.exists() or is_path(value) else value
     return properties
 
 
@@ -259,7 +261,7 @@ def _topic_settings(ini: IniFile) -> TopicSettings:
             values[key] = 0
         if values[key] < -1 or values[key] == 0:
             raise ConfigurationError(
-                f"{ini.where('topic', key)} is {text!r}: it must be a whole number from 1, or -1 "
+                f"{ini.where('topic', key)} must be a whole number from 1, or -1 "
                 "for the cluster's default"
             )
     return TopicSettings(**values)
