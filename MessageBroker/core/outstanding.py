@@ -133,6 +133,7 @@ class Outstanding:
         return overdue
 
     def _forget(self, delivery: Delivery, state: DeliveryState) -> None:
+        assert delivery.state is not DONE, "a delivery is settled once"
         if delivery in self._deliveries:
             del self._deliveries[delivery]
             self.size -= delivery.size
