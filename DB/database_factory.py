@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from DB.database_interface import ResultDatabase
 from DB.errors import DatabaseConfigurationError
@@ -54,6 +55,18 @@ def open_database(
         if read_only:
             return TextReader(where)
         return TextDatabase(where, wait=wait, timeout=timeout, stop=stop)
+    if scheme == "sqlite":
+        from DB.sqlite.database import SqliteDatabase
+
+        return SqliteDatabase(sqlite_path(str(where)), read_only=read_only)
+    if scheme in ("postgresql", "postgres"):
+        try:
+            from DB.postgres.database import PostgresDatabase
+        except ModuleNotFoundError as error:
+            raise DatabaseConfigurationError(
+                f"{scheme}:// needs its client: pip install 'psycopg[binary]' ({error})"
+            ) from error
+        return PostgresDatabase(str(where), read_only=read_only)
     raise DatabaseConfigurationError(
         f"the DB's URL begins with {scheme}://; a path is a text file, and postgresql:// and "
         "sqlite:/// are what is known"
@@ -64,3 +77,18 @@ def scheme_of(where: str | os.PathLike[str]) -> str | None:
     """Return the scheme of a URL, in small letters; None for a path."""
     match = _SCHEME.match(where) if isinstance(where, str) else None
     return match[1].lower() if match else None
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the file of a URL: `sqlite:///relative`, `sqlite:////absolute`.
+
+    Raises:
+        DatabaseConfigurationError: it names a host, options, or no file.
+    """
+    parts = urlsplit(url)
+    path = unquote(parts.path)[1:]
+    if parts.netloc or parts.query or parts.fragment or not path:
+        raise DatabaseConfigurationError(
+            f"{url} names no file: sqlite:///relative or sqlite:////absolute, without options"
+        )
+    return Path(path)

@@ -43,6 +43,13 @@ class InsertOutcome:
     duplicate_ids: tuple[str, ...] = ()
     conflict_ids: tuple[str, ...] = ()
 
+    def __add__(self, other: InsertOutcome) -> InsertOutcome:
+        return InsertOutcome(
+            self.inserted_ids + other.inserted_ids,
+            self.duplicate_ids + other.duplicate_ids,
+            self.conflict_ids + other.conflict_ids,
+        )
+
     @property
     def inserted(self) -> int:
         """How many were stored."""
@@ -118,6 +125,22 @@ def answer_of(result: Result) -> str:
             if name not in RESERVED and not name.endswith(TIME_SUFFIX)
         }
     return sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def columns_of(result: Result) -> tuple[str | None, str | None]:
+    """Return what a result says in two columns: a label that is a text, or else a digest."""
+    answer = answer_of(result)
+    return (answer[1:], None) if answer.startswith("=") else (None, answer)
+
+
+def answer_in(label: str | None, digest: str | None) -> str:
+    """Return what two columns say: the opposite of `columns_of`."""
+    return f"={label}" if digest is None else digest
+
+
+def answer_digest(result: Result) -> str:
+    """Return what a result says in a text of one length: the key of a conflict."""
+    return sha256(answer_of(result).encode()).hexdigest()
 
 
 def sort_out(results: Sequence[Result], keys: Sequence[str], stored: dict[str, str]) -> Sorted:

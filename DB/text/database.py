@@ -129,6 +129,7 @@ class TextDatabase(TextReader):
         with self._mutex, self._errors("write to"):
             self._check_usable()
             self._check_place()
+            self._rows.sync()
 
     def close(self) -> None:
         """Write the index and give the lock back; twice is fine."""

@@ -69,6 +69,10 @@ class IndexedText:
         """Everything before it is on the disk, in whole lines."""
         return self._text.end
 
+    def sync(self) -> None:
+        """Sync the text, which shows whether the disk can be written at all."""
+        self._text.sync()
+
     def is_in_place(self) -> bool:
         """Tell whether the text's name still shows what was written here."""
         return self._text.is_in_place()

@@ -99,6 +99,10 @@ class TextFile:
         self.end = start + len(data)
         return start
 
+    def sync(self) -> None:
+        """Sync what is written; raises an `OSError` if the disk refuses."""
+        self._storage.sync(self._fd)
+
     def is_in_place(self) -> bool:
         """Tell whether the file at `path` is this one, with all that was written."""
         try:

@@ -1,0 +1,1 @@
+"""The DB in PostgreSQL: several writers on several hosts."""

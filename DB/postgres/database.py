@@ -1,0 +1,418 @@
+"""`PostgresDatabase`: results by id in PostgreSQL; any number of writers on any number of hosts.
+
+An insert is one statement, which is one transaction: the results go as one JSON parameter (a fifth
+of the client's work for arrays of columns), and `RETURNING` names the new ones. Only for the rest
+is asked what is stored. Results are sorted by id: two writers that bring the same ids at once lock
+them in one order, so neither waits for the other in a circle.
+
+What is cut off in between, by a kill or a lost answer, needs no repair: the same insert again finds
+what was stored as duplicates.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+from psycopg.sql import SQL
+
+from DB.database_interface import ResultDatabase, Row, Verification
+from DB.errors import (
+    DatabaseClosedError,
+    DatabaseConfigurationError,
+    DatabaseReplacedError,
+    DatabaseUnavailableError,
+    opened_to_read,
+)
+from DB.postgres import schema
+from DB.postgres.session import ANSWER_SECONDS, Session
+from DB.postgres.url import parse
+from DB.results import (
+    InsertOutcome,
+    Result,
+    answer_digest,
+    answer_in,
+    columns_of,
+    encode,
+    refusal,
+    shadow_key,
+    sort_out,
+    split_times,
+)
+from DurableText.forks import Opener
+from DurableText.moments import timestamp
+
+logger = logging.getLogger(__name__)
+
+# A statement takes so many results and bytes at most: a parameter is held in memory several times.
+ROWS_A_STATEMENT = 2048
+BYTES_A_STATEMENT = 8 << 20
+
+# Rows that a reader takes at a time; no transaction stays open between two of them.
+ROWS_A_READ = 2000
+
+_INSERT = """
+INSERT INTO {table} (id, label, digest, place, stored_at, result)
+SELECT id, label, digest, place, coalesce(stored_at, statement_timestamp()), result
+FROM json_to_recordset(%s::json) AS brought
+    (id text, label text, digest text, place integer, stored_at timestamptz, result json)
+ON CONFLICT (id) DO NOTHING RETURNING id
+"""
+_STORED = "SELECT id, label, digest FROM {table} WHERE id = ANY(%s)"
+
+_INSERT_SHADOW = """
+INSERT INTO {shadow} (id, model, label, digest, place, stored_at, result)
+SELECT id, model, label, digest, place, statement_timestamp(), result
+FROM json_to_recordset(%s::json) AS brought
+    (id text, model text, label text, digest text, place integer, result json)
+ON CONFLICT (id, model) DO NOTHING RETURNING id, model
+"""
+_STORED_SHADOW = "SELECT id, model, label, digest FROM {shadow} WHERE id = ANY(%s)"
+
+_KEEP = """
+INSERT INTO {conflicts} (id, digest, stored_label, place, refused_at, result)
+SELECT brought.id, brought.digest, stored.result -> 'label', brought.place,
+    statement_timestamp(), brought.result
+FROM json_to_recordset(%s::json) AS brought (id text, digest text, place integer, result json)
+JOIN {table} AS stored ON stored.id = brought.id
+ON CONFLICT (id, digest) DO NOTHING RETURNING id
+"""
+
+_RIGHTS = """
+SELECT current_setting('transaction_read_only'),
+    has_table_privilege(%s, 'SELECT') AND has_table_privilege(%s, 'INSERT')
+    AND has_table_privilege(%s, 'SELECT') AND has_table_privilege(%s, 'INSERT')
+"""
+
+# What is read of each table: what gives the order, the rest of the key, what is added to a result.
+_READ = {
+    "table": ("stored_at", ("id",), ()),
+    "shadow": ("stored_at", ("id", "model"), ()),
+    "conflicts": ("refused_at", ("id", "digest"), ("stored_label",)),
+}
+
+
+class PostgresDatabase(ResultDatabase):
+    """The DB in PostgreSQL."""
+
+    shared = True
+
+    def __init__(
+        self, url: str, *, read_only: bool = False, answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
+        """Connect, and make the tables unless they are there.
+
+        Args:
+            url: `postgresql://user@host:5432/name?table=inferences`: see `url`.
+            read_only: make and change nothing; connect when it is first asked for something.
+            answer_seconds: how long an answer may take before the server counts as hung.
+
+        Raises:
+            DatabaseConfigurationError: the URL is wrong, the server refuses, loses what it
+                confirms, or the table is somebody else's.
+            DatabaseUnavailableError: the server is away.
+        """
+        place = parse(url)
+        self.name = place.name
+        self._read_only = read_only
+        self._tables = schema.Tables(place)
+        self._session = Session(place, answer_seconds)
+        self._opener = Opener(f"{self.name}: this DB", DatabaseClosedError)
+        self._mutex = threading.Lock()
+        self._closed = False
+        self._known = not read_only
+        if not read_only:
+            try:
+                schema.make(self._session, self._tables, self.name)
+                self._require_rights()
+            except BaseException:
+                self._session.close()
+                raise
+
+    # --- writing ---
+
+    def insert(self, results: Sequence[Result]) -> InsertOutcome:
+        """See `ResultDatabase.insert`."""
+        return self._insert_all(results, None)
+
+    def take_over(self, rows: Sequence[Row]) -> InsertOutcome:
+        """See `ResultDatabase.take_over`."""
+        results, times = split_times(rows)
+        return self._insert_all(results, times)
+
+    def insert_shadow(self, results: Sequence[Result]) -> InsertOutcome:
+        """See `ResultDatabase.insert_shadow`."""
+        self._check_writable(len(results))
+        bodies = encode(results)
+        keys = [shadow_key(result, number) for number, result in enumerate(results)]
+        _check_lengths(keys)
+        outcome = InsertOutcome()
+        with self._mutex:
+            for numbers in _portions(bodies):
+                brought = _payload(results, bodies, sorted(numbers, key=keys.__getitem__), "model")
+                new = {f"{i}\0{model}" for i, model in self._run(_INSERT_SHADOW, brought)}
+                rest = [results[n]["id"] for n in numbers if keys[n] not in new]
+                stored = {
+                    f"{i}\0{model}": answer_in(label, digest)
+                    for i, model, label, digest in self._run(_STORED_SHADOW, rest)
+                }
+                chosen = [results[n] for n in numbers]
+                outcome += sort_out(chosen, [keys[n] for n in numbers], stored).outcome
+        return outcome
+
+    def _insert_all(self, results: Sequence[Result], times: list[str] | None) -> InsertOutcome:
+        self._check_writable(len(results))
+        bodies = encode(results)
+        _check_lengths([result["id"] for result in results])
+        outcome = InsertOutcome()
+        with self._mutex:
+            for numbers in _portions(bodies):
+                outcome += self._insert_portion(results, bodies, times, numbers)
+        return outcome
+
+    def _insert_portion(
+        self,
+        results: Sequence[Result],
+        bodies: list[bytes],
+        times: list[str] | None,
+        numbers: range,
+    ) -> InsertOutcome:
+        ids = [results[number]["id"] for number in numbers]
+        order = sorted(numbers, key=lambda number: str(results[number]["id"]))
+        new = {row[0] for row in self._run(_INSERT, _payload(results, bodies, order, times=times))}
+        if len(new) == len(ids):
+            return InsertOutcome(tuple(ids))
+        known = [result_id for result_id in ids if result_id not in new]
+        stored = {
+            result_id: answer_in(label, digest)
+            for result_id, label, digest in (self._run(_STORED, known) if known else ())
+        }
+        if not stored.keys() >= set(known):  # taken away between the two statements
+            raise DatabaseUnavailableError(
+                f"results were removed from the DB {self.name} during the insert; insert them again"
+            )
+        found = sort_out([results[number] for number in numbers], ids, stored)
+        assert set(found.outcome.inserted_ids) == new
+        self._keep(results, bodies, [numbers[number] for number, _ in found.conflicting])
+        return found.outcome
+
+    def _keep(self, results: Sequence[Result], bodies: list[bytes], numbers: list[int]) -> None:
+        """Keep conflicts, each once."""
+        if not numbers:
+            return
+        digests = {number: answer_digest(results[number]) for number in numbers}
+        order = sorted(numbers, key=lambda number: (results[number]["id"], digests[number]))
+        brought = [
+            {
+                "id": results[number]["id"],
+                "digest": digests[number],
+                "place": number,
+                "result": orjson.Fragment(b"{%b}" % bodies[number]),
+            }
+            for number in order
+        ]
+        for (result_id,) in self._run(_KEEP, orjson.dumps(brought).decode()):
+            logger.error("%s: %.200s is stored with another label; kept", self.name, result_id)
+
+    # --- reading ---
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row for row, _ in self._rows_of("table"))
+
+    def iter_shadow(self) -> Iterator[Row]:
+        """See `ResultDatabase.iter_shadow`."""
+        return (row for row, _ in self._rows_of("shadow"))
+
+    def conflicts(self) -> Iterator[Row]:
+        """See `ResultDatabase.conflicts`."""
+        return (row for row, _ in self._rows_of("conflicts"))
+
+    def newest(self, number: int) -> list[Row]:
+        """See `ResultDatabase.newest`."""
+        rows = self._read(
+            "SELECT result::text, stored_at FROM {table} "
+            "ORDER BY stored_at DESC, place DESC, id DESC LIMIT %s",
+            number,
+        )
+        return [_row(text, stored_at=timestamp(moment)) for text, moment in rows]
+
+    def count(self) -> int:
+        """See `ResultDatabase.count`."""
+        return int(self._read("SELECT count(*) FROM {table}")[0][0])
+
+    def get(self, result_id: str) -> Row | None:
+        """See `ResultDatabase.get`."""
+        if "\0" in result_id:
+            return None
+        rows = self._read("SELECT result::text, stored_at FROM {table} WHERE id = %s", result_id)
+        return _row(rows[0][0], stored_at=timestamp(rows[0][1])) if rows else None
+
+    def verify(self) -> Verification:
+        """Compare each row with its columns. Pages are the server's: `pg_amcheck`, checksums."""
+        found = Verification()
+        for row, (text, *_, result_id, label, digest) in self._rows_of("table", "label", "digest"):
+            row.pop("stored_at")
+            if row.get("id") != result_id or columns_of(row) != (label, digest):
+                found.report(f"id {result_id!r}: its columns are not those of its result")
+            found.rows += 1
+            found.bytes += len(text)
+        conflicts = self._read("SELECT count(*) FROM {conflicts}")[0][0]
+        if conflicts:
+            where = self._tables.conflicts.as_string()
+            found.notes.append(f"{conflicts:,} conflicts are kept in {where}")
+        return found
+
+    def check(self, timeout: float) -> None:
+        """See `ResultDatabase.check`."""
+        with self._mutex:
+            self._check_usable()
+            with self._session.deadline(timeout):
+                if not schema.check(self._session, self._tables, self.name):
+                    raise DatabaseReplacedError(
+                        f"the tables of the DB {self.name} are gone; a start makes them anew"
+                    )
+                if not self._read_only:
+                    self._require_rights()
+
+    def close(self) -> None:
+        """See `ResultDatabase.close`."""
+        if self._opener.is_another_process:
+            return
+        with self._mutex:
+            self._closed = True
+            self._session.close()
+
+    # --- the session ---
+
+    def _run(self, statement: str, value: object) -> list[tuple[Any, ...]]:
+        self._check_usable()
+        return self._session.run(self._tables.sql(statement), [value], action="insert into")
+
+    def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._mutex:
+            self._check_usable()
+            self._require_tables()
+            return self._session.run(self._tables.sql(statement), values, action="read")
+
+    def _require_tables(self) -> None:
+        """Make sure, once, that the tables are there: who reads does not make them."""
+        if self._known:
+            return
+        if not schema.check(self._session, self._tables, self.name):
+            raise DatabaseUnavailableError(
+                f"cannot read the DB {self.name}: it has no tables; has app_2 stored anything yet?"
+            )
+        self._known = True
+
+    def _rows_of(self, table: str, *columns: str) -> Iterator[tuple[Row, tuple[Any, ...]]]:
+        """Yield rows in the order in which they were stored, each with what was read of it.
+
+        A page goes on behind the last row of the one before, by what gives the order.
+        """
+        moment, keys, added = _READ[table]
+        order = ", ".join((moment, "place", *keys))
+        marks = ", ".join(["%s"] * (2 + len(keys)))
+        wanted = ", ".join(("result::text", *added, order, *columns))
+        behind: tuple[Any, ...] = ()
+        while True:
+            where = f"WHERE ({order}) > ({marks})" if behind else ""
+            statement = (
+                f"SELECT {wanted} FROM {{{table}}} {where} "  # noqa: S608 (names of ours alone)
+                f"ORDER BY {order} LIMIT {ROWS_A_READ}"
+            )
+            page = self._read(statement, *behind)
+            for read in page:
+                stamps = {moment: timestamp(read[1 + len(added)])}
+                extra = dict(zip(added, read[1 : 1 + len(added)], strict=True))
+                yield _row(read[0], **extra, **stamps), read
+            if len(page) < ROWS_A_READ:
+                return
+            behind = page[-1][1 + len(added) :][: 2 + len(keys)]
+
+    def _require_rights(self) -> None:
+        """Make sure that results can be stored.
+
+        Raises:
+            DatabaseConfigurationError: a right is missing.
+            DatabaseUnavailableError: the server takes no writes.
+        """
+        names = [each.as_string() for each in (self._tables.table, self._tables.conflicts)]
+        values = [name for name in names for _ in range(2)]
+        rows = self._session.run(SQL(_RIGHTS).format(), values, action="check")
+        read_only, allowed = rows[0]
+        if read_only == "on":
+            raise DatabaseUnavailableError(
+                f"the DB {self.name} is read only: a standby? With several hosts in the URL, add "
+                "target_session_attrs=read-write"
+            )
+        if not allowed:
+            raise DatabaseConfigurationError(
+                f"the role may not read and write the DB {self.name}: "
+                f"GRANT SELECT, INSERT ON {', '.join(names)} TO …"
+            )
+
+    def _check_writable(self, number: int) -> None:
+        self._check_usable()
+        if self._read_only:
+            raise opened_to_read(self.name, number)
+
+    def _check_usable(self) -> None:
+        self._opener.require()
+        if self._closed:
+            raise DatabaseClosedError(f"{self.name}: the DB is closed")
+
+
+def _portions(bodies: list[bytes]) -> Iterator[range]:
+    """Yield which results go in one statement."""
+    start = size = 0
+    for number, body in enumerate(bodies):
+        if number > start and (
+            number - start >= ROWS_A_STATEMENT or size + len(body) > BYTES_A_STATEMENT
+        ):
+            yield range(start, number)
+            start, size = number, 0
+        size += len(body)
+    if bodies:
+        yield range(start, len(bodies))
+
+
+def _payload(
+    results: Sequence[Result],
+    bodies: list[bytes],
+    order: Sequence[int],
+    *copied: str,
+    times: list[str] | None = None,
+) -> str:
+    """Return results as one JSON parameter; what has no value is left out."""
+    brought = []
+    for number in order:
+        result = results[number]
+        label, digest = columns_of(result)
+        row: dict[str, object] = {"id": result["id"], "place": number}
+        if digest is None:
+            row["label"] = label
+        else:
+            row["digest"] = digest
+        for name in copied:
+            row[name] = result[name]
+        if times:
+            row["stored_at"] = times[number]
+        row["result"] = orjson.Fragment(b"{%b}" % bodies[number])
+        brought.append(row)
+    return orjson.dumps(brought).decode()
+
+
+def _check_lengths(keys: Sequence[str]) -> None:
+    for number, key in enumerate(keys):
+        if len(key) > schema.MAX_KEY_BYTES // 4 and len(key.encode()) > schema.MAX_KEY_BYTES:
+            raise refusal(
+                number, f"its id has more than the {schema.MAX_KEY_BYTES:,} bytes of a key"
+            )
+
+
+def _row(text: str, **added: object) -> Row:
+    row = orjson.loads(text)
+    return {**row, **added} if isinstance(row, dict) else dict(added)

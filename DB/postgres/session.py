@@ -1,0 +1,166 @@
+"""A connection to PostgreSQL that nothing makes wait for ever, and that is made anew when it broke.
+
+Every statement is a transaction of its own, and nothing is kept in the session: no prepared
+statements, no settings. So a pool in transaction mode (PgBouncer) may stand between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import Composed
+
+from DB.errors import DatabaseConfigurationError, DatabaseError, DatabaseUnavailableError
+from DB.postgres.errors import refused, translated
+from DB.postgres.url import PostgresUrl
+
+# How long an answer may take. A server that hangs keeps its connections open, and the kernel goes
+# on acknowledging for it: nobody else would end the waiting. A sync of a busy disk takes seconds.
+ANSWER_SECONDS = 30.0
+
+# How often a waiting call looks at its deadline and for signals.
+INTERVAL_SECONDS = 0.1
+
+READ_ONLY = "25006"
+MIN_VERSION = 130000
+
+# What a server must have for what is committed to survive a power loss.
+_DURABLE = """
+SELECT current_setting('server_version_num')::integer, current_setting('fsync'),
+       current_setting('full_page_writes'), current_setting('synchronous_commit')
+"""
+
+
+class _Connection(psycopg.Connection[Any]):
+    """Psycopg's connection, whose every wait has an end."""
+
+    answer_seconds = ANSWER_SECONDS
+
+    def wait(
+        self, gen: Any, interval: float = INTERVAL_SECONDS, timeout: float | None = None
+    ) -> Any:
+        """Wait as psycopg does, but not for ever."""
+        return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
+
+
+class Session:
+    """One connection. One thread at a time."""
+
+    def __init__(self, url: PostgresUrl, answer_seconds: float = ANSWER_SECONDS) -> None:
+        """Name the server; the first statement connects.
+
+        Args:
+            url: where it is.
+            answer_seconds: how long an answer may take.
+        """
+        self._url = url
+        self._answer_seconds = answer_seconds
+        self._connection: _Connection | None = None
+        self._was_connected = False
+
+    def run(
+        self, query: Composed, values: Sequence[object] = (), *, action: str = "use"
+    ) -> list[tuple[Any, ...]]:
+        """Run one statement, which is a transaction, and return its rows.
+
+        Raises:
+            DatabaseError: see `errors`. The connection is made anew by the next call where it
+                broke; whether a statement that was under way took effect is not known then.
+        """
+        with self.connected(action) as connection:
+            cursor = connection.execute(query, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    @contextlib.contextmanager
+    def connected(self, action: str) -> Iterator[psycopg.Connection[Any]]:
+        """Lend the connection; errors are translated, and what broke is closed."""
+        connection = self._connection or self._connect()
+        try:
+            yield connection
+        except psycopg.Error as error:
+            if error.sqlstate is None or error.sqlstate == READ_ONLY or connection.broken:
+                self.close()  # its state is unknown, or the primary is elsewhere by now
+            raise translated(error, action, self._url.name) from error
+        except BaseException:  # Ctrl-C in the middle of a statement
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection, without waiting for the server."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.pgconn.finish()
+
+    @contextlib.contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """Let answers take no longer than `seconds` for a while."""
+        before, self._answer_seconds = self._answer_seconds, min(seconds, self._answer_seconds)
+        self._apply_deadline()
+        try:
+            yield
+        finally:
+            self._answer_seconds = before
+            self._apply_deadline()
+
+    def _apply_deadline(self) -> None:
+        if self._connection is not None:
+            self._connection.answer_seconds = self._answer_seconds
+
+    def _connect(self) -> _Connection:
+        try:
+            connection = _Connection.connect(
+                make_conninfo("", **self._url.conninfo), autocommit=True, prepare_threshold=None
+            )
+        except psycopg.Error as error:
+            raise self._not_connected(error) from error
+        connection.answer_seconds = self._answer_seconds
+        self._connection = connection
+        try:
+            _require_durability(connection, self._url.name)
+        except psycopg.Error as error:
+            self.close()
+            raise translated(error, "connect to", self._url.name) from error
+        except DatabaseError:
+            self.close()
+            raise
+        self._was_connected = True
+        return connection
+
+    def _not_connected(self, error: psycopg.Error) -> DatabaseError:
+        found = refused(error, self._url.conninfo, self._url.name)
+        if self._was_connected and isinstance(found, DatabaseConfigurationError):
+            # It took us before: too many clients, a password that is being changed.
+            return DatabaseUnavailableError(str(found))
+        return found
+
+
+def _require_durability(connection: psycopg.Connection[Any], name: str) -> None:
+    """Refuse a server that would lose what it has confirmed.
+
+    Raises:
+        DatabaseConfigurationError: it would, or it is too old.
+        psycopg.Error: it does not answer.
+    """
+    row = connection.execute(_DURABLE).fetchone()
+    assert row is not None
+    version, fsync, full_pages, commit = row
+    if version < MIN_VERSION:
+        raise DatabaseConfigurationError(
+            f"the server of the DB {name} is PostgreSQL {version // 10000}; "
+            f"{MIN_VERSION // 10000} is the oldest that is known to work"
+        )
+    if "off" in (fsync, full_pages):
+        raise DatabaseConfigurationError(
+            f"the server of the DB {name} has fsync {fsync}, full_page_writes {full_pages}: a "
+            "power loss would take results that it confirmed; set both to on in postgresql.conf"
+        )
+    if commit == "off":
+        raise DatabaseConfigurationError(
+            f"commits to the DB {name} are confirmed before they are on the disk "
+            "(synchronous_commit is off): ALTER ROLE … SET synchronous_commit = on, or add "
+            "?options=-csynchronous_commit%3Don to the URL"
+        )

@@ -1,0 +1,1 @@
+"""The DB in an SQLite file: SQL on one host, without a server."""

@@ -1,0 +1,1 @@
+"""What every DB does, whichever engine stands behind the interface: one test a behaviour."""

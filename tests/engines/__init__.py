@@ -1,0 +1,1 @@
+"""Servers behind the queue and the DB, as tests start them."""
