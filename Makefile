@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format soak bench bench-check kafka pubsub clean
+.PHONY: help venv demo test check format soak bench bench-check kafka pubsub postgres clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ kafka: $(VENV)/.development  ## start a real Apache Kafka here (needs Java 17 an
 
 pubsub: $(VENV)/.development  ## start the Pub/Sub emulator here (needs Java and gcloud)
 	$(BIN)/python -m tests.brokers.pubsub_emulator
+
+postgres: $(VENV)/.development  ## start a real PostgreSQL here
+	$(BIN)/python -m tests.engines.postgres_server
 
 clean:  ## remove what runs have made (the virtual environment stays)
 	rm -rf .local_broker .demo demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,31 +7,66 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
-DOCUMENT = FOLDER.parents[1] / "docs" / "behaviours.md"
+TESTS = Path(__file__).resolve().parents[1]
+DOCUMENT = TESTS.parent / "docs" / "behaviours.md"
 COMMAND = "python -m tests.conformance"
 
-# In the order in which a person wants to read them.
-FILES = (
-    "test_publishing.py",
-    "test_consuming.py",
-    "test_nacks_and_dead_letters.py",
-    "test_ordering.py",
-    "test_life_cycle.py",
-    "test_failover.py",
-    "test_outages.py",
-    "test_limits.py",
-)
-
 INTRODUCTION = f"""\
-# Behaviours
-
-What every broker does, whichever stands behind the API. Each line is a test of
-`tests/conformance`, which runs against the embedded broker, a real Apache Kafka and the real
-Pub/Sub emulator: {{count}} behaviours, nothing skipped.
-
-This list is made from the tests by `{COMMAND}`.
+What is the same whichever engine stands behind a seam. Each line is a test that runs against every
+engine, the real ones; nothing is skipped. This list is made from the tests by `{COMMAND}`.
 """
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The tests of one seam.
+
+    Attributes:
+        title: what the seam is called.
+        introduction: what stands behind it; `{count}` is the number of behaviours.
+        folder: where its tests are.
+        fixture: what each test takes: one engine, and nothing else.
+        files: in the order in which a person wants to read them.
+    """
+
+    title: str
+    introduction: str
+    folder: Path
+    fixture: str
+    files: tuple[str, ...]
+
+
+BROKERS = Suite(
+    "The broker",
+    "`tests/conformance`, on the embedded broker, a real Apache Kafka and the real Pub/Sub "
+    "emulator: {count} behaviours.",
+    TESTS / "conformance",
+    "handler",
+    (
+        "test_publishing.py",
+        "test_consuming.py",
+        "test_nacks_and_dead_letters.py",
+        "test_ordering.py",
+        "test_life_cycle.py",
+        "test_failover.py",
+        "test_outages.py",
+        "test_limits.py",
+    ),
+)
+DATABASES = Suite(
+    "The DB",
+    "`tests/db_conformance`, on the text file, SQLite and a real PostgreSQL: {count} behaviours.",
+    TESTS / "db_conformance",
+    "engine",
+    (
+        "test_inserting.py",
+        "test_repetitions.py",
+        "test_refusals.py",
+        "test_writers.py",
+        "test_trouble.py",
+    ),
+)
+SUITES = (BROKERS, DATABASES)
 
 
 @dataclass(frozen=True)
@@ -52,19 +87,21 @@ class Group:
     behaviours: tuple[Behaviour, ...]
 
 
-def read_groups() -> list[Group]:
-    """Read all behaviours."""
-    return [_read_group(FOLDER / name) for name in FILES]
+def read_groups(suite: Suite) -> list[Group]:
+    """Read all behaviours of a suite."""
+    return [_read_group(suite.folder / name) for name in suite.files]
 
 
 def render() -> str:
     """Return the document."""
-    groups = read_groups()
-    count = sum(len(group.behaviours) for group in groups)
-    parts = [INTRODUCTION.format(count=count)]
-    for group in groups:
-        parts.append(f"\n## {group.title}\n\n")
-        parts += [f"- {each.statement}\n" for each in group.behaviours]
+    parts = [f"# Behaviours\n\n{INTRODUCTION}"]
+    for suite in SUITES:
+        groups = read_groups(suite)
+        count = sum(len(group.behaviours) for group in groups)
+        parts.append(f"\n## {suite.title}\n\n{suite.introduction.format(count=count)}\n")
+        for group in groups:
+            parts.append(f"\n### {group.title}\n\n")
+            parts += [f"- {each.statement}\n" for each in group.behaviours]
     return "".join(parts)
 
 

@@ -7,32 +7,37 @@ import shutil
 import pytest
 
 from tests.brokers.harness import BROKERS
-from tests.conformance.behaviours import COMMAND, DOCUMENT, FILES, FOLDER, read_groups, render
+from tests.conformance.behaviours import COMMAND, DOCUMENT, SUITES, Suite, read_groups, render
+
+each_suite = pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.title)
 
 
 def test_the_document_is_up_to_date() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == render(), f"run `{COMMAND}`"
 
 
-def test_every_file_of_behaviours_is_listed() -> None:
+@each_suite
+def test_every_file_of_behaviours_is_listed(suite: Suite) -> None:
     others = {"test_the_list.py", "test_chaos.py"}
-    assert {path.name for path in FOLDER.glob("test_*.py")} - others == set(FILES)
+    assert {path.name for path in suite.folder.glob("test_*.py")} - others == set(suite.files)
 
 
-def test_every_behaviour_takes_a_handler_and_nothing_else() -> None:
-    behaviours = [each for group in read_groups() for each in group.behaviours]
+@each_suite
+def test_every_behaviour_takes_an_engine_and_nothing_else(suite: Suite) -> None:
+    behaviours = [each for group in read_groups(suite) for each in group.behaviours]
 
     assert len(behaviours) >= 40
-    assert [each.test for each in behaviours if each.arguments != ("handler",)] == []
+    assert [each.test for each in behaviours if each.arguments != (suite.fixture,)] == []
     assert [each.test for each in behaviours if not each.statement.endswith(".")] == []
 
 
-def test_nothing_is_skipped_or_expected_to_fail() -> None:
-    for name in FILES:
-        text = (FOLDER / name).read_text(encoding="utf-8")
+@each_suite
+def test_nothing_is_skipped_or_expected_to_fail(suite: Suite) -> None:
+    for name in suite.files:
+        text = (suite.folder / name).read_text(encoding="utf-8")
         assert "pytest.skip" not in text
         assert "pytest.mark" not in text
-        assert "handler.name" not in text, "a behaviour does not ask which broker it is"
+        assert f"{suite.fixture}.name" not in text, "a behaviour does not ask which engine it is"
 
 
 @pytest.mark.parametrize("name", ["kafka", "pubsub"])

@@ -39,6 +39,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "DurableText": set(),
     "Queue": {"DurableText"},
     "DB": {"DurableText"},
+    # The factory imports the engine that is wanted; no engine knows another.
+    "DB.database_factory": {"DurableText", "DB", "DB.text", "DB.sqlite", "DB.postgres"},
+    "DB.__init__": {"DB", "DB.database_factory"},
+    "DB.__main__": {"DurableText", "DB", "DB.database_factory"},
+    "DB.text": {"DurableText", "DB"},
+    "DB.sqlite": {"DurableText", "DB"},
+    "DB.postgres": {"DurableText", "DB"},
     "Modelling": set(),
     "Pipeline": {
         "MessageBroker",
@@ -58,7 +65,8 @@ CLIENTS = {
     "confluent_kafka": {"MessageBroker.kafka"},
     "google": {"MessageBroker.google_pubsub"},
     "grpc": {"MessageBroker.google_pubsub"},
-    "sqlite3": {"MessageBroker.local", "DB"},
+    "sqlite3": {"MessageBroker.local", "DB.text", "DB.sqlite"},
+    "psycopg": {"DB.postgres"},
 }
 
 
