@@ -18,7 +18,7 @@ from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
 from Pipeline.script.script import Script
-from Pipeline.serving.batches import take_batches
+from Pipeline.serving.batches import commit, take_batches
 from Pipeline.serving.publishing import ResultPublisher
 from Pipeline.tally import Tally
 from Queue import FileQueue
@@ -43,7 +43,7 @@ def main(script: Script) -> None:
         publisher = ResultPublisher(script, broker, topic)
         for batch in take_batches(script, queue, broker):
             published = publisher.publish(batch)
-            queue.commit(batch)
+            commit(script, queue, batch)
             script.tally.add(published)
 
 

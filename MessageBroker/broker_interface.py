@@ -165,6 +165,11 @@ class Subscription(ABC):
 
     @property
     @abstractmethod
+    def outstanding(self) -> int:
+        """How many messages this consumer was handed and has not settled yet."""
+
+    @property
+    @abstractmethod
     def ready(self) -> bool:
         """True while the broker answers and, where it assigns, has assigned this consumer."""
 

@@ -46,6 +46,11 @@ class Tally:
             self.done += number
 
     @property
+    def through(self) -> int:
+        """How many messages are dealt with, in whatever way."""
+        return self.done + self.failed + self.duplicates + self.conflicts + self.dead_lettered
+
+    @property
     def rate(self) -> str:
         """The rate in words, to be put behind what was done; empty when nothing was done."""
         seconds = self._last - (self._first or 0.0)

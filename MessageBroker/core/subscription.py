@@ -294,6 +294,11 @@ class SubscriptionCore(Subscription):
         return self._leases.late_acks
 
     @property
+    def outstanding(self) -> int:
+        with self._lock:
+            return len(self._outstanding)
+
+    @property
     def ready(self) -> bool:
         away = self._outage.affects(self)
         return not away and not self._closed.is_set() and self._stream.ready

@@ -26,6 +26,7 @@ from Pipeline.observability import metric_table as table
 from Pipeline.observability.metrics import Metrics, ModelSource, Sources
 from Pipeline.observability.metrics_server import MetricsServer
 from Pipeline.observability.probe import GaugeProbe
+from Pipeline.observability.waiting import Waiting
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
 
@@ -33,16 +34,18 @@ from Pipeline.tally import Tally
 class LiveMetrics(Metrics, Collector):
     """Serves the metrics of one script, from its start to its end."""
 
-    def __init__(self, script: str, port: int, stop: Stop) -> None:
+    def __init__(self, script: str, port: int, stop: Stop, waiting: Waiting) -> None:
         """Serve at once: before the script is at work it is alive, but not ready.
 
         Args:
             script: its name, as in `metric_table.COUNTERS`.
             port: on all interfaces; in use, it is tried again until it is free.
             stop: tells when the script drains.
+            waiting: tells what it waits for.
         """
         self._script = script
         self._stop = stop
+        self._waiting = waiting
         self._work: _Work | None = None
         self._standing_by = False
         self._batches = Histogram(table.BATCH)
@@ -59,7 +62,7 @@ class LiveMetrics(Metrics, Collector):
     @contextlib.contextmanager
     def follow(self, sources: Sources, tally: Tally) -> Iterator[None]:
         """See `Metrics.follow`. What takes time is asked for by a thread of its own."""
-        probe = GaugeProbe(sources)
+        probe = GaugeProbe(sources, tally)
         self._work = _Work(sources, tally, probe)
         try:
             yield
@@ -91,6 +94,9 @@ class LiveMetrics(Metrics, Collector):
             return "draining"
         if self._standing_by:
             return "standing by"
+        stuck = self._waiting.stuck()
+        if stuck is not None:
+            return stuck
         if work is None:
             return "starting"
         subscription = work.sources.subscription
@@ -109,6 +115,8 @@ class LiveMetrics(Metrics, Collector):
         if self._script in table.STANDBY_SCRIPTS:
             yield _gauge(table.STANDBY, 1 if self._standing_by else 0)
         yield from self._log_lines.families()
+        waits = {reason.value: int(yes) for reason, yes in self._waiting.reasons().items()}
+        yield _gauges(table.WAITING, "reason", waits)
         work = self._work
         if work is None:
             yield _info(table.SCRIPT_INFO, {"script": self._script})
@@ -201,6 +209,13 @@ def _counters(metric: table.Metric, label: str, values: Mapping[str, int]) -> Fa
 
 def _gauge(metric: table.Metric, value: float) -> Family:
     return GaugeMetricFamily(metric.name, metric.help, value=value)
+
+
+def _gauges(metric: table.Metric, label: str, values: Mapping[str, int]) -> Family:
+    family = GaugeMetricFamily(metric.name, metric.help, labels=[label])
+    for name, value in values.items():
+        family.add_metric([name], value)
+    return family
 
 
 def _info(metric: table.Metric, labels: dict[str, str]) -> Family:

@@ -76,6 +76,10 @@ SCRIPT_INFO = Metric("serving_script", "Which script this is, and on which broke
 MODEL_INFO = Metric("serving_model", "The model that answers now.")
 READY = Metric("serving_ready", "1 while the script is at work and its broker answers.")
 STANDBY = Metric("serving_standby", "1 while another process does the work of this one.")
+WAITING = Metric("serving_waiting", "1 while something is waited for, by reason.")
+STALLED = Metric(
+    "serving_stalled_seconds", "For how long messages have waited and nothing was done."
+)
 BACKLOG = Metric("serving_subscription_backlog_messages", "Messages that are not acknowledged.")
 QUEUE_DEPTH = Metric("serving_queue_depth_records", "Results in the queue, not yet published.")
 QUEUE_AGE = Metric("serving_queue_oldest_age_seconds", "Age of the oldest result in the queue.")

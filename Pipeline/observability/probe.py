@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from DB import DatabaseError, ResultDatabase, open_database
 from DurableText.moments import age_of
 from MessageBroker import BrokerError
 from Pipeline.observability import metric_table as table
 from Pipeline.observability.metrics import Sources
+from Pipeline.tally import Tally
 from Queue.text.report import status
 
 logger = logging.getLogger(__name__)
@@ -31,13 +33,15 @@ COUNTING_PAUSE = 100
 class GaugeProbe:
     """Asks until it is closed."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, tally: Tally) -> None:
         """Begin to ask.
 
         Args:
             sources: whether the broker answers, the backlog, depth and age of the queue, rows.
+            tally: whether anything is done.
         """
         self._sources = sources
+        self._stall = Stall(tally)
         self._db = open_database(sources.db, read_only=True) if sources.db is not None else None
         self._rows: int | None = None
         self._count_again_at = 0.0
@@ -68,6 +72,7 @@ class GaugeProbe:
             try:
                 self._ask_broker()
                 self._ask_files()
+                self._look_for_stall()
             except Exception:
                 # Numbers for people: their lack must not stop anything, nor go unseen.
                 logger.debug("the probe failed", exc_info=True)
@@ -110,9 +115,33 @@ class GaugeProbe:
             self._count_again_at = ended + COUNTING_PAUSE * (ended - began)
         return self._rows
 
+    def _look_for_stall(self) -> None:
+        metric = table.BACKLOG if self._sources.subscription is not None else table.QUEUE_DEPTH
+        waiting = self._values.get(metric)
+        if waiting is not None:
+            self._set(table.STALLED, self._stall.seconds(waiting))
+
     def _set(self, metric: table.Metric, value: float | None) -> None:
         values = dict(self._values)
         values.pop(metric, None)
         if value is not None:
             values[metric] = value
         self._values = values  # replaced, never changed: others read it
+
+
+class Stall:
+    """For how long messages have waited while nothing was done, whatever the cause."""
+
+    def __init__(self, tally: Tally, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with none; `clock` tells the time."""
+        self._tally = tally
+        self._clock = clock
+        self._since = clock()
+        self._through = 0
+
+    def seconds(self, waiting: float) -> float:
+        """Look; `waiting` is how many wait."""
+        through = self._tally.through
+        if not waiting or through != self._through:
+            self._since, self._through = self._clock(), through
+        return self._clock() - self._since

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from MessageBroker import BrokerError, ConfigurationError
 from Pipeline.observability.metrics import Metrics
 from Pipeline.observability.tracing import open_tracing
+from Pipeline.observability.waiting import Waiting
 from Pipeline.script.logs import configure_logging
 from Pipeline.script.script import Script
 from Pipeline.stop import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, ScriptError, Stop, StoppedError
@@ -22,13 +23,16 @@ def run_script(name: str, parser: argparse.ArgumentParser, main: Callable[[Scrip
     """Parse the options, run `main`, and exit with the code that its end deserves."""
     options = parser.parse_args()
     configure_logging(name, options.log_level, options.log_format)
-    stop = Stop()
+    stop, waiting = Stop(), Waiting()
     stop.on_signals()
     # What was imported lives as long as the process: the collector need not search it each time.
     gc.freeze()
     try:
-        with open_tracing(name) as tracing, open_metrics(name, options.metrics_port, stop) as told:
-            main(Script(options, stop, told, tracing))
+        with (
+            open_tracing(name) as tracing,
+            open_metrics(name, options.metrics_port, stop, waiting) as metrics,
+        ):
+            main(Script(options, stop, waiting, metrics, tracing))
     except StoppedError:
         pass
     except Exception as error:
@@ -56,7 +60,7 @@ def exit_code_of(error: Exception) -> int | None:
     return None
 
 
-def open_metrics(script: str, port: int, stop: Stop) -> Metrics:
+def open_metrics(script: str, port: int, stop: Stop, waiting: Waiting) -> Metrics:
     """Serve the metrics of a script; does nothing with port 0.
 
     A port that is in use stops nothing: it is told once and tried again until it is free.
@@ -65,10 +69,11 @@ def open_metrics(script: str, port: int, stop: Stop) -> Metrics:
         script: its name.
         port: `--metrics-port`.
         stop: tells when the script drains.
+        waiting: tells what it waits for.
     """
     if port == 0:
         return Metrics()
     # Imported late: prometheus-client costs a tenth of a second that most runs need not pay.
     from Pipeline.observability.live_metrics import LiveMetrics
 
-    return LiveMetrics(script, port, stop)
+    return LiveMetrics(script, port, stop, waiting)

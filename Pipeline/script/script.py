@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
@@ -13,6 +13,7 @@ from MessageBroker import BrokerInterface, Message, Subscription
 from MessageBroker.configuration import TopicNames, read_broker_config
 from Pipeline.observability.metrics import Metrics, Sources
 from Pipeline.observability.tracing import Tracing
+from Pipeline.observability.waiting import Reason, Waiting
 from Pipeline.script import waiting
 from Pipeline.script.idle import IdleClock
 from Pipeline.script.start_up import open_broker
@@ -30,6 +31,7 @@ class Script:
     Attributes:
         options: the command line.
         stop: whether it shall end.
+        waiting: what it waits for right now.
         metrics: what it tells of itself while it runs.
         tracing: the spans of its work.
         tally: what it has done.
@@ -37,6 +39,7 @@ class Script:
 
     options: argparse.Namespace
     stop: Stop = field(default_factory=Stop)
+    waiting: Waiting = field(default_factory=Waiting)
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=Tracing)
     tally: Tally = field(default_factory=Tally)
@@ -74,7 +77,9 @@ class Script:
         clock = IdleClock(self.options.exit_when_idle)
         while not self.stop.requested and not clock.expired:
             messages = subscription.receive(self.options.batch_size, POLL_SECONDS)
-            if messages or not subscription.ready:
+            if not subscription.outstanding:  # what could not be moved away has gone elsewhere
+                self.waiting.end(Reason.DEAD_LETTER)
+            if subscription.outstanding or not subscription.ready:
                 clock.restart()
             if messages:
                 self.begin_batch(len(messages))
@@ -88,12 +93,10 @@ class Script:
         **named: Parameters.kwargs,
     ) -> Result:
         """Do what waits for the broker; see `waiting.within_grace`."""
-        return waiting.within_grace(lambda: action(*arguments, **named), self.stop)
+        return waiting.within_grace(lambda: action(*arguments, **named), self.stop, self.waiting)
 
     def wait_out(
-        self,
-        trouble: type[Exception] | tuple[type[Exception], ...],
-        attempt: Callable[[], Result],
+        self, trouble: Mapping[type[Exception], Reason], attempt: Callable[[], Result]
     ) -> Result | None:
         """Try until it works or the script shall stop; see `waiting.wait_out`."""
-        return waiting.wait_out(trouble, attempt, self.stop)
+        return waiting.wait_out(trouble, attempt, self.stop, self.waiting)

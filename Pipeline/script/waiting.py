@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from Pipeline.observability.waiting import Reason, Waiting
 from Pipeline.stop import POLL_SECONDS, ScriptError, Stop
 
 logger = logging.getLogger(__name__)
@@ -20,53 +21,85 @@ Result = TypeVar("Result")
 
 
 def wait_out(
-    trouble: type[Exception] | tuple[type[Exception], ...],
+    trouble: Mapping[type[Exception], Reason],
     attempt: Callable[[], Result],
     stop: Stop,
+    waiting: Waiting,
     pause_seconds: float = PAUSE_SECONDS,
 ) -> Result | None:
     """Try until it works; tell the trouble once, and its end.
 
     Args:
-        trouble: the errors that pass by themselves.
+        trouble: the errors that pass by themselves, and what is waited for then.
         attempt: what to try; it returns something other than None.
         stop: ends the waiting.
+        waiting: told what is waited for.
         pause_seconds: between two tries.
 
     Returns:
         What `attempt` returned; None if the script shall stop.
     """
-    told, since = False, 0.0
-    while True:
-        try:
-            result = attempt()
-        except trouble as error:
-            if not told:
-                since = time.monotonic()
-                logger.warning(
-                    "%s; waiting",
-                    error,
-                    extra={"event": "waiting", "trouble": type(error).__name__},
-                )
-            told = True
-            if stop.wait(pause_seconds):
-                return None
-        else:
-            if told:
-                seconds = time.monotonic() - since
-                logger.info(
-                    "it works again, after %.1f seconds",
-                    seconds,
-                    extra={"event": "waited", "seconds": round(seconds, 3)},
-                )
-            return result
+    telling = _Telling(trouble, waiting)
+    try:
+        while True:
+            try:
+                result = attempt()
+            except tuple(trouble) as error:
+                telling.begin(error)
+                if stop.wait(pause_seconds):
+                    return None
+            else:
+                telling.over()
+                return result
+    finally:
+        telling.end()
+
+
+class _Telling:
+    """Says once in the log that something is waited for, and that it is over."""
+
+    def __init__(self, trouble: Mapping[type[Exception], Reason], waiting: Waiting) -> None:
+        self._trouble = trouble
+        self._waiting = waiting
+        self._reason: Reason | None = None
+        self._since = 0.0
+
+    def begin(self, error: Exception) -> None:
+        """What was tried has failed, perhaps again, perhaps for another reason."""
+        reason = next(self._trouble[kind] for kind in self._trouble if isinstance(error, kind))
+        if self._reason is None:
+            self._since = time.monotonic()
+            logger.warning(
+                "%s; waiting",
+                error,
+                extra={"event": "waiting", "trouble": type(error).__name__},
+            )
+        elif reason is not self._reason:
+            self._waiting.end(self._reason)
+        self._reason = reason
+        self._waiting.begin(reason, str(error))
+
+    def over(self) -> None:
+        """It has worked."""
+        if self._reason is not None:
+            seconds = time.monotonic() - self._since
+            logger.info(
+                "it works again, after %.1f seconds",
+                seconds,
+                extra={"event": "waited", "seconds": round(seconds, 3)},
+            )
+
+    def end(self) -> None:
+        """Nobody waits any more."""
+        if self._reason is not None:
+            self._waiting.end(self._reason)
 
 
 class UnconfirmedError(ScriptError):
     """Raised when the script was told to end, and the broker has not confirmed in time."""
 
 
-def within_grace(action: Callable[[], Result], stop: Stop) -> Result:
+def within_grace(action: Callable[[], Result], stop: Stop, waiting: Waiting) -> Result:
     """Do what waits for the broker; once the script shall stop, for as long as its grace at most.
 
     While the broker is away a publication waits, and nothing fails. A person or a supervisor who
@@ -76,6 +109,7 @@ def within_grace(action: Callable[[], Result], stop: Stop) -> Result:
     Args:
         action: what to do.
         stop: tells whether the script shall end, and how much of its grace is left.
+        waiting: told what is waited for.
 
     Raises:
         UnconfirmedError: the grace is over.
@@ -89,6 +123,12 @@ def within_grace(action: Callable[[], Result], stop: Stop) -> Result:
             future.set_exception(error)
 
     threading.Thread(target=work, name="broker's confirmation", daemon=True).start()
+    with waiting.on(Reason.BROKER, "the broker has not confirmed what was sent"):
+        _await(future, stop)
+    return future.result()
+
+
+def _await(future: Future[Any], stop: Stop) -> None:
     while not future.done():
         if stop.requested and stop.grace_left <= 0:
             raise UnconfirmedError(
@@ -97,4 +137,3 @@ def within_grace(action: Callable[[], Result], stop: Stop) -> Result:
                 "passed on stays where it is"
             )
         wait([future], min(POLL_SECONDS, stop.grace_left) if stop.requested else POLL_SECONDS)
-    return future.result()

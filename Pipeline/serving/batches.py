@@ -6,12 +6,13 @@ import logging
 from collections.abc import Iterator
 
 from MessageBroker import BrokerError, BrokerInterface
+from Pipeline.observability.waiting import Reason
 from Pipeline.script.idle import IdleClock
 from Pipeline.script.script import Script
 from Pipeline.script.start_up import PING_SECONDS
 from Pipeline.serving.standby import Turn
 from Pipeline.stop import POLL_SECONDS
-from Queue import Batch, FileQueue
+from Queue import Batch, FileQueue, QueueStorageError
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,16 @@ def take_batches(script: Script, queue: FileQueue, broker: BrokerInterface) -> I
             if _answers(broker):
                 return
             clock.restart()
+
+
+def commit(script: Script, queue: FileQueue, batch: Batch) -> None:
+    """Commit a batch, waiting out a full disk; at a stop it stays, and comes again."""
+
+    def attempt() -> bool:
+        queue.commit(batch)
+        return True
+
+    script.wait_out({QueueStorageError: Reason.QUEUE_STORAGE}, attempt)
 
 
 def _answers(broker: BrokerInterface) -> bool:

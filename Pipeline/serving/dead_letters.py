@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from MessageBroker import BrokerInterface, Message, Subscription
+from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,12 @@ def move_away(script: Script, subscription: Subscription, rejected: Sequence[Rej
     for (reason, _), alike in groups.items():
         messages, error = [each.message for each in alike], alike[0].error
         moved = script.within_grace(subscription.dead_letter, messages, reason, error)
+        if moved < len(messages):
+            script.waiting.begin(
+                Reason.DEAD_LETTER, f"dead letters of {subscription.topic} cannot be sent"
+            )
+        else:
+            script.waiting.end(Reason.DEAD_LETTER)
         if moved:
             _tell(script, moved, reason, error, {"message_id": messages[0].id})
 

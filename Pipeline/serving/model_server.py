@@ -16,6 +16,7 @@ from typing import Any
 from DurableText.moments import timestamp
 from MessageBroker import Message, Subscription
 from Pipeline.events import image_origin, inference_record
+from Pipeline.observability.waiting import SLOW_MODEL_SECONDS, Reason
 from Pipeline.script.script import Script
 from Pipeline.serving.dead_letters import Rejected, move_away
 from Pipeline.serving.in_flight import InFlight, Suspicion
@@ -29,7 +30,11 @@ UNPREDICTABLE = "prediction failed"
 KILLED_THE_SERVER = "killed the model server"
 
 # A full queue, a lock that a stopped process holds, a full disk.
-PASSING_TROUBLE = (QueueFullError, QueueLockedError, QueueStorageError)
+PASSING_TROUBLE: dict[type[Exception], Reason] = {
+    QueueFullError: Reason.QUEUE_FULL,
+    QueueLockedError: Reason.QUEUE_LOCKED,
+    QueueStorageError: Reason.QUEUE_STORAGE,
+}
 
 # How long a put waits for room before it looks whether the script shall stop.
 PUT_SECONDS = 0.5
@@ -110,7 +115,10 @@ class PredictStep:
     ) -> None:
         try:
             started = time.perf_counter()
-            predictions = self._classifier.predict(images)
+            with self._script.waiting.on(
+                Reason.MODEL, "the model has not answered", SLOW_MODEL_SECONDS
+            ):
+                predictions = self._classifier.predict(images)
             self._script.metrics.inference(time.perf_counter() - started)
         except Exception as error:  # noqa: BLE001 - whatever the model raises
             if len(messages) == 1:

@@ -8,12 +8,14 @@ from DB import (
     DatabaseLockedError,
     DatabasePassingError,
     DatabaseRecordError,
+    DatabaseStorageError,
     InsertOutcome,
     ResultDatabase,
     open_database,
 )
 from MessageBroker import Message, Subscription
 from Pipeline.events import EventError, parse_inference
+from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
 from Pipeline.serving.dead_letters import Rejected, move_away
 from Pipeline.serving.standby import Turn
@@ -21,6 +23,11 @@ from Pipeline.stop import StoppedError
 
 NO_INFERENCE_EVENT = "no inference event"
 
+# A full disk; an engine that is away.
+PASSING_TROUBLE: dict[type[Exception], Reason] = {
+    DatabaseStorageError: Reason.DB_STORAGE,
+    DatabasePassingError: Reason.DB_AWAY,
+}
 
 Result = tuple[Message, dict[str, Any]]
 
@@ -72,7 +79,7 @@ class ResultStore:
         records = [record for _, record in results]
         with self._script.tracing.spans("store result", records):
             outcome: InsertOutcome | None = self._script.wait_out(
-                DatabasePassingError, lambda: self._db.insert(records)
+                PASSING_TROUBLE, lambda: self._db.insert(records)
             )
         if outcome is None:
             return  # stopping: un-acked, so it comes again

@@ -24,6 +24,8 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 WINDOW_SECONDS = 10.0
 # A fault stands among the problems for so long; afterwards it is only counted.
 FAULT_SECONDS = 300.0
+# Messages that wait for so long while nobody does anything stand still, whatever the cause.
+STALL_SECONDS = 30.0
 
 # In the order of the pipeline: each script and the counter of what it has done.
 DONE = {
@@ -78,6 +80,9 @@ class Stage:
         model: version of the model, of the model server.
         standby: whether another process does its work, and it waits for that one's end.
         named: whether the user named the target: then something has to be there.
+        waits_for: reasons for which it waits right now.
+        stalled_seconds: for how long messages have waited while it did nothing; None where nobody
+            can tell.
     """
 
     target: str
@@ -97,6 +102,8 @@ class Stage:
     model: str | None = None
     standby: bool = False
     named: bool = False
+    waits_for: tuple[str, ...] = ()
+    stalled_seconds: float | None = None
 
 
 class Target:
@@ -162,6 +169,8 @@ class Target:
             model=last.infos.get(table.MODEL_INFO.name, {}).get("version"),
             standby=values.get(table.STANDBY.name) == 1,
             named=self._named,
+            waits_for=_reasons(values),
+            stalled_seconds=values.get(table.STALLED.name),
         )
 
 
@@ -207,6 +216,23 @@ def problems(stages: Sequence[Stage]) -> list[str]:
             found.append(f"{stage.script} ({stage.target}): {stage.state}")
         for text, number in stage.recent_faults.items():
             found.append(f"{stage.script} ({stage.target}): {number:,} {text}")
+    return found + _stand_stills(stages)
+
+
+def _stand_stills(stages: Sequence[Stage]) -> list[str]:
+    """Say which scripts do nothing though messages wait: instances that share the work are one."""
+    found = []
+    for script in DONE:
+        stalled = [
+            (stage.stalled_seconds, stage.waiting)
+            for stage in stages
+            if stage.script == script and stage.stalled_seconds is not None
+        ]
+        seconds, waiting = min(stalled, default=(0.0, 0))
+        if seconds >= STALL_SECONDS:
+            found.append(
+                f"{script}: {waiting or 0:,} wait, and nothing was done for {seconds:.0f} s"
+            )
     return found
 
 
@@ -270,6 +296,15 @@ def _difference(first: Buckets, last: Buckets) -> Buckets:
     if first is last:
         return last
     return {bound: count - first.get(bound, 0.0) for bound, count in last.items()}
+
+
+def _reasons(values: Values) -> tuple[str, ...]:
+    before, after = f'{table.WAITING.name}{{reason="', '"}'
+    return tuple(
+        name.removeprefix(before).removesuffix(after)
+        for name, value in values.items()
+        if name.startswith(before) and value
+    )
 
 
 def _faults(now: Values, before: Values) -> dict[str, int]:

@@ -127,6 +127,8 @@ def _state(stage: Stage) -> Text:
         text.append(f"  {printable(stage.model)}", QUIET)
     elif stage.broker:
         text.append(f"  on {printable(stage.broker)}", QUIET)
+    for reason in stage.waits_for:
+        text.append(f"  waits for {printable(reason)}", FAULT)
     for fault, number in stage.faults.items():
         text.append(f"  {number:,} {fault}", FAULT)
     return text

@@ -25,6 +25,7 @@ from Pipeline.observability.metrics_server import (
     MetricsServer,
     _Handler,
 )
+from Pipeline.observability.waiting import Waiting
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
 from tests.brokers.harness import LocalUnderTest
@@ -151,7 +152,10 @@ def test_a_script_is_ready_only_while_it_works_and_its_broker_answers(
     port, stop, embedded = free_port(), Stop(), LocalUnderTest()
     embedded.start()
     broker, topic = embedded.connect_with_topic()
-    with LiveMetrics("app_1", port, stop) as metrics, broker.subscribe(topic) as subscription:
+    with (
+        LiveMetrics("app_1", port, stop, Waiting()) as metrics,
+        broker.subscribe(topic) as subscription,
+    ):
         assert get(port, "/readyz") == (503, "starting\n")
         with metrics.follow(Sources(broker, subscription), Tally()):
             wait_until_ready(port)
@@ -166,7 +170,7 @@ def test_a_script_is_ready_only_while_it_works_and_its_broker_answers(
 
 
 def test_a_clock_that_jumps_makes_no_negative_latency() -> None:
-    with LiveMetrics("app_2", 0, Stop()) as metrics:
+    with LiveMetrics("app_2", 0, Stop(), Waiting()) as metrics:
         metrics.stored([{"published_at": "2999-01-01T00:00:00Z"}, {"published_at": timestamp()}])
         metrics.stored([{"published_at": "no time"}, {"published_at": None}, {}])
         assert sum(metrics._latencies._counts) == 2

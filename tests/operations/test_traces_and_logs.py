@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from MessageBroker import OutgoingMessage
+from Pipeline.observability.waiting import Reason, Waiting
 from Pipeline.script.logs import configure_logging
 from Pipeline.script.waiting import wait_out
 from Pipeline.serving.image_source import ImageSource
@@ -146,7 +147,10 @@ def test_what_is_waited_out_is_told_at_its_beginning_and_its_end(
             raise error
         return True
 
-    assert wait_out(OSError, attempt, Stop(), pause_seconds=0.01) is True
+    assert (
+        wait_out({OSError: Reason.QUEUE_STORAGE}, attempt, Stop(), Waiting(), pause_seconds=0.01)
+        is True
+    )
     begin, end = (vars(record) for record in caplog.records)
     assert (begin["event"], begin["trouble"]) == ("waiting", "OSError")
     assert end["event"] == "waited"

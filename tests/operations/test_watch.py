@@ -26,6 +26,7 @@ from DB import open_database
 from DurableText import codec
 from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metrics import Sources
+from Pipeline.observability.waiting import Waiting
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
 from Pipeline.watch.__main__ import last_rows
@@ -52,7 +53,7 @@ def app_2(counts: Tally, tmp_path: Path) -> Iterator[int]:
     embedded.start()
     broker, topic = embedded.connect_with_topic()
     with (
-        LiveMetrics("app_2", port, Stop()) as metrics,
+        LiveMetrics("app_2", port, Stop(), Waiting()) as metrics,
         broker.subscribe(topic) as subscription,
         metrics.follow(Sources(broker, subscription, db=tmp_path / "db.txt"), counts),
     ):

@@ -172,6 +172,16 @@ def read_terminal(fd: int, until: bytes | None = None) -> bytes:
     return shown
 
 
+class Clock:
+    """Tells the time that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def dead_letters(broker: BrokerCore, topic: str, count: int) -> list[Any]:
     """Read `count` dead letters of a topic."""
     letters: list[Any] = []

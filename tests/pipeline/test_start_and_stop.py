@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from Pipeline.observability.waiting import Waiting
 from Pipeline.script.waiting import UnconfirmedError, within_grace
 from Pipeline.stop import SAME_REQUEST_SECONDS, Stop
 from Queue import FileQueue
@@ -31,9 +32,9 @@ sys.meta_path.insert(0, Signal())
 SHORT_GRACE = """
 from Pipeline.script import life_cycle, waiting
 Stop, within_grace = life_cycle.Stop, waiting.within_grace
-def told(action, stop):
+def told(action, *rest):
     print("waits for the broker", flush=True)
-    result = within_grace(action, stop)
+    result = within_grace(action, *rest)
     print("the broker answers", flush=True)
     return result
 life_cycle.Stop = lambda: Stop(grace_seconds=2.0)
@@ -192,9 +193,9 @@ def test_a_signal_to_the_process_and_then_to_its_group_is_one_request() -> None:
 def test_what_waits_for_the_broker_waits_without_limit_until_a_stop() -> None:
     stop, answer = Stop(grace_seconds=0.1), threading.Event()
     threading.Timer(0.5, answer.set).start()
-    assert within_grace(lambda: answer.wait(60), stop) is True
+    assert within_grace(lambda: answer.wait(60), stop, Waiting()) is True
     stop.request()
     with pytest.raises(UnconfirmedError):
-        within_grace(threading.Event().wait, stop)
+        within_grace(threading.Event().wait, stop, Waiting())
     with pytest.raises(ZeroDivisionError):
-        within_grace(lambda: 1 / 0, Stop())
+        within_grace(lambda: 1 / 0, Stop(), Waiting())

@@ -7,17 +7,7 @@ import re
 import pytest
 
 from Pipeline.tally import Tally
-from tests.pipeline.runner import Pipeline
-
-
-class Clock:
-    """Tells the time that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.pipeline.runner import Clock, Pipeline
 
 
 def test_the_first_batch_takes_time_as_all_others_do() -> None:

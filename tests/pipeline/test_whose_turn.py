@@ -46,7 +46,7 @@ def publish_nothing(queue: FileQueue, folder: Path) -> list[bool]:
     told = Told(stop)
     options = Namespace(queue=queue.path, batch_size=8, exit_when_idle=0.2)
     with LocalHandler(folder / "broker") as broker:
-        assert list(take_batches(Script(options, stop, told), queue, broker)) == []
+        assert list(take_batches(Script(options, stop, metrics=told), queue, broker)) == []
     return told.stood_by
 
 

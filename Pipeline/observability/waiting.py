@@ -1,0 +1,100 @@
+"""What a script waits for right now, and since when: whatever waits says so here.
+
+From it come `serving_waiting{reason}`, the reason in `/readyz`, and what the watch says. The log is
+the business of whoever waits: it knows what a person has to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+# What goes through within this is no waiting: an answer of a broker takes its time.
+NOTICE_SECONDS = 1.0
+# After so long something is wrong, and the script is not ready.
+STUCK_SECONDS = 10.0
+# Models may be slow.
+SLOW_MODEL_SECONDS = 60.0
+
+
+class Reason(StrEnum):
+    """The labels of `serving_waiting`."""
+
+    BROKER = "broker"  # it has not confirmed
+    DEAD_LETTER = "dead_letter"  # it is refused, and what it was made of stays un-acked
+    MODEL = "model"  # it has not answered
+    QUEUE_FULL = "queue_full"
+    QUEUE_LOCKED = "queue_locked"
+    QUEUE_STORAGE = "queue_storage"  # a full disk, as a rule
+    DB_STORAGE = "db_storage"
+    DB_AWAY = "db_away"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """One thing that is waited for.
+
+    Attributes:
+        since: on the registry's clock.
+        what: in words, for a person.
+        patience: seconds after which something is wrong.
+    """
+
+    since: float
+    what: str
+    patience: float
+
+
+class Waiting:
+    """The registry of one script. Any thread may use it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with nothing; `clock` tells the time."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waits: dict[Reason, Wait] = {}
+        self._known: set[Reason] = set()
+
+    def begin(self, reason: Reason, what: str, patience: float = STUCK_SECONDS) -> None:
+        """Say that something is waited for; said again it goes on, in the new words."""
+        with self._lock:
+            before = self._waits.get(reason)
+            since = self._clock() if before is None else before.since
+            self._waits[reason] = Wait(since, what, patience)
+
+    def end(self, reason: Reason) -> None:
+        """Say that it is waited for no more, if it was."""
+        with self._lock:
+            self._waits.pop(reason, None)
+
+    @contextlib.contextmanager
+    def on(self, reason: Reason, what: str, patience: float = STUCK_SECONDS) -> Iterator[None]:
+        """Say that something is waited for until the context is left."""
+        self.begin(reason, what, patience)
+        try:
+            yield
+        finally:
+            self.end(reason)
+
+    def reasons(self) -> dict[Reason, bool]:
+        """Tell what is waited for; false for what was, so that its end can be seen."""
+        now = self._clock()
+        with self._lock:
+            waits = dict(self._waits)
+            noticed = {each for each in waits if now - waits[each].since >= NOTICE_SECONDS}
+            self._known |= noticed
+            return {reason: reason in noticed for reason in sorted(self._known)}
+
+    def stuck(self) -> str | None:
+        """Tell what has been waited for longer than it should take; None if nothing has."""
+        now = self._clock()
+        with self._lock:
+            waits = sorted(self._waits.values(), key=lambda wait: wait.since)
+        for wait in waits:
+            if now - wait.since >= wait.patience:
+                return f"waiting for {now - wait.since:.0f} s: {wait.what}"
+        return None

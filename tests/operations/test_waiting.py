@@ -1,0 +1,204 @@
+"""Whatever waits says so: in the metrics, in `/readyz`, in the watch; and idle is not waiting."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from MessageBroker import OutgoingMessage
+from MessageBroker.configuration import read_broker_config
+from Pipeline.observability.probe import Stall
+from Pipeline.observability.waiting import STUCK_SECONDS, Reason, Waiting
+from Pipeline.script.script import Script
+from Pipeline.tally import Tally
+from Pipeline.watch.stages import DONE, STALL_SECONDS, Stage, problems
+from Queue import FileQueue
+from tests.brokers.harness import BrokerUnderTest
+from tests.operations.scripts import free_port, get, scrape, wait_until_ready
+from tests.pipeline.runner import ROOT, Clock, Pipeline, wait_until
+
+# The queue reserves a megabyte: results that go beyond it find the disk full.
+DISK_BYTES, IMAGES = 8_000_000, 4000
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of some megabytes; needs the right to mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room; returns what has to be removed."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1024))
+        except OSError:
+            return ballast
+
+
+def watch_once(*ports: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "Pipeline.watch", "--interval", "0.1", "--once", "--json"]
+    return subprocess.run([*command, *map(str, ports)], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_full_disk_under_queue_and_db_is_told_and_waited_out(
+    pipeline: Pipeline, disk: Path
+) -> None:
+    pipeline.queue, pipeline.db = disk / "log.txt", disk / "db.txt"
+    ports = {"queue_storage": free_port(), "db_storage": free_port()}
+    scripts = [
+        pipeline.sub("--metrics-port", ports["queue_storage"]).ready(),
+        pipeline.app_2("--metrics-port", ports["db_storage"]).ready(),
+    ]
+    for port in ports.values():
+        wait_until_ready(port)
+    ballast = fill(disk)
+    broker = pipeline.connect()
+    results = [OutgoingMessage(b'{"id":"%d","label":"7"}' % i) for i in range(1000)]
+    broker.publish_batch(pipeline.inferences, results)
+    pipeline.app_1("--count", IMAGES).end()
+
+    for reason, port in ports.items():
+        wait_until(lambda port=port: get(port, "/readyz")[0] == 503, f"port {port} is not ready")
+        said = get(port, "/readyz")[1]
+        assert said.startswith("waiting for 1"), said
+        assert "No space left on device" in said
+        assert scrape(port).values[f'serving_waiting{{reason="{reason}"}}'] == 1
+    told = watch_once(*ports.values())
+    assert told.returncode == 1
+    for script in ("model_server_sub", "app_2"):
+        assert f"{script} (localhost:" in told.stdout
+    assert told.stdout.count("No space left on device") >= 2
+
+    ballast.unlink()
+    pipeline.wait_for_rows(1000)
+    for reason, port in ports.items():
+        wait_until_ready(port)
+        assert scrape(port).values[f'serving_waiting{{reason="{reason}"}}'] == 0
+    for script in scripts:
+        script.terminate()
+        assert script.output.count("; waiting") == 1
+        assert script.output.count("it works again") == 1
+
+
+def test_a_refused_dead_letter_is_told_and_no_idleness(pipeline: Pipeline) -> None:
+    port = free_port()
+    sub = pipeline.sub("--exit-when-idle", 2, "--metrics-port", port).ready()
+    broker = pipeline.connect()
+    broker.delete_topic(f"{pipeline.images}-dead-letter")
+    broker.publish(pipeline.images, b"no image").result()
+
+    wait_until(lambda: get(port, "/readyz")[0] != 200, "the refused letter is told")
+    assert f"dead letters of {pipeline.images} cannot be sent" in get(port, "/readyz")[1]
+    assert scrape(port).values['serving_waiting{reason="dead_letter"}'] == 1
+    assert sub.process.poll() is None
+
+    broker.create_topic(pipeline.images)
+    assert sub.end().endswith("1 dead-lettered")
+
+
+def test_the_clock_of_idleness_stands_while_anything_is_unacked(
+    embedded_broker: BrokerUnderTest,
+) -> None:
+    """With its limit of un-acked messages reached, nothing comes though more is there."""
+    broker, topic = embedded_broker.connect_with_topic()
+    most = read_broker_config(embedded_broker.config_dir).delivery.max_outstanding_messages
+    broker.publish_batch(topic, [OutgoingMessage(b"x")] * (most + 10))
+    script = Script(Namespace(exit_when_idle=0.5, batch_size=most))
+    received = 0
+    with broker.subscribe(topic) as subscription:
+        for messages in script.receive(subscription):
+            received += len(messages)
+            # As a server's steps do it: behind the back of the loop that receives.
+            threading.Timer(1.5, subscription.ack, [messages]).start()
+    assert received == most + 10
+    embedded_broker.end_of_test()
+
+
+def test_what_lasts_is_told_after_a_second_and_is_wrong_after_ten() -> None:
+    clock = Clock()
+    waiting = Waiting(clock)
+    waiting.begin(Reason.QUEUE_FULL, "the queue is full")
+    assert waiting.reasons() == {}
+    clock.now += 1.0
+    assert waiting.reasons() == {Reason.QUEUE_FULL: True}
+    assert waiting.stuck() is None
+    clock.now += STUCK_SECONDS
+    waiting.begin(Reason.QUEUE_FULL, "the queue is still full")
+    assert waiting.stuck() == "waiting for 11 s: the queue is still full"
+    waiting.end(Reason.QUEUE_FULL)
+    assert waiting.reasons() == {Reason.QUEUE_FULL: False}
+    assert waiting.stuck() is None
+    with waiting.on(Reason.MODEL, "the model has not answered", patience=60.0):
+        clock.now += 59.0
+        assert waiting.stuck() is None
+
+
+def test_messages_that_wait_while_nothing_is_done_stand_still() -> None:
+    clock, tally = Clock(), Tally()
+    stall = Stall(tally, clock)
+    clock.now += 3600.0
+    assert stall.seconds(0) == 0.0, "idle is not standing still"
+    clock.now += 5.0
+    assert stall.seconds(10) == 5.0
+    tally.duplicates += 1
+    assert stall.seconds(10) == 0.0
+
+
+def stage(script: str, **fields: object) -> Stage:
+    return Stage("localhost:1", script, "ready", ready=True, **fields)  # type: ignore[arg-type]
+
+
+def test_a_stand_still_is_a_problem_unless_another_instance_works() -> None:
+    stalled = stage("app_2", waiting=744, stalled_seconds=STALL_SECONDS)
+    others = [stage(script) for script in DONE if script != "app_2"]
+    assert problems([*others, stalled]) == ["app_2: 744 wait, and nothing was done for 30 s"]
+    assert problems([*others, stalled, stage("app_2", waiting=744, stalled_seconds=0.0)]) == []
+    assert problems([*others, stage("app_2", waiting=0, stalled_seconds=0.0)]) == []
+
+
+def test_a_standby_beside_one_that_works_is_no_problem_though_it_does_nothing() -> None:
+    works = stage("model_server_pub", waiting=9, stalled_seconds=0.0)
+    waits = Stage(
+        "localhost:2",
+        "model_server_pub",
+        "standing by",
+        waiting=9,
+        stalled_seconds=99.0,
+        standby=True,
+    )
+    others = [stage(script) for script in DONE if script != "model_server_pub"]
+    assert problems([*others, works, waits]) == []
+    alone = problems([*others, waits])
+    assert "model_server_pub (localhost:2): standing by" in alone
+    assert "model_server_pub: 9 wait, and nothing was done for 99 s" in alone
+
+
+def test_a_publisher_waits_until_a_disk_has_room_for_the_quarantine(
+    pipeline: Pipeline, disk: Path
+) -> None:
+    pipeline.queue = disk / "log.txt"
+    with FileQueue(pipeline.queue) as queue:
+        queue.put([{"id": str(i), "label": "7", "pad": "x" * 5000} for i in range(3)])
+    damaged = pipeline.queue.read_bytes().replace(b'"label":"7"', b'"label":"8"', 1)
+    pipeline.queue.write_bytes(damaged)
+    ballast = fill(disk)
+    pub = pipeline.pub("--exit-when-idle", 1).says("; waiting")
+    assert pub.process.poll() is None
+    ballast.unlink()
+    assert pub.end().startswith("model_server_pub: 2 results published")
