@@ -1,4 +1,4 @@
-"""When a script shall end, how it is told, and how long it may take: signals and exit codes."""
+"""When a script shall end, who says so, and how long it may take: signals, idleness, exit codes."""
 
 from __future__ import annotations
 
@@ -92,3 +92,20 @@ class Stop:
         elif now - self._signalled_at > SAME_REQUEST_SECONDS:
             # Whatever was confirmed is durable; whatever was not comes again.
             self._end_at_once(EXIT_FAILED)
+
+
+class IdleClock:
+    """Tells when nothing has come for long enough to end; never, without a limit."""
+
+    def __init__(self, limit: float | None) -> None:
+        self._limit = limit
+        self._since = time.monotonic()
+
+    def restart(self) -> None:
+        """Something came, or nothing could come."""
+        self._since = time.monotonic()
+
+    @property
+    def expired(self) -> bool:
+        """True once nothing has come for the limit."""
+        return self._limit is not None and time.monotonic() - self._since >= self._limit

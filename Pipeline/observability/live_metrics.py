@@ -26,7 +26,7 @@ from Pipeline.observability import metric_table as table
 from Pipeline.observability.metrics import Metrics, ModelSource, Sources
 from Pipeline.observability.metrics_server import MetricsServer
 from Pipeline.observability.probe import GaugeProbe
-from Pipeline.observability.waiting import Waiting
+from Pipeline.observability.waiting import NOT_ASSIGNED, Waiting
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
 
@@ -101,7 +101,7 @@ class LiveMetrics(Metrics, Collector):
             return "starting"
         subscription = work.sources.subscription
         if subscription is not None and not subscription.ready:
-            return "the broker is away, or has not assigned anything yet"
+            return NOT_ASSIGNED
         return work.probe.why_not_ready()
 
     def close(self) -> None:

@@ -19,19 +19,20 @@ NOTICE_SECONDS = 1.0
 STUCK_SECONDS = 10.0
 # Models may be slow.
 SLOW_MODEL_SECONDS = 60.0
+# Why a subscription is not ready.
+NOT_ASSIGNED = "the broker is away, or has not assigned anything yet"
 
 
 class Reason(StrEnum):
     """The labels of `serving_waiting`."""
 
-    BROKER = "broker"  # it has not confirmed
+    BROKER = "broker"  # it is away, or has not confirmed
     DEAD_LETTER = "dead_letter"  # it is refused, and what it was made of stays un-acked
     MODEL = "model"  # it has not answered
     QUEUE_FULL = "queue_full"
     QUEUE_LOCKED = "queue_locked"
-    QUEUE_STORAGE = "queue_storage"  # a full disk, as a rule
-    DB_STORAGE = "db_storage"
-    DB_AWAY = "db_away"
+    QUEUE = "queue"  # the disk under it is full, as a rule, or its engine away
+    DB = "db"  # the same
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ from MessageBroker import BrokerInterface, Message, Subscription
 from MessageBroker.configuration import TopicNames, read_broker_config
 from Pipeline.observability.metrics import Metrics, Sources
 from Pipeline.observability.tracing import Tracing
-from Pipeline.observability.waiting import Reason, Waiting
+from Pipeline.observability.waiting import NOT_ASSIGNED, Reason, Waiting
 from Pipeline.script import waiting
-from Pipeline.script.idle import IdleClock
 from Pipeline.script.start_up import open_broker
-from Pipeline.stop import POLL_SECONDS, Stop
+from Pipeline.stop import POLL_SECONDS, IdleClock, Stop
 from Pipeline.tally import Tally
 
 Result = TypeVar("Result")
@@ -77,14 +76,23 @@ class Script:
         clock = IdleClock(self.options.exit_when_idle)
         while not self.stop.requested and not clock.expired:
             messages = subscription.receive(self.options.batch_size, POLL_SECONDS)
-            if not subscription.outstanding:  # what could not be moved away has gone elsewhere
-                self.waiting.end(Reason.DEAD_LETTER)
-            if subscription.outstanding or not subscription.ready:
+            if not self._could_receive(subscription):
                 clock.restart()
             if messages:
                 self.begin_batch(len(messages))
                 yield messages
                 clock.restart()
+
+    def _could_receive(self, subscription: Subscription) -> bool:
+        """Tell whether nothing came because nothing is there; say what is waited for."""
+        outstanding, ready = subscription.outstanding, subscription.ready
+        if not outstanding:  # what could not be moved away has gone elsewhere
+            self.waiting.end(Reason.DEAD_LETTER)
+        if ready:
+            self.waiting.end(Reason.BROKER)
+        else:
+            self.waiting.begin(Reason.BROKER, NOT_ASSIGNED)
+        return ready and not outstanding
 
     def within_grace(
         self,

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 from MessageBroker import BrokerError, BrokerInterface
 from Pipeline.observability.waiting import Reason
-from Pipeline.script.idle import IdleClock
 from Pipeline.script.script import Script
 from Pipeline.script.start_up import PING_SECONDS
 from Pipeline.serving.standby import Turn
-from Pipeline.stop import POLL_SECONDS
+from Pipeline.stop import POLL_SECONDS, IdleClock
 from Queue import Batch, FileQueue, QueueStorageError
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def commit(script: Script, queue: FileQueue, batch: Batch) -> None:
         queue.commit(batch)
         return True
 
-    script.wait_out({QueueStorageError: Reason.QUEUE_STORAGE}, attempt)
+    script.wait_out({QueueStorageError: Reason.QUEUE}, attempt)
 
 
 def _answers(broker: BrokerInterface) -> bool:

@@ -33,7 +33,7 @@ KILLED_THE_SERVER = "killed the model server"
 PASSING_TROUBLE: dict[type[Exception], Reason] = {
     QueueFullError: Reason.QUEUE_FULL,
     QueueLockedError: Reason.QUEUE_LOCKED,
-    QueueStorageError: Reason.QUEUE_STORAGE,
+    QueueStorageError: Reason.QUEUE,
 }
 
 # How long a put waits for room before it looks whether the script shall stop.

@@ -8,7 +8,6 @@ from DB import (
     DatabaseLockedError,
     DatabasePassingError,
     DatabaseRecordError,
-    DatabaseStorageError,
     InsertOutcome,
     ResultDatabase,
     open_database,
@@ -23,11 +22,6 @@ from Pipeline.stop import StoppedError
 
 NO_INFERENCE_EVENT = "no inference event"
 
-# A full disk; an engine that is away.
-PASSING_TROUBLE: dict[type[Exception], Reason] = {
-    DatabaseStorageError: Reason.DB_STORAGE,
-    DatabasePassingError: Reason.DB_AWAY,
-}
 
 Result = tuple[Message, dict[str, Any]]
 
@@ -79,7 +73,7 @@ class ResultStore:
         records = [record for _, record in results]
         with self._script.tracing.spans("store result", records):
             outcome: InsertOutcome | None = self._script.wait_out(
-                PASSING_TROUBLE, lambda: self._db.insert(records)
+                {DatabasePassingError: Reason.DB}, lambda: self._db.insert(records)
             )
         if outcome is None:
             return  # stopping: un-acked, so it comes again

@@ -46,7 +46,7 @@ class Watch:
     """Looks again and again, and remembers the last minutes for the curve."""
 
     def __init__(self, targets: list[str], db: ResultDatabase) -> None:
-        """Watch.
+        """Begin with nothing seen.
 
         Args:
             targets: HOST:PORT of each script, all of which should answer; none for the usual.

@@ -197,8 +197,8 @@ class WatchedPipeline:
 def problems(stages: Sequence[Stage]) -> list[str]:
     """Say what a person should look at.
 
-    `app_1` may be away: it ends when all is published. A standby is well while another instance
-    of its script is at work.
+    `app_1` may be away: it ends when all is published; but it may wait as the others do. A standby
+    is well while another instance of its script is at work.
     """
     present = {stage.script for stage in stages}
     at_work = {stage.script for stage in stages if stage.ready}
@@ -212,7 +212,7 @@ def problems(stages: Sequence[Stage]) -> list[str]:
             found.append(f"{stage.target}: {stage.state}")  # it never said what it is
         elif stage.standby and stage.script in at_work:
             pass
-        elif not stage.ready and stage.script not in ("?", "app_1"):
+        elif not stage.ready and (stage.script not in ("?", "app_1") or stage.waits_for):
             found.append(f"{stage.script} ({stage.target}): {stage.state}")
         for text, number in stage.recent_faults.items():
             found.append(f"{stage.script} ({stage.target}): {number:,} {text}")

@@ -147,10 +147,7 @@ def test_what_is_waited_out_is_told_at_its_beginning_and_its_end(
             raise error
         return True
 
-    assert (
-        wait_out({OSError: Reason.QUEUE_STORAGE}, attempt, Stop(), Waiting(), pause_seconds=0.01)
-        is True
-    )
+    assert wait_out({OSError: Reason.QUEUE}, attempt, Stop(), Waiting(), pause_seconds=0.01) is True
     begin, end = (vars(record) for record in caplog.records)
     assert (begin["event"], begin["trouble"]) == ("waiting", "OSError")
     assert end["event"] == "waited"

@@ -60,10 +60,10 @@ def test_a_full_disk_under_queue_and_db_is_told_and_waited_out(
     pipeline: Pipeline, disk: Path
 ) -> None:
     pipeline.queue, pipeline.db = disk / "log.txt", disk / "db.txt"
-    ports = {"queue_storage": free_port(), "db_storage": free_port()}
+    ports = {"queue": free_port(), "db": free_port()}
     scripts = [
-        pipeline.sub("--metrics-port", ports["queue_storage"]).ready(),
-        pipeline.app_2("--metrics-port", ports["db_storage"]).ready(),
+        pipeline.sub("--metrics-port", ports["queue"]).ready(),
+        pipeline.app_2("--metrics-port", ports["db"]).ready(),
     ]
     for port in ports.values():
         wait_until_ready(port)
@@ -202,3 +202,27 @@ def test_a_publisher_waits_until_a_disk_has_room_for_the_quarantine(
     assert pub.process.poll() is None
     ballast.unlink()
     assert pub.end().startswith("model_server_pub: 2 results published")
+
+
+def test_a_broker_that_is_away_is_waited_for_by_whoever_receives(
+    embedded_broker: BrokerUnderTest,
+) -> None:
+    broker, topic = embedded_broker.connect_with_topic()
+    broker.publish(topic, b"x").result()
+    script = Script(Namespace(exit_when_idle=0.5, batch_size=8))
+    with broker.subscribe(topic) as subscription:
+
+        def work() -> None:
+            for messages in script.receive(subscription):
+                subscription.ack(messages)
+
+        loop = threading.Thread(target=work)
+        with embedded_broker.outage():
+            loop.start()
+            wait_until(
+                lambda: script.waiting.reasons() == {Reason.BROKER: True}, "the outage is told"
+            )
+            assert loop.is_alive(), "an outage is no idleness"
+        loop.join()
+    assert script.waiting.reasons() == {Reason.BROKER: False}
+    embedded_broker.end_of_test()
