@@ -46,7 +46,7 @@ class LiveMetrics(Metrics, Collector):
         self._script = script
         self._stop = stop
         self._waiting = waiting
-        self._work: _Work | None = None
+        self._work: _AtWork | None = None
         self._standing_by = False
         self._batches = Histogram(table.BATCH)
         self._inferences = Histogram(table.INFERENCE)
@@ -63,7 +63,7 @@ class LiveMetrics(Metrics, Collector):
     def follow(self, sources: Sources, tally: Tally) -> Iterator[None]:
         """See `Metrics.follow`. What takes time is asked for by a thread of its own."""
         probe = GaugeProbe(sources, tally)
-        self._work = _Work(sources, tally, probe)
+        self._work = _AtWork(sources, tally, probe)
         try:
             yield
         finally:
@@ -143,7 +143,7 @@ class LiveMetrics(Metrics, Collector):
 
 
 @dataclass(frozen=True)
-class _Work:
+class _AtWork:
     """What a script at work has."""
 
     sources: Sources
