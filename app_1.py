@@ -26,9 +26,9 @@ from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
 from Pipeline.script.script import Script
+from Pipeline.serving.image_publisher import ImagePublisher
 from Pipeline.serving.image_source import ImageSource
 from Pipeline.serving.pacing import paced_groups
-from Pipeline.serving.publishing import ImagePublisher
 from Pipeline.stop import ScriptError
 from Pipeline.tally import Tally
 

@@ -19,7 +19,7 @@ from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
 from Pipeline.script.script import Script
 from Pipeline.serving.batches import commit, take_batches
-from Pipeline.serving.publishing import ResultPublisher
+from Pipeline.serving.result_publisher import ResultPublisher
 from Pipeline.tally import Tally
 from Queue import FileQueue
 

@@ -42,7 +42,7 @@ ACKNOWLEDGE = ("acknowledge", "MessageBroker.core.subscription", "SubscriptionCo
 # What is counted: a name, and the function, called once a batch, that does it.
 STEPS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "app_1": (
-        ("make the events", "Pipeline.serving.publishing", "ImagePublisher._publish"),
+        ("make the events", "Pipeline.serving.image_publisher", "ImagePublisher._publish"),
         PUBLISH,
     ),
     "model_server_sub": (
@@ -55,7 +55,7 @@ STEPS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "model_server_pub": (
         ("take from the queue", "Queue", "FileQueue.take"),
-        ("make the events", "Pipeline.serving.publishing", "inference_events"),
+        ("make the events", "Pipeline.serving.result_publisher", "inference_events"),
         PUBLISH,
         ("commit", "Queue", "FileQueue.commit"),
     ),

@@ -11,9 +11,9 @@ import pytest
 from DurableText.moments import timestamp
 from Modelling.data_preparation import bundled_test_images, encode_npy
 from Pipeline.script.script import Script
+from Pipeline.serving.image_publisher import ImagePublisher
 from Pipeline.serving.image_source import ImageSource, SourceImage, subject_of
 from Pipeline.serving.pacing import gather
-from Pipeline.serving.publishing import ImagePublisher
 from tests.brokers.harness import BrokerUnderTest
 from tests.pipeline.runner import Pipeline, wait_until
 

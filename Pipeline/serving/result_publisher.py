@@ -1,0 +1,57 @@
+"""What `model_server_pub.py` does with a batch: publish the results, dead-letter the rest."""
+
+from __future__ import annotations
+
+from MessageBroker import BrokerInterface, MessageTooLargeError, OutgoingMessage, PublishError
+from MessageBroker.errors import BrokerError
+from MessageBroker.limits import cut
+from Pipeline.events import inference_events
+from Pipeline.script.script import Script
+from Pipeline.serving.dead_letters import Letter, publish_letters
+from Pipeline.serving.publishing import publish_what_is_taken
+from Queue import Batch, CorruptLine
+
+CORRUPT_LINE = "corrupt line in the queue"
+UNPUBLISHABLE = "cannot be published"
+
+
+class ResultPublisher:
+    """Publishes what `model_server_pub.py` takes from the queue.
+
+    The queue hands out in order: one result that stays would keep all others from being published.
+    """
+
+    def __init__(self, script: Script, broker: BrokerInterface, topic: str) -> None:
+        self._script = script
+        self._broker = broker
+        self._topic = topic
+
+    def publish(self, batch: Batch) -> int:
+        """Publish the results of a batch, and dead-letter what the broker will never take.
+
+        Returns:
+            How many results were published. The broker has confirmed them and the letters.
+        """
+        with self._script.tracing.spans("publish result", batch.records):
+            events = inference_events(batch.records, prefix=self._broker.cloudevents_prefix)
+            refusals = self._script.within_grace(
+                publish_what_is_taken, self._broker, self._topic, events
+            )
+        for error in refusals.values():
+            if not isinstance(error, (PublishError, MessageTooLargeError)):
+                raise error  # it is this program that the broker refuses, not a result
+        letters = [_letter_of(events[i], error) for i, error in refusals.items()]
+        letters += [_letter_of_line(line) for line in batch.corrupt]
+        publish_letters(self._script, self._broker, self._topic, letters)
+        return len(events) - len(refusals)
+
+
+def _letter_of(event: OutgoingMessage, error: BrokerError) -> Letter:
+    # Its attributes may be what the broker refuses.
+    attributes = {name: cut(value) for name, value in (event.attributes or {}).items()}
+    return Letter(event.data, UNPUBLISHABLE, error, attributes)
+
+
+def _letter_of_line(line: CorruptLine) -> Letter:
+    place = {"file": line.file, "offset": str(line.offset)}
+    return Letter(line.raw, CORRUPT_LINE, line.reason, place=place)
