@@ -1,4 +1,4 @@
-"""`python -m DB summary|verify|get`: what is in the DB, and whether it is sound."""
+"""`python -m DB summary|verify|get|import`: what is in the DB, and whether it is sound."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from DB.database_factory import default_database, open_database
 from DB.errors import DatabaseConfigurationError, DatabaseError
 from DB.report import as_text
+from DB.transfer import transfer
 from DurableText.command_line import file_with_suffix, print_json, printable, run, tell
 from DurableText.storage import STORAGE, make_durable_directory
 
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m DB", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="summary|verify|get")
+    commands = parser.add_subparsers(required=True, metavar="summary|verify|get|import")
     summary = commands.add_parser("summary", help="how many, per label, accuracy, latency, models")
     summary.add_argument(
         "--plot",
@@ -37,7 +38,10 @@ def _parser() -> argparse.ArgumentParser:
     get = commands.add_parser("get", help="print a result; exit code 1 if it is not stored")
     get.add_argument("id", help="the image's id")
     get.set_defaults(run=_get)
-    for command in (summary, check, get):
+    take = commands.add_parser("import", help="take the results of another DB over into --db")
+    take.add_argument("source", type=_where, metavar="FILE|URL", help="the DB that is read")
+    take.set_defaults(run=_import)
+    for command in (summary, check, get, take):
         command.add_argument(
             "--db",
             type=_where,
@@ -88,6 +92,23 @@ def _get(options: argparse.Namespace) -> int:
             print(f"{db.name}: no result with the id {options.id!r}", file=sys.stderr)
             return 1
     print_json(row)
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    with (
+        open_database(options.source, read_only=True) as source,
+        open_database(options.db, wait=False) as target,
+    ):
+        if source.name == target.name:
+            print(f"{source.name} would be taken over into itself", file=sys.stderr)
+            return 2
+        counts = transfer(source, target)
+        print(
+            f"{target.name}: {counts['rows']:,} results of {source.name}: {counts['new']:,} new, "
+            f"{counts['duplicates']:,} already there, {counts['conflicts']:,} conflicts; "
+            f"{counts['shadows']:,} answers of shadows"
+        )
     return 0
 
 

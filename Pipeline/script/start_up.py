@@ -1,4 +1,4 @@
-"""The way to the broker, when a script starts: it may come up later than the script does."""
+"""The way to the broker and other servers, which may come up later than the script does."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import argparse
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from MessageBroker import BrokerInterface, BrokerUnavailableError, MessageBrokerFactory
 from Pipeline.stop import Stop, StoppedError
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,13 @@ def open_broker(options: argparse.Namespace, stop: Stop, topic: str) -> Iterator
     """
     broker = MessageBrokerFactory.get_broker(options.broker, config_dir=options.config_dir)
     try:
-        _wait_until_it_answers(broker, options.wait_for_broker, stop)
+        wait_until_it_answers(
+            lambda left: broker.ping(timeout=min(PING_SECONDS, max(1.0, left))),
+            BrokerUnavailableError,
+            {"broker": broker.name},
+            options,
+            stop,
+        )
         if broker.create_topic(topic):
             logger.info("created the topic %s", topic)
     except BaseException:
@@ -40,14 +49,32 @@ def open_broker(options: argparse.Namespace, stop: Stop, topic: str) -> Iterator
         broker.close(timeout=stop.grace_left)
 
 
-def _wait_until_it_answers(broker: BrokerInterface, seconds: float, stop: Stop) -> None:
+def wait_until_it_answers(
+    attempt: Callable[[float], Result],
+    trouble: type[Exception],
+    who: dict[str, str],
+    options: argparse.Namespace,
+    stop: Stop,
+) -> Result:
+    """Try until a server answers, for `--wait-for-broker` seconds; tell once who is waited for.
+
+    Args:
+        attempt: is given how many seconds are left.
+        trouble: what it raises while the server is away; waited for no longer, it is raised.
+        who: what is waited for, for the log.
+        options: the command line.
+        stop: ends the waiting.
+
+    Raises:
+        StoppedError: the script shall stop.
+    """
+    seconds = options.wait_for_broker
     deadline = time.monotonic() + seconds
     told = False
     while True:
         try:
-            left = deadline - time.monotonic()
-            broker.ping(timeout=min(PING_SECONDS, max(1.0, left)))
-        except BrokerUnavailableError as error:
+            return attempt(deadline - time.monotonic())
+        except trouble as error:
             if stop.requested:
                 raise StoppedError from error
             if time.monotonic() >= deadline:
@@ -57,9 +84,7 @@ def _wait_until_it_answers(broker: BrokerInterface, seconds: float, stop: Stop) 
                     "%s; waiting for it for %g seconds",
                     error,
                     seconds,
-                    extra={"event": "outage", "broker": broker.name, "seconds": seconds},
+                    extra={"event": "outage", **who, "seconds": seconds},
                 )
             told = True
             stop.wait(PING_PAUSE_SECONDS)
-        else:
-            return

@@ -8,14 +8,17 @@ from DB import (
     DatabaseLockedError,
     DatabasePassingError,
     DatabaseRecordError,
+    DatabaseUnavailableError,
     InsertOutcome,
     ResultDatabase,
     open_database,
 )
+from DB.database_factory import scheme_of
 from MessageBroker import Message, Subscription
 from Pipeline.events import EventError, parse_inference
 from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
+from Pipeline.script.start_up import wait_until_it_answers
 from Pipeline.serving.dead_letters import Rejected, move_away
 from Pipeline.serving.standby import Turn
 from Pipeline.stop import StoppedError
@@ -29,6 +32,8 @@ Result = tuple[Message, dict[str, Any]]
 def open_db(script: Script) -> ResultDatabase:
     """Open the DB; while another app_2 holds it, stand by, and let the metrics say so.
 
+    A server may come up later, as the broker may; a file that cannot be used is told at once.
+
     Raises:
         StoppedError: the script shall stop, and still stood by.
         DatabaseError: it cannot be used.
@@ -40,8 +45,16 @@ def open_db(script: Script) -> ResultDatabase:
         turn.wait()
         return script.stop.requested
 
+    def attempt(_seconds_left: float) -> ResultDatabase:
+        return open_database(where, stop=shall_end)
+
     try:
-        db = open_database(where, stop=shall_end)
+        if scheme_of(where) is None:
+            db = attempt(0.0)
+        else:
+            db = wait_until_it_answers(
+                attempt, DatabaseUnavailableError, {"db": "server"}, script.options, script.stop
+            )
     except DatabaseLockedError as error:
         raise StoppedError from error
     turn.begin()
