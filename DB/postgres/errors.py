@@ -52,7 +52,14 @@ def refused(error: psycopg.Error, conninfo: dict[str, str], name: str) -> Databa
     Libpq has no code for it: only a ping tells a server that is away from one that refuses.
     """
     what = f"cannot connect to the DB {name}: {_words(error)}"
-    if ping(conninfo) == Ping.OK:
+    found = ping(conninfo)
+    if found == Ping.NO_ATTEMPT:
+        return DatabaseConfigurationError(
+            f"{what}; look at the URL's options and libpq's variables"
+        )
+    if found == Ping.NO_RESPONSE:  # a server without TLS gives none to a client that wants it
+        found = ping({**conninfo, "sslmode": "disable", "gssencmode": "disable"})
+    if found == Ping.OK:
         return DatabaseConfigurationError(
             f"{what}; the server is there and refuses: look at user, database, TLS, the password "
             "(PGPASSWORD, PGPASSFILE or a service) and pg_hba.conf"

@@ -80,6 +80,9 @@ def _conninfo(scheme: str, rest: str, query: list[tuple[str, str]]) -> dict[str,
     except psycopg.Error as error:
         raise DatabaseConfigurationError(f"the DB's URL is wrong: {error}".strip()) from error
     conninfo = {name: str(value) for name, value in found.items() if value is not None}
+    ports = conninfo.get("port", "").split(",")
+    if wrong := [port for port in ports if port and not port.isdecimal()]:
+        raise DatabaseConfigurationError(f"the DB's URL names the port {wrong[0]!r}")
     conninfo.setdefault("connect_timeout", str(CONNECT_SECONDS))
     conninfo.setdefault("application_name", "event-driven-model-serving")
     return conninfo
