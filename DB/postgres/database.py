@@ -124,6 +124,7 @@ class PostgresDatabase(ResultDatabase):
         self._mutex = threading.Lock()
         self._closed = False
         self._known = not read_only
+        self._taken_over = 0  # rows of one insert at the source stay in order over several calls
         if not read_only:
             try:
                 schema.make(self._session, self._tables, self.name)
@@ -141,7 +142,9 @@ class PostgresDatabase(ResultDatabase):
     def take_over(self, rows: Sequence[Row]) -> InsertOutcome:
         """See `ResultDatabase.take_over`."""
         results, times = split_times(rows)
-        return self._insert_all(results, times)
+        outcome = self._insert_all(results, times)
+        self._taken_over += len(rows)
+        return outcome
 
     def insert_shadow(self, results: Sequence[Result]) -> InsertOutcome:
         """See `ResultDatabase.insert_shadow`."""
@@ -182,7 +185,9 @@ class PostgresDatabase(ResultDatabase):
     ) -> InsertOutcome:
         ids = [results[number]["id"] for number in numbers]
         order = sorted(numbers, key=lambda number: str(results[number]["id"]))
-        new = {row[0] for row in self._run(_INSERT, _payload(results, bodies, order, times=times))}
+        first = 0 if times is None else self._taken_over
+        brought = _payload(results, bodies, order, times=times, first_place=first)
+        new = {row[0] for row in self._run(_INSERT, brought)}
         if len(new) == len(ids):
             return InsertOutcome(tuple(ids))
         known = [result_id for result_id in ids if result_id not in new]
@@ -385,13 +390,14 @@ def _payload(
     order: Sequence[int],
     *copied: str,
     times: list[str] | None = None,
+    first_place: int = 0,
 ) -> str:
     """Return results as one JSON parameter; what has no value is left out."""
     brought = []
     for number in order:
         result = results[number]
         label, digest = columns_of(result)
-        row: dict[str, object] = {"id": result["id"], "place": number}
+        row: dict[str, object] = {"id": result["id"], "place": first_place + number}
         if digest is None:
             row["label"] = label
         else:

@@ -46,6 +46,13 @@ CREATE TABLE {versions} (version integer NOT NULL, made_at timestamptz NOT NULL 
 INSERT INTO {versions} (version) VALUES ({version});
 """
 
+# Read from the catalogue's rows: `to_regclass` answers from the session's cache, which does not
+# hear of what others have made while this one waited for the lock.
+_MADE_MEANWHILE = """
+SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE relname = %s AND nspname = coalesce(%s, current_schema())
+"""
+
 
 class Tables:
     """The tables' names, quoted."""
@@ -57,6 +64,7 @@ class Tables:
         self.conflicts = self._name(f"{url.table}_conflicts")
         self.shadow = self._name(f"shadow_{url.table}")
         self.versions = self._name(f"{url.table}_schema")
+        self.place_of_versions = (f"{url.table}_schema", url.schema)
 
     def sql(self, statement: str, **more: Composed | SQL | Literal) -> Composed:
         """Return a statement with the names in it."""
@@ -85,7 +93,7 @@ def make(session: Session, tables: Tables, name: str) -> None:
     with session.connected("make the tables of") as connection, connection.transaction():
         # One at a time: `IF NOT EXISTS` fails beside another one that has not committed yet.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [_text(tables.table)])
-        if not _present(connection, tables.versions):
+        if not connection.execute(_MADE_MEANWHILE, tables.place_of_versions).fetchone():
             connection.execute(tables.sql(_TABLES, version=Literal(VERSION)))
     check(session, tables, name)
 

@@ -12,8 +12,8 @@ from DB import (
     InsertOutcome,
     ResultDatabase,
     open_database,
+    scheme_of,
 )
-from DB.database_factory import scheme_of
 from MessageBroker import Message, Subscription
 from Pipeline.events import EventError, parse_inference
 from Pipeline.observability.waiting import Reason
