@@ -22,6 +22,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from DurableText.command_line import counted
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
@@ -75,7 +76,7 @@ def main(script: Script) -> None:
             ids_file.writelines(f"{each}\n" for each in confirmed)
             ids_file.flush()
     if script.tally.failed:
-        raise ScriptError(f"{script.tally.failed} images were not published")
+        raise ScriptError(f"not published: {counted(script.tally.failed, 'image')}")
 
 
 def open_ids(path: Path | None) -> TextIO:
@@ -90,7 +91,8 @@ def open_ids(path: Path | None) -> TextIO:
 
 def last_line(total: int, tally: Tally) -> str:
     """Say what is published: what is not counted here is not."""
-    return f"app_1: {tally.done:,} of {total:,} images confirmed{tally.rate}, {tally.failed} failed"
+    of = counted(total, "image")
+    return f"app_1: {tally.done:,} of {of} confirmed{tally.rate}, {tally.failed} failed"
 
 
 if __name__ == "__main__":

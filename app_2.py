@@ -17,6 +17,7 @@ import argparse
 import logging
 
 from DB import default_database
+from DurableText.command_line import counted
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
@@ -61,8 +62,9 @@ def main(script: Script) -> None:
 def last_line(tally: Tally) -> str:
     """Say what was done."""
     return (
-        f"app_2: {tally.done:,} results stored{tally.rate}, {tally.duplicates} duplicates "
-        f"suppressed, {tally.conflicts} conflicts, {tally.dead_lettered} dead-lettered"
+        f"app_2: {counted(tally.done, 'result')} stored{tally.rate}, "
+        f"{counted(tally.duplicates, 'duplicate')} suppressed, "
+        f"{counted(tally.conflicts, 'conflict')}, {tally.dead_lettered} dead-lettered"
     )
 
 

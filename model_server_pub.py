@@ -14,6 +14,7 @@ if __name__ == "__main__":  # before all that takes time
 
 import argparse
 
+from DurableText.command_line import counted
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
@@ -50,7 +51,7 @@ def main(script: Script) -> None:
 def last_line(tally: Tally) -> str:
     """Say what was done."""
     return (
-        f"model_server_pub: {tally.done:,} results published{tally.rate}, "
+        f"model_server_pub: {counted(tally.done, 'result')} published{tally.rate}, "
         f"{tally.dead_lettered} dead-lettered"
     )
 

@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import logging
 
+from DurableText.command_line import counted
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
@@ -75,7 +76,7 @@ def main(script: Script) -> None:
 def last_line(tally: Tally) -> str:
     """Say what was done."""
     return (
-        f"model_server_sub: {tally.done:,} images classified{tally.rate}, "
+        f"model_server_sub: {counted(tally.done, 'image')} classified{tally.rate}, "
         f"{tally.dead_lettered} dead-lettered"
     )
 

@@ -9,7 +9,7 @@ from DB.database_factory import default_database, open_database
 from DB.errors import DatabaseConfigurationError, DatabaseError
 from DB.report import as_text
 from DB.transfer import transfer
-from DurableText.command_line import file_with_suffix, print_json, printable, run, tell
+from DurableText.command_line import counted, file_with_suffix, print_json, printable, run, tell
 from DurableText.storage import STORAGE, make_durable_directory
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
@@ -82,7 +82,9 @@ def _summary(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     with open_database(options.db, read_only=True) as db:
         found = db.verify()
-        return tell(found, db.name, f"{found.rows:,} rows, {found.bytes:,} bytes", options.json)
+        return tell(
+            found, db.name, f"{counted(found.rows, 'row')}, {found.bytes:,} bytes", options.json
+        )
 
 
 def _get(options: argparse.Namespace) -> int:

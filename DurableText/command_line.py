@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,9 @@ from pathlib import Path
 import orjson
 
 from DurableText.findings import Findings
+
+# What a write to the output ends with that others see as an error of theirs.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -26,6 +30,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Say how many of something there are: "1 image", "2,000 images"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def rate_in_words(per_second: float, of: str = "") -> str:
@@ -94,9 +103,13 @@ def run(
     except BrokenPipeError:  # `| head` has seen enough
         _forget_output()
         return EXIT_DONE
-    except OSError as error:  # a full disk behind `>`
+    except OSError as error:
         _forget_output()
-        return complain(f"the output cannot be written: {error.strerror}")
+        reason = error.strerror or type(error).__name__
+        if error.filename is None and error.errno in _FULL:  # a full disk behind `>`
+            return complain(f"the output cannot be written: {reason}")
+        what = f"{error.filename} cannot be used" if error.filename else "the system refuses"
+        return complain(f"{what}: {reason}")
     return code
 
 

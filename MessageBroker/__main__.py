@@ -10,22 +10,29 @@ python -m MessageBroker dead-letters replay --reason "undecodable image"
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from DurableText import command_line
-from DurableText.command_line import EXIT_DONE, EXIT_FAILED, printable
+from DurableText.command_line import EXIT_DONE, EXIT_FAILED, counted, printable
 from MessageBroker import dead_letters
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
 from MessageBroker.core.broker import BrokerCore
-from MessageBroker.errors import BrokerError, ConfigurationError
+from MessageBroker.errors import (
+    AuthenticationError,
+    BrokerError,
+    ConfigurationError,
+    SubscriptionNotFoundError,
+    TopicNotFoundError,
+)
 from MessageBroker.message_broker_factory import BROKER_NAMES, MessageBrokerFactory
 
 DEFAULT_PING_SECONDS = 10.0
@@ -103,28 +110,30 @@ def backlog(broker: BrokerCore, options: argparse.Namespace) -> Answer:
     topics = topics_of(options)
     if not options.topics:
         topics += [dead_letter_topic(topic) for topic in topics]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    failures = Failures()
     for topic in topics:
         subscription = options.subscription or default_subscription(topic)
-        count = broker.backlog(topic, subscription)
-        rows.append({"topic": topic, "subscription": subscription, "messages": count})
+        with failures.noted(topic):
+            count = broker.backlog(topic, subscription)
+            rows.append({"topic": topic, "subscription": subscription, "messages": count})
     lines = [
         f"{row['topic']} ({row['subscription']}): "
         + (f"{row['messages']:,}" if row["messages"] is not None else "this broker cannot tell")
         for row in rows
     ]
-    return {"backlog": rows}, lines, True
+    return failures.beside({"backlog": rows}, lines)
 
 
 def list_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
     """Show dead letters and leave them all."""
     selection = selection_of(options)
-    letters = [
-        dead_letters.describe(letter)
-        for topic in topics_of(options)
-        for letter in dead_letters.read_letters(broker, topic, options.wait)
-        if selection.takes(letter)
-    ]
+    letters: list[dict[str, Any]] = []
+    topics, failures = topics_of(options), Failures()
+    for topic in topics:
+        with failures.noted(topic):
+            found = dead_letters.read_letters(broker, topic, options.wait)
+            letters += map(dead_letters.describe, filter(selection.takes, found))
     lines = [
         f"{each['time']}  {each['source_topic']}  "
         f"{each['event_id'] or each['message_id'] or each['id']}  "
@@ -133,7 +142,9 @@ def list_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
         f"{each['error']}"
         for each in letters
     ]
-    return {"letters": letters}, [*lines, f"{len(letters):,} dead letters"], True
+    if len(failures) < len(topics):  # else there is nothing to count
+        lines.append(counted(len(letters), "dead letter"))
+    return failures.beside({"letters": letters}, lines)
 
 
 def replay_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
@@ -154,16 +165,57 @@ def _settle(
     settle: Callable[[BrokerCore, str, dead_letters.Selection, float], dead_letters.Outcome],
     done: str,
 ) -> Answer:
-    rows, lines, complete = [], [], True
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+    complete, selected = True, 0
+    failures = Failures()
     for topic in topics_of(options):
-        outcome = settle(broker, topic, selection_of(options), options.wait)
-        complete &= outcome.complete
-        name = dead_letters.topic_of_letters(topic)
-        rows.append({"topic": name, done: outcome.selected, "kept": outcome.kept})
-        lines.append(f"{name}: {outcome.selected:,} {done}, {outcome.kept:,} kept")
+        with failures.noted(topic):
+            outcome = settle(broker, topic, selection_of(options), options.wait)
+            complete &= outcome.complete
+            selected += outcome.selected
+            name = dead_letters.topic_of_letters(topic)
+            rows.append({"topic": name, done: outcome.selected, "kept": outcome.kept})
+            lines.append(f"{name}: {outcome.selected:,} {done}, {outcome.kept:,} kept")
     if not complete:
         lines.append("newer letters stood in the way of older ones: run it again")
-    return {"dead_letters": rows, "complete": complete}, lines, complete
+    missed = not selected and bool(options.id or options.reason)
+    if missed:
+        lines.append(
+            "no letter has such an --id or --reason: `python -m MessageBroker dead-letters list` "
+            "shows those that there are"
+        )
+    document, lines, fine = failures.beside({"dead_letters": rows, "complete": complete}, lines)
+    return document, lines, fine and complete and not missed
+
+
+class Failures:
+    """What could not be shown of several topics; the others are shown all the same."""
+
+    # Of one topic alone: what the broker says of it. If the broker is away, it is for all.
+    _OF_ONE_TOPIC = (AuthenticationError, SubscriptionNotFoundError, TopicNotFoundError)
+
+    def __init__(self) -> None:
+        self._errors: dict[str, BrokerError] = {}
+
+    def __len__(self) -> int:
+        return len(self._errors)
+
+    @contextlib.contextmanager
+    def noted(self, topic: str) -> Iterator[None]:
+        """Note what fails for this topic."""
+        try:
+            yield
+        except self._OF_ONE_TOPIC as error:
+            self._errors[topic] = error
+
+    def beside(self, document: dict[str, Any], lines: list[str]) -> Answer:
+        """Add what failed to what is shown."""
+        if not self._errors:
+            return document, lines, True
+        failed = [{"topic": each, "error": str(error)} for each, error in self._errors.items()]
+        told = dict.fromkeys(str(error) for error in self._errors.values())
+        return {**document, "failures": failed}, [*lines, *told], False
 
 
 # ---------------------------------------------------------------------- the options

@@ -7,7 +7,9 @@ own: `images.decoding` (bytes to pixels), `images.digits` (pixels to MNIST's for
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,17 @@ __all__ = [
     "load_dataset",
     "prepare_bytes",
     "prepare_image",
+    "visible_files",
 ]
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """List the files below a folder, at any depth, but for what is hidden: `.thumbnails`."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in files if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
 
 
 @dataclass(frozen=True)

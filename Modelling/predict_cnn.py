@@ -27,7 +27,7 @@ import numpy.typing as npt
 if __package__ in (None, ""):  # python Modelling/predict_cnn.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from Modelling.data_preparation import Preparation, decode_image
+from Modelling.data_preparation import Preparation, decode_image, visible_files
 from Modelling.errors import CheckpointError, ImageError
 from Modelling.images.batch_preparation import Decoders, prepare_batch
 from Modelling.images.decoding import IMAGE_SUFFIXES, Pixels
@@ -295,10 +295,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(
-                file for file in path.rglob("*")
-                if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
-            )  # fmt: skip
+            found = [file for file in visible_files(path) if file.suffix.lower() in IMAGE_SUFFIXES]
             files += found or [path]
         else:
             files.append(path)

@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from DurableText.command_line import print_json, run, tell
+from DurableText.command_line import counted, print_json, run, tell
 from Queue.errors import QueueError
 from Queue.text.file_queue import DEFAULT_PATH
 from Queue.text.report import status, status_text, verify
@@ -44,7 +44,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     found = verify(options.queue)
-    return tell(found, options.queue, f"{found.records:,} records", options.json)
+    return tell(found, options.queue, counted(found.records, "record"), options.json)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class Publisher:
                 "from where it is, and acknowledge it"
             )
         rpc = self._connection.publisher.publish
-        tried = f"publishing {len(publications)} messages to {topic!r}"
+        tried = f"publishing to {topic!r}"
         try:
             response = self._connection.call(
                 rpc, PublishRequest.wrap(encoded), tried, PUBLISH_TIMEOUT_SECONDS

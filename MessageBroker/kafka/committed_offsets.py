@@ -66,13 +66,14 @@ def read_committed(
         if failed is None:
             break
         if not joined:
-            failed = _heard(client) or failed
+            failed = _heard(client, events) or failed
         refusal = events.refusal(where)
         if refusal is not None:
             raise refusal
         if not is_outage(failed) or time.monotonic() >= deadline:
             raise events.explain(failed, where)
         time.sleep(RETRY_SECONDS)
+    events.answered()
     return [each for each in found if each.offset >= 0]
 
 
@@ -144,10 +145,12 @@ def of_this_topic(committed: Sequence[TopicPartition], topic_id: str) -> list[To
     return [each for each in committed if not topic_id or Note.of(each).topic_id in ("", topic_id)]
 
 
-def _heard(client: Consumer) -> KafkaError | None:
+def _heard(client: Consumer, events: ClientEvents) -> KafkaError | None:
     """Let the callbacks of a client run; return an error that came in place of a message."""
     record = client.poll(0)
     error: KafkaError | None = record.error() if record is not None else None
+    if error is not None:
+        events.heard(error)
     return error
 
 
@@ -182,12 +185,13 @@ class GroupReader:
         while True:
             wait = max(0.01, min(SLICE_SECONDS, deadline - time.monotonic()))
             with self._lock:
-                client, _ = self._client(topic, group)
+                client, events = self._client(topic, group)
                 try:
                     client.committed([TopicPartition(topic, 0)], timeout=wait)
                 except KafkaException as exception:
-                    failed = _heard(client) or error_of(exception)
+                    failed = _heard(client, events) or error_of(exception)
                 else:
+                    events.answered()
                     return None
             if not is_outage(failed):
                 return None

@@ -75,6 +75,11 @@ class ClientEvents:
         self.away = False
         self._cause = self._refusal = None
 
+    def heard(self, error: KafkaError) -> None:
+        """Take note of an error that came in place of a message: it is said once, not again."""
+        if error.code() in REFUSALS:
+            self._refusal = error
+
     def refusal(self, tried: str) -> BrokerError | None:
         """Return the error if the brokers refused the credentials, or a right."""
         return None if self._refusal is None else self.explain(self._refusal, tried)

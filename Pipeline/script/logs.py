@@ -36,11 +36,11 @@ def _log_uncaught(
 
 
 class _TextLines(logging.Formatter):
-    """Date, time, level, script and message: one line, whatever the message holds."""
+    """Local time with its zone, level, script and message: one line, whatever the message holds."""
 
     def __init__(self, script: str) -> None:
         pattern = f"%(asctime)s %(levelname)-7s {script}: %(message)s"
-        super().__init__(pattern, "%Y-%m-%d %H:%M:%S")
+        super().__init__(pattern, "%Y-%m-%d %H:%M:%S%z")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base's name
         """Format one record; what follows it, a traceback, keeps its lines."""

@@ -11,7 +11,12 @@ from itertools import islice
 from pathlib import Path
 
 from MessageBroker.limits import MAX_MESSAGE_BYTES, cut
-from Modelling.data_preparation import IMAGE_SUFFIXES, bundled_test_images, encode_npy
+from Modelling.data_preparation import (
+    IMAGE_SUFFIXES,
+    bundled_test_images,
+    encode_npy,
+    visible_files,
+)
 from Pipeline.stop import EXIT_USAGE, ScriptError
 
 logger = logging.getLogger(__name__)
@@ -111,7 +116,7 @@ def _image_files(path: Path) -> list[tuple[Path, str]]:
         return [(path, subject_of(path.name))]
     if not path.is_dir():
         raise ScriptError(f"there is no file or folder {str(path)!r}", EXIT_USAGE)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
+    files = visible_files(path)
     images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if len(images) < len(files):
         logger.info("%s: skipped %d files that are no images", path, len(files) - len(images))

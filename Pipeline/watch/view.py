@@ -72,7 +72,7 @@ def line(stages: Sequence[Stage], problems: Sequence[str], now: datetime) -> str
         if stage.script != "?"
     ]
     verdict = "; ".join(problems) or "all is well"
-    return printable(f"{now:%H:%M:%S}  {'  '.join(parts) or 'nobody answers'}  {verdict}")
+    return printable(f"{now:%H:%M:%S%z}  {'  '.join(parts) or 'nobody answers'}  {verdict}")
 
 
 def _wide_table(stages: Sequence[Stage], plain: bool) -> Table:

@@ -16,7 +16,7 @@ import orjson
 
 from DurableText import codec
 from DurableText.codec import scan
-from DurableText.command_line import printable
+from DurableText.command_line import counted, printable
 from DurableText.findings import Findings
 from DurableText.lock import current_holder
 from DurableText.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
@@ -117,10 +117,10 @@ def status_text(path: str | os.PathLike[str], state: Status) -> str:
     """Return the status as a few lines for a terminal."""
     lines = [
         f"queue        {path}",
-        f"waiting      {state.depth:,} records",
+        f"waiting      {counted(state.depth, 'record')}",
         f"numbers      next {state.next_seq}, committed up to {state.committed_seq}",
         f"active file  {state.active_bytes:,} bytes",
-        f"sealed       {state.sealed_files} files, {state.sealed_bytes:,} bytes",
+        f"sealed       {counted(state.sealed_files, 'file')}, {state.sealed_bytes:,} bytes",
         f"quarantine   {state.quarantined:,} entries",
         f"producer     {state.producer or 'nobody is writing right now'}",
         f"consumer     {state.consumer or 'nobody'}",

@@ -30,8 +30,8 @@ from tests.brokers.kafka_server import (
 
 ADMIN = "admin"
 _LOGIN_MODULES = "org.apache.kafka.common.security"
-# How long kafka-acls.sh, a JVM of its own, may take on a busy machine (s).
-SHELL_TIMEOUT_SECONDS = 120.0
+# A dozen calls of kafka-acls.sh, a JVM each, on a busy machine (s).
+SHELL_TIMEOUT_SECONDS = 220.0
 
 
 class SecuredKafka(KafkaCluster):

@@ -159,7 +159,7 @@ def test_a_letter_is_listed_by_what_it_was_and_found_by_the_id_of_its_result(
     )  # fmt: skip
 
     assert "photo\\x1b[2J.jpg" in listed.stdout
-    assert "1 dead letters" in listed.stdout
+    assert "1 dead letter" in listed.stdout.splitlines()
 
 
 def test_a_letter_that_was_no_message_is_listed_by_its_own_id(handler: BrokerUnderTest) -> None:
@@ -316,7 +316,7 @@ def test_purging_takes_what_was_named_only(handler: BrokerUnderTest) -> None:
         (("topics", "delete", "unknown-topic"), 1, "no such topic"),
         (("backlog", "unknown-topic"), 1, "topics create unknown-topic"),
         (("dead-letters", "list", "unknown-topic"), 1, "unknown-topic-dead-letter"),
-        (("ping", "--config-dir", "/nowhere"), 2, "broker_config.ini"),
+        (("ping", "--config-dir", "/nowhere"), 2, "--config-dir names the folder /nowhere"),
     ],
 )
 def test_what_goes_wrong_is_one_line_and_an_exit_code(
@@ -330,6 +330,48 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(
     assert (outcome.returncode, says in said) == (exit_code, True), said
     usage = ("usage:", " ")  # its first line, and how it goes on
     assert len([line for line in said.splitlines() if not line.startswith(usage)]) == 1, said
+
+
+def test_what_can_be_shown_is_shown_and_the_rest_is_named(tmp_path: Path) -> None:
+    """Of four topics one is there, as before the first start of the others' scripts."""
+    environment = {"MESSAGE_BROKER": "local", "LOCAL_BROKER_PATH": str(tmp_path)}
+    assert run("topics", "create", "new_image_topic", environment=environment).returncode == 0
+
+    counted = run("backlog", environment=environment)
+    as_json = run("backlog", "--json", environment=environment)
+    letters = run("dead-letters", "list", "--wait", "0", environment=environment)
+
+    for outcome in (counted, as_json, letters):
+        assert outcome.returncode == 1
+        assert "'inference_topic" in outcome.stdout
+    assert "new_image_topic (new_image_topic-sub): 0" in counted.stdout
+    answer = json.loads(as_json.stdout)
+    assert [row["topic"] for row in answer["backlog"]] == [
+        "new_image_topic",
+        "new_image_topic-dead-letter",
+    ]
+    assert [row["topic"] for row in answer["failures"]] == [
+        "inference_topic",
+        "inference_topic-dead-letter",
+    ]
+    assert "0 dead letters" in letters.stdout
+
+
+@pytest.mark.parametrize("action", ["replay", "purge"])
+@pytest.mark.parametrize("option", ["--id", "--reason"])
+def test_letters_that_are_not_there_are_said_not_to_be(
+    handler: BrokerUnderTest, action: str, option: str
+) -> None:
+    _, topic = make_letters(handler, 2)
+
+    outcome = run(
+        *("dead-letters", action, topic, option, "no-such", "--wait", "2"),
+        *("--broker", handler.name, "--config-dir", str(handler.config_dir)),
+    )
+
+    assert outcome.returncode == 1
+    assert "no letter has such an --id or --reason" in outcome.stdout
+    assert f"0 {action}" in outcome.stdout
 
 
 @pytest.mark.parametrize("broker", ["kafka", "pubsub"])

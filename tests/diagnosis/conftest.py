@@ -11,7 +11,7 @@ from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.harness import FOREIGN_VARIABLES
 from tests.brokers.kafka_server import find_or_skip
 from tests.brokers.secured_kafka import SecuredKafka
-from tests.diagnosis.rights import PRINCIPALS, documented_script
+from tests.diagnosis.rights import PRINCIPALS, documented_rights, grant
 from tests.pubsub.conftest import service
 
 __all__ = ["service"]
@@ -32,9 +32,13 @@ def secured() -> Iterator[SecuredKafka]:
 
 @pytest.fixture(scope="session")
 def rights(secured: SecuredKafka) -> AdminClient:
-    """Grant the documented rights, as the docs say; return who may change them."""
-    secured.shell(documented_script())
-    return AdminClient({"bootstrap.servers": secured.bootstrap_servers, "log_level": 0})
+    """Grant the documented rights; return who may change them.
+
+    Not by the commands of the docs, each of which starts a JVM: a test runs those.
+    """
+    admin = AdminClient({"bootstrap.servers": secured.bootstrap_servers, "log_level": 0})
+    grant(admin, documented_rights())
+    return admin
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,23 +53,21 @@ class Right:
 
     def grant(self, admin: AdminClient) -> None:
         """Give it; return when it holds."""
-        for future in admin.create_acls([self._binding(AclBinding)]).values():
-            future.result()
-        self._wait_until(admin, there=True)
+        grant(admin, [self])
 
     def revoke(self, admin: AdminClient) -> None:
         """Take it away; return when it is gone."""
-        for future in admin.delete_acls([self._binding(AclBindingFilter)]).values():
+        for future in admin.delete_acls([self.binding(AclBindingFilter)]).values():
             future.result()
-        self._wait_until(admin, there=False)
+        self.wait_until(admin, there=False)
 
-    def _wait_until(self, admin: AdminClient, *, there: bool) -> None:
+    def wait_until(self, admin: AdminClient, *, there: bool) -> None:
         deadline = time.monotonic() + EFFECT_SECONDS
-        wanted = self._binding(AclBindingFilter)
+        wanted = self.binding(AclBindingFilter)
         while bool(admin.describe_acls(wanted).result()) is not there:
             assert time.monotonic() < deadline, self
 
-    def _binding(self, kind: type) -> AclBinding:
+    def binding(self, kind: type) -> AclBinding:
         return kind(
             ResourceType[self.kind.upper()],
             self.name,
@@ -80,10 +79,40 @@ class Right:
         )
 
 
-def documented_rights() -> list[Right]:
-    """Read the rights out of the script."""
+def grant(admin: AdminClient, rights: Sequence[Right]) -> None:
+    """Give rights; return when they hold."""
+    for future in admin.create_acls([right.binding(AclBinding) for right in rights]).values():
+        future.result()
+    for right in rights:
+        right.wait_until(admin, there=True)
+
+
+def granted(admin: AdminClient) -> set[Right]:
+    """Return all rights that the cluster knows."""
+    everything = AclBindingFilter(
+        ResourceType.ANY,
+        None,
+        ResourcePatternType.ANY,
+        None,
+        None,
+        AclOperation.ANY,
+        AclPermissionType.ANY,
+    )
+    return {
+        Right(
+            each.principal.removeprefix("User:"),
+            each.operation.name,
+            each.restype.name.lower(),
+            each.name,
+        )
+        for each in admin.describe_acls(everything).result()
+    }
+
+
+def documented_rights(script: str | None = None) -> list[Right]:
+    """Read the rights out of the script, or part of it."""
     rights = []
-    for line in documented_script().splitlines():
+    for line in (script or documented_script()).splitlines():
         words = shlex.split(line)
         if not words or words[0] != "allow":
             continue

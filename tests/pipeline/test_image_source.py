@@ -45,6 +45,16 @@ def test_a_file_whose_name_is_no_utf8_is_published_like_any_other(
     assert len(pipeline.ids()) == 3
 
 
+def test_a_folder_does_not_lead_into_hidden_ones(tmp_path: Path) -> None:
+    photos = folder_of(tmp_path / "photos", b"a.npy", b".b.npy")
+    folder_of(photos / ".thumbnails", b"c.npy")
+    folder_of(photos / "more", b"d.npy")
+
+    assert [image.subject for image in ImageSource([photos], None)] == ["a.npy", "more/d.npy"]
+    hidden = ImageSource([photos / ".thumbnails"], None)  # asked for by name
+    assert [image.subject for image in hidden] == ["c.npy"]
+
+
 def test_a_subject_fits_into_an_attribute_however_deep_the_folder() -> None:
     deep = "/".join(["ü" * 100] * 20) + ".png"
     assert len(subject_of(deep).encode()) <= 1024
