@@ -4,8 +4,8 @@ Most tests wait for a broker; the others compute. So one process waits for Pub/S
 trains models and runs pipelines, and then waits for Kafka. The tests of a group stay together, in
 one process and in their usual order:
 
-- those on the Pub/Sub emulator, those on Kafka, and all of `tests/kafka`, which has one of its own:
-  each is started once, as it is in one process;
+- those on the Pub/Sub emulator, those on Kafka, and all of `tests/kafka` and of `tests/diagnosis`,
+  which have one of their own: each is started once, as it is in one process;
 - the others by module: what a module's fixtures make is made once.
 
 A process that has finished its groups takes the next one, so `STARTS_FIRST` names the long ones.
@@ -32,6 +32,8 @@ from tests.brokers.harness import BROKERS, LocalUnderTest
 
 # What `running_broker` starts, but for the embedded broker: that is a folder.
 SERVERS = sorted({*BROKERS} - {LocalUnderTest.name})
+# Folders with a server of their own for all their tests.
+HAVE_THEIR_OWN = ("tests/kafka", "tests/diagnosis")
 # The beginnings of groups' names. What is not named is short, and lets both end at the same time.
 STARTS_FIRST = (
     "pubsub",
@@ -40,6 +42,7 @@ STARTS_FIRST = (
     "tests/operations/",
     "kafka",
     "tests/kafka",
+    "tests/diagnosis",
     "tests/durability/",
 )
 # For an interrupted test to stop its scripts, and then for the brokers; they need 1 to 3 s.
@@ -49,11 +52,11 @@ _workers: list[Any] = []
 
 
 def group_of(node_id: str) -> str:
-    """Return what must not be split: the tests of a broker, of `tests/kafka`, or of a module."""
+    """Return what must not be split: the tests of a server, or of a module."""
     module, _, test = node_id.partition("::")
     if broker := re.search(rf"[\[-]({'|'.join(SERVERS)})[\]-]", test):
         return broker[1]
-    return "tests/kafka" if module.startswith("tests/kafka/") else module
+    return next((each for each in HAVE_THEIR_OWN if module.startswith(f"{each}/")), module)
 
 
 def turn_of(group: str) -> int:

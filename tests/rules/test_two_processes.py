@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("tests/cli/test_command.py::test_a[publishing-pubsub]", "pubsub"),
         ("tests/conformance/test_limits.py::test_a[local]", "tests/conformance/test_limits.py"),
         ("tests/kafka/test_cluster.py::test_a", "tests/kafka"),
+        ("tests/diagnosis/test_rights.py::test_a", "tests/diagnosis"),
         ("tests/queue/test_queue_fifo.py::test_a[no kafka here]", "tests/queue/test_queue_fifo.py"),
     ],
 )
