@@ -22,7 +22,7 @@ from Pipeline.script.script import Script
 from Pipeline.serving.batches import commit, take_batches
 from Pipeline.serving.result_publisher import ResultPublisher
 from Pipeline.tally import Tally
-from Queue import FileQueue
+from Queue import open_queue
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,7 +37,7 @@ def main(script: Script) -> None:
     """Take, publish, wait for the broker's confirmation, commit; until told to stop."""
     options, topic = script.options, script.topics.inferences
     with (
-        FileQueue(options.queue) as queue,
+        open_queue(options.queue) as queue,
         script.broker(topic) as broker,
         script.at_work(Sources(broker, queue=options.queue), last_line),
     ):

@@ -29,7 +29,7 @@ from Pipeline.serving.live_model import LiveModel
 from Pipeline.serving.model_server import PredictStep, Received, StoreStep
 from Pipeline.serving.steps import Steps
 from Pipeline.tally import Tally
-from Queue import FileQueue
+from Queue import open_queue
 
 logger = logging.getLogger("model_server_sub")
 
@@ -58,7 +58,7 @@ def main(script: Script) -> None:
     options, topic = script.options, script.topics.images
     with (
         LiveModel(options.checkpoint, options.threads, script.stop) as models,
-        FileQueue(options.queue) as queue,
+        open_queue(options.queue) as queue,
         contextlib.closing(InFlight(options.queue)) as in_flight,
         script.broker(topic) as broker,
         broker.subscribe(topic, options.subscription) as subscription,

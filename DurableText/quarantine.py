@@ -66,6 +66,11 @@ class CorruptLine:
     seq: int = 0
 
     @property
+    def found_at(self) -> dict[str, str]:
+        """Where it was found, for a dead letter and for the log."""
+        return {"file": self.file, "offset": str(self.offset)}
+
+    @property
     def place(self) -> tuple[int, int, int]:
         """What makes two findings the same one."""
         return self.segment, self.offset, crc32(self.raw or self.reason.encode())

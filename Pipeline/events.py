@@ -9,7 +9,8 @@ Source: https://www.w3.org/TR/trace-context/ for `traceparent`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections import ChainMap
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from DurableText.moments import timestamp, valid_time
 from MessageBroker import Message, OutgoingMessage
 from MessageBroker.cloudevents import attribute, known_id, message_uuid
 from MessageBroker.limits import cut
+from Queue import Record
 
 IMAGE_TYPE = "event-driven-model-serving.image.v1"
 INFERENCE_TYPE = "event-driven-model-serving.inference.v1"
@@ -29,6 +31,9 @@ SPEC_VERSION = "1.0"
 CONTENT_TYPE = "content-type"
 TRACE_PARENT = "traceparent"
 JSON_TYPE = "application/json"
+
+# How a trace context stands in the body of a result: only then is it parsed before it is published.
+_TRACED = b'"traceparent":'
 
 
 class _Names(NamedTuple):
@@ -162,7 +167,7 @@ def inference_record(
     return {name: value for name, value in record.items() if value is not None}
 
 
-def inference_events(records: Sequence[Mapping[str, Any]], *, prefix: str) -> list[OutgoingMessage]:
+def inference_events(records: Sequence[Record], *, prefix: str) -> list[OutgoingMessage]:
     """Make the events that publish a batch of results; their ids are the images'."""
     names = _names(prefix)
     common = {
@@ -174,11 +179,25 @@ def inference_events(records: Sequence[Mapping[str, Any]], *, prefix: str) -> li
     }
     events = []
     for record in records:
-        attributes = {**common, names.id: str(record["id"])}
-        if TRACE_PARENT in record:
-            attributes[TRACE_PARENT] = record[TRACE_PARENT]
-        events.append(OutgoingMessage(orjson.dumps(record), attributes=attributes))
+        attributes = {**common, names.id: record.id}
+        if _TRACED in record.body:  # or a text has these words
+            trace_parent = orjson.loads(record.body).get(TRACE_PARENT)
+            if isinstance(trace_parent, str):
+                attributes[TRACE_PARENT] = trace_parent
+        events.append(OutgoingMessage(record.body, attributes=attributes))
     return events
+
+
+def trace_carriers(
+    records: Sequence[Record], events: Sequence[OutgoingMessage]
+) -> list[MutableMapping[str, Any]]:
+    """Return what carries the trace contexts of results: their span goes into the attributes."""
+    carriers: list[MutableMapping[str, Any]] = []
+    for record, event in zip(records, events, strict=True):
+        attributes = event.attributes
+        if isinstance(attributes, dict) and TRACE_PARENT in attributes:
+            carriers.append(ChainMap(attributes, orjson.loads(record.body)))
+    return carriers
 
 
 def parse_inference(message: Message) -> dict[str, Any]:
@@ -199,4 +218,6 @@ def parse_inference(message: Message) -> dict[str, Any]:
     for name in ("id", "label"):
         if not isinstance(record.get(name), str) or not record[name]:
             raise EventError(f"the field {name!r} is missing or not a text")
+    if TRACE_PARENT in record and (published := message.attributes.get(TRACE_PARENT)):
+        record[TRACE_PARENT] = cut(published)  # that of the span of publishing, if there was one
     return record

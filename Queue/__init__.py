@@ -1,30 +1,47 @@
-"""A durable first-in, first-out queue in a text file: see `FileQueue`."""
+"""A durable queue of results: see `ResultQueue`, and `open_queue` for what stands behind it."""
 
 from DurableText.quarantine import CorruptLine
 from Queue.errors import (
     QueueClosedError,
+    QueueConfigurationError,
     QueueError,
-    QueueFormatError,
     QueueFullError,
     QueueLockedError,
     QueueOrderError,
+    QueuePassingError,
     QueueRecordError,
-    QueueStorageError,
+    QueueUnavailableError,
 )
-from Queue.text.consumer import Batch
-from Queue.text.file_queue import DEFAULT_PATH, FileQueue
+from Queue.queue_factory import DEFAULT_PATH, default_queue, open_queue
+from Queue.queue_interface import (
+    CorruptRecord,
+    QueueBatch,
+    QueueStatus,
+    Record,
+    ResultQueue,
+    encode_record,
+)
+from Queue.text.file_queue import FileQueue
 
 __all__ = [
     "DEFAULT_PATH",
-    "Batch",
     "CorruptLine",
+    "CorruptRecord",
     "FileQueue",
+    "QueueBatch",
     "QueueClosedError",
+    "QueueConfigurationError",
     "QueueError",
-    "QueueFormatError",
     "QueueFullError",
     "QueueLockedError",
     "QueueOrderError",
+    "QueuePassingError",
     "QueueRecordError",
-    "QueueStorageError",
+    "QueueStatus",
+    "QueueUnavailableError",
+    "Record",
+    "ResultQueue",
+    "default_queue",
+    "encode_record",
+    "open_queue",
 ]

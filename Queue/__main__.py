@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
-from pathlib import Path
 
-from DurableText.command_line import counted, print_json, run, tell
-from Queue.errors import QueueError
-from Queue.text.file_queue import DEFAULT_PATH
-from Queue.text.report import status, status_text, verify
+from DurableText.command_line import counted, print_json, printable, run, tell
+from Queue.errors import QueueConfigurationError, QueueError
+from Queue.queue_factory import default_queue, open_queue
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, 1 if something is wrong with the queue, 2 on wrong usage."""
-    return run(_parser(), arguments, QueueError)
+    return run(_parser(), arguments, QueueError, QueueConfigurationError)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -27,23 +24,35 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_verify)
     for command in (show, check):
         command.add_argument(
-            "--queue", type=Path, default=DEFAULT_PATH, help="default: %(default)s"
+            "--queue",
+            type=_where,
+            metavar="FILE|URL",
+            default=default_queue(),
+            help="default: RESULT_QUEUE, else %(default)s",
         )
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
+def _where(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
+
+
 def _status(options: argparse.Namespace) -> int:
-    state = status(options.queue)
+    with open_queue(options.queue, read_only=True) as queue:
+        state = queue.status()
     if options.json:
-        print_json(dataclasses.asdict(state))
+        print_json(state.as_dict())
     else:
-        print(status_text(options.queue, state))
+        print("\n".join(map(printable, state.lines(str(options.queue)))))
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    found = verify(options.queue)
+    with open_queue(options.queue, read_only=True) as queue:
+        found = queue.verify()
     return tell(found, options.queue, counted(found.records, "record"), options.json)
 
 

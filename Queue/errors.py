@@ -8,37 +8,48 @@ class QueueError(Exception):
 
 
 class QueueClosedError(QueueError):
-    """Raised when a queue is used after `close`, or in a child of the process that opened it."""
+    """Raised when a queue is used after `close`, or in a child of the process that opened it.
+
+    Also when it was opened to read, or a put of it was interrupted: then it is to be opened anew.
+    """
 
 
 class QueueRecordError(QueueError):
     """Raised when a record cannot be stored; nothing of its `put` was written."""
 
 
-class QueueFormatError(QueueError):
-    """Raised when a file at the queue's place was not written by this version of the queue."""
-
-
-class QueueFullError(QueueError):
-    """Raised when the queue stayed at `max_bytes` for the whole timeout of a `put`."""
-
-
-class QueueLockedError(QueueError):
-    """Raised when another process kept the producers' lock for the whole timeout of a `put`."""
-
-
 class QueueOrderError(QueueError):
     """Raised when batches are committed in another order than they were taken."""
 
 
-class QueueStorageError(QueueError):
-    """Raised when the operating system refused to read or to write.
+class QueueConfigurationError(QueueError):
+    """Raised when what `--queue` names is no queue of this program, or cannot be one as set up."""
+
+
+class QueuePassingError(QueueError):
+    """Raised for trouble that passes by itself. Putting what was not appended again is right."""
+
+
+class QueueFullError(QueuePassingError):
+    """Raised when the queue stayed full for the whole timeout of a `put`; nothing was written."""
+
+
+class QueueUnavailableError(QueuePassingError):
+    """Raised when the engine is away, or refused to read or to write for now.
 
     Attributes:
         appended: how many records of a failed `put`, counted from the first, are in the queue and
-            durable all the same (a disk that filled up in the middle of a group).
+            durable all the same (a disk that filled up in the middle of a group); None if nobody
+            can know: then all are put again, and the DB drops repetitions.
     """
 
-    def __init__(self, message: str, appended: int = 0) -> None:
+    def __init__(self, message: str, appended: int | None = 0) -> None:
         super().__init__(message)
         self.appended = appended
+
+
+class QueueLockedError(QueueUnavailableError):
+    """Raised when another process kept the producers' lock for the whole timeout of a `put`.
+
+    It may be stopped, and nobody takes the lock from it. Nothing of the `put` was written.
+    """

@@ -69,7 +69,7 @@ def queue(_folder: Path) -> Costs:
 
     def put(batches: int) -> None:
         for _ in range(batches):
-            queue.put(records)
+            queue_benchmark.put_encoded(queue, records)
 
     def take(batches: int) -> None:
         for _ in range(batches):

@@ -35,7 +35,7 @@ from typing import Any
 
 import orjson
 
-from Queue import FileQueue
+from Queue import FileQueue, ResultQueue, encode_record
 
 RESULTS = Path(__file__).resolve().parent / "results" / "queue.json"
 
@@ -167,6 +167,11 @@ class Persist:
             self.queue.task_done()  # commits
 
 
+def put_encoded(queue: ResultQueue, records: list[dict[str, Any]]) -> None:
+    """Encode, as all the others do, and put."""
+    queue.put([encode_record(record) for record in records])
+
+
 # --- one durable call after the other ---
 
 
@@ -176,7 +181,7 @@ def measure_groups(results: dict[str, Any], rounds: int) -> None:
             records = [RECORD] * group
             calls: dict[str, Callable[[], object]] = {
                 "bare_loop": partial(Bare(path).put, records),
-                "put": partial(queue.put, records),
+                "put": partial(put_encoded, queue, records),
             }
             if group == 256:
                 calls["litequeue"] = partial(Lite(path).put, records)
@@ -199,7 +204,7 @@ def measure_take_and_commit(results: dict[str, Any], rounds: int) -> None:
     with folder() as path:
         with FileQueue(path / "log.txt", fsync="never") as queue:
             for _ in range(batches):
-                queue.put([RECORD] * 256)
+                put_encoded(queue, [RECORD] * 256)
         with FileQueue(path / "log.txt") as queue:
             queue.commit(queue.take(1, timeout=0))
 
@@ -232,7 +237,7 @@ def measure_threads(results: dict[str, Any], rounds: int) -> None:
         # So many calls a thread that each runs for about as long.
         contenders = {
             "bare_group": (BareGroup(path, THREADS).put, 600),
-            "put": (queue.put, 600),
+            "put": (partial(put_encoded, queue), 600),
             "litequeue": (Lite(path).put, 120),
             "persist_queue": (Persist(path, grouped=False).put, 120),
         }
@@ -261,7 +266,9 @@ def _report_arrivals(path: Path, count: int, pipe: Any) -> None:
         while len(arrivals) < count:
             batch = queue.take(256, timeout=10)
             now = time.monotonic_ns()
-            arrivals += [(now - record["put_at"]) / 1e6 for record in batch.records]
+            arrivals += [
+                (now - orjson.loads(record.body)["put_at"]) / 1e6 for record in batch.records
+            ]
             queue.commit(batch)
         begin = time.process_time()
         queue.take(1, timeout=5)
@@ -279,7 +286,7 @@ def wake_ups(count: int) -> tuple[list[float], float]:
         ours.recv()
         for _ in range(count):
             time.sleep(0.003)
-            queue.put([{**RECORD, "put_at": time.monotonic_ns()}])
+            put_encoded(queue, [{**RECORD, "put_at": time.monotonic_ns()}])
         result = ours.recv()
         consumer.join()
         return result  # type: ignore[no-any-return]

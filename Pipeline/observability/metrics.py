@@ -39,14 +39,14 @@ class Sources:
     Attributes:
         broker: asked whether it answers, and for the backlog.
         subscription: what the script consumes.
-        queue: the queue's text file.
+        queue: the queue's path or URL.
         db: the DB's path or URL.
         models: which model answers.
     """
 
     broker: BrokerInterface
     subscription: Subscription | None = None
-    queue: Path | None = None
+    queue: str | Path | None = None
     db: str | Path | None = None
     models: ModelSource | None = None
 

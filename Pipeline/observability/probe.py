@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Callable
 
+import orjson
+
 from DB import DatabaseError, ResultDatabase, open_database
 from DurableText.moments import age_of
 from MessageBroker import BrokerError
 from Pipeline.observability import metric_table as table
 from Pipeline.observability.metrics import Sources
 from Pipeline.tally import Tally
-from Queue.text.report import status
+from Queue import open_queue
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,9 @@ class GaugeProbe:
         self._sources = sources
         self._stall = Stall(tally)
         self._db = open_database(sources.db, read_only=True) if sources.db is not None else None
+        self._queue = (
+            open_queue(sources.queue, read_only=True) if sources.queue is not None else None
+        )
         self._rows: int | None = None
         self._count_again_at = 0.0
         self._values: dict[table.Metric, float] = {}
@@ -78,8 +83,9 @@ class GaugeProbe:
                 logger.debug("the probe failed", exc_info=True)
             if self._closed.wait(INTERVAL_SECONDS):
                 break
-        if self._db is not None:
-            self._db.close()
+        for opened in (self._queue, self._db):
+            if opened is not None:
+                opened.close()
 
     def _ask_broker(self) -> None:
         broker, subscription = self._sources.broker, self._sources.subscription
@@ -95,9 +101,10 @@ class GaugeProbe:
             self._trouble, self._answered_at = None, time.monotonic()
 
     def _ask_files(self) -> None:
-        if self._sources.queue is not None:
-            state = status(self._sources.queue)
-            age = age_of(state.oldest.get("predicted_at")) if state.oldest else 0.0
+        if self._queue is not None:
+            state = self._queue.status()
+            oldest = orjson.loads(state.oldest.body) if state.oldest else None
+            age = 0.0 if oldest is None else age_of(oldest.get("predicted_at"))
             self._set(table.QUEUE_DEPTH, state.depth)
             self._set(table.QUEUE_AGE, age)
         if self._db is not None:

@@ -49,11 +49,17 @@ def exit_code_of(error: Exception) -> int | None:
     # Imported late: a script that uses neither of them must not pay for them.
     from DB import DatabaseConfigurationError, DatabaseError
     from Modelling.errors import CheckpointError
-    from Queue import QueueError
+    from Queue import QueueConfigurationError, QueueError
 
     if isinstance(error, ScriptError):
         return error.exit_code
-    if isinstance(error, (ConfigurationError, CheckpointError, DatabaseConfigurationError)):
+    wrong_use = (
+        ConfigurationError,
+        CheckpointError,
+        QueueConfigurationError,
+        DatabaseConfigurationError,
+    )
+    if isinstance(error, wrong_use):
         return EXIT_USAGE
     if isinstance(error, (BrokerError, QueueError, DatabaseError, OSError)):
         return EXIT_FAILED

@@ -15,7 +15,6 @@ from MessageBroker import BROKER_NAMES
 Number = TypeVar("Number", int, float)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-DEFAULT_QUEUE = PROJECT_ROOT / "Queue" / "log.txt"
 
 # The fastest sizes of the engine are 8 to 64; larger batches spread the fsync and the acks.
 DEFAULT_BATCH_SIZE = 256
@@ -91,9 +90,16 @@ def add_subscription_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_queue_option(parser: argparse.ArgumentParser) -> None:
-    """Add the queue's text file."""
+    """Add where the queue is."""
+    # Imported late: scripts without a queue must not pay for it.
+    from Queue import default_queue
+
     parser.add_argument(
-        "--queue", type=path, metavar="FILE", default=DEFAULT_QUEUE, help="the queue's text file"
+        "--queue",
+        type=place,
+        metavar="FILE|URL",
+        default=default_queue(),
+        help="the queue's text file; default: RESULT_QUEUE, else",
     )
 
 

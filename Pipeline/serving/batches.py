@@ -11,12 +11,14 @@ from Pipeline.script.script import Script
 from Pipeline.script.start_up import PING_SECONDS
 from Pipeline.serving.standby import Turn
 from Pipeline.stop import POLL_SECONDS, IdleClock
-from Queue import Batch, FileQueue, QueueStorageError
+from Queue import QueueBatch, QueueUnavailableError, ResultQueue
 
 logger = logging.getLogger(__name__)
 
 
-def take_batches(script: Script, queue: FileQueue, broker: BrokerInterface) -> Iterator[Batch]:
+def take_batches(
+    script: Script, queue: ResultQueue, broker: BrokerInterface
+) -> Iterator[QueueBatch]:
     """Yield what the queue holds, as `Script.receive`; stand by while another publisher takes.
 
     The clock of `--exit-when-idle` runs only while something could go through: not while this one
@@ -48,14 +50,14 @@ def take_batches(script: Script, queue: FileQueue, broker: BrokerInterface) -> I
             clock.restart()
 
 
-def commit(script: Script, queue: FileQueue, batch: Batch) -> None:
+def commit(script: Script, queue: ResultQueue, batch: QueueBatch) -> None:
     """Commit a batch, waiting out a full disk; at a stop it stays, and comes again."""
 
     def attempt() -> bool:
         queue.commit(batch)
         return True
 
-    script.wait_out({QueueStorageError: Reason.QUEUE}, attempt)
+    script.wait_out({QueueUnavailableError: Reason.QUEUE}, attempt)
 
 
 def _answers(broker: BrokerInterface) -> bool:

@@ -21,7 +21,15 @@ from Pipeline.script.script import Script
 from Pipeline.serving.dead_letters import Rejected, move_away
 from Pipeline.serving.in_flight import InFlight, Suspicion
 from Pipeline.serving.live_model import LiveModel
-from Queue import FileQueue, QueueFullError, QueueLockedError, QueueStorageError
+from Queue import (
+    QueueFullError,
+    QueueLockedError,
+    QueuePassingError,
+    QueueUnavailableError,
+    Record,
+    ResultQueue,
+    encode_record,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +41,7 @@ KILLED_THE_SERVER = "killed the model server"
 PASSING_TROUBLE: dict[type[Exception], Reason] = {
     QueueFullError: Reason.QUEUE_FULL,
     QueueLockedError: Reason.QUEUE_LOCKED,
-    QueueStorageError: Reason.QUEUE,
+    QueuePassingError: Reason.QUEUE,
 }
 
 # How long a put waits for room before it looks whether the script shall stop.
@@ -153,7 +161,7 @@ class PredictStep:
 class StoreStep:
     """Stores what was predicted, in a thread of its own."""
 
-    def __init__(self, script: Script, subscription: Subscription, queue: FileQueue) -> None:
+    def __init__(self, script: Script, subscription: Subscription, queue: ResultQueue) -> None:
         self._script = script
         self._subscription = subscription
         self._queue = queue
@@ -161,21 +169,20 @@ class StoreStep:
     def store(self, outcome: BatchOutcome) -> None:
         """Put the results durably, dead-letter the rest, then ack."""
         with self._script.tracing.spans("classify image", outcome.records, since="received_at"):
-            if outcome.records and not self._put(outcome.records):
+            if outcome.records and not self._put([encode_record(r) for r in outcome.records]):
                 return  # stopping: un-acked, so it comes again
         self._subscription.ack(outcome.predicted)
         self._script.tally.add(len(outcome.predicted))
         move_away(self._script, self._subscription, outcome.rejected)
 
-    def _put(self, records: list[dict[str, Any]]) -> bool:
+    def _put(self, left: list[Record]) -> bool:
         """Wait out what passes by itself; False if the script shall stop meanwhile."""
-        left = list(records)
 
         def attempt() -> bool:
             try:
                 self._queue.put(left, timeout=PUT_SECONDS)
-            except QueueStorageError as error:
-                del left[: error.appended]
+            except QueueUnavailableError as error:
+                del left[: error.appended or 0]  # unknown: all again, and the DB drops repetitions
                 raise
             return True
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from MessageBroker import BrokerInterface, MessageTooLargeError, OutgoingMessage, PublishError
 from MessageBroker.errors import BrokerError
 from MessageBroker.limits import cut
-from Pipeline.events import inference_events
+from Pipeline.events import inference_events, trace_carriers
 from Pipeline.script.script import Script
 from Pipeline.serving.dead_letters import Letter, publish_letters
 from Pipeline.serving.publishing import publish_what_is_taken
-from Queue import Batch, CorruptLine
+from Queue import CorruptRecord, QueueBatch
 
 CORRUPT_LINE = "corrupt line in the queue"
 UNPUBLISHABLE = "cannot be published"
@@ -26,14 +26,15 @@ class ResultPublisher:
         self._broker = broker
         self._topic = topic
 
-    def publish(self, batch: Batch) -> int:
+    def publish(self, batch: QueueBatch) -> int:
         """Publish the results of a batch, and dead-letter what the broker will never take.
 
         Returns:
             How many results were published. The broker has confirmed them and the letters.
         """
-        with self._script.tracing.spans("publish result", batch.records):
-            events = inference_events(batch.records, prefix=self._broker.cloudevents_prefix)
+        events = inference_events(batch.records, prefix=self._broker.cloudevents_prefix)
+        carriers = trace_carriers(batch.records, events)
+        with self._script.tracing.spans("publish result", carriers):
             refusals = self._script.within_grace(
                 publish_what_is_taken, self._broker, self._topic, events
             )
@@ -52,6 +53,5 @@ def _letter_of(event: OutgoingMessage, error: BrokerError) -> Letter:
     return Letter(event.data, UNPUBLISHABLE, error, attributes)
 
 
-def _letter_of_line(line: CorruptLine) -> Letter:
-    place = {"file": line.file, "offset": str(line.offset)}
-    return Letter(line.raw, CORRUPT_LINE, line.reason, place=place)
+def _letter_of_line(line: CorruptRecord) -> Letter:
+    return Letter(line.raw, CORRUPT_LINE, line.reason, place=line.found_at)

@@ -7,15 +7,15 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from DurableText.lock import FileLock
 from DurableText.quarantine import CorruptLine, Quarantine
 from DurableText.storage import Storage
 from Queue.errors import QueueClosedError, QueueOrderError
+from Queue.queue_interface import QueueBatch
 from Queue.text.cursor import Cursor, Position
 from Queue.text.reader import Reader
 from Queue.text.segment import QueuePaths
@@ -28,28 +28,22 @@ STANDBY_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one `take` handed out. False if it is empty.
+class TextBatch(QueueBatch):
+    """What one `take` handed out of a text file.
 
     Attributes:
-        records: the records as they were put, in order.
-        corrupt: corrupt lines and gaps found among them; `commit` keeps them in
-            `log.quarantine.txt`. Whoever wants to pass them on does so before committing.
+        corrupt: corrupt lines and gaps; `commit` keeps them in `log.quarantine.txt`.
         first_seq: the number of the first record; 0 if there is none.
+        ordinal: which batch it is, from 1.
+        end: where the next one begins.
+        done_with: sealed segments that nobody needs any more once it is committed.
     """
 
-    records: list[dict[str, Any]] = field(default_factory=list)
-    corrupt: list[CorruptLine] = field(default_factory=list)
+    corrupt: Sequence[CorruptLine] = ()
     first_seq: int = 0
     ordinal: int = field(default=0, repr=False)
     end: Position | None = field(default=None, repr=False)
     done_with: tuple[Path, ...] = field(default=(), repr=False)
-
-    def __bool__(self) -> bool:
-        return bool(self.records or self.corrupt)
-
-    def __len__(self) -> int:
-        return len(self.records)
 
 
 class Consumer:
@@ -87,7 +81,9 @@ class Consumer:
         self._taken = 0
         self._unsure = False  # a read was broken off: what it had read was not handed out
 
-    def take(self, max_records: int, deadline: float | None, check: Callable[[], None]) -> Batch:
+    def take(
+        self, max_records: int, deadline: float | None, check: Callable[[], None]
+    ) -> TextBatch:
         """Return the next batch, empty if there was none until `deadline`.
 
         `check` is called after each wait and may raise.
@@ -104,7 +100,7 @@ class Consumer:
             self._watch.wait(left)
             check()
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: TextBatch) -> None:
         """Move the cursor behind `batch`; on an error it may be called again."""
         with self._mutex:
             if self._closed:
@@ -144,7 +140,7 @@ class Consumer:
             finally:
                 self._cursor.close()
 
-    def _read(self, max_records: int) -> Batch:
+    def _read(self, max_records: int) -> TextBatch:
         if self._unsure:
             # A Ctrl-C or an error in the middle of a read: what the reader had passed by then would
             # be skipped, and the next commit would move the cursor past it.
@@ -158,10 +154,10 @@ class Consumer:
         assert first_seq + len(records) <= end.next_seq, "more would be handed out than was read"
         self._finished += self._reader.take_finished()
         self._end = end
-        batch = Batch()
+        batch = TextBatch()
         if records or corrupt:
             self._taken += 1
-            batch = Batch(records, corrupt, first_seq, self._taken, end, tuple(self._finished))
+            batch = TextBatch(records, corrupt, first_seq, self._taken, end, tuple(self._finished))
             self._finished.clear()
         self._unsure = False
         return batch

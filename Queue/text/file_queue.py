@@ -16,14 +16,12 @@ The format, its invariants and what each recovery is for stand at the head of `Q
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from DurableText.forks import Opener
 from DurableText.storage import (
@@ -33,12 +31,17 @@ from DurableText.storage import (
     real_path,
     refuse_what_is_no_file,
 )
-from Queue.errors import QueueClosedError, QueueError, QueueStorageError
-from Queue.text.consumer import Batch, ConsumerSlot
+from Queue.errors import (
+    QueueClosedError,
+    QueueConfigurationError,
+    QueueError,
+    QueueUnavailableError,
+)
+from Queue.queue_interface import QueueBatch, Record, ResultQueue, Verification
+from Queue.text.consumer import ConsumerSlot, TextBatch
 from Queue.text.producer import Fsync, Producer
+from Queue.text.report import TextStatus, status, verify
 from Queue.text.segment import QueuePaths, sealed_of
-
-DEFAULT_PATH = Path(__file__).resolve().parent.parent / "log.txt"
 
 # 1 MiB, about 3,000 results: what a drained queue leaves on the disk. Sealing costs about a
 # millisecond, a few per cent of the time it takes to fill a segment.
@@ -51,12 +54,14 @@ DEFAULT_MAX_BYTES = 1 << 30
 DEFAULT_FSYNC_INTERVAL = 1.0
 
 
-class FileQueue:
+class FileQueue(ResultQueue):
     """A queue in the text file `path`. Any number of threads and processes may use it at once."""
+
+    shared = False
 
     def __init__(
         self,
-        path: str | os.PathLike[str] = DEFAULT_PATH,
+        path: str | os.PathLike[str],
         *,
         fsync: Fsync = "always",
         segment_bytes: int = DEFAULT_SEGMENT_BYTES,
@@ -79,22 +84,29 @@ class FileQueue:
 
         Raises:
             QueueError: a wrong setting, or the name of a sealed segment (`log.7.txt`) or a cursor.
-            QueueStorageError: the folder or its files cannot be written.
-            QueueFormatError: the file is no log of this format.
+            QueueUnavailableError: the folder or its files cannot be written.
+            QueueConfigurationError: the file is no log of this format.
         """
         if fsync not in ("always", "interval", "never"):
-            raise QueueError(f"fsync is 'always', 'interval' or 'never', not {fsync!r}")
+            raise QueueConfigurationError(
+                f"fsync is 'always', 'interval' or 'never', not {fsync!r}"
+            )
         if segment_bytes < 1 or max_bytes < 1 or fsync_interval <= 0:
-            raise QueueError("segment_bytes, max_bytes and fsync_interval must be above zero")
+            raise QueueConfigurationError(
+                "segment_bytes, max_bytes and fsync_interval must be above zero"
+            )
         self.path = real_path(path)
         if (other := sealed_of(self.path)) is not None:
-            raise QueueError(
+            raise QueueConfigurationError(
                 f"{self.path}: files of such a name are sealed segments of the queue {other}, "
                 "which would read this one and remove it; give the queue another name"
             )
+        self.name = str(self.path)
         self._paths = QueuePaths.of(self.path)
         if self.path == self._paths.cursor:
-            raise QueueError(f"{self.path}: its cursor would have the same name; give it another")
+            raise QueueConfigurationError(
+                f"{self.path}: its cursor would have the same name; give it another"
+            )
         self._storage = storage
         self._sync_interval = {"always": 0.0, "interval": fsync_interval, "never": math.inf}[fsync]
         self._opener = Opener(f"{self.path}: this queue", QueueClosedError)
@@ -116,25 +128,15 @@ class FileQueue:
 
     @property
     def active(self) -> bool:
-        """Tell whether this one takes; else it stands by, or has not tried to take yet."""
+        """See `ResultQueue.active`."""
         return self._slot is not None and self._slot.consumer is not None
 
-    def put(self, records: Sequence[Mapping[str, Any]], timeout: float | None = None) -> None:
-        """Append records; they are durable when it returns (see `fsync`).
+    def put(self, records: Sequence[Record], timeout: float | None = None) -> None:
+        """See `ResultQueue.put`; durable as `fsync` says.
 
-        All of a put stand together, in order. Threads that put at the same time share one sync.
-
-        Args:
-            records: JSON objects; the names `seq` and `crc` belong to the queue.
-            timeout: seconds to wait while the queue is full or another process holds the
-                producers' lock; None waits without limit.
-
-        Raises:
-            QueueRecordError: one of them is not a JSON object, or too large; nothing is written.
-            QueueFullError: the queue was at `max_bytes` all the time; nothing is written.
-            QueueLockedError: the lock was not to be had; nothing is written.
-            QueueStorageError: the disk refused; `appended` says how many records count.
-            QueueClosedError: the queue is closed.
+        Threads that put at the same time share one sync. `QueueLockedError` if another process
+        keeps the producers' lock. A put that an exception out of a signal handler ends may
+        have stored its records; the queue is then to be opened anew.
         """
         self._check_usable()
         try:
@@ -143,36 +145,21 @@ class FileQueue:
             raise self._storage_error("append to", error) from error
 
     def flush(self) -> None:
-        """Return once all that was put since the last `flush` is on the disk, for any `fsync`.
+        """See `ResultQueue.flush`.
 
-        Raises:
-            QueueStorageError: the disk refused, now or in a sync since the last `flush` (one in the
-                background, or at a sealing). What was put since then may be lost in a power loss;
-                putting it again is safe. The next `put` begins a new file.
-            QueueClosedError: the queue is closed.
+        It tells once of a sync that failed since the last `flush`, in the background or at a
+        sealing. Putting again what was put since then is safe; the next `put` begins a new file.
         """
         self._check_usable()
         with self._os_errors("sync"):
             self._producer.flush()
 
-    def take(self, max_records: int = 256, timeout: float | None = None) -> Batch:
-        """Return the oldest records not taken yet, at once if there are any.
+    def take(self, max_records: int = 256, timeout: float | None = None) -> TextBatch:
+        """See `ResultQueue.take`.
 
-        It may be called again before the last batch is committed, and goes on behind it.
-
-        Args:
-            max_records: at most so many.
-            timeout: seconds to wait for the first; 0 only looks, None waits without limit. While
-                another consumer is active this waits for it to end.
-
-        Returns:
-            A batch; empty (false) after `timeout`. If a Ctrl-C or the like ends this, what it had
-            read comes with the next one; at worst the next commit raises `QueueOrderError`, as the
-            batch was on its way already: it comes again when the queue is opened anew.
-
-        Raises:
-            QueueStorageError: the log cannot be read, or the cursor not be made.
-            QueueClosedError: the queue is closed, or is being closed while this waits.
+        If a Ctrl-C or the like ends this, what it had read comes with the next one; at worst the
+        next commit raises `QueueOrderError`, as the batch was on its way already: it comes again
+        when the queue is opened anew.
         """
         if max_records < 1:
             raise QueueError(f"max_records must be at least 1, not {max_records}")
@@ -182,28 +169,35 @@ class FileQueue:
             # Another thread may be waiting in here, and longer than this one wants to.
             patience = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
             if not self._take_lock.acquire(timeout=patience):
-                return Batch()
+                return TextBatch()
             with self._os_errors("read"):
                 return self._take(max_records, deadline)
         finally:
             _release_if_ours(self._take_lock)  # Ctrl-C may come as soon as it is
 
-    def commit(self, batch: Batch) -> None:
-        """Mark a batch as done; it is never handed out again. Durable when it returns.
-
-        Corrupt lines of the batch are in `log.quarantine.txt` before. An empty batch, and one
-        that is committed already, is fine.
-
-        Raises:
-            QueueOrderError: an earlier batch is not committed yet.
-            QueueStorageError: the disk refused; the batch counts as not committed, and committing
-                it again is fine.
-            QueueClosedError: the queue is closed.
-        """
+    def commit(self, batch: QueueBatch) -> None:
+        """See `ResultQueue.commit`; corrupt lines are in `log.quarantine.txt` before."""
         self._check_usable()
         if batch and self._slot is not None and self._slot.consumer is not None:
+            assert isinstance(batch, TextBatch), "the batch of another queue"
             with self._os_errors("commit to"):
                 self._slot.consumer.commit(batch)
+
+    def status(self) -> TextStatus:
+        """See `ResultQueue.status`."""
+        return status(self.path)
+
+    def verify(self) -> Verification:
+        """See `ResultQueue.verify`."""
+        return verify(self.path)
+
+    def check(self, timeout: float) -> None:  # noqa: ARG002 (a file answers at once)
+        """See `ResultQueue.check`."""
+        self._check_usable()
+        with self._os_errors("append to"):
+            refuse_what_is_no_file(self.path)
+            if not os.access(self._paths.folder, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def close(self) -> None:
         """Sync what was put (with `fsync="never"` it does not) and give the locks back.
@@ -225,25 +219,14 @@ class FileQueue:
                     if self._slot is not None:
                         self._slot.close()
 
-    def __enter__(self) -> FileQueue:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _take(self, max_records: int, deadline: float | None) -> Batch:
+    def _take(self, max_records: int, deadline: float | None) -> TextBatch:
         self._check_usable()
         if self._slot is None:
             self._slot = ConsumerSlot(self._storage, self._paths, self._sync_interval)
         consumer = self._slot.acquire(deadline, self._closing.is_set)
         self._check_usable()
         if consumer is None:
-            return Batch()
+            return TextBatch()
         return consumer.take(max_records, deadline, self._check_usable)
 
     def _check_usable(self) -> None:
@@ -264,8 +247,8 @@ class FileQueue:
         except OSError as error:
             raise self._storage_error(action, error) from error
 
-    def _storage_error(self, action: str, error: OSError) -> QueueStorageError:
-        return QueueStorageError(
+    def _storage_error(self, action: str, error: OSError) -> QueueUnavailableError:
+        return QueueUnavailableError(
             f"cannot {action} the queue {self.path}: {error}; is the folder there, writable, and "
             "is there room on the disk?"
         )

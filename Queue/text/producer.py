@@ -6,17 +6,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from DurableText import codec
 from DurableText.lock import FileLock
 from DurableText.storage import NO_ROOM, Storage
 from Queue.errors import (
     QueueFullError,
     QueueLockedError,
     QueueRecordError,
-    QueueStorageError,
+    QueueUnavailableError,
 )
+from Queue.queue_interface import Record
+from Queue.text import numbered_lines
 from Queue.text.group_commit import Entry, GroupCommit
 from Queue.text.segment import QueuePaths
 from Queue.text.writer import Writer
@@ -31,8 +32,6 @@ LOCK_PAUSE_SECONDS = 0.002
 
 # Pause between two looks whether a full queue has room again.
 ROOM_PAUSE_SECONDS = 0.01
-
-RESERVED = ("seq", "crc")
 
 Fsync = Literal["always", "interval", "never"]
 
@@ -88,7 +87,7 @@ class Producer:
             )
             self._flusher.start()
 
-    def put(self, records: Sequence[Mapping[str, Any]], timeout: float | None) -> None:
+    def put(self, records: Sequence[Record], timeout: float | None) -> None:
         """See `FileQueue.put`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         entry = Entry(encode(records))
@@ -210,13 +209,13 @@ class Producer:
         try:
             with self._writing:
                 self._writer.append(bodies, sync=self._fsync == "always")
-        except QueueStorageError as error:
-            appended = error.appended
+        except QueueUnavailableError as error:
+            appended = error.appended or 0
             for entry in group:
                 mine = min(len(entry.bodies), appended)
                 appended -= mine
                 if mine < len(entry.bodies):
-                    entry.error = QueueStorageError(str(error), mine)
+                    entry.error = QueueUnavailableError(str(error), mine)
 
     def _flush_regularly(self, interval: float) -> None:
         while not self._closing.wait(interval):
@@ -233,23 +232,15 @@ class Producer:
                 )
 
 
-def encode(records: Sequence[Mapping[str, Any]]) -> list[bytes]:
-    """Return the bodies of `records`.
+def encode(records: Sequence[Record]) -> list[bytes]:
+    """Return the bodies of `records` as lines take them.
 
     Raises:
-        QueueRecordError: one of them is not a JSON object, or too large.
+        QueueRecordError: one of them is no JSON object, or too large.
     """
-    if isinstance(records, (Mapping, str, bytes)):
+    if isinstance(records, (Record, Mapping, str, bytes)):
         raise QueueRecordError("put takes a sequence of records, not a single one")
-    encode_one, bodies = codec.encode, []
-    try:
-        for record in records:
-            bodies.append(encode_one(record, RESERVED))  # noqa: PERF401 (its length is needed)
-    except codec.RecordError as error:
-        raise QueueRecordError(
-            f"record {len(bodies)} of the put: {error}; nothing was written"
-        ) from error
-    return bodies
+    return numbered_lines.inner_bytes(records)
 
 
 def _within_a_second(deadline: float | None) -> float:

@@ -17,11 +17,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from DurableText import codec
 from DurableText.quarantine import CorruptLine
 from DurableText.storage import Storage
+from Queue.queue_interface import Record
 from Queue.text import numbered_lines
 from Queue.text.cursor import Position
 from Queue.text.segment import (
@@ -76,12 +76,12 @@ class Reader:
         first = self._segment.first_seq if self._segment else 0
         return Position(self._next_seq, first, self._offset if self._segment else 0)
 
-    def read(self, max_records: int) -> tuple[list[dict[str, Any]], list[CorruptLine]]:
+    def read(self, max_records: int) -> tuple[list[Record], list[CorruptLine]]:
         """Return the next records in order, and the corrupt lines among them.
 
         Both are empty if there is nothing yet. Each holds at most `max_records`.
         """
-        records: list[dict[str, Any]] = []
+        records: list[Record] = []
         corrupt: list[CorruptLine] = []
         while len(records) < max_records and len(corrupt) < max_records:
             try:
@@ -123,37 +123,31 @@ class Reader:
         if segment is not None:
             self._storage.close(segment.fd)
 
-    def _read_intact(
-        self, segment: _OpenSegment, records: list[dict[str, Any]], max_records: int
-    ) -> None:
+    def _read_intact(self, segment: _OpenSegment, records: list[Record], max_records: int) -> None:
         """Take lines that are intact and numbered as expected; stop before any other."""
-        decode, lines, index = codec.decode, self._lines, self._index
-        offset, expected = self._offset, self._next_seq
-        last = min(len(lines), index + max_records - len(records))
-        limit = segment.void_from or (1 << 63)
         if not segment.first_seq:
-            last = index  # the first line tells the segment's number: see _read_unusual
-        while index < last and expected < limit:
-            line = lines[index]
-            record = decode(line)
-            if record is None or record.get("seq") != expected:
-                break
-            del record["seq"]
-            records.append(record)
-            expected += 1
-            offset += len(line) + 1
-            index += 1
-        if index > self._index:
-            segment.has_record = True
-            self._corrupt_since_record = 0
-            if len(records) == index - self._index:
-                self.first_seq = self._next_seq
-        self._index, self._offset, self._next_seq = index, offset, expected
+            return  # the first line tells the segment's number: see _read_unusual
+        begin, expected = self._index, self._next_seq
+        count = max_records - len(records)
+        if segment.void_from is not None:
+            count = min(count, max(0, segment.void_from - expected))
+        lines = self._lines[begin : begin + count]
+        found = numbered_lines.decode_run(lines, expected)
+        if not found:
+            return
+        if not records:
+            self.first_seq = expected
+        records += found
+        segment.has_record = True
+        self._corrupt_since_record = 0
+        self._index += len(found)
+        self._offset += sum(map(len, lines[: len(found)])) + len(found)
+        self._next_seq += len(found)
 
     def _read_unusual(
         self,
         segment: _OpenSegment,
-        records: list[dict[str, Any]],
+        records: list[Record],
         corrupt: list[CorruptLine],
     ) -> None:
         """Take one line: the first of a segment, an old or void one, after a gap, or corrupt."""
@@ -174,10 +168,10 @@ class Reader:
     def _take_numbered(
         self,
         segment: _OpenSegment,
-        records: list[dict[str, Any]],
+        records: list[Record],
         corrupt: list[CorruptLine],
         seq: int,
-        record: dict[str, Any],
+        record: Record,
     ) -> None:
         segment.first_seq = segment.first_seq or seq
         segment.has_record = True

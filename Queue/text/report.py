@@ -6,6 +6,7 @@ opening. What matters is read again then, so that only what is really wrong is r
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +17,12 @@ import orjson
 
 from DurableText import codec
 from DurableText.codec import scan
-from DurableText.command_line import counted, printable
-from DurableText.findings import Findings
+from DurableText.command_line import counted
 from DurableText.lock import current_holder
 from DurableText.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
 from DurableText.storage import STORAGE, real_path, refuse_what_is_no_file
-from Queue.errors import QueueStorageError
+from Queue.errors import QueueUnavailableError
+from Queue.queue_interface import QueueStatus, Record, Verification
 from Queue.text import cursor, segment
 from Queue.text.cursor import SLOT_BYTES, Position
 from Queue.text.reader import Reader
@@ -35,13 +36,11 @@ TRIES = 5
 
 
 @dataclass(frozen=True)
-class Status:
-    """How a queue stands.
+class TextStatus(QueueStatus):
+    """How a queue in a text file stands.
 
     Attributes:
-        depth: records that are not committed.
-        oldest: the oldest of them, None if there is none.
-        oldest_seq: its number, 0 if there is none.
+        oldest_seq: the number of the oldest record, 0 if there is none.
         next_seq: the number that the next record gets.
         committed_seq: the number of the last record committed; 0 if nothing is known.
         active_bytes: size of `log.txt`.
@@ -52,8 +51,6 @@ class Status:
         consumer: who is the active consumer, None if nobody.
     """
 
-    depth: int
-    oldest: dict[str, Any] | None
     oldest_seq: int
     next_seq: int
     committed_seq: int
@@ -64,14 +61,36 @@ class Status:
     producer: str | None
     consumer: str | None
 
+    def as_dict(self) -> dict[str, Any]:
+        """See `QueueStatus.as_dict`."""
+        oldest = None if self.oldest is None else orjson.loads(self.oldest.body)
+        return {**dataclasses.asdict(self), "oldest": oldest}
 
-def status(path: str | os.PathLike[str]) -> Status:
+    def lines(self, name: str) -> list[str]:
+        """See `QueueStatus.lines`."""
+        lines = [
+            f"queue        {name}",
+            f"waiting      {counted(self.depth, 'record')}",
+            f"numbers      next {self.next_seq}, committed up to {self.committed_seq}",
+            f"active file  {self.active_bytes:,} bytes",
+            f"sealed       {counted(self.sealed_files, 'file')}, {self.sealed_bytes:,} bytes",
+            f"quarantine   {self.quarantined:,} entries",
+            f"producer     {self.producer or 'nobody is writing right now'}",
+            f"consumer     {self.consumer or 'nobody'}",
+        ]
+        if self.oldest is not None:
+            shown = self.oldest.body.decode()
+            lines.insert(2, f"oldest       seq {self.oldest_seq}: {shown[:160]}")
+        return lines
+
+
+def status(path: str | os.PathLike[str]) -> TextStatus:
     """Return how the queue at `path` stands.
 
     Reads a few lines, however long the queue is, and what damage there is before the oldest record.
 
     Raises:
-        QueueStorageError: there is no queue, or it cannot be read.
+        QueueUnavailableError: there is no queue, or it cannot be read.
     """
     paths = _paths(path)
     try:
@@ -82,7 +101,7 @@ def status(path: str | os.PathLike[str]) -> Status:
         oldest, oldest_seq = _oldest(paths, place)
         tail = max([_last_seq(paths.log), *(_last_seq(one.path) for one in sealed[-1:])])
         next_seq = max(tail + 1, place.next_seq if place else 1)
-        return Status(
+        return TextStatus(
             depth=next_seq - oldest_seq if oldest_seq else 0,
             oldest=oldest,
             oldest_seq=oldest_seq,
@@ -96,10 +115,10 @@ def status(path: str | os.PathLike[str]) -> Status:
             consumer=current_holder(paths.consumer_lock),
         )
     except OSError as error:
-        raise QueueStorageError(f"cannot read the queue {path}: {error}") from error
+        raise QueueUnavailableError(f"cannot read the queue {path}: {error}") from error
 
 
-def _oldest(paths: QueuePaths, place: Position | None) -> tuple[dict[str, Any] | None, int]:
+def _oldest(paths: QueuePaths, place: Position | None) -> tuple[Record | None, int]:
     """Return the first record behind the cursor and its number, past whatever damage."""
     reader = Reader(STORAGE, paths, place)
     try:
@@ -113,40 +132,11 @@ def _oldest(paths: QueuePaths, place: Position | None) -> tuple[dict[str, Any] |
         reader.close()
 
 
-def status_text(path: str | os.PathLike[str], state: Status) -> str:
-    """Return the status as a few lines for a terminal."""
-    lines = [
-        f"queue        {path}",
-        f"waiting      {counted(state.depth, 'record')}",
-        f"numbers      next {state.next_seq}, committed up to {state.committed_seq}",
-        f"active file  {state.active_bytes:,} bytes",
-        f"sealed       {counted(state.sealed_files, 'file')}, {state.sealed_bytes:,} bytes",
-        f"quarantine   {state.quarantined:,} entries",
-        f"producer     {state.producer or 'nobody is writing right now'}",
-        f"consumer     {state.consumer or 'nobody'}",
-    ]
-    if state.oldest is not None:
-        shown = orjson.dumps(state.oldest).decode()
-        lines.insert(2, f"oldest       seq {state.oldest_seq}: {shown[:160]}")
-    return "\n".join(map(printable, lines))
-
-
-@dataclass
-class Verification(Findings):
-    """What a reading of the whole queue has found.
-
-    Attributes:
-        records: intact records, committed ones included that are still there.
-    """
-
-    records: int = 0
-
-
 def verify(path: str | os.PathLike[str]) -> Verification:
     """Read the whole queue at `path`: every checksum, the numbers, the cursor, the last line.
 
     Raises:
-        QueueStorageError: there is no queue, or it cannot be read.
+        QueueUnavailableError: there is no queue, or it cannot be read.
     """
     paths = _paths(path)
     found = Verification()
@@ -166,7 +156,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
             )
         _check_side_file(paths.quarantine, found)
     except OSError as error:
-        raise QueueStorageError(f"cannot read the queue {path}: {error}") from error
+        raise QueueUnavailableError(f"cannot read the queue {path}: {error}") from error
     return found
 
 
@@ -242,7 +232,7 @@ def _paths(path: str | os.PathLike[str]) -> QueuePaths:
     if not paths.folder.is_dir() or not (
         paths.log.exists() or paths.cursor.exists() or segment.list_sealed(STORAGE, paths)
     ):
-        raise QueueStorageError(f"there is no queue at {path}; name its text file with --queue")
+        raise QueueUnavailableError(f"there is no queue at {path}; name its text file with --queue")
     return paths
 
 

@@ -16,7 +16,7 @@ import logging
 import os
 
 from DurableText.storage import NO_ROOM, Storage
-from Queue.errors import QueueFormatError, QueueStorageError
+from Queue.errors import QueueConfigurationError, QueueUnavailableError
 from Queue.text import cursor, numbered_lines, segment
 from Queue.text import disk_room as room
 from Queue.text.segment import QueuePaths
@@ -64,7 +64,7 @@ class Writer:
             sync: whether to return only when they are on the disk.
 
         Raises:
-            QueueStorageError: not all could be written; `appended` says how many count.
+            QueueUnavailableError: not all could be written; `appended` says how many count.
             OSError: nothing was written.
         """
         if self._suspect:  # a flush has failed since `prepare`
@@ -85,7 +85,7 @@ class Writer:
         if failure is not None:
             # The rest of a line may stand at the end now; `prepare` finds and heals it.
             self._end = UNKNOWN
-            raise QueueStorageError(
+            raise QueueUnavailableError(
                 f"{self._paths.log}: {whole} of {len(lines)} records appended, then: {failure}; "
                 "make room, or look at the disk, and put the rest again",
                 appended=whole,
@@ -152,7 +152,7 @@ class Writer:
 
         Raises:
             OSError: the disk refused; nothing was written.
-            QueueFormatError: the file is no log of this format.
+            QueueConfigurationError: the file is no log of this format.
         """
         if self._was_full and room.remove_if_committed(
             self._storage, self._paths, self._next_seq - 1
@@ -224,7 +224,7 @@ class Writer:
         storage, paths = self._storage, self._paths
         head = storage.read(self._fd, segment.SCAN_BYTES, 0)
         if segment.looks_foreign(head):
-            raise QueueFormatError(
+            raise QueueConfigurationError(
                 f"{paths.log} is not a log of this queue (its lines have no seq and crc); "
                 "name another file with --queue, or move this one away"
             )
@@ -329,7 +329,7 @@ class Writer:
             self._remove_void(self._next_seq - 1)
         except OSError as error:
             self._suspect = True
-            raise QueueStorageError(
+            raise QueueUnavailableError(
                 f"{log}: fsync failed ({failure}), and a new file did not help ({error}); "
                 "nothing of this put is acknowledged; look at the disk, then put it again"
             ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from DB.text.database import TextDatabase
-from Queue import FileQueue
+from tests.queue.of_dicts import FileQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = Path("/dev/full")

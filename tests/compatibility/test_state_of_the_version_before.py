@@ -17,7 +17,7 @@ from MessageBroker import BrokerInterface, Message, MessageBrokerFactory
 from MessageBroker.dead_letters import Selection, read_letters, replay
 from Modelling.data_preparation import bundled_test_images, encode_npy
 from Modelling.predict_cnn import load_classifier
-from Queue import FileQueue
+from tests.queue.of_dicts import FileQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD_STATE = Path(__file__).with_name("old_state")

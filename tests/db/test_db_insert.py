@@ -20,8 +20,9 @@ from DB import (
 )
 from DB.text.database import TextDatabase
 from DurableText.storage import Storage
-from Queue import FileQueue, QueueFormatError, QueueStorageError
+from Queue import QueueConfigurationError, QueueUnavailableError
 from tests.db.reading import verify
+from tests.queue.of_dicts import FileQueue
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -218,7 +219,7 @@ def test_a_queue_s_log_is_no_db_and_a_db_is_no_queue_s_log(tmp_path):
         before = log.read_bytes(), text.read_bytes()
     with pytest.raises(DatabaseConfigurationError, match="queue"):
         TextDatabase(log)
-    with pytest.raises(QueueFormatError, match="--queue"):
+    with pytest.raises(QueueConfigurationError, match="--queue"):
         FileQueue(text)
     assert (log.read_bytes(), text.read_bytes()) == before
 
@@ -278,7 +279,7 @@ def test_a_label_that_is_no_text_is_no_conflict_with_itself(path, label):
 @pytest.mark.parametrize("opening", [TextDatabase, FileQueue])
 def test_what_is_no_regular_file_is_refused_before_anything_is_made_beside_it(tmp_path, opening):
     os.mkfifo(tmp_path / "pipe.txt")
-    with pytest.raises((DatabaseUnavailableError, QueueStorageError), match="not a text file"):
+    with pytest.raises((DatabaseUnavailableError, QueueUnavailableError), match="not a text file"):
         opening(tmp_path / "pipe.txt")
     assert [file.name for file in tmp_path.iterdir()] == ["pipe.txt"]
 

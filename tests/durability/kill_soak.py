@@ -25,10 +25,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from DB.text.database import TextDatabase
-from Queue import FileQueue
 from Queue.text.report import status
 from Queue.text.report import verify as verify_queue
 from tests.db.reading import verify as verify_db
+from tests.queue.of_dicts import FileQueue
 
 SEGMENT_BYTES = 20_000
 PAUSES_SECONDS = (0.005, 0.05)

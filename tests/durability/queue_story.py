@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from Queue import Batch, FileQueue, QueueStorageError
+from Queue import QueueBatch, QueueUnavailableError
 from tests.durability.simulated_disk import Crash, SimulatedDisk, SimulatedProcess
+from tests.queue.of_dicts import FileQueue
 
 SEGMENT_BYTES = 300
 """Small, so that a story of a few dozen records seals and removes several segments."""
@@ -50,7 +51,7 @@ class Story:
                     self.path, segment_bytes=SEGMENT_BYTES, storage=process, fsync=fsync
                 )
             )
-            taken: list[Batch] = []
+            taken: list[QueueBatch] = []
             for _ in range(steps):
                 self._step(queue, taken)
             _until_it_works(queue.close)
@@ -80,7 +81,7 @@ class Story:
         first = list(dict.fromkeys(self.delivered))
         assert first == sorted(first), f"out of order: {first}"
 
-    def _step(self, queue: FileQueue, taken: list[Batch]) -> None:
+    def _step(self, queue: FileQueue, taken: list[QueueBatch]) -> None:
         choice = self.rng.random()
         if choice < 0.45:
             self._put(queue, self.rng.randint(1, 4))
@@ -98,7 +99,7 @@ class Story:
         for _ in range(TRIES):
             try:
                 queue.put([{"n": number} for number in ids])
-            except QueueStorageError as error:
+            except QueueUnavailableError as error:
                 self.acknowledged.update(ids[: error.appended])
                 ids = ids[error.appended :]
                 self.put_twice.update(ids)
@@ -106,7 +107,7 @@ class Story:
                 self.acknowledged.update(ids)
                 return
 
-    def _deliver(self, batch: Batch) -> None:
+    def _deliver(self, batch: QueueBatch) -> None:
         ids = [record["n"] for record in batch.records]
         again = (self.committed - self.put_twice).intersection(ids)
         if again:
@@ -114,7 +115,7 @@ class Story:
         self.delivered += ids
         self.corrupt += [line.raw for line in batch.corrupt]
 
-    def _commit(self, queue: FileQueue, batch: Batch) -> None:
+    def _commit(self, queue: FileQueue, batch: QueueBatch) -> None:
         _until_it_works(lambda: queue.commit(batch))
         self.committed.update(record["n"] for record in batch.records)
 
@@ -135,7 +136,7 @@ def _until_it_works(action: Callable[[], Any]) -> Any:
     for _ in range(TRIES):
         try:
             return action()
-        except QueueStorageError as error:
+        except QueueUnavailableError as error:
             last = error
     raise last
 
@@ -156,7 +157,7 @@ class DuoStory(Story):
         """Lives on; a process that crashes is started again, without faults."""
         queues: dict[str, FileQueue | None] = {"producer": None, "consumer": None}
         processes = {"producer": producing, "consumer": consuming}
-        taken: list[Batch] = []
+        taken: list[QueueBatch] = []
         steps_done = 0
         while steps_done < steps:
             who = "producer" if self.rng.random() < 0.45 else "consumer"
@@ -181,7 +182,7 @@ class DuoStory(Story):
             lambda: FileQueue(self.path, segment_bytes=SEGMENT_BYTES, storage=process)
         )
 
-    def _consume(self, queue: FileQueue, taken: list[Batch]) -> None:
+    def _consume(self, queue: FileQueue, taken: list[QueueBatch]) -> None:
         if taken and self.rng.random() < 0.45:
             self._commit(queue, taken.pop(0))
             return

@@ -8,11 +8,12 @@ import pytest
 import DB.text.index
 from DB import DatabaseUnavailableError
 from DB.text.database import TextDatabase
-from Queue import FileQueue, QueueStorageError
+from Queue import QueueUnavailableError
 from Queue.text.numbered_lines import frame_numbered
 from tests.db.reading import verify as verify_db
 from tests.durability.queue_story import abandon
 from tests.durability.simulated_disk import SimulatedDisk, fail_at
+from tests.queue.of_dicts import FileQueue
 
 pytestmark = pytest.mark.usefixtures("no_inotify")
 
@@ -38,7 +39,7 @@ def test_opening_and_taking_leave_no_descriptor_open_whichever_call_fails(tmp_pa
             try:
                 queue = queue or FileQueue(disk.folder / "log.txt", storage=process)
                 queue.take(9, timeout=0)
-            except QueueStorageError:
+            except QueueUnavailableError:
                 if queue is None:
                     assert process._open == {}, f"after call {call}"
         # The log, what is read of it, the cursor, and the two locks.

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from Queue import FileQueue
 from tests.durability.queue_story import Story, calls_of_a_whole_life
 from tests.durability.simulated_disk import POWER_LOSSES, SimulatedDisk, crash_at, fail_at
+from tests.queue.of_dicts import FileQueue
 
 pytestmark = pytest.mark.usefixtures("no_inotify")
 

@@ -6,10 +6,11 @@ import pytest
 
 import DurableText.quarantine
 from DurableText.codec import frame
-from Queue import FileQueue, QueueFormatError
+from Queue import QueueConfigurationError
 from Queue.text.cursor import SLOT_BYTES, Position, _encode
 from Queue.text.numbered_lines import frame_numbered
 from tests.durability.simulated_disk import SimulatedDisk
+from tests.queue.of_dicts import FileQueue
 
 pytestmark = pytest.mark.usefixtures("no_inotify")
 
@@ -283,7 +284,7 @@ def test_a_segment_of_nothing_but_damage_is_passed(disk):
 )
 def test_a_file_of_another_format_is_refused_and_left_alone(disk, content):
     disk.put(disk.folder / "log.txt", content)
-    with pytest.raises(QueueFormatError, match="--queue"):
+    with pytest.raises(QueueConfigurationError, match="--queue"):
         open_queue(disk)
     assert disk.content(disk.folder / "log.txt") == content
 

@@ -5,9 +5,10 @@ import errno
 import pytest
 
 from DurableText.storage import Storage
-from Queue import FileQueue, QueueStorageError
+from Queue import QueueUnavailableError
 from Queue.text.numbered_lines import frame_numbered
 from tests.durability.simulated_disk import PAGE, SimulatedDisk
+from tests.queue.of_dicts import FileQueue
 
 pytestmark = pytest.mark.usefixtures("no_inotify")
 
@@ -51,7 +52,7 @@ def test_a_queue_whose_last_line_is_torn_at_the_end_of_its_last_block_opens_and_
         batch = queue.take(4, timeout=0)
         assert len(batch) == 4
         queue.commit(batch)
-        with pytest.raises(QueueStorageError, match="No space left"):
+        with pytest.raises(QueueUnavailableError, match="No space left"):
             queue.put([{"n": 9}])
         assert drain(queue) == list(range(4, 9))
         disk.full = False
@@ -78,7 +79,7 @@ def test_a_disk_smaller_than_a_segment_is_written_again_once_all_is_committed(tm
     queue, consumer = (FileQueue(tmp_path / "log.txt", storage=disk) for _ in range(2))
     number, taken, acknowledged = 0, [], []
     for _ in range(4):
-        with pytest.raises(QueueStorageError):
+        with pytest.raises(QueueUnavailableError):
             while True:
                 number += 1
                 queue.put([{"n": number}])
@@ -86,7 +87,7 @@ def test_a_disk_smaller_than_a_segment_is_written_again_once_all_is_committed(tm
         if restarted:
             queue.close()
             queue = FileQueue(tmp_path / "log.txt", storage=disk)
-        with pytest.raises(QueueStorageError):
+        with pytest.raises(QueueUnavailableError):
             queue.put([{"n": -1}])  # what waits to be taken is not given up for it
         while batch := consumer.take(9, timeout=0):
             assert batch.corrupt == []
@@ -106,6 +107,6 @@ def test_a_damaged_line_that_nobody_was_told_of_is_not_given_up_for_room(tmp_pat
     (tmp_path / "log.txt").write_bytes(lines + b"rotten\n" + b'{"seq":5')
     with FileQueue(tmp_path / "log.txt", storage=SmallDisk(tmp_path, len(lines) + 15)) as queue:
         for _ in range(3):
-            with pytest.raises(QueueStorageError):
+            with pytest.raises(QueueUnavailableError):
                 queue.put([{"n": 9}])
         assert [line.raw for line in queue.take(9, timeout=0).corrupt] == [b"rotten"]

@@ -11,9 +11,10 @@ import random
 
 import pytest
 
-from Queue import FileQueue, QueueStorageError
+from Queue import QueueUnavailableError
 from tests.durability.queue_story import SEGMENT_BYTES, Story, abandon
 from tests.durability.simulated_disk import POWER_LOSSES, Crash, SimulatedDisk
+from tests.queue.of_dicts import FileQueue
 
 pytestmark = pytest.mark.usefixtures("no_inotify")
 
@@ -51,7 +52,7 @@ class Trio:
                 self.story._put(self.open("first", self.faults), self.rng.randint(1, 4))
             else:
                 self.consume()
-        except QueueStorageError:
+        except QueueUnavailableError:
             return
         except Crash:
             self.kill("first")

@@ -2,9 +2,10 @@
 
 import pytest
 
-from Queue import FileQueue, QueueFullError
+from Queue import QueueFullError
 from tests.durability.queue_story import abandon
 from tests.durability.simulated_disk import SimulatedDisk
+from tests.queue.of_dicts import FileQueue
 
 pytestmark = pytest.mark.usefixtures("no_inotify")
 

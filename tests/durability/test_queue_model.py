@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from Queue import FileQueue
 from tests.durability.queue_story import abandon
 from tests.durability.simulated_disk import POWER_LOSSES, SimulatedDisk
+from tests.queue.of_dicts import FileQueue
 
 STEPS = ["put"] * 5 + ["take"] * 5 + ["commit"] * 4 + ["flush"] * 3 + ["seal"]
 

@@ -5,9 +5,10 @@ import errno
 
 import pytest
 
-from Queue import FileQueue, QueueStorageError
+from Queue import QueueUnavailableError
 from tests.durability.queue_story import DuoStory
 from tests.durability.simulated_disk import POWER_LOSSES, SimulatedDisk, crash_at, fail_at
+from tests.queue.of_dicts import FileQueue
 
 pytestmark = pytest.mark.usefixtures("no_inotify")
 
@@ -97,14 +98,14 @@ def test_a_producer_that_fails_to_look_at_what_another_has_written_does_not_use_
             for _ in range(2):
                 try:
                     queue.put([{"n": number} for number in numbers])
-                except QueueStorageError as failure:
+                except QueueUnavailableError as failure:
                     failed.append(failure)
                 else:
                     return
 
         one = None
         for _ in range(2):
-            with contextlib.suppress(QueueStorageError):
+            with contextlib.suppress(QueueUnavailableError):
                 one = one or FileQueue(path, storage=process, segment_bytes=segment_bytes)
         with FileQueue(path, storage=disk.process(), segment_bytes=segment_bytes) as other:
             for start in range(1, 40, 8):

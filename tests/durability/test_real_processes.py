@@ -21,7 +21,8 @@ import pytest
 from DB import DatabaseLockedError, DatabaseUnavailableError
 from DB.text.database import TextDatabase
 from DurableText.storage import Storage
-from Queue import FileQueue, QueueClosedError, QueueLockedError, QueueStorageError
+from Queue import QueueClosedError, QueueLockedError, QueueUnavailableError
+from tests.queue.of_dicts import FileQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 SPAWN = multiprocessing.get_context("spawn")
@@ -29,7 +30,7 @@ SPAWN = multiprocessing.get_context("spawn")
 PRELUDE = """
 import os, sys, time
 from pathlib import Path
-from Queue import FileQueue
+from tests.queue.of_dicts import FileQueue
 from DB.text.database import TextDatabase
 folder = Path(sys.argv[1])
 def ready():
@@ -234,16 +235,16 @@ def test_every_folder_that_is_made_is_synced_into_its_parent(tmp_path):
 @pytest.mark.parametrize("opening", [FileQueue, TextDatabase])
 def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path, opening):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises((QueueStorageError, DatabaseUnavailableError), match=r"file/x\.txt"):
+    with pytest.raises((QueueUnavailableError, DatabaseUnavailableError), match=r"file/x\.txt"):
         opening(tmp_path / "file" / "x.txt")
     (tmp_path / "folder.txt").mkdir()
-    with pytest.raises((QueueStorageError, DatabaseUnavailableError), match="is a folder"):
+    with pytest.raises((QueueUnavailableError, DatabaseUnavailableError), match="is a folder"):
         opening(tmp_path / "folder.txt")
 
 
 FULL_DISK = """
 import itertools, resource, signal
-from Queue import QueueStorageError
+from Queue import QueueUnavailableError
 from DB import DatabaseUnavailableError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 queue, db = FileQueue(folder / "log.txt"), TextDatabase(folder / "db.txt")
@@ -254,7 +255,7 @@ try:
     for number in itertools.count(0, 7):
         queue.put([{"n": number + i, "pad": "x" * 50} for i in range(7)])
         put = number + 7
-except QueueStorageError as error:
+except QueueUnavailableError as error:
     put += error.appended
 try:
     for number in itertools.count(0, 7):
@@ -317,7 +318,7 @@ def test_a_full_disk_loses_nothing_is_drained_and_written_again(tiny_disk):
             try:
                 queue.put(records)
                 stored += range(number, number + 10)
-            except QueueStorageError as error:
+            except QueueUnavailableError as error:
                 stored += range(number, number + error.appended)
                 refused += 1
         assert refused > 5
@@ -340,7 +341,7 @@ def test_a_full_disk_loses_nothing_is_drained_and_written_again(tiny_disk):
 def test_a_queue_on_a_disk_smaller_than_a_segment_goes_on_once_all_is_committed(tiny_disk):
     """Also for producers and consumers that come when it is full."""
     for number in range(5):
-        with contextlib.suppress(QueueStorageError), FileQueue(tiny_disk / "log.txt") as queue:
+        with contextlib.suppress(QueueUnavailableError), FileQueue(tiny_disk / "log.txt") as queue:
             while True:
                 queue.put([{"n": number, "pad": "x" * 100}] * 7)
         with FileQueue(tiny_disk / "log.txt") as queue:
@@ -422,7 +423,7 @@ class _ReadOnlyDisk(Storage):
 @pytest.mark.parametrize("opening", [FileQueue, TextDatabase])
 def test_a_read_only_disk_is_a_clear_error_at_the_start(tmp_path, opening):
     with pytest.raises(
-        (QueueStorageError, DatabaseUnavailableError), match="Read-only file system"
+        (QueueUnavailableError, DatabaseUnavailableError), match="Read-only file system"
     ):
         opening(tmp_path / "x.txt", storage=_ReadOnlyDisk())
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,6 @@ import pytest
 
 import DB
 import Queue
-from Pipeline.script.options import DEFAULT_QUEUE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,5 +76,6 @@ def test_the_documented_default_is_the_one_that_it_has(command):
 
 
 def test_the_scripts_and_the_commands_beside_them_mean_the_same_files():
-    assert DEFAULT_QUEUE == Queue.DEFAULT_PATH
+    assert options_of("model_server_sub.py")["--queue"] == Queue.DEFAULT_PATH
+    assert options_of("model_server_pub.py")["--queue"] == Queue.DEFAULT_PATH
     assert options_of("app_2.py")["--db"] == DB.DEFAULT_PATH

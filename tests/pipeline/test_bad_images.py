@@ -13,8 +13,8 @@ import orjson
 
 from MessageBroker import OutgoingMessage
 from Modelling.data_preparation import bundled_test_images, encode_npy
-from Queue import FileQueue
 from tests.pipeline.runner import Pipeline, dead_letters, wait_until
+from tests.queue.of_dicts import FileQueue
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -20,6 +20,7 @@ from Pipeline.events import (
     inference_record,
     parse_inference,
 )
+from Queue import encode_record
 
 PUBLISHED = datetime(2026, 1, 1, 12, 0, 0, 123456, UTC)
 
@@ -77,7 +78,7 @@ def test_what_a_foreign_program_wrote_at_length_still_fits_into_the_result() -> 
         received_at="",
         predicted_at="",
     )
-    [event] = inference_events([record], prefix="ce_")
+    [event] = inference_events([encode_record(record)], prefix="ce_")
     check_message(event.data, None, dict(event.attributes or {}))
     assert len(event.data) < 10_000
     digits = "2026-01-01T12:00:00." + "0" * 1000 + "Z"
@@ -118,7 +119,7 @@ def test_the_result_has_the_images_id_and_leaves_out_what_is_unknown() -> None:
     )
     assert "source" not in record
     assert "expected_label" not in record
-    [message] = inference_events([record], prefix="ce_")
+    [message] = inference_events([encode_record(record)], prefix="ce_")
     attributes: dict[str, Any] = dict(message.attributes or {})
     assert attributes["ce_id"] == origin.id
     assert attributes["ce_type"] == "event-driven-model-serving.inference.v1"

@@ -14,8 +14,8 @@ import pytest
 from Pipeline.observability.waiting import Waiting
 from Pipeline.script.waiting import UnconfirmedError, within_grace
 from Pipeline.stop import SAME_REQUEST_SECONDS, Stop
-from Queue import FileQueue
 from tests.pipeline.runner import ROOT, Pipeline, Script, wait_until
+from tests.queue.of_dicts import FileQueue
 
 SCRIPTS = ["app_1", "model_server_sub", "model_server_pub", "app_2"]
 

@@ -13,15 +13,18 @@ from pathlib import Path
 
 import pytest
 
+import Queue
 from Queue import (
-    FileQueue,
     QueueClosedError,
     QueueError,
     QueueFullError,
     QueueOrderError,
     QueueRecordError,
+    Record,
+    encode_record,
 )
 from Queue.text.report import status
+from tests.queue.of_dicts import FileQueue
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -152,22 +155,63 @@ def test_numbers_go_on_after_a_restart_of_a_drained_queue(path):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (["text"], "not str"),
-        ([{"seq": 1}], "reserved"),
-        ([{"crc": 1}], "reserved"),
-        ([{1: 2}], "cannot be written as JSON"),
-        ([{"a": object()}], "cannot be written as JSON"),
-        ([{"a": "\ud800"}], "cannot be written as JSON"),
-        ([{"a": "x" * (1 << 20)}], "a line holds"),
+        ([{"id": "x"}], "no Record, but dict"),
+        ([b'{"id":"x"}'], "no Record, but bytes"),
+        ([Record("", b"[1]")], "no JSON object"),
+        ([Record("", b"")], "no JSON object"),
+        ([Record("", b'{ "a":1}')], "whitespace"),
+        ([Record("", b'{"a":\n1}')], "line break"),
+        ([Record("", b'{"a":"%b"}' % (b"x" * (1 << 20)))], "a line holds"),
+        ([Record("", '{"a":1}')], "is bytes, not str"),
         ({"id": "x"}, "a sequence"),
+        (Record("x", b'{"id":"x"}'), "a sequence"),
     ],
 )
 def test_a_record_that_cannot_be_stored_is_named_and_nothing_is_written(path, bad, message):
-    with FileQueue(path) as queue:
-        mixed = bad if isinstance(bad, dict) else [*records(0, 2), *bad]
+    good = [encode_record(fields) for fields in records(0, 2)]
+    with Queue.FileQueue(path) as queue:
+        mixed = [*good, *bad] if isinstance(bad, list) else bad
         with pytest.raises(QueueRecordError, match=message):
             queue.put(mixed)
         assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("text", "not str"),
+        ({"seq": 1}, "reserved"),
+        ({"crc": 1}, "reserved"),
+        ({1: 2}, "cannot be written as JSON"),
+        ({"a": object()}, "cannot be written as JSON"),
+        ({"a": "\ud800"}, "cannot be written as JSON"),
+    ],
+)
+def test_fields_that_make_no_record_are_named(fields, message):
+    with pytest.raises(QueueRecordError, match=message):
+        encode_record(fields)
+
+
+@pytest.mark.parametrize(
+    ("result_id", "body"),
+    [
+        ("a", b'{"id":"a","label":"7"}'),
+        ('a"b\\c', b'{"id":"a\\"b\\\\c","label":"7"}'),
+        ("\u00e9", '{"id":"\u00e9"}'.encode()),
+        ("\u00e9", b'{"id":"\\u00e9"}'),
+        ("b", b'{"label":"7","id":"b"}'),
+        ("", b'{"label":"7"}'),
+        ("", b'{"id":7}'),
+        ("", b"{}"),
+        ("c", b'{"id":"c","nested":{"seq":1,"crc":"2"},"text":"\\"seq\\":3"}'),
+    ],
+)
+def test_the_bytes_of_a_record_come_out_as_they_were_put_and_its_id_is_known(path, result_id, body):
+    with Queue.FileQueue(path) as queue:
+        queue.put([Record(result_id, body)])
+        assert queue.take(9, timeout=0).records == [Record(result_id, body)]
+        [line] = path.read_bytes().splitlines()
+        assert json.loads(line) == {"seq": 1, **json.loads(body), "crc": json.loads(line)["crc"]}
 
 
 def test_a_full_queue_blocks_until_its_timeout_and_then_says_so(path):
@@ -259,7 +303,7 @@ def test_a_second_consumer_stands_by_and_takes_over_when_the_first_is_gone(path)
 
 def test_a_standby_takes_over_when_the_active_consumer_is_killed(path):
     code = (
-        "import sys; from Queue import FileQueue\n"
+        "import sys; from tests.queue.of_dicts import FileQueue\n"
         f"queue = FileQueue({str(path)!r}); queue.put([{{'n': 1}}, {{'n': 2}}])\n"
         "queue.commit(queue.take(1, 5)); print('ready', flush=True); sys.stdin.read()"
     )

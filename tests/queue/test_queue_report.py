@@ -11,10 +11,10 @@ import pytest
 
 from DB.text.database import TextDatabase
 from DurableText import codec
-from Queue import FileQueue
 from Queue.text import report
 from Queue.text.cursor import SLOT_BYTES
 from Queue.text.report import status, verify
+from tests.queue.of_dicts import FileQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,7 +46,7 @@ def test_status_tells_depth_oldest_sizes_and_who_holds_what(path):
             4,
             31,
         )
-        assert state.oldest == {"id": "id-4"}
+        assert state.oldest == ("id-4", b'{"id":"id-4"}')
         assert state.sealed_files == len(list(path.parent.glob("log.*.txt")))
         assert state.active_bytes + state.sealed_bytes == sum(
             file.stat().st_size for file in path.parent.glob("log*.txt")
@@ -73,7 +73,7 @@ def test_status_counts_what_stands_behind_damage(path):
     with fill(path, count=3):
         path.write_bytes(path.read_bytes().replace(b'"id-0"', b'"id-X"'))
         state = status(path)
-    assert (state.depth, state.oldest_seq, state.oldest) == (2, 2, {"id": "id-1"})
+    assert (state.depth, state.oldest_seq, state.oldest) == (2, 2, ("id-1", b'{"id":"id-1"}'))
 
 
 def test_status_shows_a_record_that_could_steer_a_terminal_as_plain_text(path):

@@ -11,14 +11,9 @@ import pytest
 
 from DurableText.lock import FileLock
 from DurableText.storage import Storage
-from Queue import (
-    FileQueue,
-    QueueClosedError,
-    QueueFullError,
-    QueueLockedError,
-    QueueStorageError,
-)
+from Queue import QueueClosedError, QueueFullError, QueueLockedError, QueueUnavailableError
 from Queue.text.cursor import SLOT_BYTES
+from tests.queue.of_dicts import FileQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,7 +63,7 @@ def test_an_error_of_the_disk_reaches_every_put_of_the_group(tmp_path):
     def put(number):
         try:
             queue.put([{"n": number}])
-        except QueueStorageError as error:
+        except QueueUnavailableError as error:
             failed.append(error.appended)
 
     with FileQueue(tmp_path / "log.txt", storage=disk) as queue:
@@ -213,7 +208,8 @@ def test_what_a_take_had_read_when_ctrl_c_ended_it_comes_with_the_next_one(tmp_p
 
 INTERRUPTED = """
 import json, random, signal, sys, threading, time
-from Queue import FileQueue, QueueClosedError
+from Queue import QueueClosedError
+from tests.queue.of_dicts import FileQueue
 ROUNDS, THREADS = 60, 3
 random.seed(1)
 interrupted, putting = 0, False

@@ -1,0 +1,58 @@
+"""A text queue as everybody looks at it who neither puts nor takes: without a lock."""
+
+# ruff: noqa: ARG002 - what is refused is refused whatever the arguments
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from DurableText.storage import real_path
+from Queue.errors import QueueClosedError
+from Queue.queue_interface import QueueBatch, Record, ResultQueue, Verification
+from Queue.text.report import TextStatus, status, verify
+
+
+class QueueReader(ResultQueue):
+    """The queue in a text file, open to look at. The file may come later, and may go."""
+
+    shared = False
+    active = False
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Name the text file; nothing is opened yet."""
+        self.path = real_path(path)
+        self.name = str(self.path)
+
+    def status(self) -> TextStatus:
+        """See `ResultQueue.status`."""
+        return status(self.path)
+
+    def verify(self) -> Verification:
+        """See `ResultQueue.verify`."""
+        return verify(self.path)
+
+    def check(self, timeout: float) -> None:
+        """See `ResultQueue.check`."""
+        status(self.path)
+
+    def put(self, records: Sequence[Record], timeout: float | None = None) -> None:
+        """Refuse: see `ResultQueue.put`."""
+        raise self._refusal()
+
+    def take(self, max_records: int = 256, timeout: float | None = None) -> QueueBatch:
+        """Refuse: see `ResultQueue.take`."""
+        raise self._refusal()
+
+    def commit(self, batch: QueueBatch) -> None:
+        """Refuse: see `ResultQueue.commit`."""
+        raise self._refusal()
+
+    def flush(self) -> None:
+        """Refuse: see `ResultQueue.flush`."""
+        raise self._refusal()
+
+    def close(self) -> None:
+        """Do nothing: whatever is read is opened for it."""
+
+    def _refusal(self) -> QueueClosedError:
+        return QueueClosedError(f"{self.name} was opened to look at it, not to put or to take")
