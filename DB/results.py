@@ -103,6 +103,33 @@ def encode(results: Sequence[Result]) -> list[bytes]:
     return bodies
 
 
+def check(results: Sequence[Result]) -> int:
+    """Refuse what `encode` refuses, for an engine that encodes by itself; return the size in bytes.
+
+    All are looked at together, and one by one only where something may be wrong. That is 1 µs a
+    result less, of the 4 that PostgreSQL's client may take.
+
+    Raises:
+        DatabaseRecordError: one of them cannot be stored, on whatever engine.
+    """
+    try:
+        together = orjson.dumps(list(results))
+    except TypeError:
+        together = b""
+    crc, stored_at = ADDED
+    fine = 0 < len(together) <= codec.MAX_LINE_BYTES // 2 and b"\\u0000" not in together
+    if fine and all(
+        isinstance(result, dict)
+        and isinstance(result_id := result.get("id"), str)
+        and result_id
+        and crc not in result
+        and stored_at not in result
+        for result in results
+    ):
+        return len(together)
+    return sum(map(len, encode(results)))
+
+
 def refusal(number: int, problem: str) -> DatabaseRecordError:
     """Return the error that names the result which cannot be stored."""
     return DatabaseRecordError(f"result {number}: {problem}; nothing was stored", number)
@@ -129,8 +156,8 @@ def answer_of(result: Result) -> str:
 
 def columns_of(result: Result) -> tuple[str | None, str | None]:
     """Return what a result says in two columns: a label that is a text, or else a digest."""
-    answer = answer_of(result)
-    return (answer[1:], None) if answer.startswith("=") else (None, answer)
+    label = result.get("label")
+    return (label, None) if isinstance(label, str) else (None, answer_of(result))
 
 
 def answer_in(label: str | None, digest: str | None) -> str:

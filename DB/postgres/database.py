@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 from psycopg.sql import SQL
+from psycopg.types.json import Json
 
 from DB.database_interface import ResultDatabase, Row, Verification
 from DB.errors import (
@@ -35,8 +36,8 @@ from DB.results import (
     Result,
     answer_digest,
     answer_in,
+    check,
     columns_of,
-    encode,
     refusal,
     shadow_key,
     sort_out,
@@ -51,32 +52,39 @@ logger = logging.getLogger(__name__)
 ROWS_A_STATEMENT = 2048
 BYTES_A_STATEMENT = 8 << 20
 
+# A character has so many bytes at most.
+MAX_UTF8_BYTES = 4
+
 # Rows that a reader takes at a time; no transaction stays open between two of them.
 ROWS_A_READ = 2000
 
 _INSERT = """
 INSERT INTO {table} (id, label, digest, place, stored_at, result)
 SELECT id, label, digest, place, coalesce(stored_at, statement_timestamp()), result
-FROM json_to_recordset(%s::json) AS brought
+FROM json_to_recordset(%s) AS brought
     (id text, label text, digest text, place integer, stored_at timestamptz, result json)
 ON CONFLICT (id) DO NOTHING RETURNING id
 """
-_STORED = "SELECT id, label, digest FROM {table} WHERE id = ANY(%s)"
+_STORED = """
+SELECT id, label, digest FROM {table} WHERE id IN (SELECT json_array_elements_text(%s))
+"""
 
 _INSERT_SHADOW = """
 INSERT INTO {shadow} (id, model, label, digest, place, stored_at, result)
 SELECT id, model, label, digest, place, statement_timestamp(), result
-FROM json_to_recordset(%s::json) AS brought
+FROM json_to_recordset(%s) AS brought
     (id text, model text, label text, digest text, place integer, result json)
 ON CONFLICT (id, model) DO NOTHING RETURNING id, model
 """
-_STORED_SHADOW = "SELECT id, model, label, digest FROM {shadow} WHERE id = ANY(%s)"
+_STORED_SHADOW = """
+SELECT id, model, label, digest FROM {shadow} WHERE id IN (SELECT json_array_elements_text(%s))
+"""
 
 _KEEP = """
 INSERT INTO {conflicts} (id, digest, stored_label, place, refused_at, result)
 SELECT brought.id, brought.digest, stored.result -> 'label', brought.place,
     statement_timestamp(), brought.result
-FROM json_to_recordset(%s::json) AS brought (id text, digest text, place integer, result json)
+FROM json_to_recordset(%s) AS brought (id text, digest text, place integer, result json)
 JOIN {table} AS stored ON stored.id = brought.id
 ON CONFLICT (id, digest) DO NOTHING RETURNING id
 """
@@ -149,18 +157,18 @@ class PostgresDatabase(ResultDatabase):
     def insert_shadow(self, results: Sequence[Result]) -> InsertOutcome:
         """See `ResultDatabase.insert_shadow`."""
         self._check_writable(len(results))
-        bodies = encode(results)
+        size = check(results)
         keys = [shadow_key(result, number) for number, result in enumerate(results)]
         _check_lengths(keys)
         outcome = InsertOutcome()
         with self._mutex:
-            for numbers in _portions(bodies):
-                brought = _payload(results, bodies, sorted(numbers, key=keys.__getitem__), "model")
+            for numbers in _portions(results, size):
+                brought = _payload(results, sorted(numbers, key=keys.__getitem__), "model")
                 new = {f"{i}\0{model}" for i, model in self._run(_INSERT_SHADOW, brought)}
                 rest = [results[n]["id"] for n in numbers if keys[n] not in new]
                 stored = {
                     f"{i}\0{model}": answer_in(label, digest)
-                    for i, model, label, digest in self._run(_STORED_SHADOW, rest)
+                    for i, model, label, digest in self._run(_STORED_SHADOW, _as_json(rest))
                 }
                 chosen = [results[n] for n in numbers]
                 outcome += sort_out(chosen, [keys[n] for n in numbers], stored).outcome
@@ -168,32 +176,28 @@ class PostgresDatabase(ResultDatabase):
 
     def _insert_all(self, results: Sequence[Result], times: list[str] | None) -> InsertOutcome:
         self._check_writable(len(results))
-        bodies = encode(results)
+        size = check(results)
         _check_lengths([result["id"] for result in results])
         outcome = InsertOutcome()
         with self._mutex:
-            for numbers in _portions(bodies):
-                outcome += self._insert_portion(results, bodies, times, numbers)
+            for numbers in _portions(results, size):
+                outcome += self._insert_portion(results, times, numbers)
         return outcome
 
     def _insert_portion(
-        self,
-        results: Sequence[Result],
-        bodies: list[bytes],
-        times: list[str] | None,
-        numbers: range,
+        self, results: Sequence[Result], times: list[str] | None, numbers: range
     ) -> InsertOutcome:
         ids = [results[number]["id"] for number in numbers]
-        order = sorted(numbers, key=lambda number: str(results[number]["id"]))
+        order = [numbers[n] for n in sorted(range(len(ids)), key=ids.__getitem__)]
         first = 0 if times is None else self._taken_over
-        brought = _payload(results, bodies, order, times=times, first_place=first)
+        brought = _payload(results, order, times=times, first_place=first)
         new = {row[0] for row in self._run(_INSERT, brought)}
         if len(new) == len(ids):
             return InsertOutcome(tuple(ids))
         known = [result_id for result_id in ids if result_id not in new]
         stored = {
             result_id: answer_in(label, digest)
-            for result_id, label, digest in (self._run(_STORED, known) if known else ())
+            for result_id, label, digest in (self._run(_STORED, _as_json(known)) if known else ())
         }
         if not stored.keys() >= set(known):  # taken away between the two statements
             raise DatabaseUnavailableError(
@@ -201,10 +205,10 @@ class PostgresDatabase(ResultDatabase):
             )
         found = sort_out([results[number] for number in numbers], ids, stored)
         assert set(found.outcome.inserted_ids) == new
-        self._keep(results, bodies, [numbers[number] for number, _ in found.conflicting])
+        self._keep(results, [numbers[number] for number, _ in found.conflicting])
         return found.outcome
 
-    def _keep(self, results: Sequence[Result], bodies: list[bytes], numbers: list[int]) -> None:
+    def _keep(self, results: Sequence[Result], numbers: list[int]) -> None:
         """Keep conflicts, each once."""
         if not numbers:
             return
@@ -215,11 +219,11 @@ class PostgresDatabase(ResultDatabase):
                 "id": results[number]["id"],
                 "digest": digests[number],
                 "place": number,
-                "result": orjson.Fragment(b"{%b}" % bodies[number]),
+                "result": results[number],
             }
             for number in order
         ]
-        for (result_id,) in self._run(_KEEP, orjson.dumps(brought).decode()):
+        for (result_id,) in self._run(_KEEP, _as_json(brought)):
             logger.error("%s: %.200s is stored with another label; kept", self.name, result_id)
 
     # --- reading ---
@@ -370,28 +374,30 @@ class PostgresDatabase(ResultDatabase):
             raise DatabaseClosedError(f"{self.name}: the DB is closed")
 
 
-def _portions(bodies: list[bytes]) -> Iterator[range]:
-    """Yield which results go in one statement."""
-    start = size = 0
-    for number, body in enumerate(bodies):
-        if number > start and (
-            number - start >= ROWS_A_STATEMENT or size + len(body) > BYTES_A_STATEMENT
-        ):
+def _portions(results: Sequence[Result], size: int) -> Iterator[range]:
+    """Yield which results go in one statement; `size` is what all of them have in bytes."""
+    if 0 < len(results) <= ROWS_A_STATEMENT and size <= BYTES_A_STATEMENT:
+        yield range(len(results))
+        return
+    start = taken = 0
+    for number, result in enumerate(results):
+        more = len(orjson.dumps(dict(result)))
+        full = number - start >= ROWS_A_STATEMENT or taken + more > BYTES_A_STATEMENT
+        if full and number > start:
             yield range(start, number)
-            start, size = number, 0
-        size += len(body)
-    if bodies:
-        yield range(start, len(bodies))
+            start, taken = number, 0
+        taken += more
+    if results:
+        yield range(start, len(results))
 
 
 def _payload(
     results: Sequence[Result],
-    bodies: list[bytes],
     order: Sequence[int],
     *copied: str,
     times: list[str] | None = None,
     first_place: int = 0,
-) -> str:
+) -> Json:
     """Return results as one JSON parameter; what has no value is left out."""
     brought = []
     for number in order:
@@ -406,14 +412,24 @@ def _payload(
             row[name] = result[name]
         if times:
             row["stored_at"] = times[number]
-        row["result"] = orjson.Fragment(b"{%b}" % bodies[number])
+        row["result"] = result
         brought.append(row)
-    return orjson.dumps(brought).decode()
+    return _as_json(brought)
+
+
+def _as_json(value: object) -> Json:
+    return Json(value, dumps=_dumps)
+
+
+def _dumps(value: object) -> bytes:
+    return orjson.dumps(value, default=dict)  # a result may be another mapping than a dict
 
 
 def _check_lengths(keys: Sequence[str]) -> None:
+    if max(map(len, keys), default=0) <= schema.MAX_KEY_BYTES // MAX_UTF8_BYTES:
+        return
     for number, key in enumerate(keys):
-        if len(key) > schema.MAX_KEY_BYTES // 4 and len(key.encode()) > schema.MAX_KEY_BYTES:
+        if len(key.encode()) > schema.MAX_KEY_BYTES:
             raise refusal(
                 number, f"its id has more than the {schema.MAX_KEY_BYTES:,} bytes of a key"
             )
