@@ -5,7 +5,6 @@ import errno
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import statistics
 import subprocess
@@ -293,61 +292,6 @@ def test_a_write_that_the_system_cuts_short_is_told_exactly_and_drained_while_fu
     assert [json.loads(row)["id"] for row in rows if row.strip()] == [
         str(number) for number in range(inserted + 7)
     ]
-
-
-@pytest.fixture
-def tiny_disk(tmp_path):
-    """A real file system of 256 KiB; needs the right to mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    command = [mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if mount is None or os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
-        pytest.skip("no right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs")
-def test_a_full_disk_loses_nothing_is_drained_and_written_again(tiny_disk):
-    (tiny_disk / "ballast").write_bytes(b"x" * 100_000)
-    with FileQueue(tiny_disk / "log.txt", segment_bytes=20_000) as queue:
-        stored, refused = [], 0
-        for number in range(0, 2000, 10):
-            records = [{"n": number + i, "pad": "x" * 100} for i in range(10)]
-            try:
-                queue.put(records)
-                stored += range(number, number + 10)
-            except QueueUnavailableError as error:
-                stored += range(number, number + error.appended)
-                refused += 1
-        assert refused > 5
-        taken = []
-        while batch := queue.take(100, timeout=0):
-            taken += [record["n"] for record in batch.records]
-            if not batch.corrupt:
-                queue.commit(batch)
-                continue
-            (tiny_disk / "ballast").unlink(missing_ok=True)  # the quarantine needs a block
-            queue.commit(batch)
-        assert taken == stored
-        queue.put([{"n": -1}])
-        last = queue.take(10, timeout=0)  # with what the last refused put has left
-        assert [record["n"] for record in last.records] == [-1]
-        queue.commit(last)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs")
-def test_a_queue_on_a_disk_smaller_than_a_segment_goes_on_once_all_is_committed(tiny_disk):
-    """Also for producers and consumers that come when it is full."""
-    for number in range(5):
-        with contextlib.suppress(QueueUnavailableError), FileQueue(tiny_disk / "log.txt") as queue:
-            while True:
-                queue.put([{"n": number, "pad": "x" * 100}] * 7)
-        with FileQueue(tiny_disk / "log.txt") as queue:
-            taken = drain(queue)
-        assert len(taken) > 500
-        assert set(taken) == {number}
 
 
 def test_a_backlog_of_a_million_keeps_memory_descriptors_and_in_the_end_the_disk_flat(tmp_path):
