@@ -7,28 +7,19 @@ engine sees the same: (N, H, W, C) float32 to probabilities.
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from Modelling.errors import CheckpointError, shortened
+from Modelling.errors import CheckpointError
 from Modelling.network.input_range import InputRange
+from Modelling.network.keras_config import read_keras_file, refuse_code
+from Modelling.network.keras_loading import cause_of, load
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise
 from Modelling.network.range_probe import FoundRange, find_input_range
 from Modelling.network.tensorflow import import_tensorflow, quiet
-
-# Of a model's architecture as JSON. The largest of keras.applications has half a megabyte.
-MAX_CONFIG_BYTES = 16 << 20
-
-# Layers that carry code (or graphs that may read and write files) inside the checkpoint.
-CODE_LAYERS = frozenset(
-    {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__"}
-)
 
 # Why a range is taken that was given.
 SAID = "it was said"
@@ -51,16 +42,20 @@ def load_keras_model(path: Path, *, allow_code: bool = False) -> Any:
     Raises:
         CheckpointError: Damaged, unsafe, or not an image classifier.
     """
+    file = read_keras_file(path)
     if not allow_code:
-        _refuse_code(path)
+        refuse_code(file)
     import_tensorflow()
     import keras
 
     try:
-        with quiet():
-            model = keras.models.load_model(path, compile=False, safe_mode=not allow_code)
+        with quiet(show=False):
+            model = load(file, safe_mode=not allow_code)
     except Exception as error:  # noqa: BLE001 - whatever a foreign file makes Keras raise
-        raise CheckpointError(f"{path}: Keras cannot load it: {shortened(error)}") from None
+        raise CheckpointError(
+            f"{path}: written by {file.written_by}, Keras {keras.__version__} cannot load it: "
+            f"{cause_of(error)}"
+        ) from None
     _require_image_classifier(path, model)
     return model
 
@@ -185,55 +180,3 @@ def _require_image_classifier(path: Path, model: Any) -> None:
         raise CheckpointError(
             f"{path}: takes {shape[3]} channels; known are 1 (grey), 3 (RGB) and 4 (RGBA)"
         )
-
-
-def _refuse_code(path: Path) -> None:
-    """Look for layers with code in the model's configuration before Keras sees it."""
-    try:
-        entries = _class_entries(_read_config(path))
-    except Exception as error:  # noqa: BLE001 - archives and JSON from strangers raise anything
-        raise CheckpointError(
-            f"{path}: damaged, or not a Keras checkpoint ({shortened(error)})"
-        ) from None
-    for layer in entries:
-        name, module = str(layer.get("class_name")), str(layer.get("module") or "keras")
-        if name in CODE_LAYERS or module.split(".")[0] not in ("keras", "builtins"):
-            raise CheckpointError(
-                f"{path}: layer {name[:100]} of {module[:100]} brings code of its own, which is "
-                "not run; replace it by Keras' own layers, or, if you made the file yourself, "
-                "compile it once with `python -m Modelling.quantise --allow-code`"
-            )
-
-
-def _read_config(path: Path) -> Any:
-    # The suffix decides, as in Keras: a file may be an archive and HDF5 at the same time.
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
-            config = file.read(MAX_CONFIG_BYTES + 1)
-    else:
-        import h5py
-
-        with h5py.File(io.BytesIO(path.read_bytes()), "r") as file:
-            if "model_config" not in file.attrs:
-                raise ValueError("it holds weights only; save the whole model with model.save()")
-            config = file.attrs["model_config"]
-    if not isinstance(config, (str, bytes)):
-        raise TypeError(f"its model_config is {type(config).__name__}, not a text")
-    if len(config) > MAX_CONFIG_BYTES:
-        raise ValueError(f"its configuration has more than {MAX_CONFIG_BYTES >> 20} MB")
-    return json.loads(config)
-
-
-def _class_entries(config: Any) -> list[dict[str, Any]]:
-    """Find all dictionaries with a `class_name`, at any depth."""
-    found: list[dict[str, Any]] = []
-    pending = [config]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            if "class_name" in value:
-                found.append(value)
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
-    return found

@@ -45,8 +45,11 @@ def gpu_device_present() -> bool:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what native code writes to stdout and stderr; show it only if the block fails.
+def quiet(*, show: bool = True) -> Iterator[None]:
+    """Hold back what native code writes to stdout and stderr.
+
+    Args:
+        show: Show its end if the block fails.
 
     It works on the process's file descriptors, so what other threads write meanwhile is held back
     too. Use it around imports and conversions, not around long work.
@@ -62,8 +65,9 @@ def quiet() -> Iterator[None]:
                 warnings.simplefilter("ignore")
                 yield
         except BaseException:
-            held.seek(0)
-            os.write(saved[1], held.read()[-4000:])
+            if show:
+                held.seek(0)
+                os.write(saved[1], held.read()[-4000:])
             raise
         finally:
             sys.stdout.flush()
