@@ -16,18 +16,23 @@ if __name__ == "__main__":  # before all that takes time
 
 import argparse
 import contextlib
+import functools
 import logging
+from collections.abc import Callable
 
 from DurableText.command_line import counted
-from Modelling.predict_cnn import DEFAULT_CHECKPOINT
+from Modelling.images.decoding_pool import IMAGE_SECONDS, DecodingPool
+from Modelling.network.input_range import input_range_option
+from Modelling.predict_cnn import DEFAULT_CHECKPOINT, load_classifier
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
 from Pipeline.script.script import Script
 from Pipeline.serving.in_flight import InFlight
 from Pipeline.serving.live_model import LiveModel
-from Pipeline.serving.model_server import PredictStep, Received, StoreStep
+from Pipeline.serving.model_server import PredictStep, StoreStep, batches_of
 from Pipeline.serving.steps import Steps
+from Pipeline.stop import Stop
 from Pipeline.tally import Tally
 from Queue import open_queue
 
@@ -50,6 +55,19 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=opt.threads, metavar="N", help="of the model; default: all cores"
     )
+    parser.add_argument(
+        "--image-seconds",
+        type=opt.positive,
+        metavar="SECONDS",
+        default=IMAGE_SECONDS,
+        help="CPU time that decoding one image may take",
+    )
+    parser.add_argument(
+        "--input-range",
+        type=input_range_option,
+        metavar="LOW,HIGH",
+        help="what black and white are for the model; default: as its side file says or it shows",
+    )
     return parser
 
 
@@ -57,7 +75,15 @@ def main(script: Script) -> None:
     """Receive, predict, store durably, ack, overlapping; until told to stop."""
     options, topic = script.options, script.topics.images
     with (
-        LiveModel(options.checkpoint, options.threads, script.stop) as models,
+        DecodingPool(image_seconds=options.image_seconds, give_up=_late(script.stop)) as decoders,
+        LiveModel(
+            options.checkpoint,
+            options.threads,
+            script.stop,
+            load=functools.partial(
+                load_classifier, decoders=decoders, input_range=options.input_range
+            ),
+        ) as models,
         open_queue(options.queue) as queue,
         contextlib.closing(InFlight(options.queue)) as in_flight,
         script.broker(topic) as broker,
@@ -70,7 +96,13 @@ def main(script: Script) -> None:
         with script.at_work(sources, last_line), Steps(script.stop, predict, store) as steps:
             logger.info("ready: %s, from %s", models.version, subscription.subscription_id)
             for messages in script.receive(subscription):
-                steps.put(Received(messages))
+                for batch in batches_of(messages):
+                    steps.put(batch)
+
+
+def _late(stop: Stop) -> Callable[[], bool]:
+    """Tell when decoding leaves too little of the grace for storing what was predicted."""
+    return lambda: stop.requested and stop.grace_left < stop.grace_seconds / 2
 
 
 def last_line(tally: Tally) -> str:

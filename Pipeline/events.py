@@ -9,6 +9,7 @@ Source: https://www.w3.org/TR/trace-context/ for `traceparent`.
 from __future__ import annotations
 
 import functools
+import math
 from collections import ChainMap
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,24 @@ def image_origin(message: Message, broker_name: str) -> ImageOrigin:
         published_at=valid_time(attribute(attributes, "time")) or timestamp(message.publish_time),
         traceparent=_cut(attributes.get(TRACE_PARENT)),
     )
+
+
+def white_of_image(message: Message) -> float | None:
+    """Read what its event says is white in an image's array; None if it says nothing.
+
+    Raises:
+        EventError: It is no number above 0.
+    """
+    text = attribute(message.attributes, "white")
+    if text is None:
+        return None
+    try:
+        white = float(text)
+    except ValueError:
+        white = math.nan
+    if not 0 < white < math.inf:
+        raise EventError(f"the event's white is {text[:40]!r}: no number above 0")
+    return white
 
 
 def _cut(text: str | None) -> str | None:

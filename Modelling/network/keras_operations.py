@@ -32,14 +32,15 @@ def as_operation_layer(entry: dict[str, Any]) -> None:
     tensors: list[list[Any]] = []
     arguments: list[Any] = []
     keywords: dict[str, Any] = {}
-    for reference in (
-        node if isinstance(node, list) and node and isinstance(node[0], list) else [node]
-    ):
+    several = isinstance(node, list) and bool(node) and isinstance(node[0], list)
+    references: list[Any] = node if several else [node]
+    for reference in references:
         if not _is_reference(reference):
             return
         arguments.append({"tensor": len(tensors)})
         tensors.append([*reference[:3], {}])
-        for key, value in (reference[3] if len(reference) > 3 else {}).items():
+        named: dict[str, Any] = reference[3] if len(reference) > 3 else {}
+        for key, value in named.items():
             if _is_reference(value):
                 keywords[key] = {"tensor": len(tensors)}
                 tensors.append([*value[:3], {}])
@@ -83,7 +84,11 @@ def operation_layers() -> dict[str, type]:
             if function not in known:
                 raise ValueError(f"the operation {function} of TensorFlow is not known here")
             self._function = known[function]
-            self._named = {"function": function, "arguments": arguments, "keywords": keywords}
+            self._named: dict[str, Any] = {
+                "function": function,
+                "arguments": arguments,
+                "keywords": keywords,
+            }
 
         def call(self, tensors: Any) -> Any:
             given = tensors if isinstance(tensors, (list, tuple)) else [tensors]

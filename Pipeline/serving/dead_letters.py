@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from MessageBroker import BrokerInterface, Message, Subscription
+from Modelling.errors import ImageError
 from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
 
@@ -26,6 +27,11 @@ class Rejected:
     message: Message
     reason: str
     error: BaseException | str
+
+    @property
+    def fault(self) -> str:
+        """What is the same for the same fault: of an image's error what was not its own."""
+        return self.error.reason if isinstance(self.error, ImageError) else str(self.error)
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,10 @@ def move_away(script: Script, subscription: Subscription, rejected: Sequence[Rej
     """
     groups: dict[tuple[str, str], list[Rejected]] = {}
     for each in rejected:
-        groups.setdefault((each.reason, str(each.error)), []).append(each)
-    for (reason, _), alike in groups.items():
-        messages, error = [each.message for each in alike], alike[0].error
+        groups.setdefault((each.reason, each.fault), []).append(each)
+    for (reason, fault), alike in groups.items():
+        messages = [each.message for each in alike]
+        error = alike[0].error if len(alike) == 1 else fault
         moved = script.within_grace(subscription.dead_letter, messages, reason, error)
         if moved < len(messages):
             script.waiting.begin(

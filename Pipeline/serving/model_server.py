@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from DurableText.moments import timestamp
 from MessageBroker import Message, Subscription
-from Pipeline.events import image_origin, inference_record
+from Modelling.images.decoding_pool import PreparationStoppedError
+from Modelling.images.decoding_process import TOOK_TOO_LONG
+from Pipeline.events import EventError, image_origin, inference_record, white_of_image
 from Pipeline.observability.waiting import SLOW_MODEL_SECONDS, Reason
 from Pipeline.script.script import Script
 from Pipeline.serving.dead_letters import Rejected, move_away
@@ -48,12 +50,31 @@ PASSING_TROUBLE: dict[type[Exception], Reason] = {
 PUT_SECONDS = 0.5
 
 
+# Of a batch of photographs, at most: what is stored of them is acknowledged, and makes room for
+# others, while the next are decoded. All that may be un-acked is four times as much.
+MAX_BATCH_BYTES = 16 << 20
+
+
 @dataclass(frozen=True)
 class Received:
     """A batch, and when it came."""
 
     messages: list[Message]
     received_at: str = field(default_factory=timestamp)
+
+
+def batches_of(messages: Sequence[Message]) -> Iterator[Received]:
+    """Share what was received out into batches of bounded size, in its order."""
+    received_at = timestamp()
+    batch: list[Message] = []
+    size = 0
+    for message in messages:
+        if batch and size + len(message.data) > MAX_BATCH_BYTES:
+            yield Received(batch, received_at)
+            batch, size = [], 0
+        batch.append(message)
+        size += len(message.data)
+    yield Received(batch, received_at)
 
 
 @dataclass
@@ -108,13 +129,23 @@ class PredictStep:
         self, messages: Sequence[Message], received_at: str, outcome: BatchOutcome
     ) -> None:
         with self._in_flight.working_on([message.id for message in messages]):
-            images, errors = self._classifier.prepare_batch([each.data for each in messages])
+            readable, whites = _whites_of(messages, outcome)
+            try:
+                images, errors = self._classifier.prepare_batch(
+                    [each.data for each in readable], whites
+                )
+            except PreparationStoppedError:
+                logger.warning(
+                    "stopping: %d images were not decoded in time; they come again", len(readable)
+                )
+                return
             good: list[Message] = []
-            for message, error in zip(messages, errors, strict=True):
+            for message, error in zip(readable, errors, strict=True):
                 if error is None:
                     good.append(message)
                 else:
-                    outcome.rejected.append(Rejected(message, UNDECODABLE, error))
+                    reason = TOOK_TOO_LONG if error.reason == TOOK_TOO_LONG else UNDECODABLE
+                    outcome.rejected.append(Rejected(message, reason, error))
             if good:
                 self._predict_prepared(good, images, received_at, outcome)
 
@@ -156,6 +187,23 @@ class PredictStep:
                 strict=True,
             )
         )
+
+
+def _whites_of(
+    messages: Sequence[Message], outcome: BatchOutcome
+) -> tuple[list[Message], list[float | None]]:
+    """Read what is white in each image; those whose event says nonsense are rejected."""
+    readable: list[Message] = []
+    whites: list[float | None] = []
+    for message in messages:
+        try:
+            white = white_of_image(message)
+        except EventError as error:
+            outcome.rejected.append(Rejected(message, UNDECODABLE, error))
+        else:
+            readable.append(message)
+            whites.append(white)
+    return readable, whites
 
 
 class StoreStep:

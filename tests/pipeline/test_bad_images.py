@@ -167,10 +167,10 @@ KILLER = """
 import os, signal
 from Modelling import predict_cnn
 prepare_batch = predict_cnn.Classifier.prepare_batch
-def prepare_or_die(self, datas):
+def prepare_or_die(self, datas, *more):
     if b"poison" in datas:
         os.kill(os.getpid(), signal.SIGKILL)
-    return prepare_batch(self, datas)
+    return prepare_batch(self, datas, *more)
 predict_cnn.Classifier.prepare_batch = prepare_or_die
 """
 
