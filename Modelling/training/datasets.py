@@ -97,6 +97,8 @@ def load_dataset(name: str, file: Path | None = None) -> Dataset:
 def _labels(array: npt.NDArray[np.generic], count: int, file: Path | None) -> tuple[str, ...]:
     try:
         labels = checked_labels([str(label) for label in array.reshape(-1)])
+        if len(set(labels)) < len(labels):
+            raise ValueError("two classes have the same label: they would be trained apart")
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     if len(labels) < count:
