@@ -36,7 +36,7 @@ def encode_record(fields: Mapping[str, Any]) -> Record:
     Raises:
         QueueRecordError: they cannot be written as JSON, or use a name that belongs to the queue.
     """
-    if not isinstance(fields, Mapping):
+    if not isinstance(fields, (dict, Mapping)):  # dict first: the other asks the ABC
         raise QueueRecordError(f"a record is a JSON object, not {type(fields).__name__}")
     if "seq" in fields or "crc" in fields:
         raise QueueRecordError("the names 'seq' and 'crc' are reserved")
