@@ -11,9 +11,11 @@ from MessageBroker.errors import (
 )
 from MessageBroker.kafka.listener_probe import Fault, Finding
 
+SERVERS = "KAFKA_BOOTSTRAP_SERVERS (kafka_config.ini [default] bootstrap.servers)"
+
 # What cures each fault. Those that may pass are waited for, the rest somebody must change.
 _WHAT_TO_DO = {
-    Fault.UNKNOWN_HOST: "check the name, and the DNS of this machine",
+    Fault.UNKNOWN_HOST: f"check the name in {SERVERS}, and the DNS of this machine",
     Fault.REFUSED: "check the address and that the broker is up",
     Fault.SILENT: "check the address, the network between, and that the broker is up",
     Fault.CLOSES: (
@@ -74,7 +76,7 @@ def error_of_finding(finding: Finding, servers: str, *, tls: bool, told: bool) -
         advice = f"{advice}, or change advertised.listeners of that broker"
     else:
         tried = f"Kafka at {finding.address}"
-        if fault.may_pass:
+        if fault is Fault.REFUSED:
             advice = advice_where_away(servers)
     kind: type[BrokerError] = ConfigurationError
     if fault.may_pass:
@@ -86,8 +88,5 @@ def error_of_finding(finding: Finding, servers: str, *, tls: bool, told: bool) -
 
 def advice_where_away(servers: str) -> str:
     """Say what to do where no broker answers."""
-    check = (
-        "check that it is up, the network, and KAFKA_BOOTSTRAP_SERVERS (kafka_config.ini [default] "
-        "bootstrap.servers)"
-    )
+    check = f"check that it is up, the network, and {SERVERS}"
     return f"{START_ONE}, or {check}" if is_local(servers) else check

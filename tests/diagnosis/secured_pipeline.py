@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.brokers.harness import clean_environment
+from tests.brokers.kafka_server import free_port
 from tests.brokers.secured_kafka import SecuredKafka
 from tests.diagnosis.walls import ROOT, Ended, run_process
 from tests.pipeline.runner import wait_until
@@ -37,6 +38,7 @@ class SecuredPipeline:
         self._kafka = kafka
         self.folder = folder
         self.db = folder / "db.txt"
+        self.ports = {script: free_port() for script in SCRIPTS[1:]}
         self._running: list[Running] = []
 
     def settings_of(self, principal: str) -> Path:
@@ -67,12 +69,15 @@ class SecuredPipeline:
 
     def arguments_of(self, script: str) -> list[str]:
         queue = ["--queue", str(self.folder / "queue" / "log.txt")]
-        return {
+        arguments = {
             "app_1": ["--count", "100000", "--rate", "20"],
             "model_server_sub": queue,
             "model_server_pub": queue,
             "app_2": ["--db", str(self.db)],
         }[script]
+        if script in self.ports:
+            arguments = [*arguments, "--metrics-port", str(self.ports[script])]
+        return arguments
 
     def start(self, script: str, *arguments: str) -> Running:
         """Start a script; `arguments` in place of its usual ones."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,6 +213,45 @@ def test_what_is_right_is_taken(secured: SecuredKafka, tmp_path: Path, login: st
     )
 
     assert outcome.code == 0, outcome.output
+
+
+@contextlib.contextmanager
+def listening(answer: bytes) -> Iterator[str]:
+    """Listen at an address, and answer whoever comes; nothing: close the connection."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):  # it was closed
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(64)
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
+def test_what_is_no_kafka_is_said_to_be_none(tmp_path: Path, protocol: str) -> None:
+    with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as address:
+        write_ini(tmp_path, {"bootstrap.servers": address, "security.protocol": protocol})
+        met = meet("kafka", tmp_path, PATIENCE_SECONDS)
+    if protocol == "PLAINTEXT":
+        expect(met, ConfigurationError, "is no Kafka", "host and port")
+    else:  # it may be anything that does not speak TLS just now
+        expect(met, BrokerUnavailableError, address, at_once=False)
+
+
+def test_a_port_that_is_forwarded_to_nothing_yet_is_waited_for(tmp_path: Path) -> None:
+    with listening(b"") as address:
+        write_ini(tmp_path, {"bootstrap.servers": address})
+        met = meet("kafka", tmp_path, PATIENCE_SECONDS)
+    expect(met, BrokerUnavailableError, "closes the connection", "security.protocol", at_once=False)
+    assert met.seconds >= PATIENCE_SECONDS
 
 
 def test_make_kafka_is_no_advice_for_another_machine(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.brokers.secured_kafka import SecuredKafka
 from tests.diagnosis.rights import Right, documented_rights, documented_script, granted
 from tests.diagnosis.secured_pipeline import SCRIPTS, TOOLS, SecuredPipeline, secured_pipeline
 from tests.diagnosis.walls import AT_ONCE_SECONDS
+from tests.operations.scripts import get
 from tests.pipeline.runner import wait_until
 
 # A script that runs says so within this long (s).
@@ -32,11 +33,12 @@ def pipeline(
 
 
 def test_all_scripts_and_tools_work_with_the_documented_rights(
-    pipeline: SecuredPipeline,
+    secured: SecuredKafka, pipeline: SecuredPipeline
 ) -> None:
     consumers = [pipeline.start(script) for script in SCRIPTS[1:]]
     for script in consumers:
         script.ready()
+    scraped = [scrape_all(port) for port in pipeline.ports.values()]
     published = pipeline.start("app_1", "--count", str(IMAGES)).end()
     assert published.code == 0, published.output
     wait_until(lambda: pipeline.rows() >= IMAGES, "all are stored")
@@ -44,12 +46,16 @@ def test_all_scripts_and_tools_work_with_the_documented_rights(
         ended = script.terminate()
         assert ended.code == 0, ended.output
 
+    shown = [published.output, *scraped, *(script.output for script in consumers)]
     for tool in TOOLS:
-        ended = pipeline.use(tool)
+        ended = pipeline.use(tool, "--json")
         assert ended.code == 0, (tool, ended.output)
+        shown.append(ended.output)
     # `topics-delete` was among them.
     made = pipeline.use("topics-create")
     assert "inference_topic: created" in made.output
+    assert all("serving_" in each for each in scraped)
+    assert not [name for name, secret in secured.passwords.items() if secret in "".join(shown)]
 
 
 @pytest.mark.parametrize("commands", [2, pytest.param(None, marks=pytest.mark.soak)])
@@ -70,6 +76,11 @@ def test_the_commands_of_the_docs_grant_the_rights(
     for right in expected:
         right.wait_until(rights, there=True)
     assert granted(rights) == set(documented_rights())
+
+
+def scrape_all(port: int) -> str:
+    """Read all that a script tells by HTTP."""
+    return "".join(get(port, path)[1] for path in ("/metrics", "/readyz", "/healthz"))
 
 
 # Without any right there is an answer all the same; `topics list` shows fewer.
