@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from MessageBroker.errors import BrokerError
-from MessageBroker.kafka.diagnosis import advice_where_away
+from MessageBroker.errors import BrokerError, BrokerUnavailableError
+from MessageBroker.kafka.diagnosis import advice_where_away, error_of_finding
 from MessageBroker.kafka.errors import (
     MISSING_TOPIC,
     REFUSALS,
@@ -24,6 +24,7 @@ from MessageBroker.kafka.errors import (
     meaning_of,
     translate,
 )
+from MessageBroker.kafka.listener_probe import Finding, look_at
 from MessageBroker.kafka.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class ClientEvents:
         self._rights = {right.kind: right for right in rights}
         self._cause: KafkaError | None = None  # the last lost or refused connection
         self._refusal: KafkaError | None = None
+        self._finding: Finding | None = None  # what is wrong with TLS, looked at once an outage
+        self._looked = False
         self.away = False
         self.topic_missed = False
 
@@ -73,7 +76,8 @@ class ClientEvents:
     def answered(self) -> None:
         """A broker answered: all that was said before is over."""
         self.away = False
-        self._cause = self._refusal = None
+        self._cause = self._refusal = self._finding = None
+        self._looked = False
 
     def heard(self, error: KafkaError) -> None:
         """Take note of an error that came in place of a message: it is said once, not again."""
@@ -112,7 +116,16 @@ class ClientEvents:
         )
 
     def unavailable(self) -> BrokerError:
-        """Return the error for a broker that is away."""
+        """Return the error for a broker that is away. Of TLS, the library does not say why."""
+        if self._cause is not None and self._cause.code() == KafkaError._SSL:
+            if not self._looked:
+                self._looked = True
+                self._finding = look_at(self._settings.servers, self._settings.connecting)
+            if self._finding is not None:
+                found = error_of_finding(
+                    self._finding, self._settings.servers, tls=True, told=False
+                )
+                return BrokerUnavailableError(str(found))
         return self.explain(
             KafkaError(KafkaError._ALL_BROKERS_DOWN), f"Kafka at {self._settings.servers}"
         )

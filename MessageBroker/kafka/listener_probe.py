@@ -175,6 +175,8 @@ class _Look:
             wrapped = self._context().wrap_socket(connection, server_hostname=self._host)
         except ssl.SSLCertVerificationError as error:
             raise self._certificate_fault(error.verify_code) from None
+        except TimeoutError:
+            raise _FaultFoundError(Fault.SILENT) from None
         except OSError:  # SSLError is one
             if self._speaks_kafka_without_tls():
                 raise _FaultFoundError(Fault.WITHOUT_TLS) from None
@@ -307,6 +309,8 @@ def _ask(connection: socket.socket, api: int, version: int, body: bytes) -> byte
         return _read(connection, size - 4)
     except ssl.SSLError:
         raise
+    except TimeoutError:
+        raise _FaultFoundError(Fault.SILENT) from None
     except OSError:
         return None
 

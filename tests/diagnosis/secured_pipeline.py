@@ -15,7 +15,8 @@ from tests.brokers.secured_kafka import SecuredKafka
 from tests.diagnosis.walls import ROOT, Ended, run_process
 from tests.pipeline.runner import wait_until
 
-# The arguments of each tool, by its principal. Without topics: those of the pipeline.
+# The arguments of each tool, by its principal. Without topics those of the pipeline are meant, but
+# for deleting, which wants to be told.
 TOOLS: Mapping[str, tuple[str, ...]] = {
     "ping": ("ping",),
     "topics-create": ("topics", "create"),
@@ -24,7 +25,7 @@ TOOLS: Mapping[str, tuple[str, ...]] = {
     "letters-list": ("dead-letters", "list"),
     "letters-replay": ("dead-letters", "replay"),
     "letters-purge": ("dead-letters", "purge", "--all"),
-    "topics-delete": ("topics", "delete", "inference_topic", "inference_topic-dead-letter"),
+    "topics-delete": ("topics", "delete"),
 }
 SCRIPTS = ("app_1", "model_server_sub", "model_server_pub", "app_2")
 # A whole script, from its start to its end, on a busy machine (s).

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from MessageBroker import (
     AuthenticationError,
@@ -17,6 +18,8 @@ from MessageBroker import (
     BrokerUnavailableError,
     ConfigurationError,
 )
+from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.settings import KafkaSettings
 from tests.brokers.secured_kafka import SecuredKafka
 from tests.diagnosis.walls import SPARE_SECONDS, expect, meet, run_process
 
@@ -252,6 +255,31 @@ def test_a_port_that_is_forwarded_to_nothing_yet_is_waited_for(tmp_path: Path) -
         met = meet("kafka", tmp_path, PATIENCE_SECONDS)
     expect(met, BrokerUnavailableError, "closes the connection", "security.protocol", at_once=False)
     assert met.seconds >= PATIENCE_SECONDS
+
+
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
+def test_a_broker_that_is_frozen_is_waited_for(tmp_path: Path, protocol: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, answers nothing
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        write_ini(tmp_path, {"bootstrap.servers": address, "security.protocol": protocol})
+        met = meet("kafka", tmp_path, PATIENCE_SECONDS)
+    expect(met, BrokerUnavailableError, "nothing answers there", at_once=False)
+    assert met.seconds < PATIENCE_SECONDS + SPARE_SECONDS
+
+
+def test_in_mid_run_a_certificate_that_expired_is_waited_for_and_named(
+    secured: SecuredKafka,
+) -> None:
+    events = ClientEvents(KafkaSettings(_tls(secured, "EXPIRED"), {}, {}))
+    properties = {**_tls(secured, "EXPIRED"), "error_cb": events._on_error, "log_level": 0}
+    client = AdminClient(properties)
+    while events._cause is None:
+        client.poll(0.1)
+
+    error = events.unavailable()
+
+    assert type(error) is BrokerUnavailableError
+    assert "its certificate has expired" in str(error)
 
 
 def test_make_kafka_is_no_advice_for_another_machine(tmp_path: Path) -> None:
