@@ -104,13 +104,17 @@ def run(
         _forget_output()
         return EXIT_DONE
     except OSError as error:
-        _forget_output()
-        reason = error.strerror or type(error).__name__
         if error.filename is None and error.errno in _FULL:  # a full disk behind `>`
-            return complain(f"the output cannot be written: {reason}")
-        what = f"{error.filename} cannot be used" if error.filename else "the system refuses"
-        return complain(f"{what}: {reason}")
+            _forget_output()
+            return complain(f"the output cannot be written: {error.strerror}")
+        return complain(refusal_of(error))
     return code
+
+
+def refusal_of(error: OSError) -> str:
+    """Say what the system would not do: with which file, and why."""
+    what = f"{error.filename} cannot be used" if error.filename else "the system refuses"
+    return f"{what}: {error.strerror or type(error).__name__}"
 
 
 def _forget_output() -> None:

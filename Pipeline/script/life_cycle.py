@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable
 
+from DurableText.command_line import refusal_of
 from MessageBroker import BrokerError, ConfigurationError
 from Pipeline.observability.metrics import Metrics
 from Pipeline.observability.tracing import open_tracing
@@ -39,7 +40,7 @@ def run_script(name: str, parser: argparse.ArgumentParser, main: Callable[[Scrip
         code = exit_code_of(error)
         if code is None:
             raise
-        logger.error("%s", error)
+        logger.error("%s", refusal_of(error) if isinstance(error, OSError) else error)
         sys.exit(code)
     sys.exit(EXIT_DONE)
 

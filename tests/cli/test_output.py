@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from DB.text.database import TextDatabase
+from DurableText import command_line
 from tests.queue.of_dicts import FileQueue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,3 +72,13 @@ def test_a_reader_that_has_seen_enough_is_no_failure(
 
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+def test_an_error_of_the_system_names_its_file_and_not_the_output(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(run=lambda _options: (tmp_path / "nowhere").read_bytes())
+
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert command_line.run(parser, [], ValueError) == 1
+
+    assert said.getvalue() == f"{tmp_path / 'nowhere'} cannot be used: No such file or directory\n"

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.any_pb2 import Any
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
 
 from MessageBroker import (
     AuthenticationError,
@@ -201,3 +205,19 @@ def test_the_text_of_the_service_is_not_repeated(
     met = meet("pubsub", timeout=1.0)
     expect(met, REFUSALS[code], code.name)
     assert SECRET not in met.shown
+
+
+def test_a_project_without_pubsub_is_told_how_to_switch_it_on(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "project-of-tests")
+    detail = Any()
+    detail.Pack(ErrorInfo(reason="SERVICE_DISABLED", domain="googleapis.com"))
+    status = Status(code=grpc.StatusCode.PERMISSION_DENIED.value[0], details=[detail])
+
+    def refuse(_request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort_with_status(rpc_status.to_status(status))
+        raise AssertionError("abort raises")
+
+    service.answer("*", refuse)
+    expect(meet("pubsub"), ConfigurationError, "gcloud services enable pubsub.googleapis.com")
