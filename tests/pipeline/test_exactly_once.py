@@ -124,12 +124,12 @@ def test_a_second_app_2_on_the_same_db_stands_by_and_takes_over(pipeline: Pipeli
 
 def test_a_second_publisher_on_the_same_queue_stands_by_and_takes_over(pipeline: Pipeline) -> None:
     first = pipeline.pub().ready()
+    second = pipeline.pub().says(f"held by process {first.process.pid}")
+    assert "ready: " not in second.output
     pipeline.sub()
     pipeline.app_2()
     app_1 = pipeline.app_1("--count", 1500, "--rate", 500)
     pipeline.wait_for_rows(100)
-    second = pipeline.pub().says(f"held by process {first.process.pid}")
-    assert "ready: " not in second.output
     first.kill()
     second.ready()
     app_1.end()
