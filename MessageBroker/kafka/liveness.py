@@ -6,7 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from MessageBroker.errors import BrokerUnavailableError, TopicNotFoundError, topic_not_found
+from MessageBroker.errors import (
+    AuthenticationError,
+    BrokerUnavailableError,
+    TopicNotFoundError,
+    topic_not_found,
+)
 from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.committed_offsets import GroupTopic
 from MessageBroker.kafka.events import ClientEvents
@@ -46,6 +51,10 @@ class Probe:
             return
         try:
             found = self._admin.topic_id(self._consumed.topic, PROBE_TIMEOUT_SECONDS)
+        except AuthenticationError:  # an answer, all the same; what is fetched says the rest
+            self._failed = False
+            self._last_answer = time.monotonic()
+            return
         except BrokerUnavailableError:
             # Once is little: on a busy machine an answer may take longer than a probe waits.
             self._events.away = self._events.away or self._failed

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.secured_kafka import SecuredKafka
 from tests.diagnosis.rights import Right, documented_rights, documented_script, granted
 from tests.diagnosis.secured_pipeline import SCRIPTS, TOOLS, SecuredPipeline, secured_pipeline
-from tests.diagnosis.walls import AT_ONCE_SECONDS
+from tests.diagnosis.walls import AT_ONCE_SECONDS, Ended, run_process
 from tests.operations.scripts import get
 from tests.pipeline.runner import wait_until
 
@@ -98,18 +99,19 @@ ONE_OF_EACH = {
 }
 # What `topics create` needs to make what is there already is nothing.
 WHERE_MISSING = {right for right in NEEDED if right.operation == "CREATE"}
-# What is used when there is something to do with it.
+# What these need when there are letters, two of which are to stay.
+SOURCE, LETTERS = "inference_topic", "inference_topic-dead-letter"
+WITH_LETTERS = [
+    Right("letters-replay", "READ", "topic", LETTERS),
+    Right("letters-replay", "WRITE", "topic", LETTERS),
+    Right("letters-replay", "WRITE", "topic", SOURCE),
+    Right("letters-purge", "READ", "topic", LETTERS),
+    Right("letters-purge", "WRITE", "topic", LETTERS),
+]
 NOT_AT_THE_START = {
-    Right("letters-replay", "WRITE", "topic", each)
-    for each in (
-        "new_image_topic",
-        "inference_topic",
-        "new_image_topic-dead-letter",
-        "inference_topic-dead-letter",
-    )
-} | {
-    Right("letters-purge", "WRITE", "topic", each)
-    for each in ("new_image_topic-dead-letter", "inference_topic-dead-letter")
+    right
+    for right in NEEDED
+    if right.principal in ("letters-replay", "letters-purge") and right.kind == "topic"
 }
 AT_THE_START = [
     pytest.param(right, marks=() if right in ONE_OF_EACH else pytest.mark.soak)
@@ -138,6 +140,47 @@ def test_a_right_that_is_missing_at_the_start_is_named(
     for words in (right.operation, repr(right.name), f"User:{right.principal}", "docs/kafka.md"):
         assert words in line, ended.output
     assert "Traceback" not in ended.output
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        pytest.param(right, marks=() if number == 2 else pytest.mark.soak)
+        for number, right in enumerate(WITH_LETTERS)
+    ],
+    ids=str,
+)
+def test_a_right_that_is_missing_for_letters_is_named_and_none_is_lost(
+    secured: SecuredKafka, pipeline: SecuredPipeline, rights: AdminClient, right: Right
+) -> None:
+    with KafkaHandler({"bootstrap.servers": secured.bootstrap_servers}) as broker:
+        for reason in ("ours", "theirs", "theirs"):
+            broker.publish_dead_letter(SOURCE, b"body", reason=reason).result(20)
+    asked = ("--reason", "ours", LETTERS)  # the others go back to where they were
+
+    right.revoke(rights)
+    try:
+        ended = _settle_letters(pipeline, right.principal, *asked)
+    finally:
+        right.grant(rights)
+
+    assert ended.code == 1, ended.output
+    line = next(each for each in ended.output.splitlines() if "User:" in each)
+    for words in (right.operation, repr(right.name), f"User:{right.principal}"):
+        assert words in line, ended.output
+    assert "Traceback" not in ended.output
+    done = _settle_letters(pipeline, right.principal, *asked)
+    assert done.code == 0, done.output
+    assert "2 kept" in done.output
+    assert pipeline.use("letters-purge").code == 0  # for the next test
+
+
+def _settle_letters(pipeline: SecuredPipeline, tool: str, *arguments: str) -> Ended:
+    action = tool.removeprefix("letters-")
+    return run_process(
+        *("-m", "MessageBroker", "dead-letters", action, *arguments),
+        environment=pipeline.environment_of(tool),
+    )
 
 
 # A script uses them all the time; the others at its start, or when there is a dead letter.
