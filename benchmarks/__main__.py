@@ -30,6 +30,7 @@ BENCHMARKS = {
     "brokers": "Each broker beside its bare client",
     "queue": "The queue beside a bare loop of write and fdatasync, and beside its peers",
     "db": "The DB",
+    "db_engines": "The engines behind the DB, side by side",
     "pipeline": "The four scripts against the bare model, and the latency under load",
     "budget": "Where the time of one image goes",
     "two_servers": "Two model servers against one",

@@ -13,6 +13,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -50,6 +51,9 @@ logger = logging.getLogger(__name__)
 # So long one writer waits for the others: SQLite's waiting is not fair, and its longest pause with
 # four that never rest was 0.3 s.
 BUSY_SECONDS = 10.0
+
+# Between two tries where SQLite does not wait by itself.
+BUSY_PAUSE_SECONDS = 0.02
 
 # Rows that a reader takes at a time; no transaction stays open between two of them.
 ROWS_A_READ = 1000
@@ -270,7 +274,7 @@ class SqliteDatabase(ResultDatabase):
                 schema.check(connection, self.name)
             else:
                 if schema.is_empty(connection):
-                    connection.execute("PRAGMA journal_mode = WAL")
+                    self._write_ahead(connection)
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA fullfsync = ON")  # macOS: down to the disk itself
                 schema.make(connection, self.name)
@@ -279,6 +283,20 @@ class SqliteDatabase(ResultDatabase):
             connection.close()
             raise
         return connection
+
+    def _write_ahead(self, connection: sqlite3.Connection) -> None:
+        """Set the log's mode. SQLite does not wait with this for others that are at the file."""
+        deadline = time.monotonic() + self._busy_seconds
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & PRIMARY_CODE == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(BUSY_PAUSE_SECONDS)
+            else:
+                return
 
     @contextlib.contextmanager
     def _writing(self, timeout: float | None = None) -> Iterator[sqlite3.Connection]:

@@ -51,6 +51,16 @@ def test_the_same_ids_from_four_writers(engine: DatabaseUnderTest) -> None:
     assert stored_once(engine.reader(), map(str, range(count)))
 
 
+def test_several_begin_at_once(engine: DatabaseUnderTest) -> None:
+    """Several that start at once where there is nothing yet make one DB."""
+    writers = [engine.writer("same", seed, 64) for seed in range(6)]
+
+    told = [tuple(map(int, writer.finish()[-1].split())) for writer in writers]
+
+    assert sum(inserted for inserted, _ in told) == 64
+    assert stored_once(engine.reader(), map(str, range(64)))
+
+
 def test_threads(engine: DatabaseUnderTest) -> None:
     """Any thread may insert and read at any time."""
     db = engine.open()
