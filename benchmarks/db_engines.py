@@ -66,7 +66,7 @@ def write(where: str, gate: Any, rates: Any) -> None:
     with open_database(where) as db:
         given = batches()
         timed(db, batches(WARM_UP))
-        gate.wait()
+        gate.wait(120)
         begin = time.perf_counter()
         timed(db, given)
         rates.put((begin, time.perf_counter()))
@@ -79,7 +79,7 @@ def writers(where: str, count: int) -> float:
     processes = [context.Process(target=write, args=(where, gate, times)) for _ in range(count)]
     for process in processes:
         process.start()
-    spans = [times.get() for _ in processes]
+    spans = [times.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
     seconds = max(end for _, end in spans) - min(begin for begin, _ in spans)
