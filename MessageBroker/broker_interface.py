@@ -140,8 +140,15 @@ class Subscription(ABC):
 
         Adds the attributes `dead_letter_reason`, `dead_letter_error`, `dead_letter_attempts`,
         `dead_letter_source_topic`, `dead_letter_message_id` and `dead_letter_time` (RFC 3339,
-        UTC). Waits until the broker has confirmed, then acks. What cannot be moved stays
+        UTC). Waits until the broker has confirmed, then acks. What cannot be moved now stays
         un-acked and comes again after `max_backoff`, and one error is logged.
+
+        What the dead-letter topic does not take as it is goes there without its body:
+        `dead_letter_body` is `absent`, `dead_letter_place` says where the original stands, and
+        `dead_letter_bytes` and `dead_letter_sha256` what it was. Where the topic has not answered
+        after 10 s, letters wait in the background, `letters_waiting` of them: for
+        `max_outstanding_messages` and `max_outstanding_bytes` there is room beside the messages
+        that flow on, beyond that `receive` gives nothing.
 
         Args:
             messages: messages of this subscription.
@@ -150,10 +157,13 @@ class Subscription(ABC):
             error: the details; cut to fit an attribute.
 
         Returns:
-            How many were moved.
+            How many were moved by now.
 
         Raises:
             TypeError, ValueError: as `ack`; or the reason or the error is of another type.
+            AuthenticationError, TopicNotFoundError, PublishError, MessageTooLargeError: the
+                dead-letter topic refuses all that could be sent: nothing is lost, all that was not
+                moved comes again. `nack` and `receive` may raise it too.
             ConfigurationError: this subscription is of a dead-letter topic itself.
             ClosedError: the subscription or its broker was closed.
         """
@@ -167,6 +177,16 @@ class Subscription(ABC):
     @abstractmethod
     def outstanding(self) -> int:
         """How many messages this consumer was handed and has not settled yet."""
+
+    @property
+    @abstractmethod
+    def overdue(self) -> int:
+        """Messages that were given back because they were un-acked for `max_lease_seconds`."""
+
+    @property
+    @abstractmethod
+    def letters_waiting(self) -> int:
+        """Dead letters that wait for a dead-letter topic that is away."""
 
     @property
     @abstractmethod

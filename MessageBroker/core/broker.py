@@ -243,7 +243,7 @@ class BrokerCore(BrokerInterface):
             subscription_id,
             stream,
             self.delivery,
-            self._publish_dead_letter,
+            self.publish_unchecked,
             self._subscriptions.discard,
             self._outage,
         )
@@ -268,11 +268,6 @@ class BrokerCore(BrokerInterface):
         """Return a test that is true of messages that were published after this call."""
         self._require_open()
         return self._published_since_now(topic)
-
-    def _publish_dead_letter(
-        self, topic: str, message: Message, attributes: dict[str, str]
-    ) -> Future[str]:
-        return self.publish_unchecked(topic, message.data, message.key, attributes)
 
     # ------------------------------------------------------------------ life cycle
 

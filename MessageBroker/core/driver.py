@@ -143,6 +143,11 @@ class Stream(ABC):
     renew_interval: float = 1.0
     """Seconds between two calls of `renew`."""
 
+    on_unread: Callable[[Message, str], None]
+    """Set by the core before the first fetch. To be called, from `fetch`, with each message that it
+    is about to return and whose body can never be read, and with the reason. The core moves it to
+    the dead-letter topic."""
+
     on_lost: Callable[[Sequence[Delivery]], None]
     """Set by the core before the first fetch. To be called, from any thread and without a lock
     that the methods below take, as soon as the handler knows that deliveries are no longer this
@@ -190,6 +195,14 @@ class Stream(ABC):
             BrokerUnavailableError: the broker is away. The core calls again at the next interval,
                 or hands them to `close`.
         """
+
+    def place_of(self, message: Message) -> str:
+        """Name the place where a message stands, for a letter that does not hold its body."""
+        return f"{message.topic}/{message.id}"
+
+    def way_back(self, message: Message) -> str:  # noqa: ARG002
+        """Say how to get a message again that was acknowledged; "" where its place says so."""
+        return ""
 
     @property
     @abstractmethod

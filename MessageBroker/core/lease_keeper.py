@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from MessageBroker.core.driver import Stream
 from MessageBroker.core.outstanding import Outstanding
@@ -24,10 +24,15 @@ class LeaseKeeper:
 
     Attributes:
         late_acks: acknowledgements that came after the lease or the partition was lost.
+        overdue: messages that were given back after `max_lease_seconds`.
     """
 
     def __init__(
-        self, stream: Stream, outstanding: Outstanding, changed: threading.Condition
+        self,
+        stream: Stream,
+        outstanding: Outstanding,
+        changed: threading.Condition,
+        look: Callable[[], None],
     ) -> None:
         """Begin to keep them.
 
@@ -35,11 +40,14 @@ class LeaseKeeper:
             stream: tells the broker. It is called without the lock.
             outstanding: what is to be kept.
             changed: guards the state of all deliveries; notified when some are lost.
+            look: called each time, for what else waits.
         """
         self.late_acks = 0
+        self.overdue = 0
         self._stream = stream
         self._outstanding = outstanding
         self._changed = changed
+        self._look = look
         self._unsent_acks: list[Delivery] = []
         self._unreleased: list[Delivery] = []
         self._stopped = threading.Event()
@@ -110,6 +118,7 @@ class LeaseKeeper:
                 with self._changed:
                     outstanding = list(self._outstanding)
                 self._stream.renew(outstanding)
+                self._look()
             except BrokerUnavailableError as error:
                 logger.debug("leases were not renewed: %s", error)
             except BrokerError as error:
@@ -135,6 +144,7 @@ class LeaseKeeper:
                 self._name,
                 self._outstanding.lease_seconds,
             )
+            self.overdue += len(overdue)
             self._lose(overdue)
             self.release(overdue)
 

@@ -12,6 +12,7 @@ from MessageBroker.core.redelivery import Redelivery
 from MessageBroker.message import SETTLED, Delivery, DeliveryState, Message
 
 OUT, DONE, LOST = DeliveryState.OUT, DeliveryState.DONE, DeliveryState.LOST
+MOVING = DeliveryState.MOVING
 
 
 class Outstanding:
@@ -129,7 +130,8 @@ class Outstanding:
         for delivery in self._deliveries:  # in order of arrival, hence of deadline
             if delivery.deadline > now:
                 break
-            overdue.append(delivery)
+            if delivery.state is not MOVING:  # its letter waits; others would only write another
+                overdue.append(delivery)
         return overdue
 
     def _forget(self, delivery: Delivery, state: DeliveryState) -> None:

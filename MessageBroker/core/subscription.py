@@ -8,15 +8,16 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 
-from MessageBroker.broker_interface import Subscription, dead_letter_topic, is_dead_letter_topic
+from MessageBroker.broker_interface import Subscription, is_dead_letter_topic
 from MessageBroker.configuration import DeliverySettings
-from MessageBroker.core.dead_letter import dead_letter_attributes, text_of
+from MessageBroker.core import dead_letter as names
+from MessageBroker.core.dead_letter import text_of
 from MessageBroker.core.driver import Stream
 from MessageBroker.core.forks import Opener
 from MessageBroker.core.lease_keeper import LeaseKeeper
+from MessageBroker.core.letters import Letter, LetterPublisher, Letters
 from MessageBroker.core.outage import Outage
 from MessageBroker.core.outstanding import Outstanding
 from MessageBroker.core.redelivery import Redelivery
@@ -26,7 +27,7 @@ from MessageBroker.errors import (
     ClosedError,
     ConfigurationError,
 )
-from MessageBroker.message import IN_HAND, SETTLED, DeliveryState, Message
+from MessageBroker.message import IN_HAND, SETTLED, Delivery, DeliveryState, Message
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,7 @@ OUTAGE_PAUSE_SECONDS = 0.5
 # Attempts are remembered for messages that were lost to a rebalance and may come back.
 MAX_REMEMBERED_ATTEMPTS = 100_000
 EXHAUSTED_REASON = "max_delivery_attempts"
-
-DeadLetterPublisher = Callable[[str, Message, dict[str, str]], "Future[str]"]
+UNREAD_REASON = "unreadable record"
 
 
 class SubscriptionCore(Subscription):
@@ -54,7 +54,7 @@ class SubscriptionCore(Subscription):
         subscription_id: str,
         stream: Stream,
         settings: DeliverySettings,
-        publish_dead_letter: DeadLetterPublisher,
+        publish_dead_letter: LetterPublisher,
         on_close: Callable[[SubscriptionCore], None],
         outage: Outage,
     ) -> None:
@@ -62,7 +62,6 @@ class SubscriptionCore(Subscription):
         self.subscription_id = subscription_id
         self._stream = stream
         self._settings = settings
-        self._publish_dead_letter = publish_dead_letter
         self._on_close = on_close
         self._outage = outage
         self._opener = Opener(f"the subscription {subscription_id!r}")
@@ -73,7 +72,13 @@ class SubscriptionCore(Subscription):
         self._outstanding = Outstanding(
             subscription_id, self._redelivery, settings.max_lease_seconds
         )
-        self._leases = LeaseKeeper(stream, self._outstanding, self._changed)
+        self._letters = Letters(topic, stream, publish_dead_letter)
+        self._unread: dict[Delivery, str] = {}  # why the body of a message cannot be read
+        self._refusal: BrokerError | None = None  # of letters, found out between two calls
+        stream.on_unread = self._note_unread
+        self._leases = LeaseKeeper(
+            stream, self._outstanding, self._changed, self._look_at_letters
+        )
         self._nacks: dict[str, int] = {}  # by message id
         self._acks_under_way = 0
         self._closed = threading.Event()
@@ -87,6 +92,8 @@ class SubscriptionCore(Subscription):
         deadline = time.monotonic() + timeout
         while True:
             messages = self._receive_once(max_messages, deadline)
+            if self._unread:
+                messages = self._without_unread(messages)
             if messages or time.monotonic() >= deadline:
                 return messages
 
@@ -94,17 +101,15 @@ class SubscriptionCore(Subscription):
         with self._receiving:
             with self._lock:
                 self._require_open()
+                self._raise_refusal()
                 now = time.monotonic()
                 messages = self._redelivery.take_due(max_messages, now)
                 wait = 0.0
                 if not messages:
                     wake = min(deadline, self._redelivery.next_due(), now + WAIT_SLICE_SECONDS)
                     wait = max(0.0, wake - now)
-                room = min(
-                    max_messages - len(messages),
-                    self._settings.max_outstanding_messages - len(self._outstanding),
-                )
-                room_bytes = self._settings.max_outstanding_bytes - self._outstanding.size
+                room, room_bytes = self._room()
+                room = min(room, max_messages - len(messages))
                 if room < 1 or room_bytes < 1:
                     if wait:
                         self._changed.wait(wait)
@@ -120,6 +125,23 @@ class SubscriptionCore(Subscription):
                     return messages + self._admit(fetched)
             self._leases.release([message.delivery for message in fetched])
             raise self._closed_error()
+
+    def _room(self) -> tuple[int, int]:
+        """Return how many messages and bytes may be handed out.
+
+        Letters that wait have as much room of their own, and beyond it nothing comes.
+        """
+        room = self._settings.max_outstanding_messages - len(self._outstanding)
+        room_bytes = self._settings.max_outstanding_bytes - self._outstanding.size
+        if not self._letters:
+            return room, room_bytes
+        waiting, size = len(self._letters), self._letters.size
+        if (
+            waiting >= self._settings.max_outstanding_messages
+            or size >= self._settings.max_outstanding_bytes
+        ):
+            return 0, 0
+        return room + waiting, room_bytes + size
 
     def _fetch(self, max_messages: int, max_bytes: int, wait: float) -> list[Message]:
         try:
@@ -145,6 +167,34 @@ class SubscriptionCore(Subscription):
             else:
                 admitted.append(message)
         return admitted
+
+    def _note_unread(self, message: Message, error: str) -> None:
+        if self._has_dead_letters:
+            self._unread[message.delivery] = error
+        else:
+            # A letter that cannot be read any more is what there is of it.
+            message.attributes.update({names.BODY: names.ABSENT, names.ERROR: error})
+            message.attributes[names.PLACE] = self._stream.place_of(message)
+
+    def _without_unread(self, messages: Sequence[Message]) -> list[Message]:
+        """Move away those whose body cannot be read; return the others."""
+        readable = [each for each in messages if each.delivery not in self._unread]
+        unread = [each for each in messages if each.delivery in self._unread]
+        try:
+            for message in unread:
+                error = self._unread[message.delivery]
+                if self._move_to_dead_letters([message], UNREAD_REASON, error, unread=True):
+                    place = self._stream.place_of(message)
+                    logger.error("%s cannot be read, and was dead-lettered: %s", place, error)
+        except BaseException:
+            with self._lock:  # the next call hands them out
+                for message in readable:
+                    self._redelivery.hold(message, due=0.0)
+            raise
+        finally:
+            for delivery in [each for each in self._unread if each.state in SETTLED]:
+                del self._unread[delivery]
+        return readable
 
     def _with_attempts(self, message: Message) -> Message:
         nacks = self._nacks.get(message.id)
@@ -224,66 +274,61 @@ class SubscriptionCore(Subscription):
         again = replace(message, delivery_attempt=nacks + 1)
         self._redelivery.hold(again, due=time.monotonic() + delay)
 
-    def _move_to_dead_letters(self, messages: Sequence[Message], reason: str, error: str) -> int:
+    def _move_to_dead_letters(
+        self, messages: Sequence[Message], reason: str, error: str, *, unread: bool = False
+    ) -> int:
         moving = self._begin_moving(messages)
+        sending = [Letter(each, reason, error, unread) for each in moving]
+        answered: list[Letter] = []
+        refusal: BrokerError | None = None
         try:
-            moved = self._publish_letters(moving, reason, error)
-            self.ack(moved)
+            answered = list(self._letters.send(sending))
+            refusal = self._settle_letters(answered)
+            self._letters.wait_for([each for each in sending if each not in answered])
         finally:  # also after a Ctrl-C: nobody else would hand them out again
             self._hold_unmoved(moving)
-        return len(moved)
+        if refusal is not None:
+            raise refusal
+        return sum(each.failure() is None for each in answered)
 
-    def _publish_letters(
-        self, messages: Sequence[Message], reason: str, error: str
-    ) -> list[Message]:
-        """Publish dead letters; return the messages whose letters the broker has."""
-        topic = dead_letter_topic(self.topic)
-        sent: list[tuple[Message, Future[str]]] = []
-        failures: list[BrokerError] = []
-        for message in messages:
-            attributes = dead_letter_attributes(
-                message.attributes,
-                topic=self.topic,
-                message_id=message.id,
-                attempts=message.delivery_attempt,
-                reason=reason,
-                error=error,
-            )
-            try:
-                sent.append((message, self._publish_dead_letter(topic, message, attributes)))
-            except BrokerError as publish_error:
-                failures.append(publish_error)
-        moved: list[Message] = []
-        for message, future in sent:
-            try:
-                future.result()
-                moved.append(message)
-            except BrokerError as publish_error:
-                failures.append(publish_error)
-        if failures:
-            logger.error(
-                "%d messages could not be moved to %s and stay un-acked: %s",
-                len(failures),
-                topic,
-                failures[0],
-            )
-        return moved
+    def _settle_letters(self, answered: Sequence[Letter]) -> BrokerError | None:
+        """Acknowledge what was moved; return why the rest was refused, if that is for good."""
+        self.ack([each.message for each in answered if each.failure() is None])
+        return self._letters.tell_failures([each for each in answered if each.failure()])
+
+    def _look_at_letters(self) -> None:
+        """Settle those that waited and are answered now."""
+        answered = self._letters.answered()
+        if answered:
+            refusal = self._settle_letters(answered)
+            self._refusal = refusal or self._refusal
+            self._hold_unmoved([each.message for each in answered])
 
     def _begin_moving(self, messages: Sequence[Message]) -> list[Message]:
         """Choose those that are not settled, each once, and keep everybody else off them."""
         moving: list[Message] = []
+        lost = 0
         with self._lock:
             for message in messages:
                 delivery = message.delivery
+                lost += delivery.state is DeliveryState.LOST
                 if delivery.state in IN_HAND or delivery.state is DeliveryState.HELD:
                     delivery.state = DeliveryState.MOVING
                     moving.append(message)
+        if lost:
+            logger.warning(
+                "%d messages of %s were not dead-lettered: they are no longer this consumer's, and "
+                "come again to whoever has them now",
+                lost,
+                self.subscription_id,
+            )
         return moving
 
     def _hold_unmoved(self, messages: Sequence[Message]) -> None:
         with self._lock:
             for message in messages:
-                if message.delivery.state is DeliveryState.MOVING:
+                delivery = message.delivery
+                if delivery.state is DeliveryState.MOVING and not self._letters.holds(delivery):
                     due = time.monotonic() + self._settings.max_backoff
                     self._redelivery.hold(message, due)
 
@@ -299,6 +344,14 @@ class SubscriptionCore(Subscription):
             return len(self._outstanding)
 
     @property
+    def overdue(self) -> int:
+        return self._leases.overdue
+
+    @property
+    def letters_waiting(self) -> int:
+        return len(self._letters)
+
+    @property
     def ready(self) -> bool:
         away = self._outage.affects(self)
         return not away and not self._closed.is_set() and self._stream.ready
@@ -312,6 +365,7 @@ class SubscriptionCore(Subscription):
             self._closed.set()
             self._changed.notify_all()
         self._leases.stop()
+        self._look_at_letters()
         with self._receiving:
             self._leases.retry_acks()
             with self._lock:
@@ -323,6 +377,11 @@ class SubscriptionCore(Subscription):
                 logger.warning("%s was closed all the same: %s", self.subscription_id, error)
         self._outage.leave(self)
         self._on_close(self)
+
+    def _raise_refusal(self) -> None:
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            raise refusal
 
     def _require_open(self) -> None:
         if self._closed.is_set():

@@ -87,18 +87,24 @@ class ListStream(Stream):
 
 
 class DeadLetters:
-    """Takes dead letters; refuses them while `refusing`."""
+    """Takes dead letters; refuses them while `refusing`, and answers none while `away`."""
 
     def __init__(self) -> None:
         self.bodies: list[str] = []
+        self.away = False
+        self.waiting: list[Future[str]] = []
         self.refusing: BaseException | None = None
 
-    def publish(self, topic: str, letter: Message, attributes: dict[str, str]) -> Future[str]:
+    def publish(
+        self, topic: str, data: bytes, key: str | None, attributes: dict[str, str]
+    ) -> Future[str]:
         future: Future[str] = Future()
         if self.refusing is not None:
             future.set_exception(self.refusing)
+        elif self.away:
+            self.waiting.append(future)
         else:
-            self.bodies.append(letter.data.decode())
+            self.bodies.append(data.decode())
             future.set_result("id")
         return future
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from MessageBroker import ConfigurationError, MessageTooLargeError
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
-from MessageBroker.core.dead_letter import ALL, dead_letter_attributes
+from MessageBroker.core.dead_letter import OF_EVERY_LETTER, dead_letter_attributes
 from MessageBroker.limits import (
     MAX_ATTRIBUTE_VALUE_BYTES,
     MAX_MESSAGE_BYTES,
@@ -79,7 +79,7 @@ def test_the_attributes_of_a_dead_letter_always_fit(reason: str, error: str) -> 
         {"label": "7"}, topic="t", message_id="1", attempts=5, reason=reason, error=error
     )
 
-    assert attributes.keys() == {"label", *ALL}
+    assert attributes.keys() == {"label", *OF_EVERY_LETTER}
     assert all(len(value.encode()) <= MAX_ATTRIBUTE_VALUE_BYTES for value in attributes.values())
 
 

@@ -9,7 +9,7 @@ import pytest
 from google.pubsub_v1 import AcknowledgeRequest
 
 from MessageBroker import OutgoingMessage
-from MessageBroker.core.dead_letter import ALL, dead_letter_attributes
+from MessageBroker.core.dead_letter import OF_EVERY_LETTER, dead_letter_attributes
 from MessageBroker.google_pubsub.connection import Connection
 from MessageBroker.google_pubsub.leases import Lease, Leases
 from MessageBroker.google_pubsub.messages import (
@@ -130,7 +130,9 @@ def test_a_letter_with_more_attributes_than_the_service_takes_carries_all_of_the
     encoded = encode(b"x", None, letter)
     assert len(encoded.attributes) == min(count + 6, 100)
     assert all(len(value.encode()) <= 1024 for value in encoded.attributes.values())
-    assert {name: encoded.attributes[name] for name in ALL} == {name: letter[name] for name in ALL}
+    assert {name: encoded.attributes[name] for name in OF_EVERY_LETTER} == {
+        name: letter[name] for name in OF_EVERY_LETTER
+    }
     assert decode(encoded, "topic", None).attributes == letter
     assert not caplog.records
 
