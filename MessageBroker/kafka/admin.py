@@ -19,7 +19,11 @@ from MessageBroker.kafka.diagnosis import error_of_finding
 from MessageBroker.kafka.errors import Right, error_of, is_outage, look_up
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.listener_probe import MAX_ADDRESSES, look_at, look_at_one
-from MessageBroker.kafka.settings import KAFKA_MAX_MESSAGE_BYTES, KafkaSettings
+from MessageBroker.kafka.settings import (
+    KAFKA_MAX_LETTER_BYTES,
+    KAFKA_MAX_MESSAGE_BYTES,
+    KafkaSettings,
+)
 
 # All start-up errors come within 10 s; this leaves some for the client (s).
 REQUEST_TIMEOUT_SECONDS = 9.0
@@ -208,7 +212,7 @@ class KafkaAdmin:
     def _create(self, topic: str) -> bool:
         config = {"max.message.bytes": str(KAFKA_MAX_MESSAGE_BYTES)}
         if is_dead_letter_topic(topic):
-            config["retention.ms"] = "-1"
+            config = {"max.message.bytes": str(KAFKA_MAX_LETTER_BYTES), "retention.ms": "-1"}
         new = NewTopic(
             topic,
             num_partitions=self._topic.num_partitions,

@@ -70,7 +70,7 @@ class PartitionTracker:
             self._delivered = deque(self.unacknowledged())
             self._compact_at = max(MIN_COMPACTED, 2 * len(self._delivered))
         self._delivered.extend(deliveries)
-        self.position = deliveries[-1].offset + 1
+        self.position = deliveries[-1].next_offset
 
     def _go_back(self, offset: int) -> None:
         """The client found its position out of range and went back, see `auto.offset.reset`.
@@ -105,6 +105,16 @@ class KafkaDelivery(Delivery):
         self.size = size
         self.state = DeliveryState.OUT
         self.offset = offset
+
+    @property
+    def next_offset(self) -> int:
+        """The offset behind it."""
+        return self.offset + 1
+
+    @property
+    def offsets(self) -> str:
+        """Its offset, or those of what it stands for, as they stand in a place."""
+        return str(self.offset)
 
 
 # What was handed out of one partition: offsets rise, not always by one, as compaction and

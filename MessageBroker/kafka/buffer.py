@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
+from operator import methodcaller
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer
 
 from MessageBroker.kafka.assignment import KafkaDelivery, PartitionTracker, TrackedBatch
-from MessageBroker.kafka.records import attributes_of, id_of, key_of, time_of
+from MessageBroker.kafka.records import UNREADABLE, attributes_of, id_of, key_of, time_of
 from MessageBroker.limits import MAX_MESSAGE_BYTES
 from MessageBroker.message import Message
+
+# Over a name that is no text the client's method sets an error and returns a list with holes. The
+# interpreter's quick way of calling a method takes the list, and dies of the holes (SIGSEGV); this
+# way of calling looks at the error. A second call would return the list again.
+headers_of_record = methodcaller("headers")
 
 
 class RecordBuffer:
@@ -65,7 +71,7 @@ class RecordBuffer:
 
     def hand_out(
         self, trackers: Mapping[int, PartitionTracker], limit: int, max_bytes: int
-    ) -> tuple[list[Message], list[TrackedBatch], list[KafkaError]]:
+    ) -> tuple[list[Message], list[TrackedBatch], Any]:
         """Make messages of records. This loop is what consuming costs: it calls what it must.
 
         Args:
@@ -74,11 +80,12 @@ class RecordBuffer:
             max_bytes: no more than these and one message.
 
         Returns:
-            The messages, their deliveries by tracker, and errors that came in place of messages.
+            The messages, their deliveries by tracker, and the record, if any, that brought an error
+            in the place of a message: nothing behind it is handed out before that is seen to.
         """
         messages: list[Message] = []
         batches: list[TrackedBatch] = []
-        errors: list[KafkaError] = []
+        failed = None
         topic, partition, next_offset, tracker = self._topic, -1, 0, None
         timestamp, publish_time = 0, time_of(0)  # many records of one batch share theirs
         taken = size = 0
@@ -86,10 +93,9 @@ class RecordBuffer:
             if len(messages) == limit or size >= max_bytes:
                 break
             taken += 1
-            error = record.error()
-            if error is not None:
-                errors.append(error)
-                continue
+            if record.error() is not None:
+                failed = record
+                break
             offset = record.offset()
             if record.partition() != partition or offset < next_offset:
                 partition = record.partition()
@@ -106,13 +112,14 @@ class RecordBuffer:
                 timestamp, publish_time = made, time_of(made)
             delivery = KafkaDelivery(tracker, offset, len(data))
             deliveries.append(delivery)
-            headers, raw_key = record.headers(), record.key()
+            headers, raw_key = UNREADABLE, record.key()
             try:
+                headers = headers_of_record(record)
                 attributes = {}
                 for name, value in headers or ():
                     attributes[name] = value.decode()
                 key = raw_key.decode() if raw_key else None
-            except (AttributeError, UnicodeDecodeError):
+            except Exception:  # noqa: BLE001 - see `headers_of_record`
                 attributes, key = attributes_of(headers), key_of(raw_key)
             messages.append(
                 Message(
@@ -127,7 +134,7 @@ class RecordBuffer:
             )
         self._forget(taken)
         self._has_enough = size >= max_bytes and bool(self._records)
-        return messages, batches, errors
+        return messages, batches, failed
 
     def _forget(self, count: int) -> None:
         if count == len(self._records):

@@ -12,6 +12,9 @@ from urllib.parse import quote_from_bytes
 
 Headers = list[tuple[str, "bytes | None"]] | None
 
+# In place of headers of which a name cannot be read: names are bytes for other languages' clients.
+UNREADABLE: Headers = [("unreadable-headers", b"true")]
+
 # 9999-12-31, the last day of `datetime` (ms); foreign producers may write anything.
 _LAST_TIMESTAMP = 253_402_214_400_000
 

@@ -21,6 +21,10 @@ from MessageBroker.kafka.property_checks import (
 # its overhead.
 KAFKA_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
+# A message that its topic takes becomes a dead letter, with more attributes: their topics, and the
+# producers, take more.
+KAFKA_MAX_LETTER_BYTES = 9 * 1024 * 1024
+
 # What the promises of the handler rest on: another value is refused, not obeyed.
 _FIXED = {
     # Otherwise a look-up or a misspelt name would make a topic.
@@ -66,7 +70,7 @@ _DEFAULTS = {
     "socket.nagle.disable": "true",
 }
 _DEFAULTS_FOR_PRODUCERS = {
-    "message.max.bytes": str(KAFKA_MAX_MESSAGE_BYTES),
+    "message.max.bytes": str(KAFKA_MAX_LETTER_BYTES),
     # How long a message waits for company (ms): under load batches fill by themselves.
     "linger.ms": "1",
     "compression.type": "lz4",
@@ -80,8 +84,12 @@ _DEFAULTS_FOR_PRODUCERS = {
     "topic.metadata.propagation.max.ms": "5000",
 }
 _DEFAULTS_FOR_CONSUMERS = {
-    "fetch.message.max.bytes": str(KAFKA_MAX_MESSAGE_BYTES),
-    "message.max.bytes": str(KAFKA_MAX_MESSAGE_BYTES),
+    # What one request brings of a partition, as it is on the wire: a thousand times as much when
+    # unpacked, if a foreign producer wants it so. A batch that is larger comes alone.
+    "fetch.message.max.bytes": str(1024 * 1024),
+    "message.max.bytes": str(KAFKA_MAX_LETTER_BYTES),
+    # A record that was damaged on a disk is noticed, not delivered.
+    "check.crcs": "true",
     # A dead consumer's partitions are with others after 6 s (ms); the broker's lower limit.
     "session.timeout.ms": "6000",
     "heartbeat.interval.ms": "1500",

@@ -14,20 +14,23 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from MessageBroker.core.driver import Stream
 from MessageBroker.errors import BrokerError, BrokerUnavailableError
 from MessageBroker.kafka.admin import KafkaAdmin
-from MessageBroker.kafka.assignment import Assignment
+from MessageBroker.kafka.assignment import Assignment, KafkaDelivery
 from MessageBroker.kafka.buffer import RecordBuffer
 from MessageBroker.kafka.committed_offsets import GroupTopic
-from MessageBroker.kafka.errors import MISSING_TOPIC, error_of, is_outage
+from MessageBroker.kafka.errors import MISSING_TOPIC, error_of, is_outage, meaning_of
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.liveness import Probe, Standstill
 from MessageBroker.kafka.membership import Membership
+from MessageBroker.kafka.records import id_of
+from MessageBroker.kafka.refused import REFUSED, FindSpan, RefusedBatch, span_finder
 from MessageBroker.kafka.settings import KafkaSettings
 from MessageBroker.kafka.start_offsets import StartOffsets
 from MessageBroker.message import Delivery, Message
@@ -62,7 +65,8 @@ def open_stream(
     """
     events = ClientEvents(settings, consumed.rights)
     client = events.open(Consumer, settings.for_consumer(consumed.group))
-    stream = KafkaStream(client, events, admin, consumed, settings.session_seconds)
+    find_span = span_finder(settings, consumed)
+    stream = KafkaStream(client, events, admin, consumed, settings.session_seconds, find_span)
     try:
         stream.join(partitions)
     except BaseException:
@@ -81,6 +85,7 @@ class KafkaStream(Stream):
         admin: KafkaAdmin,
         consumed: GroupTopic,
         session_seconds: float,
+        find_span: FindSpan,
     ) -> None:
         """Prepare; `join` asks the group.
 
@@ -90,8 +95,11 @@ class KafkaStream(Stream):
             admin: asks for the ends of partitions.
             consumed: the topic and the group.
             session_seconds: how long a silent consumer stays in its group.
+            find_span: finds the offsets of a batch that the client refuses.
         """
         self.on_lost = lambda _deliveries: None
+        self.on_unread = lambda _message, _error: None
+        self._find_span = find_span
         self._client = client
         self._events = events
         self._consumed = consumed
@@ -183,13 +191,43 @@ class KafkaStream(Stream):
         self._buffer.add(records)
 
     def _hand_out(self, max_messages: int, max_bytes: int) -> list[Message]:
-        messages, batches, errors = self._buffer.hand_out(
+        messages, batches, failed = self._buffer.hand_out(
             self._assignment.trackers, max_messages, max_bytes
         )
         self._assignment.deliver(batches)
-        for error in errors:
-            self._note(error)
+        if failed is not None and failed.error().code() in REFUSED:
+            messages += self._pass_over(failed)
+        elif failed is not None:
+            self._note(failed.error())
         return messages
+
+    def _pass_over(self, record: Any) -> list[Message]:
+        """Make one message of a batch that the client refuses, and go on behind it."""
+        partition, topic = record.partition(), self._consumed.topic
+        tracker = self._assignment.trackers.get(partition)
+        if tracker is None:
+            return []
+        try:
+            span = self._find_span(partition, record.offset(), tracker.position)
+            self._client.seek(TopicPartition(topic, partition, span.last + 1))
+        except BrokerError as error:  # the client tells of the batch again
+            self._failure = error
+            return []
+        except KafkaException as exception:  # the partition is being taken away
+            logger.debug("%s: %s", self._consumed.where, error_of(exception))
+            return []
+        self._buffer.drop({partition})
+        delivery = RefusedBatch(tracker, span)
+        self._assignment.deliver([(tracker, [delivery])])
+        name, now = id_of(partition, span.first, 0), datetime.now(UTC)
+        message = Message(name, b"", {}, None, topic, now, delivery=delivery)
+        self.on_unread(message, meaning_of(record.error()))
+        return [message]
+
+    def place_of(self, message: Message) -> str:
+        """See `Stream.place_of`: the partition, and the offset or those of a refused batch."""
+        delivery = cast("KafkaDelivery", message.delivery)
+        return f"{message.topic}/{delivery.handle.partition}/{delivery.offsets}"
 
     def _without_revoked(self, records: list[Any]) -> list[Any]:
         """Drop what was fetched together with the news that its partition is gone.

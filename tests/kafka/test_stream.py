@@ -13,6 +13,7 @@ from MessageBroker import BrokerError, BrokerUnavailableError, Message
 from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.committed_offsets import GroupTopic
 from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.refused import Span
 from MessageBroker.kafka.settings import KafkaSettings
 from MessageBroker.kafka.stream import KafkaStream
 from MessageBroker.message import Delivery, DeliveryState
@@ -33,6 +34,7 @@ def joined(
         cast("KafkaAdmin", admin or FakeAdmin(client)),
         CONSUMED,
         session_seconds,
+        lambda _partition, said, _position: Span(said, said),
     )
     stream.join(sorted(client.log))
     return stream
