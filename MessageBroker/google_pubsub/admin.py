@@ -38,7 +38,7 @@ from MessageBroker.errors import (
 )
 from MessageBroker.google_pubsub.connection import ADMIN_TIMEOUT_SECONDS, Connection
 from MessageBroker.google_pubsub.errors import ResourceExistsError, ResourceNotFoundError
-from MessageBroker.google_pubsub.foreign import remarks, require_pull
+from MessageBroker.google_pubsub.foreign import remarks, remarks_of_topic, require_pull
 from MessageBroker.google_pubsub.leases import LEASE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -83,22 +83,27 @@ class Topics:
         Raises:
             ConfigurationError: there is no such project.
         """
-        request = GetTopicRequest(topic=self._connection.topic_path(topic))
-        rpc = self._connection.publisher.get_topic
         try:
-            self._connection.administrate(rpc, request, f"looking up the topic {topic!r}")
+            self._get_topic(topic)
         except ResourceNotFoundError:
             self._check_project()
             return False
         return True
+
+    def _get_topic(self, topic: str) -> Any:
+        request = GetTopicRequest(topic=self._connection.topic_path(topic))
+        rpc = self._connection.publisher.get_topic
+        return self._connection.administrate(rpc, request, f"looking up the topic {topic!r}")
 
     def create(self, topic: str) -> bool:
         """Create a topic if it is missing; True if it was."""
         if self.has(topic):
             return False
         request = Topic(name=self._connection.topic_path(topic))
-        if is_dead_letter_topic(topic):
-            request.message_retention_duration = DEAD_LETTER_RETENTION
+        # Of a topic: what was acknowledged can be brought back by a seek, too.
+        request.message_retention_duration = (
+            DEAD_LETTER_RETENTION if is_dead_letter_topic(topic) else RETENTION
+        )
         rpc = self._connection.publisher.create_topic
         try:
             self._connection.administrate(rpc, request, f"creating the topic {topic!r}")
@@ -245,6 +250,9 @@ class Topics:
         subscription = self.ensure_subscription(topic, subscription_id)
         for remark in remarks(subscription_id, subscription.found):
             logger.warning("%s", remark)
+        with suppress(AuthenticationError):  # whoever may only consume may not look at a topic
+            for remark in remarks_of_topic(topic, self._get_topic(topic)):
+                logger.warning("%s", remark)
         return subscription
 
     def probe(self, subscription: PubSubSubscription, timeout: float) -> None:

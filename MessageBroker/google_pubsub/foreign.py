@@ -77,3 +77,13 @@ def remarks(subscription_id: str, found: Any) -> Iterator[str]:
             f"{beginning} keeps messages for {minutes} minutes only: what a consumer is away for "
             f"longer is lost: `{update} --message-retention-duration=7d`"
         )
+
+
+def remarks_of_topic(topic: str, found: Any) -> Iterator[str]:
+    """Say what cannot be brought back of a topic, though it can be used."""
+    if not found.message_retention_duration:
+        yield (
+            f"Pub/Sub: the topic {topic!r} keeps nothing that was acknowledged: the bytes of a "
+            "message too large for its dead-letter topic are gone then: `gcloud pubsub topics "
+            f"update {topic} --message-retention-duration=7d`"
+        )

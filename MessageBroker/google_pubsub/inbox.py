@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from MessageBroker.errors import BrokerError, BrokerUnavailableError
-from MessageBroker.message import SETTLED, Delivery, Message
+from MessageBroker.message import SETTLED, Delivery, DeliveryState, Message
 
 # Reading ahead begins again when less than this share of the limits is taken: a consumer that works
 # at its limits would otherwise open and end streams for single messages.
@@ -153,7 +153,9 @@ class Inbox:
         return self._is_below(share)
 
     def _forget_settled(self) -> None:
-        self._fetched = [each for each in self._fetched if each.state not in SETTLED]
+        # Those whose dead letter waits have room of their own: the core sees to it.
+        done = (*SETTLED, DeliveryState.MOVING)
+        self._fetched = [each for each in self._fetched if each.state not in done]
         self._fetched_bytes = sum(each.size for each in self._fetched)
 
     def _is_below(self, share: float) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.driver import Stream
@@ -85,6 +86,15 @@ class PubSubStream(Stream):
     def release(self, deliveries: Sequence[Delivery]) -> None:
         """Give back; where that fails, the messages come again when their leases end."""
         self._leases.try_to_give_back(deliveries)
+
+    def way_back(self, message: Message) -> str:
+        """See `Stream.way_back`: the topic keeps messages for a seek."""
+        # The service takes a message's time from its own clock; a second before it is early enough.
+        moment = message.publish_time - timedelta(seconds=1)
+        return (
+            f"its bytes come again with `gcloud pubsub subscriptions seek {self._subscription.id} "
+            f"--time={moment.isoformat(timespec='seconds')}`, and all messages after it with them"
+        )
 
     @property
     def ready(self) -> bool:

@@ -44,9 +44,10 @@ class FakeService:
 
         self.answer(method, refuse)
 
-    def have_topics(self) -> None:
-        """Say that every topic exists."""
-        self.answer("GetTopic", lambda _request, _context: Topic.serialize(Topic(name="any")))
+    def have_topics(self, retention: str | None = "604800s") -> None:
+        """Say that every topic exists, and keeps for so long what was acknowledged."""
+        found = Topic({"name": "any", "message_retention_duration": retention})
+        self.answer("GetTopic", lambda _request, _context: Topic.serialize(found))
 
     def have_subscription(self, topic: str, **settings: Any) -> None:
         """Say that every topic exists, and every subscription, which is of `topic`."""

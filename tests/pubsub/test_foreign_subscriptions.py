@@ -65,3 +65,14 @@ def test_a_subscription_of_ours_is_no_news(
     with PubSubHandler("some-project") as broker:
         broker.subscribe("some-topic", "ours")
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+def test_a_topic_that_keeps_nothing_is_told_at_subscribe(
+    service: FakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.have_subscription("some-topic")
+    service.have_topics(retention=None)
+    with PubSubHandler("some-project") as broker:
+        broker.subscribe("some-topic", "theirs")
+    (told,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert "gcloud pubsub topics update some-topic --message-retention-duration=7d" in told

@@ -45,6 +45,14 @@ def test_subscriptions_are_made_for_order_and_quick_failover(
     assert not made.dead_letter_policy.dead_letter_topic
 
 
+def test_a_topic_keeps_what_was_acknowledged_for_7_days(
+    handler: BrokerUnderTest, bare: BareClient
+) -> None:
+    _, topic = handler.connect_with_topic()
+    made = bare.publisher.get_topic(topic=bare.topic(topic))
+    assert made.message_retention_duration == timedelta(days=7)
+
+
 def test_a_dead_letter_topic_keeps_its_messages_for_31_days(
     handler: BrokerUnderTest, bare: BareClient
 ) -> None:
