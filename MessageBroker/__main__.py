@@ -174,12 +174,13 @@ def _settle(
             outcome = settle(broker, topic, selection_of(options), options.wait)
             complete &= outcome.complete
             selected += outcome.selected
+            failures.add(topic, outcome.failures)
             name = dead_letters.topic_of_letters(topic)
             rows.append({"topic": name, done: outcome.selected, "kept": outcome.kept})
             lines.append(f"{name}: {outcome.selected:,} {done}, {outcome.kept:,} kept")
     if not complete:
         lines.append("newer letters stood in the way of older ones: run it again")
-    missed = not selected and bool(options.id or options.reason)
+    missed = not selected and not failures and bool(options.id or options.reason)
     if missed:
         lines.append(
             "no letter has such an --id or --reason: `python -m MessageBroker dead-letters list` "
@@ -196,7 +197,7 @@ class Failures:
     _OF_ONE_TOPIC = (AuthenticationError, SubscriptionNotFoundError, TopicNotFoundError)
 
     def __init__(self) -> None:
-        self._errors: dict[str, BrokerError] = {}
+        self._errors: list[tuple[str, str]] = []
 
     def __len__(self) -> int:
         return len(self._errors)
@@ -207,14 +208,18 @@ class Failures:
         try:
             yield
         except self._OF_ONE_TOPIC as error:
-            self._errors[topic] = error
+            self.add(topic, [str(error)])
+
+    def add(self, topic: str, errors: Sequence[str]) -> None:
+        """Add what else failed for this topic."""
+        self._errors += [(topic, each) for each in errors]
 
     def beside(self, document: dict[str, Any], lines: list[str]) -> Answer:
         """Add what failed to what is shown."""
         if not self._errors:
             return document, lines, True
-        failed = [{"topic": each, "error": str(error)} for each, error in self._errors.items()]
-        told = dict.fromkeys(str(error) for error in self._errors.values())
+        failed = [{"topic": topic, "error": error} for topic, error in self._errors]
+        told = dict.fromkeys(error for _, error in self._errors)
         return {**document, "failures": failed}, [*lines, *told], False
 
 

@@ -10,10 +10,11 @@ acknowledged. A kill at any point leaves letters twice, never none.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from MessageBroker import limits
@@ -27,6 +28,7 @@ from MessageBroker.cloudevents import attribute, known_id, message_uuid
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core import dead_letter as names
 from MessageBroker.core.broker import BrokerCore
+from MessageBroker.errors import MessageNotFoundError, MessageTooLargeError, PublishError
 from MessageBroker.message import Message
 
 # Read and settled together. More letters than this are done in several rounds.
@@ -41,6 +43,9 @@ IDLE_SECONDS = 3.0
 # ... but not before this time: what a reader held that was killed just before comes to another
 # within the failover's 15 s.
 FAILOVER_SECONDS = 15.5
+
+# Why one letter cannot be sent home, while others can.
+CANNOT_BE_SENT = (MessageNotFoundError, MessageTooLargeError, PublishError)
 
 # The handler's own limits are for applications; looking at letters holds all of them at once.
 READING = DeliverySettings(
@@ -81,11 +86,13 @@ class Outcome:
         selected: letters replayed or purged.
         kept: letters that were read and stay.
         complete: False if more letters were there than could be told from new ones.
+        failures: why letters that were selected stay.
     """
 
     selected: int
     kept: int
     complete: bool
+    failures: Sequence[str] = ()
 
 
 def read_letters(
@@ -117,10 +124,13 @@ def replay(
         patience: as in `read_letters`.
     """
 
-    def send(letter: Message) -> Future[str]:
+    def send(letter: Message) -> list[Future[str]]:
         source = source_topic(letter)
-        attributes = original_attributes(letter, broker.name, broker.cloudevents_prefix)
-        return broker.publish_unchecked(source, letter.data, letter.key, attributes)
+        limits.check_name(source, "topic")
+        return [
+            broker.publish_unchecked(source, each.data, each.key, each.attributes)
+            for each in originals(broker, letter)
+        ]
 
     return _take_out(broker, topic_of_letters(topic), selection, send, patience)
 
@@ -161,6 +171,37 @@ def original_attributes(letter: Message, broker_name: str, prefix: str) -> dict[
     if message_id and attribute(letter.attributes, "id") is None:
         attributes[f"{prefix}id"] = message_uuid(broker_name, source_topic(letter), message_id)
     return attributes
+
+
+def originals(broker: BrokerCore, letter: Message) -> list[Message]:
+    """Return the message that a letter was; those of a batch, where the letter stands for one.
+
+    A letter without its body is read from the place that it names, and compared with what the
+    letter says of it.
+
+    Raises:
+        MessageNotFoundError: it is not there any more, or another one is.
+    """
+    prefix = broker.cloudevents_prefix
+    if names.has_body(letter.attributes):
+        attributes = original_attributes(letter, broker.name, prefix)
+        return [replace(letter, attributes=attributes)]
+    source, place = source_topic(letter), letter.attributes.get(names.PLACE, "")
+    if not place.startswith(f"{source}/"):
+        raise MessageNotFoundError(f"the letter {letter.id} names no place in {source!r}")
+    found = broker.read_place(place)
+    digest = letter.attributes.get(names.SHA256)
+    if digest is not None and digest != hashlib.sha256(found[0].data).hexdigest():
+        raise MessageNotFoundError(f"what stands at {place!r} now is another message")
+    return [_with_id(each, broker.name, prefix, source) for each in found]
+
+
+def _with_id(message: Message, broker_name: str, prefix: str, source: str) -> Message:
+    """Give a message without a CloudEvents id the one by which it is known; it gets another."""
+    if attribute(message.attributes, "id") is not None:
+        return message
+    known = message_uuid(broker_name, source, message.id)
+    return replace(message, attributes={**message.attributes, f"{prefix}id": known})
 
 
 def describe(letter: Message) -> dict[str, Any]:
@@ -265,36 +306,55 @@ def _take_out(
     broker: BrokerCore,
     topic: str,
     selection: Selection,
-    send_home: Callable[[Message], Future[str]] | None,
+    send_home: Callable[[Message], list[Future[str]]] | None,
     patience: float,
 ) -> Outcome:
     selected = kept = 0
+    failures: dict[str, str] = {}
     with broker.subscribe(topic) as subscription:
         reader = _Reader(broker, subscription, patience)
         while True:
             read = reader.read_round()
             taken, rest = selection.split(read.letters)
+            if send_home is not None:
+                taken, failed = _send_home(taken, send_home)
+                failures.update(failed)
+                gone = {each.id for each in taken}
+                rest = [each for each in read.letters if each.id not in gone]
             selected += len(taken)
             kept += len(rest)
             more = read.full and bool(read.letters)
             if taken or more:
-                reader.settle(read.letters, _send(broker, topic, taken, rest, send_home))
+                reader.settle(read.letters, _send_back(broker, topic, rest))
             if not more:
-                return Outcome(selected, kept, complete=not read.full)
+                return Outcome(selected, kept, not read.full, list(failures.values()))
 
 
-def _send(
-    broker: BrokerCore,
-    topic: str,
-    taken: Sequence[Message],
-    rest: Sequence[Message],
-    send_home: Callable[[Message], Future[str]] | None,
-) -> list[str]:
-    """Send letters home, and the rest back to the topic; return the latter's ids, all confirmed."""
-    for letter in taken:
-        limits.check_name(source_topic(letter), "topic")
-    home = [send_home(letter) for letter in taken] if send_home is not None else []
-    back = [broker.publish_unchecked(topic, each.data, each.key, each.attributes) for each in rest]
-    for future in home:
-        future.result()
+def _send_home(
+    letters: Sequence[Message], send: Callable[[Message], list[Future[str]]]
+) -> tuple[list[Message], dict[str, str]]:
+    """Send letters home; return those that are confirmed, and by id why others cannot be sent."""
+    sent: list[tuple[Message, list[Future[str]]]] = []
+    failures: dict[str, str] = {}
+    for letter in letters:
+        try:
+            sent.append((letter, send(letter)))
+        except CANNOT_BE_SENT as error:
+            failures[letter.id] = f"{letter.id} stays: {error}"
+    home: list[Message] = []
+    for letter, futures in sent:
+        try:
+            for future in futures:
+                future.result()
+            home.append(letter)
+        except CANNOT_BE_SENT as error:
+            failures[letter.id] = f"{letter.id} stays: {error}"
+    return home, failures
+
+
+def _send_back(broker: BrokerCore, topic: str, letters: Sequence[Message]) -> list[str]:
+    """Send letters back to their topic; return their ids, all confirmed."""
+    back = [
+        broker.publish_unchecked(topic, each.data, each.key, each.attributes) for each in letters
+    ]
     return [future.result() for future in back]

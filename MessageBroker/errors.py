@@ -33,6 +33,10 @@ class SubscriptionNotFoundError(BrokerError):
     """Raised when a subscription does not exist."""
 
 
+class MessageNotFoundError(BrokerError):
+    """Raised when a message is no longer where it stood."""
+
+
 class MessageTooLargeError(BrokerError):
     """Raised when a message, its key or one of its attributes is over a limit."""
 

@@ -25,6 +25,7 @@ from MessageBroker.core.driver import AwaitedBatch, Batch, Stream
 from MessageBroker.environment import home_of, is_path, secret, variable
 from MessageBroker.errors import (
     ConfigurationError,
+    MessageNotFoundError,
     SubscriptionNotFoundError,
     TopicNotFoundError,
     topic_not_found,
@@ -32,6 +33,7 @@ from MessageBroker.errors import (
 from MessageBroker.ini_file import IniFile
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
 from MessageBroker.kafka.committed_offsets import GroupReader, GroupTopic
+from MessageBroker.kafka.places import Place, read
 from MessageBroker.kafka.property_checks import LOGIN, VARIABLES, check_login, names_a_file
 from MessageBroker.kafka.publisher import KafkaPublisher
 from MessageBroker.kafka.records import place_of
@@ -158,6 +160,9 @@ class KafkaHandler(BrokerCore):
 
     def _connect_publisher(self) -> KafkaPublisher:
         with self._publisher_lock:
+            if self._publisher is not None and self._publisher.is_at_its_end:
+                self._publisher.retire()
+                self._publisher = None
             if self._publisher is None:
                 self._publisher = KafkaPublisher(self._settings, self._admin.serve, self._outage)
             return self._publisher
@@ -202,6 +207,12 @@ class KafkaHandler(BrokerCore):
             max(0, latest[each] - max(earliest[each], committed.get(each, 0)))
             for each in partitions
         )
+
+    def _read_place(self, place: str) -> list[Message]:
+        found = Place.of(place)
+        if not self._has_topic(found.topic):
+            raise MessageNotFoundError(f"kafka: there is no topic {found.topic!r} any more")
+        return read(self._settings, found)
 
     def _published_since_now(self, topic: str) -> Callable[[Message], bool]:
         ends = self._admin.latest(topic, self._partitions(topic))

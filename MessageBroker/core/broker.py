@@ -33,9 +33,11 @@ from MessageBroker.core.forks import Opener
 from MessageBroker.core.outage import Outage
 from MessageBroker.core.subscription import SubscriptionCore
 from MessageBroker.errors import (
+    AuthenticationError,
     BrokerError,
     BrokerUnavailableError,
     ClosedError,
+    MessageNotFoundError,
     PublishError,
     TopicNotFoundError,
     topic_not_found,
@@ -207,7 +209,8 @@ class BrokerCore(BrokerInterface):
         for error in failures.values():
             self._look_up_again(topic, error)
         first: BrokerError = next(iter(failures.values()))
-        if isinstance(first, (TopicNotFoundError, ClosedError)) and len(failures) == size:
+        whole = (TopicNotFoundError, ClosedError, AuthenticationError)
+        if isinstance(first, whole) and len(failures) == size:
             raise first
         raise PublishError(
             f"{len(failures)} of {size} messages were not published to {topic!r}; "
@@ -263,6 +266,21 @@ class BrokerCore(BrokerInterface):
         limits.check_name(subscription_id, "subscription")
         self._require_topic(topic)
         return self._backlog(topic, subscription_id)
+
+    def read_place(self, place: str) -> list[Message]:
+        """Read what stands at the place that a letter without a body names.
+
+        Args:
+            place: the letter's `dead_letter_place`.
+
+        Returns:
+            The message, or those of a batch. They are none of a subscription's.
+
+        Raises:
+            MessageNotFoundError: it is there no longer, or this broker cannot read it from there.
+        """
+        self._require_open()
+        return self._read_place(place)
 
     def published_since_now(self, topic: str) -> Callable[[Message], bool]:
         """Return a test that is true of messages that were published after this call."""
@@ -348,6 +366,12 @@ class BrokerCore(BrokerInterface):
     @abstractmethod
     def _backlog(self, topic: str, subscription_id: str) -> int | None:
         """Count what is not acknowledged; None where the broker cannot tell."""
+
+    def _read_place(self, place: str) -> list[Message]:
+        """See `read_place`; where acknowledged messages are gone, none can be read."""
+        raise MessageNotFoundError(
+            f"{self.name}: what stood at {place!r} was acknowledged, and is read from there no more"
+        )
 
     def _published_since_now(self, topic: str) -> Callable[[Message], bool]:  # noqa: ARG002
         """Return a test that is never true of a message that was there before this call.

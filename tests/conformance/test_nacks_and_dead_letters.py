@@ -8,7 +8,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from MessageBroker import ConfigurationError, MessageTooLargeError, PublishError
+from MessageBroker import (
+    ConfigurationError,
+    MessageTooLargeError,
+    PublishError,
+    TopicNotFoundError,
+)
 from MessageBroker.broker_interface import dead_letter_topic
 from MessageBroker.limits import MAX_MESSAGE_BYTES
 from tests.brokers.harness import BrokerUnderTest
@@ -363,6 +368,26 @@ def test_the_largest_message_can_become_a_dead_letter(handler: BrokerUnderTest) 
     (letter,) = read_dead_letters(broker, topic, 1)
     assert len(letter.data) == size
     assert letter.attributes.items() >= attributes.items()
+
+
+def test_a_dead_letter_topic_that_is_gone_is_an_error_and_nothing_is_lost(
+    handler: BrokerUnderTest,
+) -> None:
+    """Where the dead-letter topic was deleted that is told, and the message comes again."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish(topic, b"bad").result()
+    subscription = broker.subscribe(topic)
+    message = receive_one(subscription)
+    broker.delete_topic(dead_letter_topic(topic))
+
+    with pytest.raises(TopicNotFoundError, match=dead_letter_topic(topic)):
+        subscription.dead_letter([message], "no image")
+        receive(subscription, 2)  # on a busy machine it may be told by the next call
+
+    again = receive_one(subscription)
+    assert again.data == b"bad"
+    broker.create_topic(topic)
+    assert subscription.dead_letter([again], "no image") == 1
 
 
 def test_dead_letters_wait_for_their_first_reader(handler: BrokerUnderTest) -> None:
