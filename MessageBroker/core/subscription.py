@@ -76,9 +76,7 @@ class SubscriptionCore(Subscription):
         self._unread: dict[Delivery, str] = {}  # why the body of a message cannot be read
         self._refusal: BrokerError | None = None  # of letters, found out between two calls
         stream.on_unread = self._note_unread
-        self._leases = LeaseKeeper(
-            stream, self._outstanding, self._changed, self._look_at_letters
-        )
+        self._leases = LeaseKeeper(stream, self._outstanding, self._changed, self._look_at_letters)
         self._nacks: dict[str, int] = {}  # by message id
         self._acks_under_way = 0
         self._closed = threading.Event()

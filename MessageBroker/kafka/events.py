@@ -8,6 +8,7 @@ say why, and lowers the second, so that an outage does not flood a terminal.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from MessageBroker.kafka.diagnosis import advice_where_away, error_of_finding
 from MessageBroker.kafka.errors import (
     MISSING_TOPIC,
     REFUSALS,
+    REFUSED_LOGINS,
     REFUSED_RIGHTS,
     Right,
     is_outage,
@@ -30,6 +32,9 @@ from MessageBroker.kafka.settings import KafkaSettings
 logger = logging.getLogger(__name__)
 library_logger = logging.getLogger("MessageBroker.librdkafka")
 
+# Credentials that worked and are refused in mid-run are tried for so long (s).
+REFUSED_LOGIN_SECONDS = 60.0
+
 Client = TypeVar("Client")
 
 
@@ -40,6 +45,7 @@ class ClientEvents:
 
     Attributes:
         away: from when no broker could be reached until `answered`.
+        fine: a broker has answered, and nothing was said since.
         topic_missed: a topic was not found. That may pass: ask before believing it.
     """
 
@@ -56,6 +62,9 @@ class ClientEvents:
         self._refusal: KafkaError | None = None
         self._finding: Finding | None = None  # what is wrong with TLS, looked at once an outage
         self._looked = False
+        self._refused_since = 0.0
+        self._worked = False
+        self.fine = False
         self.away = False
         self.topic_missed = False
 
@@ -76,17 +85,35 @@ class ClientEvents:
     def answered(self) -> None:
         """A broker answered: all that was said before is over."""
         self.away = False
+        self.fine = self._worked = True
         self._cause = self._refusal = self._finding = None
         self._looked = False
 
     def heard(self, error: KafkaError) -> None:
         """Take note of an error that came in place of a message: it is said once, not again."""
         if error.code() in REFUSALS:
-            self._refusal = error
+            self._refuse(error)
 
     def refusal(self, tried: str) -> BrokerError | None:
         """Return the error if the brokers refused the credentials, or a right."""
-        return None if self._refusal is None else self.explain(self._refusal, tried)
+        if self._refusal is None or self._may_pass(self._refusal):
+            return None
+        return self.explain(self._refusal, tried)
+
+    def refused_login(self) -> KafkaError | None:
+        """Return what the brokers said of credentials that they took before, for too long."""
+        refusal = self._refusal
+        if refusal is None or refusal.code() not in REFUSED_LOGINS or self._may_pass(refusal):
+            return None
+        return refusal
+
+    def _may_pass(self, error: KafkaError) -> bool:
+        """Tell whether credentials are refused that worked, and not for long: they may come back.
+
+        Whoever changes a password changes it in two places, and brokers learn of it by and by.
+        """
+        lasted = time.monotonic() - self._refused_since
+        return error.code() in REFUSED_LOGINS and self._worked and lasted < REFUSED_LOGIN_SECONDS
 
     def explain(
         self,
@@ -106,7 +133,7 @@ class ClientEvents:
         if is_outage(error):
             error = self._refusal or self._cause or error
         kind = REFUSED_RIGHTS.get(error.code(), "")
-        return translate(
+        explained = translate(
             error,
             tried,
             principal=self._settings.principal,
@@ -114,6 +141,7 @@ class ClientEvents:
             away=advice_where_away(self._settings.servers),
             otherwise=otherwise,
         )
+        return BrokerUnavailableError(str(explained)) if self._may_pass(error) else explained
 
     def unavailable(self) -> BrokerError:
         """Return the error for a broker that is away. Of TLS, the library does not say why."""
@@ -130,10 +158,16 @@ class ClientEvents:
             KafkaError(KafkaError._ALL_BROKERS_DOWN), f"Kafka at {self._settings.servers}"
         )
 
+    def _refuse(self, error: KafkaError) -> None:
+        if self._refusal is None:
+            self._refused_since = time.monotonic()
+        self._refusal = error
+
     def _on_error(self, error: KafkaError) -> None:
         code = error.code()
+        self.fine = False
         if code in REFUSALS:
-            self._refusal = error
+            self._refuse(error)
         elif code == KafkaError._ALL_BROKERS_DOWN:
             self.away = True
         elif is_outage(error):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any
@@ -28,6 +29,10 @@ SETTLED_POLL_SECONDS = 0.01
 # After so many messages confirmations are taken: while one batch is sent, nobody else gets a turn.
 CONFIRM_EVERY = 256
 CLOSED = "kafka was closed before it had the message"
+# What the client says of messages that it gives up.
+_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+# Messages that come while the credentials are refused wait at least so long for them (s).
+SURE_SECONDS = 5.0
 # What the client needs after its queue was emptied, to report that (s).
 PURGE_SECONDS = 2.0
 
@@ -52,6 +57,8 @@ class KafkaPublisher:
         self._serve = serve
         self._outage = outage
         self._closing = threading.Event()
+        self._end: KafkaError | None = None  # why this client can send no more
+        self._refused_since: float | None = None
         self._senders = 0  # threads that hand over just now, or wait for all that they did
         self._resting = threading.Condition()
         self._thread = threading.Thread(target=self._listen, name="kafka publisher", daemon=True)
@@ -61,12 +68,14 @@ class KafkaPublisher:
         """Hand over in order, waiting while the buffer is full."""
         with self._sending():
             self._produce(batch)
+            if self._end is not None:
+                self._give_up(self._end)
 
     def await_settled(self, batch: AwaitedBatch) -> None:
         """Wait until all of a batch that was handed over are confirmed or failed."""
         with self._sending():
             while not batch.settled.is_set():
-                self._client.poll(SETTLED_POLL_SECONDS)
+                self._poll(SETTLED_POLL_SECONDS)
 
     @contextlib.contextmanager
     def _sending(self) -> Iterator[None]:
@@ -91,14 +100,14 @@ class KafkaPublisher:
             if error is None:
                 timestamp = record.timestamp()[1]
                 batch.confirm(number, id_of(record.partition(), record.offset(), timestamp))
-                if self._events.away:
+                if not self._events.fine:
                     self._events.answered()
             else:
                 batch.fail(number, self._explain(error, topic))
 
         for number, message in enumerate(batch.messages):
             if number and not number % CONFIRM_EVERY:
-                self._client.poll(0)
+                self._poll(0)
             headers = headers_of(message.attributes) if message.attributes else {}
             while True:
                 try:
@@ -112,39 +121,86 @@ class KafkaPublisher:
                     )
                 except BufferError:
                     # Taking the confirmations here is quicker than waiting for the thread.
-                    self._client.poll(ROOM_POLL_SECONDS)
-                    if not self._closing.is_set():
+                    self._poll(ROOM_POLL_SECONDS)
+                    if self._goes_on:
                         continue
-                    batch.fail_rest(ClosedError(CLOSED), number)
+                    batch.fail_rest(
+                        self._explain(KafkaError(KafkaError._PURGE_QUEUE), topic), number
+                    )
                     return
-                except KafkaException as error:
-                    settle(number, error_of(error), None)
+                except KafkaException as exception:
+                    settle(number, error_of(exception), None)
                 break
 
     def close(self) -> None:
         """Give up what is not confirmed, and let the client go."""
         self._closing.set()
-        self._thread.join()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
         if len(self._client):
             self._client.purge()
             self._client.flush(PURGE_SECONDS)
 
+    @property
+    def is_at_its_end(self) -> bool:
+        """Whether the brokers refuse this client for good: another one may be luckier."""
+        return self._end is not None
+
+    def retire(self) -> None:
+        """Let the thread end, and the client go with it. Nothing is waited for any more."""
+        self._closing.set()
+
+    @property
+    def _goes_on(self) -> bool:
+        return self._end is None and not self._closing.is_set()
+
+    def _poll(self, seconds: float) -> None:
+        """Let the client report."""
+        try:
+            self._client.poll(seconds)
+        except KafkaException as exception:  # it can never send again: see `enable.idempotence`
+            self._give_up(error_of(exception))
+
+    def _give_up(self, error: KafkaError) -> None:
+        """Fail all that waits, with the reason why this client cannot send it."""
+        if self._end is None:
+            self._end = error
+        self._client.purge()
+        with contextlib.suppress(KafkaException):  # it says the same again
+            self._client.flush(PURGE_SECONDS)
+
+    def _look_at_the_login(self) -> None:
+        """Give up once messages have waited for too long for credentials to be taken again."""
+        refused = self._events.refused_login() if len(self._client) else None
+        if refused is None:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = time.monotonic()
+        elif time.monotonic() - self._refused_since > SURE_SECONDS:
+            self._give_up(refused)
+
     def _explain(self, error: KafkaError, topic: str) -> BrokerError:
-        if error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
-            return ClosedError(CLOSED)
+        refused = error.code() == KafkaError._FATAL
+        if refused or error.code() in _PURGED:
+            if self._end is None and not refused:
+                return ClosedError(CLOSED)
+            error = self._end or error
         tried = f"{self._where}: a message was not published to {topic!r}"
         right = Right("WRITE", "topic", topic)
         if error.code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
             right = dataclasses.replace(
                 right, also="and before Kafka 2.8 IDEMPOTENT_WRITE on the cluster"
             )
-        return self._events.explain(error, tried, right, otherwise=PublishError)
+        # It is the program that is refused then, and not a message.
+        otherwise = BrokerError if refused else PublishError
+        return self._events.explain(error, tried, right, otherwise=otherwise)
 
     def _listen(self) -> None:
         while not self._closing.is_set():
             # A sender may have been interrupted just where it says that it is one or is none.
-            self._client.poll(0 if self._rest() else POLL_SECONDS)
+            self._poll(0 if self._rest() else POLL_SECONDS)
             self._serve()
+            self._look_at_the_login()
             if not self._events.away:
                 self._outage.end(self)
             elif len(self._client):

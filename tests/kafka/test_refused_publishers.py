@@ -1,0 +1,99 @@
+"""A publisher that the cluster refuses: told in one line, and the next call may be luckier."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka.admin import (
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from MessageBroker import AuthenticationError, OutgoingMessage
+from MessageBroker.kafka_handler import KafkaHandler
+from tests.kafka.conftest import Connect
+from tests.kafka.test_errors import allow
+
+PATIENCE_SECONDS = 20.0
+
+AsUser = Callable[[str, str], dict[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_dies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    died: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", died.append)
+    yield
+    assert died == []
+
+
+@pytest.fixture
+def bob(connect: Connect, as_user: AsUser, admin: AdminClient, topic: str) -> KafkaHandler:
+    """A handler that may look at the topic, and nothing else."""
+    connect().create_topic(topic)
+    allow(admin, ResourceType.TOPIC, topic, AclOperation.DESCRIBE)
+    return connect(as_user("bob", "bob-has-another-one"))
+
+
+def revoke(admin: AdminClient, topic: str) -> None:
+    binding = AclBindingFilter(
+        ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:bob", None,
+        AclOperation.WRITE, AclPermissionType.ANY,
+    )  # fmt: skip
+    for future in admin.delete_acls([binding]).values():
+        future.result(20)
+
+
+def publish_until_it_works(bob: KafkaHandler, topic: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            assert bob.publish(topic, b"granted").result(PATIENCE_SECONDS)
+        except AuthenticationError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)  # the brokers learn of it a moment later
+        else:
+            return
+
+
+def test_the_call_after_the_right_was_granted_works(
+    bob: KafkaHandler, admin: AdminClient, topic: str
+) -> None:
+    for _ in range(2):
+        with pytest.raises(AuthenticationError, match="WRITE on the topic"):
+            bob.publish(topic, b"refused").result(PATIENCE_SECONDS)
+
+    allow(admin, ResourceType.TOPIC, topic, AclOperation.WRITE)
+
+    publish_until_it_works(bob, topic)
+
+
+def test_a_batch_is_refused_as_a_whole_and_at_once(bob: KafkaHandler, topic: str) -> None:
+    messages = [OutgoingMessage(b"x" * 1000) for _ in range(5000)]
+    began = time.monotonic()
+    with pytest.raises(AuthenticationError):
+        bob.publish_batch(topic, messages)
+    assert time.monotonic() - began < PATIENCE_SECONDS
+
+
+def test_a_right_that_is_revoked_in_mid_run_is_told_and_nothing_hangs(
+    bob: KafkaHandler, admin: AdminClient, topic: str
+) -> None:
+    allow(admin, ResourceType.TOPIC, topic, AclOperation.WRITE)
+    publish_until_it_works(bob, topic)
+    revoke(admin, topic)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+
+    with pytest.raises(AuthenticationError, match="WRITE on the topic"):
+        while time.monotonic() < deadline:
+            bob.publish(topic, b"x").result(PATIENCE_SECONDS)
+
+    allow(admin, ResourceType.TOPIC, topic, AclOperation.WRITE)
+    publish_until_it_works(bob, topic)
