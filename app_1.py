@@ -75,6 +75,8 @@ def main(script: Script) -> None:
             progress.update(len(group))
             ids_file.writelines(f"{each}\n" for each in confirmed)
             ids_file.flush()
+            if publisher.refusal is not None:
+                raise publisher.refusal
     if script.tally.failed:
         raise ScriptError(f"not published: {counted(script.tally.failed, 'image')}")
 

@@ -33,7 +33,11 @@ class StoppedError(Exception):
 
 
 class Stop:
-    """Whether the script shall end, and who said so."""
+    """Whether the script shall end, and who said so.
+
+    Attributes:
+        failed: it shall end because something failed.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Stop:
         self._clock = clock
         self._end_at_once = end_at_once
         self._event = threading.Event()
+        self.failed = False
         self._requested_at = 0.0
         self._signalled_at: float | None = None
 
@@ -66,6 +71,11 @@ class Stop:
         if not self.requested:
             self._requested_at = self._clock()
         self._event.set()
+
+    def fail(self) -> None:
+        """Ask the script to end, and to say that something failed."""
+        self.failed = True
+        self.request()
 
     @property
     def grace_left(self) -> float:

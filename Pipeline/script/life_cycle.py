@@ -6,6 +6,7 @@ import argparse
 import gc
 import logging
 import sys
+import threading
 from collections.abc import Callable
 
 from DurableText.command_line import refusal_of
@@ -26,6 +27,7 @@ def run_script(name: str, parser: argparse.ArgumentParser, main: Callable[[Scrip
     configure_logging(name, options.log_level, options.log_format)
     stop, waiting = Stop(), Waiting()
     stop.on_signals()
+    end_with_threads(stop)
     # What was imported lives as long as the process: the collector need not search it each time.
     gc.freeze()
     try:
@@ -42,7 +44,28 @@ def run_script(name: str, parser: argparse.ArgumentParser, main: Callable[[Scrip
             raise
         logger.error("%s", refusal_of(error) if isinstance(error, OSError) else error)
         sys.exit(code)
-    sys.exit(EXIT_DONE)
+    sys.exit(EXIT_FAILED if stop.failed else EXIT_DONE)
+
+
+def end_with_threads(stop: Stop) -> None:
+    """Log what ends a thread, as a line like all others, and end the script with it.
+
+    Whatever the thread was for would be missed without a sign.
+    """
+
+    def on_uncaught(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is SystemExit or args.exc_value is None:
+            return
+        name = args.thread.name if args.thread else "unknown"
+        error = args.exc_value
+        logger.critical(
+            "the thread %r was ended by a defect; the script ends, too",
+            name,
+            exc_info=(args.exc_type, error, args.exc_traceback),
+        )
+        stop.fail()
+
+    threading.excepthook = on_uncaught
 
 
 def exit_code_of(error: Exception) -> int | None:

@@ -6,18 +6,24 @@ import logging
 from collections.abc import Sequence
 
 from MessageBroker import BrokerInterface, OutgoingMessage
+from MessageBroker.errors import BrokerError
 from Pipeline.events import image_event
 from Pipeline.script.script import Script
 from Pipeline.serving.pacing import DueImage
-from Pipeline.serving.publishing import publish_what_is_taken
+from Pipeline.serving.publishing import publish_what_is_taken, refusal_of_the_program
 
 logger = logging.getLogger(__name__)
 
 
 class ImagePublisher:
-    """Publishes the images of `app_1.py`."""
+    """Publishes the images of `app_1.py`.
+
+    Attributes:
+        refusal: why the broker takes nothing more of this program, whatever the image.
+    """
 
     def __init__(self, script: Script, broker: BrokerInterface, topic: str) -> None:
+        self.refusal: BrokerError | None = None
         self._script = script
         self._broker = broker
         self._topic = topic
@@ -52,8 +58,10 @@ class ImagePublisher:
         carriers = [message.attributes for message in messages]
         with self._script.tracing.spans("publish image", carriers, root=True):
             refusals = publish_what_is_taken(self._broker, self._topic, messages)
-        for i, error in refusals.items():
-            _tell_unpublished(subjects[i], error)
+        self.refusal = refusal_of_the_program(refusals)
+        if self.refusal is None:
+            for i, error in refusals.items():
+                _tell_unpublished(subjects[i], error)
         return [event_id for i, (event_id, _) in enumerate(events) if i not in refusals]
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from MessageBroker import BrokerInterface, OutgoingMessage
-from MessageBroker.errors import BrokerError, MessageTooLargeError, PublishError
+from MessageBroker.errors import (
+    AuthenticationError,
+    BrokerError,
+    MessageTooLargeError,
+    PublishError,
+)
 
 
 def publish_what_is_taken(
@@ -21,6 +26,8 @@ def publish_what_is_taken(
     """
     try:
         broker.publish_batch(topic, messages)
+    except AuthenticationError as error:
+        return dict.fromkeys(range(len(messages)), error)
     except (PublishError, MessageTooLargeError) as error:
         failures = error.failures if isinstance(error, PublishError) else {}
         if failures:
@@ -35,3 +42,13 @@ def publish_what_is_taken(
         for refusal in publish_what_is_taken(broker, topic, [message]).values():
             refusals[number] = refusal
     return refusals
+
+
+def refusal_of_the_program(refusals: Mapping[int, BrokerError]) -> BrokerError | None:
+    """Return the error if it is this program that the broker refuses, not a message.
+
+    Args:
+        refusals: of `publish_what_is_taken`.
+    """
+    of_a_message = (PublishError, MessageTooLargeError)
+    return next((each for each in refusals.values() if not isinstance(each, of_a_message)), None)

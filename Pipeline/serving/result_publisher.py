@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from MessageBroker import BrokerInterface, MessageTooLargeError, OutgoingMessage, PublishError
+from MessageBroker import BrokerInterface, OutgoingMessage
 from MessageBroker.errors import BrokerError
 from MessageBroker.limits import cut
 from Pipeline.events import inference_events, trace_carriers
 from Pipeline.script.script import Script
 from Pipeline.serving.dead_letters import Letter, publish_letters
-from Pipeline.serving.publishing import publish_what_is_taken
+from Pipeline.serving.publishing import publish_what_is_taken, refusal_of_the_program
 from Queue import CorruptRecord, QueueBatch
 
 CORRUPT_LINE = "corrupt line in the queue"
@@ -38,9 +38,9 @@ class ResultPublisher:
             refusals = self._script.within_grace(
                 publish_what_is_taken, self._broker, self._topic, events
             )
-        for error in refusals.values():
-            if not isinstance(error, (PublishError, MessageTooLargeError)):
-                raise error  # it is this program that the broker refuses, not a result
+        refusal = refusal_of_the_program(refusals)
+        if refusal is not None:
+            raise refusal
         letters = [_letter_of(events[i], error) for i, error in refusals.items()]
         letters += [_letter_of_line(line) for line in batch.corrupt]
         publish_letters(self._script, self._broker, self._topic, letters)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import (
@@ -18,8 +21,10 @@ from confluent_kafka.admin import (
 
 from MessageBroker import AuthenticationError, OutgoingMessage
 from MessageBroker.kafka_handler import KafkaHandler
+from tests.brokers.harness import clean_environment
 from tests.kafka.conftest import Connect
 from tests.kafka.test_errors import allow
+from tests.pipeline.runner import ROOT, wait_until
 
 PATIENCE_SECONDS = 20.0
 
@@ -97,3 +102,32 @@ def test_a_right_that_is_revoked_in_mid_run_is_told_and_nothing_hangs(
 
     allow(admin, ResourceType.TOPIC, topic, AclOperation.WRITE)
     publish_until_it_works(bob, topic)
+
+
+@pytest.mark.timeout(120)
+def test_app_1_whose_right_is_revoked_says_it_once_and_ends_with_1(
+    bob: KafkaHandler, admin: AdminClient, as_user: AsUser, topic: str, tmp_path: Path
+) -> None:
+    for name in (topic, f"{topic}-dead-letter"):
+        allow(admin, ResourceType.TOPIC, name, AclOperation.WRITE)
+    connect_as = as_user("bob", "bob-has-another-one")
+    (tmp_path / "broker_config.ini").write_text(f"[topics]\nimages = {topic}\n")
+    ini = "".join(f"{name} = {value}\n" for name, value in connect_as.items())
+    (tmp_path / "kafka_config.ini").write_text(f"[default]\n{ini}")
+    ids = tmp_path / "ids.txt"
+    with (tmp_path / "log.txt").open("w+") as log:
+        script = subprocess.Popen(
+            [
+                sys.executable, str(ROOT / "app_1.py"), "--broker", "kafka", "--config-dir",
+                str(tmp_path), "--count", "100000", "--rate", "300", "--ids", str(ids),
+            ],
+            stdout=log, stderr=log, env=clean_environment(),
+        )  # fmt: skip
+        wait_until(lambda: ids.exists() and ids.stat().st_size > 0, "some are confirmed")
+        revoke(admin, topic)
+        assert script.wait(PATIENCE_SECONDS) == 1
+        log.seek(0)
+        said = log.read()
+    assert said.count(" ERROR ") == 1, said
+    assert "has no right WRITE on the topic" in said
+    assert "Traceback" not in said
