@@ -179,6 +179,11 @@ class Subscription(ABC):
         """How many messages this consumer was handed and has not settled yet."""
 
     @property
+    def at_end(self) -> bool:
+        """True if all that stands in the topic came to this consumer; False if nobody can tell."""
+        return False
+
+    @property
     @abstractmethod
     def overdue(self) -> int:
         """Messages that were given back because they were un-acked for `max_lease_seconds`."""

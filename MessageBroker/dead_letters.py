@@ -277,6 +277,8 @@ class _Reader:
             now = time.monotonic()
             if old or not self._subscription.ready:
                 idle_since = now
+            if not old and self._subscription.at_end:
+                break  # what was counted and never came belongs to nobody
             if now > self._patient_until and now - idle_since > IDLE_SECONDS:
                 break
         return Round(letters, full)

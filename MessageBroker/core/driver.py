@@ -205,6 +205,11 @@ class Stream(ABC):
         return ""
 
     @property
+    def at_end(self) -> bool:
+        """True if all that stood in the topic was handed out to this consumer, by what it knows."""
+        return False
+
+    @property
     @abstractmethod
     def ready(self) -> bool:
         """True while this consumer is assigned its share, where the broker assigns."""

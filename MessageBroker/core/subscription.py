@@ -346,6 +346,11 @@ class SubscriptionCore(Subscription):
         return self._leases.overdue
 
     @property
+    def at_end(self) -> bool:
+        """True if all that stood in the topic came to this consumer, where a broker can tell."""
+        return self._stream.at_end
+
+    @property
     def letters_waiting(self) -> int:
         return len(self._letters)
 

@@ -10,7 +10,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupType,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from MessageBroker.broker_interface import is_dead_letter_topic
@@ -248,6 +254,20 @@ class KafkaAdmin:
         while self.partitions(topic) is not None and time.monotonic() < deadline:
             time.sleep(LEADER_POLL_SECONDS)
         return True
+
+    def is_of_the_other_protocol(self, group: str) -> bool:
+        """Tell whether a member of this group speaks the protocol of KIP-848, as far as we may see.
+
+        A cluster may let both kinds into one group.
+        """
+        futures = self._client.describe_consumer_groups(
+            [group], request_timeout=REQUEST_TIMEOUT_SECONDS
+        )
+        try:
+            found = futures[group].result()
+        except KafkaException:
+            return False
+        return bool(found.type == ConsumerGroupType.CONSUMER)
 
     # ------------------------------------------------------------------ offsets
 

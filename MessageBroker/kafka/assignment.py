@@ -38,9 +38,18 @@ class PartitionTracker:
         revoked: the partition went away.
         stored_offset: the offset to commit that the client was last told; the caller's to set.
         position: the offset of the next record that may be handed out.
+        at_end: nothing stood behind what was handed out, when that was looked at last.
     """
 
-    __slots__ = ("_compact_at", "_delivered", "partition", "position", "revoked", "stored_offset")
+    __slots__ = (
+        "_compact_at",
+        "_delivered",
+        "at_end",
+        "partition",
+        "position",
+        "revoked",
+        "stored_offset",
+    )
 
     def __init__(self, partition: int, start: int) -> None:
         """Begin at offset `start`: everything below is acknowledged."""
@@ -48,6 +57,7 @@ class PartitionTracker:
         self.revoked = False
         self.stored_offset = start
         self.position = start
+        self.at_end = False
         self._delivered: deque[KafkaDelivery] = deque()  # in the order of the partition
         self._compact_at = MIN_COMPACTED
 
@@ -69,8 +79,14 @@ class PartitionTracker:
             # One message that waits for long costs no memory for all that flow past it.
             self._delivered = deque(self.unacknowledged())
             self._compact_at = max(MIN_COMPACTED, 2 * len(self._delivered))
+        self.at_end = False
         self._delivered.extend(deliveries)
         self.position = deliveries[-1].next_offset
+
+    def reach(self, offset: int) -> None:
+        """All below `offset` was handed out, or will never be: markers, and what was aborted."""
+        self.position = max(self.position, offset)
+        self.at_end = True
 
     def _go_back(self, offset: int) -> None:
         """The client found its position out of range and went back, see `auto.offset.reset`.
@@ -192,6 +208,22 @@ class Assignment:
                         delivery.state = DeliveryState.LOST
                 else:
                     tracker.deliver(deliveries)
+
+    def reach(self, ends: Mapping[int, int]) -> None:
+        """Take note of partitions that were read to their end."""
+        with self._lock:
+            for partition, offset in ends.items():
+                tracker = self._trackers.get(partition)
+                if tracker is not None:
+                    tracker.reach(offset)
+                    if tracker.offset_to_commit != tracker.stored_offset:
+                        self._moved.add(tracker)
+
+    def is_at_end(self, partitions: Collection[int]) -> bool:
+        """Tell whether all of `partitions` are assigned, and were read to their ends."""
+        with self._lock:
+            trackers = self._trackers
+            return all(each in trackers and trackers[each].at_end for each in partitions)
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
         """Take note of acknowledgements; return how many were of partitions that are gone."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError
 
 from MessageBroker.kafka.assignment import KafkaDelivery, PartitionTracker, TrackedBatch
 from MessageBroker.kafka.records import UNREADABLE, attributes_of, id_of, key_of, time_of
+from MessageBroker.kafka.refused import REFUSED
 from MessageBroker.limits import MAX_MESSAGE_BYTES
 from MessageBroker.message import Message
 
@@ -22,6 +24,23 @@ from MessageBroker.message import Message
 # interpreter's quick way of calling a method takes the list, and dies of the holes (SIGSEGV); this
 # way of calling looks at the error. A second call would return the list again.
 headers_of_record = methodcaller("headers")
+
+
+@dataclass(frozen=True)
+class HandedOut:
+    """What a buffer gave.
+
+    Attributes:
+        messages: for the application.
+        batches: their deliveries, by tracker.
+        ends: of partitions that were read to their end, the offset where the next record will be.
+        failed: the record, if any, that brought an error in the place of a message.
+    """
+
+    messages: list[Message]
+    batches: list[TrackedBatch]
+    ends: Mapping[int, int]
+    failed: Any
 
 
 class RecordBuffer:
@@ -65,13 +84,23 @@ class RecordBuffer:
         """Keep what was taken."""
         self._records.extend(records)
 
+    def take_errors(self) -> list[KafkaError]:
+        """Take out what came in the place of messages, but for what is to be seen to in its turn.
+
+        For while nobody asks for messages.
+        """
+        errors = [each for each in self._records if _is_error(each)]
+        if errors:
+            self._records = deque(each for each in self._records if not _is_error(each))
+        return [each.error() for each in errors]
+
     def drop(self, partitions: Collection[int]) -> None:
         """Forget the records of partitions that went to another consumer."""
         self._records = deque(each for each in self._records if each.partition() not in partitions)
 
-    def hand_out(
+    def hand_out(  # noqa: C901 - a call for each record would cost more than all the rest
         self, trackers: Mapping[int, PartitionTracker], limit: int, max_bytes: int
-    ) -> tuple[list[Message], list[TrackedBatch], Any]:
+    ) -> HandedOut:
         """Make messages of records. This loop is what consuming costs: it calls what it must.
 
         Args:
@@ -80,12 +109,12 @@ class RecordBuffer:
             max_bytes: no more than these and one message.
 
         Returns:
-            The messages, their deliveries by tracker, and the record, if any, that brought an error
-            in the place of a message: nothing behind it is handed out before that is seen to.
+            What comes next. Nothing behind an error is handed out before that is seen to.
         """
         messages: list[Message] = []
         batches: list[TrackedBatch] = []
         failed = None
+        ends: dict[int, int] = {}
         topic, partition, next_offset, tracker = self._topic, -1, 0, None
         timestamp, publish_time = 0, time_of(0)  # many records of one batch share theirs
         taken = size = 0
@@ -93,7 +122,10 @@ class RecordBuffer:
             if len(messages) == limit or size >= max_bytes:
                 break
             taken += 1
-            if record.error() is not None:
+            if (error := record.error()) is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    ends[record.partition()] = record.offset()
+                    continue
                 failed = record
                 break
             offset = record.offset()
@@ -134,7 +166,7 @@ class RecordBuffer:
             )
         self._forget(taken)
         self._has_enough = size >= max_bytes and bool(self._records)
-        return messages, batches, failed
+        return HandedOut(messages, batches, ends, failed)
 
     def _forget(self, count: int) -> None:
         if count == len(self._records):
@@ -142,3 +174,8 @@ class RecordBuffer:
         else:
             for _ in range(count):
                 self._records.popleft()
+
+
+def _is_error(record: Any) -> bool:
+    error = record.error()
+    return error is not None and error.code() not in (*REFUSED, KafkaError._PARTITION_EOF)

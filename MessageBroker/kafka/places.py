@@ -26,7 +26,6 @@ _PLACE = re.compile(
 )
 _READING = {
     "enable.auto.commit": "false",
-    "enable.partition.eof": "true",
     "isolation.level": "read_uncommitted",
     "auto.offset.reset": "error",
 }
@@ -95,7 +94,7 @@ def read(settings: KafkaSettings, place: Place) -> list[Message]:
             if record.offset() > place.last:
                 break
             buffer.add([record])
-            messages += buffer.hand_out(trackers, 1, 1)[0]
+            messages += buffer.hand_out(trackers, 1, 1).messages
     except KafkaException as exception:
         raise events.explain(error_of(exception), where) from None
     finally:

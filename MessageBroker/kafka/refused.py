@@ -40,8 +40,7 @@ POLL_SECONDS = 0.2
 
 _PROBING = {
     "enable.auto.commit": "false",
-    # The end is an answer, and so is a record that will never be committed.
-    "enable.partition.eof": "true",
+    # A record that will never be committed is an answer, too; the end is one.
     "isolation.level": "read_uncommitted",
     # One batch at a time: whatever comes with it would be unpacked in vain.
     "fetch.message.max.bytes": "1",

@@ -46,8 +46,13 @@ _FIXED_FOR_CONSUMERS = {
     "group.protocol": "classic",
     # Offsets out of range: again rather than never.
     "auto.offset.reset": "earliest",
-    # The end of a partition is no error.
+    # The end of a partition is no error; see `_ALWAYS_FOR_CONSUMERS`.
     "enable.partition.eof": "false",
+}
+# What concerns nobody but the handler.
+_ALWAYS_FOR_CONSUMERS = {
+    # The end of a partition is told: what stands before it and never comes belongs to nobody.
+    "enable.partition.eof": "true",
 }
 # What would break a promise with any value.
 _REFUSED = {
@@ -169,6 +174,7 @@ class KafkaSettings:
             **self._consumer,
             **_FIXED,
             **_FIXED_FOR_CONSUMERS,
+            **_ALWAYS_FOR_CONSUMERS,
             "group.id": group,
         }
 

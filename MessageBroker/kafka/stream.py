@@ -20,7 +20,7 @@ from typing import Any, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from MessageBroker.core.driver import Stream
-from MessageBroker.errors import BrokerError, BrokerUnavailableError
+from MessageBroker.errors import BrokerError, BrokerUnavailableError, ConfigurationError
 from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.assignment import Assignment, KafkaDelivery
 from MessageBroker.kafka.buffer import RecordBuffer
@@ -43,6 +43,8 @@ AT_WORK_SECONDS = 1.0
 MAX_WAITING = 16
 # Joining a group takes 0.2 s, 3 s on a new cluster, and 6 s more where a member has just died (s).
 JOIN_TIMEOUT_SECONDS = 30.0
+# After so long somebody else may be in the way (s).
+SUSPICIOUS_SECONDS = 6.0
 JOIN_POLL_SECONDS = 0.05
 # What leaving may take before the broker counts as away (s).
 LEAVE_TIMEOUT_SECONDS = 5.0
@@ -100,9 +102,11 @@ class KafkaStream(Stream):
         self.on_lost = lambda _deliveries: None
         self.on_unread = lambda _message, _error: None
         self._find_span = find_span
+        self._partitions: Sequence[int] = ()
         self._client = client
         self._events = events
         self._consumed = consumed
+        self._admin = admin
         self._polling = threading.Lock()
         self._assignment = Assignment(lambda lost: self.on_lost(lost))
         self._buffer = RecordBuffer(consumed.topic)
@@ -125,19 +129,37 @@ class KafkaStream(Stream):
             ConfigurationError: the group consumes another topic.
             BrokerError: it could not join.
         """
+        self._partitions = partitions
         self._membership.join(partitions)
-        deadline = time.monotonic() + JOIN_TIMEOUT_SECONDS
+        began = time.monotonic()
+        deadline, suspicious = began + JOIN_TIMEOUT_SECONDS, began + SUSPICIOUS_SECONDS
         while not self._membership.has_begun(partitions):
             with self._polling:
                 self._membership.mend()
                 self._collect(1, 1, JOIN_POLL_SECONDS)
+                for error in self._buffer.take_errors():
+                    self._note(error)
             self._raise_failure()
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if now >= suspicious:
+                suspicious = deadline
+                self._look_at_the_others()
+            if now >= deadline:
                 raise BrokerUnavailableError(
                     f"{self._consumed.where}: the group was not joined within "
                     f"{JOIN_TIMEOUT_SECONDS:g} s: check that the group's other consumers and the "
                     "brokers are alive"
                 )
+
+    def _look_at_the_others(self) -> None:
+        """Find out whether others hold partitions and commit nothing for them, as ours do."""
+        if self._admin.is_of_the_other_protocol(self._consumed.group):
+            raise ConfigurationError(
+                f"{self._consumed.where}: another program consumes in this group with "
+                "group.protocol=consumer: choose another subscription id, or set its "
+                "group.protocol to classic and its partition.assignment.strategy to "
+                "cooperative-sticky"
+            )
 
     # ------------------------------------------------------------------ fetching
 
@@ -191,10 +213,11 @@ class KafkaStream(Stream):
         self._buffer.add(records)
 
     def _hand_out(self, max_messages: int, max_bytes: int) -> list[Message]:
-        messages, batches, failed = self._buffer.hand_out(
-            self._assignment.trackers, max_messages, max_bytes
-        )
-        self._assignment.deliver(batches)
+        handed_out = self._buffer.hand_out(self._assignment.trackers, max_messages, max_bytes)
+        messages, failed = handed_out.messages, handed_out.failed
+        self._assignment.deliver(handed_out.batches)
+        if handed_out.ends:
+            self._assignment.reach(handed_out.ends)
         if failed is not None and failed.error().code() in REFUSED:
             messages += self._pass_over(failed)
         elif failed is not None:
@@ -334,6 +357,11 @@ class KafkaStream(Stream):
             assigned = self._client.assignment()
             self._client.resume([each for each in assigned if each.partition in self._paused])
             self._paused.clear()
+
+    @property
+    def at_end(self) -> bool:
+        """See `Stream.at_end`."""
+        return not self._buffer and self._assignment.is_at_end(self._partitions)
 
     @property
     def ready(self) -> bool:
