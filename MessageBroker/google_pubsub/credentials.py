@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import warnings
@@ -24,6 +25,10 @@ with warnings.catch_warnings():
 
 from MessageBroker.errors import AuthenticationError, BrokerError, BrokerUnavailableError
 from MessageBroker.google_pubsub.key_file import check_key_file, unusable_credentials
+
+# At DEBUG these write whole requests for tokens: addresses, headers and bodies, which are secrets.
+for _name in ("google.auth", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.INFO)
 
 SCOPES = ("https://www.googleapis.com/auth/pubsub",)
 TOKEN_TIMEOUT_SECONDS = 7.0

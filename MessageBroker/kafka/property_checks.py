@@ -45,7 +45,7 @@ VARIABLES = {
 }
 LOGIN = ("sasl.username", "sasl.password")
 
-_FILE_SUFFIX = ".location"
+FILE_SUFFIX = ".location"
 # `probe` lets the library look for the authorities of the system.
 _NO_FILE = {"ssl.ca.location": "probe"}
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
@@ -66,7 +66,7 @@ def plain_servers(servers: str) -> str:
 
 def names_a_file(name: str, value: str) -> bool:
     """Tell whether a property's value is a path."""
-    return name.endswith(_FILE_SUFFIX) and value != _NO_FILE.get(name)
+    return name.endswith(FILE_SUFFIX) and value != _NO_FILE.get(name)
 
 
 def check_properties(section: str, properties: Mapping[str, str]) -> None:

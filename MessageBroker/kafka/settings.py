@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException
 from MessageBroker.errors import ConfigurationError
 from MessageBroker.kafka.errors import error_of
 from MessageBroker.kafka.property_checks import (
+    FILE_SUFFIX,
     LIST_OF_PROPERTIES,
     NAMED_MECHANISMS,
     check_properties,
@@ -218,6 +219,12 @@ class KafkaSettings:
         names = {*self._default, *self._producer, *self._consumer}
         named = [place(name) for name in sorted(names) if name in text]
         which = " or ".join(named) if named else "kafka_config.ini"
+        if named and all(name.endswith(FILE_SUFFIX) for name in names if name in text):
+            return ConfigurationError(
+                f"{which}: the client library cannot use the file: check that it is what the "
+                "property's name says, in PEM or PKCS#12, and ssl.key.password or "
+                "ssl.keystore.password"
+            )
         return ConfigurationError(
             f"{which}: the client library does not take it: mend or remove it; "
             f"{LIST_OF_PROPERTIES} lists what it takes"

@@ -134,6 +134,33 @@ PUBSUB: dict[str, Plant] = {
         "GOOGLE_APPLICATION_CREDENTIALS",
         json.dumps({"type": "service_account", "private_key": CANARY}).encode(),
     ),
+    # right in themselves: asking for a token fails
+    "a login": _file(
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        json.dumps(
+            {
+                "type": "authorized_user",
+                "client_id": f"{CANARY}.apps",
+                "client_secret": CANARY,
+                "refresh_token": CANARY,
+            }
+        ).encode(),
+    ),
+    "a foreign account": _file(
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        json.dumps(
+            {
+                "type": "external_account",
+                "audience": "//iam.googleapis.com/x",
+                "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+                "token_url": "https://sts.googleapis.com/v1/token",
+                "credential_source": {
+                    "url": f"http://127.0.0.1:1/{CANARY}",
+                    "headers": {"Authorization": CANARY},
+                },
+            }
+        ).encode(),
+    ),
 }
 PLANTED = {
     **{f"kafka: {name}": plant for name, plant in KAFKA.items()},

@@ -172,7 +172,7 @@ WALLS: Mapping[str, Wall] = {
     "the key is no key": Wall(
         lambda kafka: {**kafka.certified("app_1"), "ssl.key.location": str(kafka.authority.file)},
         ConfigurationError,
-        ("ssl.key.location",),
+        ("ssl.key.location", "cannot use the file", "ssl.key.password"),
     ),
     "an address that it tells its clients": Wall(
         lambda kafka: {"bootstrap.servers": kafka.server("ASTRAY")},

@@ -183,6 +183,26 @@ def _settle_letters(pipeline: SecuredPipeline, tool: str, *arguments: str) -> En
     )
 
 
+@pytest.mark.soak
+def test_the_right_to_create_is_named_where_a_topic_is_missing(
+    secured: SecuredKafka, pipeline: SecuredPipeline, rights: AdminClient
+) -> None:
+    right = Right("topics-create", "CREATE", "topic", SOURCE)
+    assert right in WHERE_MISSING
+    with KafkaHandler({"bootstrap.servers": secured.bootstrap_servers}) as broker:
+        broker.delete_topic(SOURCE)
+
+    right.revoke(rights)
+    try:
+        ended = pipeline.use("topics-create")
+    finally:
+        right.grant(rights)
+
+    assert ended.code == 1, ended.output
+    assert f"User:topics-create has no right CREATE on the topic {SOURCE!r}" in ended.output
+    assert f"{SOURCE}: created" in pipeline.use("topics-create").output
+
+
 # A script uses them all the time; the others at its start, or when there is a dead letter.
 USED_ALL_THE_TIME = [
     Right("app_1", "WRITE", "topic", "new_image_topic"),
