@@ -177,7 +177,9 @@ class _Look:
             raise self._certificate_fault(error.verify_code) from None
         except TimeoutError:
             raise _FaultFoundError(Fault.SILENT) from None
-        except OSError:  # SSLError is one
+        except OSError as error:  # SSLError is one
+            if _is_about_the_client(error):  # TLS 1.2 refuses it in the handshake
+                raise self._client_certificate_fault() from None
             if self._speaks_kafka_without_tls():
                 raise _FaultFoundError(Fault.WITHOUT_TLS) from None
             raise
@@ -187,11 +189,7 @@ class _Look:
             except ssl.SSLError as error:  # TLS 1.3 refuses a client after its own handshake
                 if "ALERT" not in (error.reason or ""):
                     raise
-                has_one = any(name.startswith("ssl.certificate") for name in self._properties)
-                has_one |= "ssl.keystore.location" in self._properties
-                raise _FaultFoundError(
-                    Fault.REFUSES_CERTIFICATE if has_one else Fault.WANTS_CERTIFICATE
-                ) from None
+                raise self._client_certificate_fault() from None
             if answer is not _Answer.KAFKA:
                 raise _no_kafka(answer)
             self._judge_login(wrapped)
@@ -235,6 +233,11 @@ class _Look:
             context.verify_mode = ssl.CERT_NONE
         return context
 
+    def _client_certificate_fault(self) -> _FaultFoundError:
+        has_one = any(name.startswith("ssl.certificate") for name in self._properties)
+        has_one |= "ssl.keystore.location" in self._properties
+        return _FaultFoundError(Fault.REFUSES_CERTIFICATE if has_one else Fault.WANTS_CERTIFICATE)
+
     def _certificate_fault(self, code: int) -> _FaultFoundError:
         if code in _OTHER_NAME:
             return _FaultFoundError(Fault.OTHER_NAME, self._names_of_the_certificate())
@@ -245,7 +248,7 @@ class _Look:
     def _names_of_the_certificate(self) -> tuple[str, ...]:
         context = self._context()
         context.check_hostname = False
-        with contextlib.suppress(OSError), self._connected() as connection:
+        with contextlib.suppress(OSError, _FaultFoundError), self._connected() as connection:
             connection.settimeout(self._left())
             with context.wrap_socket(connection, server_hostname=self._host) as wrapped:
                 names = (wrapped.getpeercert() or {}).get("subjectAltName", ())
@@ -273,6 +276,11 @@ class _Look:
                 return _api_versions(connection) is _Answer.KAFKA
         except OSError:
             return False
+
+
+def _is_about_the_client(error: OSError) -> bool:
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
 
 
 # ---------------------------------------------------------------------- Kafka's protocol

@@ -72,6 +72,9 @@ _DEFAULTS = {
     "socket.timeout.ms": "15000",
     # Partitions that are added to a topic are found after this long, not after 5 minutes (ms).
     "topic.metadata.refresh.interval.ms": "10000",
+    # Three of those intervals, if it is not set: then an outage of half a minute would make a
+    # consumer forget its topic (ms).
+    "metadata.max.age.ms": "900000",
     # Requests are small and wait for each other: do not hold back any.
     "socket.nagle.disable": "true",
 }
