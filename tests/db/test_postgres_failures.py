@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -323,3 +324,21 @@ def test_import_takes_a_text_over_and_may_be_repeated(
         assert ids_of(db.iter_shadow()) == ["0", "1", "2", "3"]
     assert main(["import", str(text), "--db", str(text)]) == 2
     assert main(["import", str(tmp_path / "none.txt"), "--db", url]) == 1
+
+
+def test_writers_that_bring_the_same_ids_in_opposite_orders_never_wait_in_a_circle(
+    url: str,
+) -> None:
+    with (
+        open_database(url) as one,
+        open_database(url) as other,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        for start in range(0, 10_000, 1000):
+            results = numbered(1000, start=start)
+            forth, back = (
+                threads.submit(one.insert, results),
+                threads.submit(other.insert, results[::-1]),
+            )
+            assert forth.result().inserted + back.result().inserted == 1000
+        assert one.count() == 10_000
