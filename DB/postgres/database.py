@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -333,10 +334,13 @@ class PostgresDatabase(ResultDatabase):
                 f"ORDER BY {order} LIMIT {ROWS_A_READ}"
             )
             page = self._read(statement, *behind)
+            told: dict[datetime, str] = {}  # all of one insert share theirs
             for read in page:
-                stamps = {moment: timestamp(read[1 + len(added)])}
-                extra = dict(zip(added, read[1 : 1 + len(added)], strict=True))
-                yield _row(read[0], **extra, **stamps), read
+                row = _row(read[0])
+                row.update(zip(added, read[1:], strict=False))
+                at = read[1 + len(added)]
+                row[moment] = told.get(at) or told.setdefault(at, timestamp(at))
+                yield row, read
             if len(page) < ROWS_A_READ:
                 return
             behind = page[-1][1 + len(added) :][: 2 + len(keys)]
@@ -437,4 +441,6 @@ def _check_lengths(keys: Sequence[str]) -> None:
 
 def _row(text: str, **added: object) -> Row:
     row = orjson.loads(text)
-    return {**row, **added} if isinstance(row, dict) else dict(added)
+    found: Row = row if isinstance(row, dict) else {}
+    found.update(added)
+    return found

@@ -92,6 +92,7 @@ class IndexedText:
         Raises:
             OSError: they may be there in part; `recover` has to be called before anything else.
         """
+        assert self.index.covered == self._text.end, "the index knows all rows before the next"
         offset = self._text.append(b"".join(lines))
         rows = []
         for line, key in zip(lines, keys, strict=True):
@@ -108,6 +109,7 @@ class IndexedText:
         start = self.index.covered
         self._text.recover(start)
         self._index_rows(start)
+        assert self.index.covered == self._text.end, "the index knows all rows"
 
     def close(self) -> None:
         """Write the index and close the files."""

@@ -96,6 +96,7 @@ class TextFile:
         except OSError as error:
             logger.error("%s: fsync failed (%s); writing the same again", self.path, error)
             self._write_again(data, start)
+        assert data.endswith(b"\n"), "whole lines alone are appended"
         self.end = start + len(data)
         return start
 
