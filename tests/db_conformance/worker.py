@@ -21,11 +21,20 @@ BATCH = 64
 def main() -> None:
     """Do what the arguments say."""
     place, task, *arguments = sys.argv[1:]
-    with open_database(place) as db:
+    with opened(place) as db:
         if task == "stream":
             stream(db, arguments[0])
         else:
             same(db, int(arguments[0]), int(arguments[1]))
+
+
+def opened(place: str) -> ResultDatabase:
+    """Open the DB, which may be away for now."""
+    while True:
+        try:
+            return open_database(place)
+        except DatabasePassingError:
+            time.sleep(0.05)
 
 
 def stream(db: ResultDatabase, name: str) -> None:
