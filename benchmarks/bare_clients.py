@@ -80,7 +80,8 @@ class BareKafka(BareClient):
 
         self._groups += 1
         group = f"bare-{time.time_ns()}-{self._groups}"
-        consumer = Consumer({**self._settings.for_consumer(group), "auto.offset.reset": reset})
+        properties = {**self._settings.for_consumer(group), "auto.offset.reset": reset}
+        consumer = Consumer({**properties, "enable.partition.eof": "false"})
         consumer.subscribe([topic])
         return consumer
 
