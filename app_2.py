@@ -50,7 +50,7 @@ def main(script: Script) -> None:
         # First the lock: a second app_2 on this DB stands by, and takes no messages from the first.
         open_db(script) as db,
         script.broker(topic) as broker,
-        broker.subscribe(topic, options.subscription) as subscription,
+        script.subscribe(broker, topic) as subscription,
         script.at_work(Sources(broker, subscription, db=options.db), last_line),
     ):
         store = ResultStore(script, db, subscription)

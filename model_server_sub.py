@@ -87,7 +87,7 @@ def main(script: Script) -> None:
         open_queue(options.queue) as queue,
         contextlib.closing(InFlight(options.queue)) as in_flight,
         script.broker(topic) as broker,
-        broker.subscribe(topic, options.subscription) as subscription,
+        script.subscribe(broker, topic) as subscription,
     ):
         models.on_signal()
         predict = PredictStep(script, models, in_flight, broker.name).predict

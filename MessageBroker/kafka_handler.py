@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
@@ -44,6 +45,11 @@ from MessageBroker.message import Message
 logger = logging.getLogger(__name__)
 
 KAFKA_CONFIG = "kafka_config.ini"
+# A topic that was there is believed to be gone only if it is missed for so long (s).
+GONE_SECONDS = 3.0
+GONE_POLL_SECONDS = 0.1
+
+Found = TypeVar("Found")
 
 
 class KafkaHandler(BrokerCore):
@@ -111,6 +117,7 @@ class KafkaHandler(BrokerCore):
 
     def _create_topics(self, wanted: Mapping[str, str]) -> set[str]:
         created = self._admin.create_topics(wanted)
+        self._known_topics.update(wanted)
         # Whoever makes sure of a topic is about to use it, and an idempotent producer needs half a
         # second before it may send: that time passes from here on.
         self._connect_publisher()
@@ -131,18 +138,25 @@ class KafkaHandler(BrokerCore):
         return self._admin.partitions(topic) is not None
 
     def _partitions(self, topic: str) -> list[int]:
-        partitions = self._admin.partitions(topic)
-        if partitions is None:
-            raise self._no_topic(topic)
-        return partitions
+        return self._found(topic, self._admin.partitions)
+
+    def _found(self, topic: str, ask: Callable[[str], Found | None]) -> Found:
+        """Ask the cluster about a topic; several times, if that is known to be there.
+
+        Of several brokers one learns of a new topic later than another.
+        """
+        deadline = time.monotonic() + (GONE_SECONDS if topic in self._known_topics else 0.0)
+        while (found := ask(topic)) is None:
+            if time.monotonic() >= deadline:
+                raise self._no_topic(topic)
+            time.sleep(GONE_POLL_SECONDS)
+        return found
 
     def _consumed(
         self, topic: str, group: str, *, from_the_beginning: bool = True
     ) -> tuple[GroupTopic, list[int]]:
         """Return a topic with its group, and its partitions."""
-        partitions, topic_id = self._partitions(topic), self._admin.topic_id(topic)
-        if topic_id is None:
-            raise self._no_topic(topic)
+        partitions, topic_id = self._partitions(topic), self._found(topic, self._admin.topic_id)
         servers = self._settings.servers
         return GroupTopic(topic, topic_id, group, servers, from_the_beginning), partitions
 

@@ -15,7 +15,7 @@ from Pipeline.observability.metrics import Metrics, Sources
 from Pipeline.observability.tracing import Tracing
 from Pipeline.observability.waiting import NOT_ASSIGNED, Reason, Waiting
 from Pipeline.script import waiting
-from Pipeline.script.start_up import open_broker
+from Pipeline.script.start_up import open_broker, subscribe
 from Pipeline.stop import POLL_SECONDS, IdleClock, Stop
 from Pipeline.tally import Tally
 
@@ -65,6 +65,10 @@ class Script:
                 yield
         finally:
             print(last_line(self.tally), flush=True)
+
+    def subscribe(self, broker: BrokerInterface, topic: str) -> Subscription:
+        """Consume `topic`; see `start_up.subscribe`."""
+        return subscribe(broker, self.options, self.stop, topic)
 
     def begin_batch(self, size: int) -> None:
         """Count a batch of `size` that is worked on from now."""

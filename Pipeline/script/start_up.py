@@ -9,7 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from MessageBroker import BrokerInterface, BrokerUnavailableError, MessageBrokerFactory
+from MessageBroker import (
+    BrokerInterface,
+    BrokerUnavailableError,
+    MessageBrokerFactory,
+    Subscription,
+)
 from Pipeline.stop import Stop, StoppedError
 
 Result = TypeVar("Result")
@@ -47,6 +52,25 @@ def open_broker(options: argparse.Namespace, stop: Stop, topic: str) -> Iterator
         yield broker
     finally:
         broker.close(timeout=stop.grace_left)
+
+
+def subscribe(
+    broker: BrokerInterface, options: argparse.Namespace, stop: Stop, topic: str
+) -> Subscription:
+    """Subscribe to `topic` as `--subscription` says, waiting for whoever keeps its place.
+
+    On Kafka that is the group's coordinator, another broker perhaps than those that were asked.
+
+    Raises:
+        BrokerUnavailableError: it did not answer within `--wait-for-broker` seconds.
+    """
+    return wait_until_it_answers(
+        lambda _left: broker.subscribe(topic, options.subscription),
+        BrokerUnavailableError,
+        {"broker": broker.name},
+        options,
+        stop,
+    )
 
 
 def wait_until_it_answers(
