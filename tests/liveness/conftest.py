@@ -1,0 +1,24 @@
+"""A pipeline whose every script runs, and a stranger beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.brokers.harness import BrokerUnderTest
+from tests.liveness.poison import STRANGERS, Stranger
+from tests.pipeline.runner import Pipeline
+
+
+@pytest.fixture
+def pipeline(handler: BrokerUnderTest, tmp_path: Path) -> Iterator[Pipeline]:
+    pipeline = Pipeline(handler, tmp_path)
+    yield pipeline
+    pipeline.stop()
+
+
+@pytest.fixture
+def stranger(handler: BrokerUnderTest) -> Stranger:
+    return STRANGERS[handler.name](handler)
