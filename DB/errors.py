@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class DatabaseError(Exception):
     """Base of all errors raised by the DB."""
@@ -15,12 +17,20 @@ class DatabaseRecordError(DatabaseError):
     """Raised when a result cannot be stored; nothing of its `insert` was written.
 
     Attributes:
-        index: which of the results it is, from 0; None where the engine does not tell.
+        refused: the results that cannot be stored, by number from 0, each with what is wrong with
+            it; empty where the engine does not tell which.
+        index: the first of them; None where the engine does not tell.
     """
 
-    def __init__(self, message: str, index: int | None = None) -> None:
+    def __init__(self, message: str, refused: Mapping[int, str] | None = None) -> None:
+        """Name what was refused; see the class for the arguments."""
         super().__init__(message)
-        self.index = index
+        self.refused = refused or {}
+
+    @property
+    def index(self) -> int | None:
+        """The first that cannot be stored."""
+        return min(self.refused, default=None)
 
 
 class DatabaseConfigurationError(DatabaseError):

@@ -88,18 +88,22 @@ def encode(results: Sequence[Result]) -> list[bytes]:
     Raises:
         DatabaseRecordError: one of them cannot be stored, on whatever engine.
     """
-    bodies = []
+    bodies: list[bytes] = []
+    refused: dict[int, str] = {}
     for number, result in enumerate(results):
         try:
             body = codec.encode(result, ADDED)
         except codec.RecordError as error:
-            raise refusal(number, str(error)) from error
+            refused[number] = str(error)
+            continue
         result_id = result.get("id")
         if not isinstance(result_id, str) or not result_id:
-            raise refusal(number, f"its id must be a text, not {result_id!r}")
-        if b"\\u0000" in body and _NUL.search(body):
-            raise refusal(number, f"a text of {result_id!r:.200} holds the character NUL")
+            refused[number] = f"its id must be a text, not {result_id!r:.200}"
+        elif b"\\u0000" in body and _NUL.search(body):
+            refused[number] = f"a text of {result_id!r:.200} holds the character NUL"
         bodies.append(body)
+    if refused:
+        raise refusal(refused)
     return bodies
 
 
@@ -130,9 +134,11 @@ def check(results: Sequence[Result]) -> int:
     return sum(map(len, encode(results)))
 
 
-def refusal(number: int, problem: str) -> DatabaseRecordError:
-    """Return the error that names the result which cannot be stored."""
-    return DatabaseRecordError(f"result {number}: {problem}; nothing was stored", number)
+def refusal(refused: Mapping[int, str]) -> DatabaseRecordError:
+    """Return the error that names the results which cannot be stored, with what is wrong."""
+    number, problem = min(refused.items())
+    others = f", and {len(refused) - 1} others" if len(refused) > 1 else ""
+    return DatabaseRecordError(f"result {number}: {problem}{others}; nothing was stored", refused)
 
 
 def answer_of(result: Result) -> str:
@@ -205,7 +211,7 @@ def shadow_key(result: Result, number: int = 0) -> str:
     """
     model = result.get("model")
     if not isinstance(model, str) or not model:
-        raise refusal(number, f"its model must be a text, not {model!r:.200}")
+        raise refusal({number: f"its model must be a text, not {model!r:.200}"})
     return f"{result['id']}\0{model}"  # no text of a result holds a NUL
 
 
@@ -220,7 +226,7 @@ def split_times(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]]
         result = dict(row)
         stored_at = result.pop("stored_at", None)
         if seconds_of(stored_at) is None:
-            raise refusal(number, f"its stored_at is no time: {stored_at!r:.200}")
+            raise refusal({number: f"its stored_at is no time: {stored_at!r:.200}"})
         results.append(result)
         times.append(stored_at)
     return results, times

@@ -134,7 +134,10 @@ class Subscription(ABC):
 
     @abstractmethod
     def dead_letter(
-        self, messages: Sequence[Message], reason: str, error: BaseException | str = ""
+        self,
+        messages: Sequence[Message],
+        reason: str,
+        error: BaseException | str | Sequence[BaseException | str] = "",
     ) -> int:
         """Move messages to `<topic>-dead-letter`, with their original bytes and attributes.
 
@@ -154,7 +157,7 @@ class Subscription(ABC):
             messages: messages of this subscription.
             reason: why, in a few words that are the same for the same fault: letters are listed
                 and replayed by it.
-            error: the details; cut to fit an attribute.
+            error: the details; cut to fit an attribute. A list has those of each message.
 
         Returns:
             How many were moved by now.

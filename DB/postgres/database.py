@@ -432,11 +432,14 @@ def _dumps(value: object) -> bytes:
 def _check_lengths(keys: Sequence[str]) -> None:
     if max(map(len, keys), default=0) <= schema.MAX_KEY_BYTES // MAX_UTF8_BYTES:
         return
-    for number, key in enumerate(keys):
-        if len(key.encode()) > schema.MAX_KEY_BYTES:
-            raise refusal(
-                number, f"its id has more than the {schema.MAX_KEY_BYTES:,} bytes of a key"
-            )
+    problem = f"its id has more than the {schema.MAX_KEY_BYTES:,} bytes of a key"
+    refused = {
+        number: problem
+        for number, key in enumerate(keys)
+        if len(key.encode()) > schema.MAX_KEY_BYTES
+    }
+    if refused:
+        raise refusal(refused)
 
 
 def _row(text: str, **added: object) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from MessageBroker.limits import (
@@ -90,6 +90,22 @@ def short_key(key: str | None) -> str | None:
 def has_body(attributes: Mapping[str, str]) -> bool:
     """Tell whether a letter with these attributes has the body of the message that it was."""
     return attributes.get(BODY) != ABSENT
+
+
+def texts_of(
+    reason: str, error: BaseException | str | Sequence[BaseException | str], number: int
+) -> list[str]:
+    """Write the details of `number` dead letters, before anything is moved: one for all, or each.
+
+    Raises:
+        TypeError: as `text_of`.
+        ValueError: there is another number of errors.
+    """
+    if isinstance(error, (str, BaseException)) or not isinstance(error, Sequence):
+        return [text_of(reason, error)] * number
+    if len(error) != number:
+        raise ValueError(f"{number} messages and {len(error)} errors: give one, or one for each")
+    return [text_of(reason, each) for each in error]
 
 
 def text_of(reason: str, error: BaseException | str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from MessageBroker.broker_interface import Subscription, is_dead_letter_topic
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core import dead_letter as names
-from MessageBroker.core.dead_letter import text_of
+from MessageBroker.core.dead_letter import texts_of
 from MessageBroker.core.driver import Stream
 from MessageBroker.core.forks import Opener
 from MessageBroker.core.lease_keeper import LeaseKeeper
@@ -181,7 +181,7 @@ class SubscriptionCore(Subscription):
         try:
             for message in unread:
                 error = self._unread[message.delivery]
-                if self._move_to_dead_letters([message], UNREAD_REASON, error, unread=True):
+                if self._move_to_dead_letters([message], UNREAD_REASON, [error], unread=True):
                     place = self._stream.place_of(message)
                     logger.error("%s cannot be read, and was dead-lettered: %s", place, error)
         except BaseException:
@@ -237,10 +237,13 @@ class SubscriptionCore(Subscription):
             self._changed.notify_all()
         if exhausted:
             error = f"nacked {self._settings.max_delivery_attempts} times"
-            self._move_to_dead_letters(exhausted, EXHAUSTED_REASON, error)
+            self._move_to_dead_letters(exhausted, EXHAUSTED_REASON, [error] * len(exhausted))
 
     def dead_letter(
-        self, messages: Sequence[Message], reason: str, error: BaseException | str = ""
+        self,
+        messages: Sequence[Message],
+        reason: str,
+        error: BaseException | str | Sequence[BaseException | str] = "",
     ) -> int:
         if not self._has_dead_letters:
             raise ConfigurationError(
@@ -249,10 +252,10 @@ class SubscriptionCore(Subscription):
             )
         self._opener.require()
         self._require_open()
-        text = text_of(reason, error)
         with self._lock:
             messages = self._outstanding.require(messages)
-        return self._move_to_dead_letters(messages, reason, text)
+        errors = texts_of(reason, error, len(messages))
+        return self._move_to_dead_letters(messages, reason, errors)
 
     @property
     def _has_dead_letters(self) -> bool:
@@ -273,10 +276,16 @@ class SubscriptionCore(Subscription):
         self._redelivery.hold(again, due=time.monotonic() + delay)
 
     def _move_to_dead_letters(
-        self, messages: Sequence[Message], reason: str, error: str, *, unread: bool = False
+        self,
+        messages: Sequence[Message],
+        reason: str,
+        errors: Sequence[str],
+        *,
+        unread: bool = False,
     ) -> int:
+        error_of = {each.delivery: error for each, error in zip(messages, errors, strict=True)}
         moving = self._begin_moving(messages)
-        sending = [Letter(each, reason, error, unread) for each in moving]
+        sending = [Letter(each, reason, error_of[each.delivery], unread) for each in moving]
         answered: list[Letter] = []
         refusal: BrokerError | None = None
         try:

@@ -1,8 +1,9 @@
-"""What can never succeed is moved away, counted, and told: in one line for all of a kind."""
+"""What can never succeed is moved away, counted, and told: in one line for all of a reason."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,9 @@ from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
 
 logger = logging.getLogger(__name__)
+
+# So many different faults are named in a line; the letters say each.
+NAMED_FAULTS = 3
 
 
 @dataclass(frozen=True)
@@ -54,17 +58,17 @@ class Letter:
 
 
 def move_away(script: Script, subscription: Subscription, rejected: Sequence[Rejected]) -> None:
-    """Dead-letter messages of a subscription, many with the same fault at once.
+    """Dead-letter messages of a subscription, all of a reason at once: junk may come in floods.
 
     What cannot be moved stays un-acked, and comes again.
     """
-    groups: dict[tuple[str, str], list[Rejected]] = {}
+    groups: dict[str, list[Rejected]] = {}
     for each in rejected:
-        groups.setdefault((each.reason, each.fault), []).append(each)
-    for (reason, fault), alike in groups.items():
+        groups.setdefault(each.reason, []).append(each)
+    for reason, alike in groups.items():
         messages = [each.message for each in alike]
-        error = alike[0].error if len(alike) == 1 else fault
-        moved = script.within_grace(subscription.dead_letter, messages, reason, error)
+        errors = [each.error for each in alike]
+        moved = script.within_grace(subscription.dead_letter, messages, reason, errors)
         if moved < len(messages):
             script.waiting.begin(
                 Reason.DEAD_LETTER, f"dead letters of {subscription.topic} cannot be sent"
@@ -72,7 +76,7 @@ def move_away(script: Script, subscription: Subscription, rejected: Sequence[Rej
         else:
             script.waiting.end(Reason.DEAD_LETTER)
         if moved:
-            _tell(script, moved, reason, error, {"message_id": messages[0].id})
+            _tell(script, moved, reason, _summary(alike), {"message_id": messages[0].id})
 
 
 def publish_letters(
@@ -97,6 +101,19 @@ def publish_letters(
         script.within_grace(publish)
     for letter in letters:
         _tell(script, 1, letter.reason, letter.error, letter.place)
+
+
+def _summary(rejected: Sequence[Rejected]) -> BaseException | str:
+    """Put the faults into words, the most frequent first."""
+    if len(rejected) == 1:
+        return rejected[0].error
+    faults = Counter(each.fault for each in rejected).most_common()
+    named = [
+        f"{fault} ({number})" if len(faults) > 1 else fault
+        for fault, number in faults[:NAMED_FAULTS]
+    ]
+    others = len(faults) - len(named)
+    return "; ".join(named) + (f"; {others} other faults" if others else "")
 
 
 def _tell(

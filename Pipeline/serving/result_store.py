@@ -72,15 +72,26 @@ class ResultStore:
     def store(self, messages: list[Message]) -> None:
         """Store a batch, waiting out a DB that is full or away. Acked is only what is durable."""
         results, rejected = _sort(messages)
+        move_away(self._script, self._subscription, rejected + self._insert_fitting(results))
+
+    def _insert_fitting(self, results: list[Result]) -> list[Rejected]:
+        """Insert what the DB takes; return what it refuses."""
         try:
             self._insert(results)
-        except DatabaseRecordError:  # nothing was stored: find the one that the DB refuses
-            for result in results:
-                try:
-                    self._insert([result])
-                except DatabaseRecordError as error:
-                    rejected.append(Rejected(result[0], NO_INFERENCE_EVENT, error))
-        move_away(self._script, self._subscription, rejected)
+        except DatabaseRecordError as error:  # nothing was stored
+            refused = error.refused
+            if len(results) == 1:
+                refused = {0: str(error)}
+            if not refused:  # the engine does not tell which
+                middle = len(results) // 2
+                first, second = results[:middle], results[middle:]
+                return self._insert_fitting(first) + self._insert_fitting(second)
+            rest = [each for number, each in enumerate(results) if number not in refused]
+            return [
+                Rejected(results[number][0], NO_INFERENCE_EVENT, problem)
+                for number, problem in refused.items()
+            ] + self._insert_fitting(rest)
+        return []
 
     def _insert(self, results: list[Result]) -> None:
         records = [record for _, record in results]

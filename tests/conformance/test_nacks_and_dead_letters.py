@@ -263,6 +263,28 @@ def test_a_dead_letter_keeps_bytes_and_attributes(handler: BrokerUnderTest) -> N
     assert dead_letter_time.utcoffset() == timedelta(0)
 
 
+def test_each_dead_letter_may_have_an_error_of_its_own(handler: BrokerUnderTest) -> None:
+    """`dead_letter` of many messages takes one error for all, or one for each of them."""
+    broker, topic = handler.connect_with_topic()
+    broker.publish_batch(topic, numbered(3))
+    subscription = broker.subscribe(topic)
+    first, second, third = receive(subscription, 3)
+
+    with pytest.raises(ValueError, match="3 messages and 2 errors"):
+        subscription.dead_letter([first, second, third], "no image", ["one", "two"])
+    moved = subscription.dead_letter(
+        [first, second, third], "no image", ["one", ValueError("two"), "three"]
+    )
+
+    letters = read_dead_letters(broker, topic, 3)
+    assert moved == 3
+    assert {each.data: each.attributes["dead_letter_error"] for each in letters} == {
+        first.data: "one",
+        second.data: "ValueError: two",
+        third.data: "three",
+    }
+
+
 def test_a_dead_letter_is_acked(handler: BrokerUnderTest) -> None:
     """What was dead-lettered does not come again."""
     broker, topic = handler.connect_with_topic()

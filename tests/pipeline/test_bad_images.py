@@ -201,3 +201,28 @@ def test_an_image_that_kills_the_server_is_dead_lettered_at_the_fourth_crash_and
     pipeline.pub("--exit-when-idle", 1).end()
     pipeline.app_2("--exit-when-idle", 1).end()
     assert pipeline.stored() == 40
+
+
+def test_results_that_the_db_refuses_and_junk_cost_a_batch_one_line_and_no_neighbour(
+    pipeline: Pipeline,
+) -> None:
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.inferences)
+    good = [{"id": f"good-{number}", "label": "7"} for number in range(190)]
+    refused = [{"id": f"refused-{number}", "label": "7", "crc": number} for number in range(10)]
+    bodies = [orjson.dumps(each) for each in good + refused]
+    bodies += [b" " * number + b"junk" for number in range(50)]  # wrong in another place each
+    broker.publish_batch(pipeline.inferences, [OutgoingMessage(each) for each in bodies])
+
+    app_2 = pipeline.app_2("--exit-when-idle", 1, "--batch-size", 250)
+    line = app_2.end()
+
+    assert line.startswith("app_2: 190 results stored")
+    assert line.endswith("60 dead-lettered")
+    assert {row["id"] for row in pipeline.rows()} == {each["id"] for each in good}
+    letters = dead_letters(broker, pipeline.inferences, 60)
+    errors = {each.data: each.attributes["dead_letter_error"] for each in letters}
+    assert set(errors) == set(bodies[190:])
+    assert all("no JSON" in errors[each] for each in bodies[200:])
+    assert all("'crc'" in errors[each] for each in bodies[190:200])
+    assert app_2.output.count(" dead-lettered: ") <= 2  # a line a batch, not one a message
