@@ -30,6 +30,9 @@ from tests.engines.postgres_server import PostgresServer
 RESULTS = Path(__file__).resolve().parent / "results" / "db_engines.json"
 BATCHES = 150
 WARM_UP = 10
+# The engines take turns after so many batches; so often in a round.
+STRETCH = 10
+STRETCHES = 10
 # A table is filled quickly: durability of what fills it does not matter here.
 FILL_BATCH = 2048
 
@@ -49,16 +52,6 @@ def timed(db: ResultDatabase, given: Batches) -> tuple[float, float]:
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     rows = sum(map(len, given))
     return rows / seconds, cpu / rows * 1e6
-
-
-def new_and_again(where: str) -> dict[str, float]:
-    """Insert into an empty DB, then the same again."""
-    with open_database(where) as db:
-        timed(db, batches(WARM_UP))
-        given = batches()
-        rate, cpu = timed(db, given)
-        again, _ = timed(db, given)
-    return {"new_per_s": rate, "client_us_a_row": cpu, "duplicates_per_s": again}
 
 
 def write(where: str, gate: Any, rates: Any) -> None:
@@ -99,21 +92,31 @@ def engines() -> Iterator[dict[str, Place]]:
 
 
 def side_by_side(places: dict[str, Place], rounds: int) -> dict[str, Any]:
-    """Measure each engine in each round, and compare with the text of the same round."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in places}
+    """Let the engines take turns, a stretch each, with new results and then the same again."""
+    found: dict[str, list[tuple[float, float]]] = {}
     for number in range(rounds):
-        for name in random.sample(list(places), len(places)):
-            found[name].append(new_and_again(places[name](f"r{number}")))
+        with ExitStack() as stack:
+            dbs = {
+                name: stack.enter_context(open_database(place(f"r{number}")))
+                for name, place in places.items()
+            }
+            for db in dbs.values():
+                timed(db, batches(STRETCH))
+            for _ in range(STRETCHES):
+                given = batches(STRETCH)
+                for what in ("new", "duplicates"):
+                    for name in random.sample(list(dbs), len(dbs)):
+                        found.setdefault(f"{name}_{what}", []).append(timed(dbs[name], given))
     results = {}
     for name, figures in found.items():
-        for what in figures[0]:
-            results[f"{name}_{what}"] = statistics.median(each[what] for each in figures)
-            if name != "text" and what.endswith("per_s"):
-                ratios = [
-                    each[what] / text[what]
-                    for each, text in zip(figures, found["text"], strict=True)
-                ]
-                results[f"{name}_{what}_to_text"] = statistics.median(ratios)
+        engine, _, what = name.partition("_")
+        results[f"{name}_per_s"] = statistics.median(rate for rate, _ in figures)
+        if what == "new":
+            results[f"{engine}_client_us_a_row"] = statistics.median(cpu for _, cpu in figures)
+        if engine != "text":
+            pairs = zip(figures, found[f"text_{what}"], strict=True)
+            ratios = [mine / text for (mine, _), (text, _) in pairs]
+            results[f"{name}_to_text"] = statistics.median(ratios)
     return results
 
 
@@ -138,18 +141,14 @@ def large_table(place: Place, rows: int, rounds: int) -> dict[str, Any]:
         for _ in range(rows // FILL_BATCH):
             large.insert(new_results(FILL_BATCH, uuid_utils.uuid7))
         ratios, at_rows = [], []
-        for number in range(rounds):
-            with open_database(place(f"empty{number}")) as empty:
-                timed(empty, batches(WARM_UP))
-                timed(large, batches(WARM_UP))
-                if number % 2:
-                    full, _ = timed(large, batches())
-                    fresh, _ = timed(empty, batches())
-                else:
-                    fresh, _ = timed(empty, batches())
-                    full, _ = timed(large, batches())
-            at_rows.append(full)
-            ratios.append(full / fresh)
+        with open_database(place("empty")) as empty:
+            timed(empty, batches(STRETCH))
+            timed(large, batches(STRETCH))
+            for number in range(rounds * STRETCHES):
+                pair = [large, empty] if number % 2 else [empty, large]
+                rates = {db: timed(db, batches(STRETCH))[0] for db in pair}
+                at_rows.append(rates[large])
+                ratios.append(rates[large] / rates[empty])
     return {
         f"postgres_new_per_s_at_{rows}_rows": statistics.median(at_rows),
         f"postgres_at_{rows}_rows_to_empty": statistics.median(ratios),

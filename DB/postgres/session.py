@@ -28,10 +28,11 @@ INTERVAL_SECONDS = 0.1
 READ_ONLY = "25006"
 MIN_VERSION = 130000
 
-# What a server must have for what is committed to survive a power loss.
-_DURABLE = """
+# What a server must have to hold results, and for what is committed to survive a power loss.
+_FITNESS = """
 SELECT current_setting('server_version_num')::integer, current_setting('fsync'),
-       current_setting('full_page_writes'), current_setting('synchronous_commit')
+       current_setting('full_page_writes'), current_setting('synchronous_commit'),
+       current_setting('server_encoding')
 """
 
 
@@ -120,7 +121,7 @@ class Session:
         connection.answer_seconds = self._answer_seconds
         self._connection = connection
         try:
-            _require_durability(connection, self._url.name)
+            _require_fitness(connection, self._url.name)
         except psycopg.Error as error:
             self.close()
             raise translated(error, "connect to", self._url.name) from error
@@ -138,20 +139,25 @@ class Session:
         return found
 
 
-def _require_durability(connection: psycopg.Connection[Any], name: str) -> None:
-    """Refuse a server that would lose what it has confirmed.
+def _require_fitness(connection: psycopg.Connection[Any], name: str) -> None:
+    """Refuse a server that would lose what it has confirmed, or cannot hold it.
 
     Raises:
         DatabaseConfigurationError: it would, or it is too old.
         psycopg.Error: it does not answer.
     """
-    row = connection.execute(_DURABLE).fetchone()
+    row = connection.execute(_FITNESS).fetchone()
     assert row is not None
-    version, fsync, full_pages, commit = row
+    version, fsync, full_pages, commit, encoding = row
     if version < MIN_VERSION:
         raise DatabaseConfigurationError(
             f"the server of the DB {name} is PostgreSQL {version // 10000}; "
             f"{MIN_VERSION // 10000} is the oldest that is known to work"
+        )
+    if encoding != "UTF8":
+        raise DatabaseConfigurationError(
+            f"the DB {name} has the encoding {encoding}, which has no word for most characters: "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
     if "off" in (fsync, full_pages):
         raise DatabaseConfigurationError(

@@ -84,7 +84,8 @@ def _conninfo(scheme: str, rest: str, query: list[tuple[str, str]]) -> dict[str,
     if wrong := [port for port in ports if port and not port.isdecimal()]:
         raise DatabaseConfigurationError(f"the DB's URL names the port {wrong[0]!r}")
     conninfo.setdefault("connect_timeout", str(CONNECT_SECONDS))
-    conninfo.setdefault("application_name", "event-driven-model-serving")
+    conninfo.setdefault("fallback_application_name", "event-driven-model-serving")
+    conninfo["client_encoding"] = "UTF8"  # as the JSON that is sent, whatever the person's is
     return conninfo
 
 

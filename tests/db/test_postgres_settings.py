@@ -101,11 +101,11 @@ def test_app_2_waits_for_a_server_as_for_the_broker_and_then_says_what_to_do(
 ) -> None:
     url = f"postgresql://postgres@{HOST}:{free_port()}/postgres"
     code, output = code_of(
-        url, "app_2.py", "--broker", "local", "--wait-for-broker", "1",
+        url, "app_2.py", "--broker", "local", "--wait-for-broker", "5",
         LOCAL_BROKER_PATH=str(tmp_path),
     )  # fmt: skip
     assert code == 1
-    assert "waiting for it for 1 seconds" in output
+    assert "waiting for it for 5 seconds" in output
     assert "does the server run" in output
     assert "Traceback" not in output
 
@@ -234,6 +234,25 @@ def test_a_server_that_would_lose_what_it_confirms_is_refused(
     finally:
         postgres.run("ALTER SYSTEM RESET fsync")
         postgres.run("SELECT pg_reload_conf()")
+
+
+def test_a_database_that_cannot_hold_every_character_is_refused(postgres: PostgresServer) -> None:
+    postgres.run("DROP DATABASE IF EXISTS latin")
+    postgres.run("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(DatabaseConfigurationError, match=r"LATIN1.*UTF8"):
+        open_database(postgres.url("latin"))
+
+
+def test_a_client_encoding_of_the_person_s_own_changes_nothing(
+    url: str, libpq: Callable[..., None]
+) -> None:
+    libpq(PGCLIENTENCODING="LATIN1")
+    for each in (url, f"{url}&client_encoding=LATIN1"):
+        with open_database(each) as db:
+            db.insert([{"id": "七", "label": "ä七"}])
+            row = db.get("七")
+            assert row is not None
+            assert row["label"] == "ä七"
 
 
 def test_without_the_client_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
