@@ -1,11 +1,13 @@
 """`/metrics`, `/healthz` and `/readyz` over HTTP.
 
 It must never harm the script that it tells of. So a port in use is tried again in the background,
-a client that hangs is cut off, and so many at once are served and no more.
+a client that hangs is cut off, however it hangs, and of many at once the oldest goes: probes and
+scrapes take milliseconds, so who has been here for longest is none of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import logging
 import socket
@@ -22,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # Prometheus runs on another machine as a rule, and in a container no other address can be reached.
 HOST = "0.0.0.0"  # noqa: S104 - meant
-# Seconds after which a client that neither sends nor takes anything is cut off.
+# Seconds after which a client is cut off, whether it sends nothing or a byte now and then.
 CLIENT_SECONDS = 5.0
 MAX_CLIENTS = 16
 # Seconds between two tries of a port that is in use.
@@ -33,7 +35,11 @@ class MetricsServer:
     """Serves a registry until it is closed."""
 
     def __init__(
-        self, port: int, registry: CollectorRegistry, why_not_ready: Callable[[], str | None]
+        self,
+        port: int,
+        registry: CollectorRegistry,
+        why_not_ready: Callable[[], str | None],
+        client_seconds: float = CLIENT_SECONDS,
     ) -> None:
         """Serve, now or as soon as the port is free.
 
@@ -41,8 +47,10 @@ class MetricsServer:
             port: the TCP port, on all interfaces.
             registry: what `/metrics` shows.
             why_not_ready: what `/readyz` says; None for ready.
+            client_seconds: how long a client may take for all of its request.
         """
         self._port = port
+        self._client_seconds = client_seconds
         self._handler = type(
             "Handler",
             (_Handler,),
@@ -63,7 +71,7 @@ class MetricsServer:
 
     def _bind(self, *, first: bool = False) -> _Server | None:
         try:
-            return _Server((HOST, self._port), self._handler)
+            return _Server((HOST, self._port), self._handler, self._client_seconds)
         except OSError as error:
             if first:
                 logger.warning(
@@ -92,9 +100,13 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # a client that hangs must not hold up the script's end
 
-    def __init__(self, *arguments: Any) -> None:
-        self._free = threading.BoundedSemaphore(MAX_CLIENTS)
-        super().__init__(*arguments)
+    def __init__(
+        self, address: tuple[str, int], handler: type[_Handler], client_seconds: float
+    ) -> None:
+        self._client_seconds = client_seconds
+        self._lock = threading.Lock()
+        self._served: dict[socket.socket, threading.Timer] = {}  # the oldest first
+        super().__init__(address, handler)
 
     def server_bind(self) -> None:
         """Bind, without the look-up of this host's name that the base class makes."""
@@ -103,28 +115,42 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = HOST, self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve in a thread of its own, unless too many are served already."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        """Serve in a thread of its own, in place of the oldest if too many are served already."""
+        timer = threading.Timer(self._client_seconds, _cut_off, [request])
+        timer.daemon = True
+        with self._lock:
+            if len(self._served) >= MAX_CLIENTS:
+                oldest = next(iter(self._served))
+                self._served.pop(oldest).cancel()
+                _cut_off(oldest)
+            self._served[request] = timer
+        timer.start()
+        super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            with self._lock:
+                timer = self._served.pop(request, None)
+            if timer is not None:  # else it had to give way
+                timer.cancel()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """A client that went away in mid-answer is its own affair."""
         logger.debug("a client of the metrics failed: %s", sys.exc_info()[1])
 
 
+def _cut_off(request: socket.socket) -> None:
+    """Let the thread that serves a client meet the end of what it sends."""
+    with contextlib.suppress(OSError):  # it has just ended by itself
+        request.shutdown(socket.SHUT_RDWR)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers one request and closes the connection."""
 
-    timeout = CLIENT_SECONDS
     registry: CollectorRegistry
     why_not_ready: Callable[[], str | None]
 

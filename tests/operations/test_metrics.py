@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -20,10 +20,8 @@ from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metric_table import COUNTERS, Metric
 from Pipeline.observability.metrics import Sources
 from Pipeline.observability.metrics_server import (
-    CLIENT_SECONDS,
     MAX_CLIENTS,
     MetricsServer,
-    _Handler,
 )
 from Pipeline.observability.waiting import Waiting
 from Pipeline.stop import Stop
@@ -116,19 +114,40 @@ def test_a_script_runs_where_its_metrics_port_is_taken(pipeline: Pipeline) -> No
     assert app_1.output.count("cannot be had") == 1
 
 
-def test_clients_that_hang_are_cut_off_and_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _Handler.timeout == CLIENT_SECONDS
-    monkeypatch.setattr(_Handler, "timeout", 1.0)
+@pytest.mark.parametrize("sends", [b"", b"x"], ids=["nothing", "a byte now and then"])
+def test_clients_that_hang_are_cut_off_and_hold_up_nobody(sends: bytes) -> None:
     port = free_port()
-    server = MetricsServer(port, CollectorRegistry(), lambda: None)
+    server = MetricsServer(port, CollectorRegistry(), lambda: None, client_seconds=1.0)
     with ExitStack() as hanging:
+        clients = []
         for _ in range(2 * MAX_CLIENTS):
             client = hanging.enter_context(socket.create_connection(("127.0.0.1", port)))
-            client.sendall(b"GET /metrics")  # and nothing more
-        wait_until(lambda: get(port, "/healthz")[0] == 200, "others are served again")
+            client.sendall(b"GET /metrics HTTP/1.1\r\n")
+            clients.append(client)
+        assert get(port, "/healthz") == (200, "alive\n")
+
+        deadline = time.monotonic() + 10.0
+        while not all(map(is_cut_off, clients)):
+            assert time.monotonic() < deadline
+            for client in clients:
+                with suppress(OSError):
+                    client.sendall(sends)
+            time.sleep(0.1)
+        hanging.enter_context(socket.create_connection(("127.0.0.1", port)))
         started = time.monotonic()
         server.close()
         assert time.monotonic() - started < 5.0  # it waits for none of them
+
+
+def is_cut_off(client: socket.socket) -> bool:
+    """Tell whether the server has closed a connection on which it has nothing to say."""
+    client.setblocking(False)
+    try:
+        return client.recv(1000) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def test_a_scrape_asks_for_the_format_and_compression_it_wants() -> None:
