@@ -59,11 +59,11 @@ class Batch:
             yield Publication(self, number, message)
 
     def confirm(self, number: int, message_id: str) -> None:
-        """The broker has this message durably, under this id."""
+        """Note that the broker has this message durably, under this id."""
         self._settle(number, message_id, None)
 
     def fail(self, number: int, error: BrokerError) -> None:
-        """The broker will never take this message; trying again cannot cure it."""
+        """Note that the broker will never take this message; trying again cannot cure it."""
         self._settle(number, "", error)
 
     def _settle(self, number: int, message_id: str, error: BrokerError | None) -> None:

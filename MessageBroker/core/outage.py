@@ -38,7 +38,7 @@ class Outage:
             self._waiting.add(waiter)
 
     def end(self, waiter: object) -> None:
-        """The broker has answered somebody; said if nobody waits any more. Cheap if none did."""
+        """Note that the broker has answered somebody; said if nobody waits. Cheap if none did."""
         if waiter not in self._waiting:
             return
         with self._lock:

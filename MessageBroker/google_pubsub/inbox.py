@@ -205,18 +205,18 @@ class Inbox:
         return time.monotonic() - self._answered_at
 
     def note_answer(self) -> None:
-        """The broker is there."""
+        """Note that the broker is there."""
         self._answered_at = time.monotonic()
         self._away = None
 
     def note_absence(self, error: BrokerUnavailableError) -> None:
-        """The broker is away; it is waited for."""
+        """Note that the broker is away; it is waited for."""
         with self._lock:
             self._away = error
             self._arrived.notify_all()
 
     def fail(self, error: BrokerError) -> None:
-        """Waiting will not help."""
+        """Note why waiting will not help."""
         with self._lock:
             self._failure = self._failure or error
             self._arrived.notify_all()

@@ -89,7 +89,7 @@ class PartitionTracker:
         self.at_end = True
 
     def _go_back(self, offset: int) -> None:
-        """The client found its position out of range and went back, see `auto.offset.reset`.
+        """Follow the client, whose position was out of range: see `auto.offset.reset`.
 
         What was handed out from there on comes again, and only what comes now counts.
         """
@@ -244,6 +244,6 @@ class Assignment:
         return moved
 
     def put_back(self, moved: Collection[PartitionTracker]) -> None:
-        """The client could not be told: keep them for the next time."""
+        """Keep offsets of which the client could not be told, for the next time."""
         with self._lock:
             self._moved.update(moved)

@@ -83,7 +83,7 @@ class ClientEvents:
             raise self._settings.refused(error) from None
 
     def answered(self) -> None:
-        """A broker answered: all that was said before is over."""
+        """Note that a broker answered: all that was said before is over."""
         self.away = False
         self.fine = self._worked = True
         self._cause = self._refusal = self._finding = None

@@ -34,7 +34,7 @@ class Claims:
         }
 
     def ranges(self) -> list[tuple[int, int]]:
-        """The claimed sequence numbers, as ranges."""
+        """Return the claimed sequence numbers, as ranges."""
         return list(runs(self._seqs))
 
     def take_free(self) -> None:

@@ -31,7 +31,7 @@ def latencies_ms(rows: Sequence[Row]) -> npt.NDArray[np.float64]:
 
 
 def table_of(rows: Sequence[Row], *, published: int, dead_lettered: int) -> str:
-    """What a person wants to know of a run."""
+    """Return what a person wants to know of a run."""
     p50, p95, p99 = np.percentile(latencies_ms(rows), (50, 95, 99))
     right = sum(row["label"] == row["expected_label"] for row in rows)
     seconds = _seconds(min(r["published_at"] for r in rows), max(r["stored_at"] for r in rows))

@@ -138,7 +138,7 @@ class _Server(ThreadingHTTPServer):
                 timer.cancel()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """A client that went away in mid-answer is its own affair."""
+        """Let a client that went away in mid-answer be its own affair."""
         logger.debug("a client of the metrics failed: %s", sys.exc_info()[1])
 
 

@@ -31,7 +31,7 @@ def configure_logging(script: str, level: str, log_format: str) -> None:
 def _log_uncaught(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    """A collector of JSON wants the last words of a process as JSON, too."""
+    """Write the last words of a process as JSON, too, where a collector reads it."""
     logging.getLogger(__name__).critical("ended by a defect", exc_info=(kind, error, traceback))
 
 

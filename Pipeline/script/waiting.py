@@ -65,7 +65,7 @@ class _Telling:
         self._since = 0.0
 
     def begin(self, error: Exception) -> None:
-        """What was tried has failed, perhaps again, perhaps for another reason."""
+        """Note that what was tried has failed, perhaps again, perhaps for another reason."""
         reason = next(self._trouble[kind] for kind in self._trouble if isinstance(error, kind))
         if self._reason is None:
             self._since = time.monotonic()
@@ -80,7 +80,7 @@ class _Telling:
         self._waiting.begin(reason, str(error))
 
     def over(self) -> None:
-        """It has worked."""
+        """Note that it has worked."""
         if self._reason is not None:
             seconds = time.monotonic() - self._since
             logger.info(

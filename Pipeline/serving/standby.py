@@ -32,7 +32,7 @@ class Turn:
         self._metrics.standing_by(True)
 
     def begin(self) -> None:
-        """This process works on the file from now on."""
+        """Note that this process works on the file from now on."""
         self._metrics.standing_by(False)
         if not self._stood_by:
             return
