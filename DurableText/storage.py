@@ -86,6 +86,10 @@ class Storage:
         """Rename a file, in place of `target` if there is one."""
         source.replace(target)
 
+    def empty(self, path: Path) -> None:
+        """Take all bytes from a file."""
+        os.truncate(path, 0)
+
     def unlink(self, path: Path) -> None:
         """Remove a name."""
         path.unlink()

@@ -10,6 +10,7 @@ from Queue.errors import (
     QueueOrderError,
     QueuePassingError,
     QueueRecordError,
+    QueueReplacedError,
     QueueUnavailableError,
 )
 from Queue.queue_factory import DEFAULT_PATH, default_queue, open_queue
@@ -37,6 +38,7 @@ __all__ = [
     "QueueOrderError",
     "QueuePassingError",
     "QueueRecordError",
+    "QueueReplacedError",
     "QueueStatus",
     "QueueUnavailableError",
     "Record",

@@ -26,6 +26,13 @@ class QueueConfigurationError(QueueError):
     """Raised when what `--queue` names is no queue of this program, or cannot be one as set up."""
 
 
+class QueueReplacedError(QueueError):
+    """Raised when what stands at the queue's place is no longer what was opened.
+
+    Nothing of the failed `put` or `commit` may be taken as done.
+    """
+
+
 class QueuePassingError(QueueError):
     """Raised for trouble that passes by itself. Putting what was not appended again is right."""
 

@@ -16,6 +16,7 @@ from DurableText.quarantine import CorruptLine, Quarantine
 from DurableText.storage import Storage
 from Queue.errors import QueueClosedError, QueueOrderError
 from Queue.queue_interface import QueueBatch
+from Queue.text import place
 from Queue.text.cursor import Cursor, Position
 from Queue.text.reader import Reader
 from Queue.text.segment import QueuePaths
@@ -36,6 +37,7 @@ class TextBatch(QueueBatch):
         first_seq: the number of the first record; 0 if there is none.
         ordinal: which batch it is, from 1.
         end: where the next one begins.
+        mark: how the queue shows that it still has the last line.
         done_with: sealed segments that nobody needs any more once it is committed.
     """
 
@@ -43,6 +45,7 @@ class TextBatch(QueueBatch):
     first_seq: int = 0
     ordinal: int = field(default=0, repr=False)
     end: Position | None = field(default=None, repr=False)
+    mark: place.Mark = field(default=place.Mark(), repr=False)
     done_with: tuple[Path, ...] = field(default=(), repr=False)
 
 
@@ -75,7 +78,7 @@ class Consumer:
                 "so some come again",
                 paths.cursor,
             )
-        self._reader = Reader(storage, paths, self._cursor.position)  # opens nothing yet
+        self._reader = Reader(storage, paths, self._cursor.position, owns=True)  # opens nothing yet
         self._end = self._cursor.position  # of what was handed out
         self._finished: list[Path] = []  # read to their end; the next batch carries them
         self._taken = 0
@@ -112,10 +115,16 @@ class Consumer:
                     f"{self._paths.log}: batch {batch.ordinal} committed, but batch "
                     f"{self._committed + 1} is next; commit in the order of the takes"
                 )
+            if not place.shows(self._storage, self._paths, batch.mark):
+                raise place.replaced(
+                    self._paths.log, f"records up to {batch.end.next_seq - 1} were taken from it"
+                )
             if batch.corrupt:
                 self._quarantine.keep(batch.corrupt)
-            place = self._cursor.position
-            assert place is None or place.next_seq <= batch.end.next_seq, "the cursor would go back"
+            before = self._cursor.position
+            assert before is None or before.next_seq <= batch.end.next_seq, (
+                "the cursor would go back"
+            )
             assert self._end is not None, "nothing was handed out"
             assert batch.end.next_seq <= self._end.next_seq, "committed beyond what was handed out"
             now = time.monotonic()
@@ -157,7 +166,15 @@ class Consumer:
         batch = TextBatch()
         if records or corrupt:
             self._taken += 1
-            batch = TextBatch(records, corrupt, first_seq, self._taken, end, tuple(self._finished))
+            batch = TextBatch(
+                records,
+                corrupt,
+                first_seq,
+                self._taken,
+                end,
+                self._reader.mark,
+                tuple(self._finished),
+            )
             self._finished.clear()
         self._unsure = False
         return batch
@@ -182,7 +199,7 @@ class Consumer:
             self._cursor.write_both(position)
             while self._done_with:
                 with contextlib.suppress(FileNotFoundError):
-                    self._storage.unlink(self._done_with[0])
+                    place.put_away(self._storage, self._done_with[0])
                 del self._done_with[0]
         except OSError as error:
             if not self._removal_failed:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from DurableText import codec
 from DurableText.storage import Storage, write_all
+from Queue.errors import QueueReplacedError
 
 SLOT_BYTES = 512
 FILE_BYTES = 2 * SLOT_BYTES
@@ -95,6 +96,7 @@ class Cursor:
         Recovers from a kill between a consumer's write and its sync: what was read here is synced
         before anything is built on it, for instance the removal of a segment.
         """
+        self._path = path
         self._storage = storage
         self._fd = storage.open(path, os.O_RDWR | os.O_CREAT)
         try:
@@ -115,20 +117,40 @@ class Cursor:
             write_all(storage, self._fd, (data + (blank * 2)[len(data) :]), 0)
         storage.sync(self._fd)
         storage.sync_directory(path.parent)
+        status = storage.stat_open(self._fd)
+        self._identity = (status.st_ino, status.st_dev)
 
     def write(self, position: Position, durable: bool) -> None:
-        """Move the cursor; return when that is on the disk if `durable`."""
+        """Move the cursor; return when that is on the disk if `durable`.
+
+        Raises:
+            QueueReplacedError: the file's name does not show what was written.
+        """
+        self._check_place()  # before as well: a write behind a cut would hide it
         generation = self._generation + 1
         slot = _encode(generation, position)
         write_all(self._storage, self._fd, slot, generation % 2 * SLOT_BYTES)
         if durable:
             self._storage.sync(self._fd)
         self._generation, self.position = generation, position
+        self._check_place()
 
     def write_both(self, position: Position) -> None:
         """Move both slots durably: not even the loss of one brings an older position back."""
         self.write(position, durable=True)
         self.write(position, durable=True)
+
+    def _check_place(self) -> None:
+        try:
+            status = self._storage.stat(self._path)
+            there = (status.st_ino, status.st_dev) == self._identity
+        except FileNotFoundError:
+            there = False
+        if not there or status.st_size < FILE_BYTES:
+            raise QueueReplacedError(
+                f"{self._path} was removed, replaced or cut while it was open. Start again: what "
+                "it does not show as committed comes once more"
+            )
 
     def close(self) -> None:
         """Close the file; twice is fine."""

@@ -8,7 +8,7 @@ import os
 
 from DurableText import codec
 from DurableText.storage import Storage
-from Queue.text import cursor, numbered_lines, segment
+from Queue.text import cursor, numbered_lines, place, segment
 from Queue.text.segment import QueuePaths
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ def remove_if_committed(storage: Storage, paths: QueuePaths, last_seq: int) -> b
     last = numbered_lines.seq_of(
         whole.rpartition(b"\n")[2]
     )  # none if it is damaged: it is to be told
-    place = cursor.peek(storage, paths.cursor)
-    if not last or place is None or place.next_seq <= max(last, last_seq):
+    done = cursor.peek(storage, paths.cursor)
+    if not last or done is None or done.next_seq <= max(last, last_seq):
         return False
     logger.warning(
         "%s: the disk is full, and all records are committed; removing it to make room, "
@@ -78,5 +78,8 @@ def remove_if_committed(storage: Storage, paths: QueuePaths, last_seq: int) -> b
         paths.log,
         len(torn),
     )
-    storage.unlink(paths.log)
+    # Its numbers are in the cursor. The other name is for a kill before it is gone.
+    spent = paths.void(last, storage.stat(paths.log).st_ino)
+    storage.rename(paths.log, spent)
+    place.put_away(storage, spent)
     return True

@@ -21,8 +21,9 @@ from pathlib import Path
 from DurableText import codec
 from DurableText.quarantine import CorruptLine
 from DurableText.storage import Storage
+from Queue.errors import QueueReplacedError
 from Queue.queue_interface import Record
-from Queue.text import numbered_lines
+from Queue.text import numbered_lines, place
 from Queue.text.cursor import Position
 from Queue.text.segment import (
     SCAN_BYTES,
@@ -56,8 +57,20 @@ class Reader:
         first_seq: the number of the first record of the last `read`.
     """
 
-    def __init__(self, storage: Storage, paths: QueuePaths, start: Position | None) -> None:
+    def __init__(
+        self, storage: Storage, paths: QueuePaths, start: Position | None, *, owns: bool = False
+    ) -> None:
+        """Begin at `start`; nothing is opened yet.
+
+        Args:
+            storage: the layer for system calls.
+            paths: the queue's files.
+            start: where to begin; None for the oldest record there is.
+            owns: whether this is the active consumer's: nobody else removes what it has not
+                finished, so what is gone from under it is an error, not the end of a segment.
+        """
         self.first_seq = 0
+        self._owns = owns
         self._finished: list[Path] = []
         self._storage = storage
         self._paths = paths
@@ -69,6 +82,7 @@ class Reader:
         self._lines: list[bytes] = []
         self._index = 0
         self._corrupt_since_record = 0
+        self._mark = place.Mark()
 
     @property
     def position(self) -> Position:
@@ -76,10 +90,21 @@ class Reader:
         first = self._segment.first_seq if self._segment else 0
         return Position(self._next_seq, first, self._offset if self._segment else 0)
 
+    @property
+    def mark(self) -> place.Mark:
+        """Where the last line that was handed out ends, and how."""
+        segment = self._segment
+        if segment is None or not self._index:
+            return self._mark  # in the segment before
+        return place.Mark(segment.first_seq, self._offset, self._tail())
+
     def read(self, max_records: int) -> tuple[list[Record], list[CorruptLine]]:
         """Return the next records in order, and the corrupt lines among them.
 
         Both are empty if there is nothing yet. Each holds at most `max_records`.
+
+        Raises:
+            QueueReplacedError: what was read before no longer stands where it stood.
         """
         records: list[Record] = []
         corrupt: list[CorruptLine] = []
@@ -110,6 +135,7 @@ class Reader:
     def go_back(self, start: Position | None) -> None:
         """Read from `start` on again."""
         self.close()
+        self._mark = place.Mark()
         self._finished.clear()
         self._next_seq = start.next_seq if start else 0
         self._hint = start
@@ -119,6 +145,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the segment."""
+        self._mark = self.mark
         segment, self._segment = self._segment, None
         if segment is not None:
             self._storage.close(segment.fd)
@@ -220,21 +247,41 @@ class Reader:
             self._leave(segment)
 
     def _read_lines(self, segment: _OpenSegment) -> bool:
-        size = CHUNK_BYTES
-        data = self._storage.read(segment.fd, size, self._offset)
-        while b"\n" not in data and len(data) == size and size < codec.MAX_LINE_BYTES:
-            size = codec.MAX_LINE_BYTES
-            data = self._storage.read(segment.fd, size, self._offset)
-        end = data.rfind(b"\n")
+        tail = self._tail()  # of the line before: it is read once more, to know the place again
+        skip = len(tail) + 1 if tail else 0
+        begin, size = self._offset - skip, skip + CHUNK_BYTES
+        data = self._storage.read(segment.fd, size, begin)
+        if not data.startswith(tail):
+            return self._lost_its_place(segment)
+        longest = skip + codec.MAX_LINE_BYTES
+        while data.find(b"\n", skip) < 0 and len(data) == size and size < longest:
+            size = longest
+            data = self._storage.read(segment.fd, size, begin)
+        end = data.rfind(b"\n", skip)
         if end < 0:
-            if len(data) < codec.MAX_LINE_BYTES:
+            if len(data) < longest:
                 return False
             # No writer makes a line this long: a piece of damage, handed out without a newline.
-            self._lines, self._index = [data], 0
+            self._lines, self._index = [data[skip:]], 0
             self._offset -= 1
             return True
-        self._lines, self._index = data[:end].split(b"\n"), 0
+        self._lines, self._index = data[skip:end].split(b"\n"), 0
         return True
+
+    def _tail(self) -> bytes:
+        line = self._lines[self._index - 1] if self._index else b""
+        return line[-place.TAIL_BYTES :] if len(line) < codec.MAX_LINE_BYTES else b""
+
+    def _lost_its_place(self, segment: _OpenSegment) -> bool:
+        """Return False: nothing more is to be had from this file, which has changed."""
+        if self._owns and (segment.sealed or self._is_active(segment.fd)):
+            raise self._replaced(segment)
+        return False  # void, or removed while somebody only looked
+
+    def _replaced(self, segment: _OpenSegment) -> QueueReplacedError:
+        return place.replaced(
+            segment.path, f"records up to {self._next_seq - 1} were read, to byte {self._offset}"
+        )
 
     def _read_torn_end(self, segment: _OpenSegment) -> bool:
         """Hand out what a sealed segment has behind its last newline: nobody will end it."""
@@ -253,8 +300,8 @@ class Reader:
     def _note_sealing(self, segment: _OpenSegment) -> None:
         """Find under which name the segment that was active stands now.
 
-        If it stands nowhere, it is void as a whole (or, for one who only looks, removed by now):
-        what is left of it is not read, and the file in its place begins with the same number.
+        If it is void as a whole (or, for one who only looks, removed by now), what is left of it is
+        not read, and the file in its place begins with the same number.
         """
         ours = self._storage.stat_open(segment.fd)
         for sealed in reversed(list_sealed(self._storage, self._paths)):
@@ -267,6 +314,8 @@ class Reader:
                 segment.path, segment.first_seq = sealed.path, sealed.first_seq
                 segment.sealed = True
                 return
+        if self._owns and not place.is_known(self._storage, self._paths, segment.fd):
+            raise self._replaced(segment)
         self.close()
 
     def _find_void_from(self, first: int) -> int | None:

@@ -16,8 +16,8 @@ import logging
 import os
 
 from DurableText.storage import NO_ROOM, Storage
-from Queue.errors import QueueConfigurationError, QueueUnavailableError
-from Queue.text import cursor, numbered_lines, segment
+from Queue.errors import QueueConfigurationError, QueueReplacedError, QueueUnavailableError
+from Queue.text import cursor, numbered_lines, place, segment
 from Queue.text import disk_room as room
 from Queue.text.segment import QueuePaths
 
@@ -55,6 +55,8 @@ class Writer:
         self._was_full = False  # the disk had no room when it was tried last
         self._identity = (0, 0)
         self._sealed_bytes: int | None = None
+        self._tail = b""  # what stands before the end, as far as it is known
+        self._unflushed = False  # appended without a sync, and no `flush` has vouched for it
 
     def append(self, bodies: list[bytes], sync: bool) -> int:
         """Append records (as of `codec.encode`) behind all others; return the first number.
@@ -65,6 +67,7 @@ class Writer:
 
         Raises:
             QueueUnavailableError: not all could be written; `appended` says how many count.
+            QueueReplacedError: the log's name does not show what was written.
             OSError: nothing was written.
         """
         if self._suspect:  # a flush has failed since `prepare`
@@ -74,6 +77,7 @@ class Writer:
         data = b"".join(lines)
         end, self._end = self._end, UNKNOWN
         self.unsynced = self.unsynced or not sync
+        self._unflushed = self._unflushed or not sync
         written, failure = self._write(data)
         whole = len(lines) if failure is None else data.count(b"\n", 0, written)
         self._next_seq = first + whole
@@ -82,6 +86,8 @@ class Writer:
         self._end = end + written
         if sync and whole:
             self._sync_or_replace(lines[:whole])
+        self._tail = data[max(0, written - place.TAIL_BYTES) : written]
+        self._check_place()
         if failure is not None:
             # The rest of a line may stand at the end now; `prepare` finds and heals it.
             self._end = UNKNOWN
@@ -107,6 +113,7 @@ class Writer:
         Raises:
             OSError: a sync of it has failed, now or earlier, whoever else has seen that. It is
                 told once: what was appended before counts as lost in a power loss.
+            QueueReplacedError: what was appended is no longer there.
         """
         try:
             self.sync()
@@ -114,6 +121,9 @@ class Writer:
             failure, self._lost = self._lost, None
         if failure is not None:
             raise failure
+        if self._unflushed:
+            self._check_place()
+            self._unflushed = False
 
     def seal(self, void_from: int | None = None) -> None:
         """Close the active segment for good and begin a new one; nothing if it is empty.
@@ -153,6 +163,7 @@ class Writer:
         Raises:
             OSError: the disk refused; nothing was written.
             QueueConfigurationError: the file is no log of this format.
+            QueueReplacedError: what was written is no longer there.
         """
         if self._was_full and room.remove_if_committed(
             self._storage, self._paths, self._next_seq - 1
@@ -185,18 +196,22 @@ class Writer:
             self._storage.close(fd)
 
     def _is_current(self) -> bool:
-        """Return whether the open file is still the log, as this process left it."""
-        try:
-            status = self._storage.stat(self._paths.log)
-        except FileNotFoundError:
-            return False
-        # While it is open here, no other file can have its inode number.
-        if (status.st_dev, status.st_ino) != self._identity:
+        """Return whether the open file is still the log, as this process left it.
+
+        Raises:
+            QueueReplacedError: it was taken away or cut, and not by the queue itself.
+        """
+        status = self._check_place()
+        if status is None:
             return False
         if status.st_size == self._end:
             return True
-        if 0 <= self._end < status.st_size:  # another process has appended
+        if self._end >= 0:  # another process has appended
             known_end, self._end = self._end, UNKNOWN
+            tail, self._tail = self._tail, b""
+            if self._storage.read(self._fd, len(tail), known_end - len(tail)) != tail:
+                self._end, self._tail = known_end, tail
+                raise self._replaced()
             end = self._heal(status.st_size)
             last = segment.last_seq(self._storage, self._fd, end, known_end)
             self._next_seq = max(self._next_seq, (last or 0) + 1)
@@ -204,6 +219,29 @@ class Writer:
             self._end = end
             return True
         return False
+
+    def _check_place(self) -> os.stat_result | None:
+        """Return what the system knows of the log; None if another process has sealed the open one.
+
+        Raises:
+            QueueReplacedError: as `_is_current`.
+        """
+        status = None
+        with contextlib.suppress(FileNotFoundError):
+            status = self._storage.stat(self._paths.log)
+        # While it is open here, no other file can have its inode number.
+        if status is not None and (status.st_dev, status.st_ino) == self._identity:
+            if status.st_size < self._end:
+                raise self._replaced()
+            return status
+        if not place.is_known(self._storage, self._paths, self._fd):
+            raise self._replaced()
+        return None
+
+    def _replaced(self) -> QueueReplacedError:
+        return place.replaced(
+            self._paths.log, f"records up to {self._next_seq - 1} were written, to byte {self._end}"
+        )
 
     def _recover(self) -> None:
         """Open the log and find its end and the next number: all of it, or nothing is open."""
@@ -242,8 +280,8 @@ class Writer:
         numbers += [number + 1 for number, _ in segment.list_void(storage, paths)]
         # Last: a consumer moves the cursor first and removes the segment then, so the numbers of
         # one that was gone when it was looked for are in the cursor by now.
-        place = cursor.peek(storage, paths.cursor)
-        numbers.append(place.next_seq if place else 1)
+        committed = cursor.peek(storage, paths.cursor)
+        numbers.append(committed.next_seq if committed else 1)
         self._next_seq = max(numbers)
         return end
 
@@ -264,6 +302,7 @@ class Writer:
             self._end = status.st_size
             self._has_record = False  # as far as is known: `_recover` looks
             self._sealed_bytes = None
+            self._tail = b""
             if not self._end:
                 room.reserve(self._storage, self._paths, self._fd, self._segment_bytes)
             self._storage.sync_directory(self._paths.folder)
@@ -343,4 +382,4 @@ class Writer:
         with contextlib.suppress(OSError):  # the next sealing comes by again
             for number, path in segment.list_void(self._storage, self._paths):
                 if number <= last:
-                    self._storage.unlink(path)
+                    place.put_away(self._storage, path)

@@ -67,6 +67,7 @@ class File:
 
     def sync(self) -> None:
         self._keep(self.dirty, PAGE, len(self.seen))
+        del self.safe[len(self.seen) :]
         self._clean()
 
     def fail_sync(self, rng: random.Random) -> None:
@@ -302,6 +303,15 @@ class SimulatedProcess(Storage):
     def rename(self, source: Path, target: Path) -> None:
         self._call("rename")
         self.disk.change_name("rename", source, target, self.disk.names[source])
+
+    def empty(self, path: Path) -> None:
+        self._call("empty")
+        if path not in self.disk.names:
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+        file = self.disk.names[path]
+        file.seen.clear()
+        file.dirty.clear()
+        file.writes.clear()
 
     def unlink(self, path: Path) -> None:
         self._call("unlink")

@@ -1,0 +1,89 @@
+"""Whether what is open is still what the names show: the file's name is the queue.
+
+The queue itself takes a name from a segment in two ways. A sealing gives it another one, under
+which it is found by its inode. And what nobody needs any more is emptied before its name goes
+(`put_away`), so whoever still has it open finds it empty and under no name. Whatever else is
+missing was removed, replaced or cut by somebody else, with what stood in it.
+
+A reader recognises its place by the end of the line before it. Size and inode would not do: a log
+that was cut may have grown past the place by the time somebody looks.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from DurableText.storage import Storage
+from Queue.errors import QueueReplacedError
+from Queue.text.segment import QueuePaths, list_sealed, list_void
+
+# So many bytes at the end of a line tell it from others: its checksum is among them.
+TAIL_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a line ends in a segment, and how; with an empty `tail` nothing is known."""
+
+    segment: int = 0
+    end: int = 0
+    tail: bytes = b""
+
+
+def put_away(storage: Storage, path: Path) -> None:
+    """Remove a file that nobody needs any more.
+
+    Raises:
+        FileNotFoundError: another process was quicker.
+    """
+    storage.empty(path)
+    storage.unlink(path)
+
+
+def is_known(storage: Storage, paths: QueuePaths, fd: int) -> bool:
+    """Return whether the queue itself took the log's name from the file that is open as `fd`."""
+    ours = storage.stat_open(fd)
+    if not ours.st_size:
+        return True
+    others = [sealed.path for sealed in list_sealed(storage, paths)]
+    others += [path for _, path in list_void(storage, paths)]
+    for path in others:
+        try:
+            status = storage.stat(path)
+        except FileNotFoundError:
+            continue
+        if (status.st_ino, status.st_dev) == (ours.st_ino, ours.st_dev):
+            return True
+    return not storage.stat_open(fd).st_size  # it may have been put away since the first look
+
+
+def shows(storage: Storage, paths: QueuePaths, mark: Mark) -> bool:
+    """Return whether the queue still has what ends at `mark`.
+
+    It is in the log, or in the segment that was the log when it was read.
+    """
+    tail = mark.tail
+    if not tail:
+        return True
+    begin = mark.end - 1 - len(tail)
+    for path in (paths.log, paths.sealed(mark.segment)):
+        try:
+            fd = storage.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            if storage.read(fd, len(tail), begin) == tail:
+                return True
+        finally:
+            storage.close(fd)
+    return False
+
+
+def replaced(path: Path, what: str) -> QueueReplacedError:
+    """Return the error for a file that was taken away while it was open."""
+    return QueueReplacedError(
+        f"{path} was removed, replaced or cut while it was open: {what}. Start again: "
+        "the queue goes on with what is there"
+    )
