@@ -55,6 +55,7 @@ class TextFile:
         )
         self._fd = storage.open(path, os.O_RDWR | os.O_CREAT)
         try:
+            self._identity = self._identify()
             storage.sync_directory(path.parent)
         except BaseException:
             self.close()
@@ -110,12 +111,7 @@ class TextFile:
             there = self._storage.stat(self.path)
         except FileNotFoundError:
             return False
-        here = self._storage.stat_open(self._fd)
-        return (
-            there.st_ino == here.st_ino
-            and there.st_dev == here.st_dev
-            and there.st_size >= self.end
-        )
+        return (there.st_ino, there.st_dev) == self._identity and there.st_size >= self.end
 
     def recover(self, start: int) -> None:
         """Make whole and durable what lies behind `start`, and set `end`."""
@@ -174,3 +170,9 @@ class TextFile:
     def _reopen(self) -> None:
         old, self._fd = self._fd, self._storage.open(self.path, os.O_RDWR)
         self._storage.close(old)
+        self._identity = self._identify()
+
+    def _identify(self) -> tuple[int, int]:
+        """Return what no other file has while this one is open."""
+        status = self._storage.stat_open(self._fd)
+        return status.st_ino, status.st_dev

@@ -70,6 +70,7 @@ class Consumer:
         self._removal_failed = False  # and it was said
         self._committed = 0
         self._done_with: list[Path] = []  # committed, and not removed yet
+        self._witness = place.Witness(storage, paths)
         self._quarantine = Quarantine(paths.quarantine, storage)
         self._cursor = Cursor(paths.cursor, storage)
         if self._cursor.damaged:
@@ -115,7 +116,7 @@ class Consumer:
                     f"{self._paths.log}: batch {batch.ordinal} committed, but batch "
                     f"{self._committed + 1} is next; commit in the order of the takes"
                 )
-            if not place.shows(self._storage, self._paths, batch.mark):
+            if not self._witness.sees(batch.mark):
                 raise place.replaced(
                     self._paths.log, f"records up to {batch.end.next_seq - 1} were taken from it"
                 )
@@ -146,6 +147,7 @@ class Consumer:
             self._closed = True
             try:
                 self._reader.close()
+                self._witness.close()
             finally:
                 self._cursor.close()
 

@@ -126,7 +126,6 @@ class Cursor:
         Raises:
             QueueReplacedError: the file's name does not show what was written.
         """
-        self._check_place()  # before as well: a write behind a cut would hide it
         generation = self._generation + 1
         slot = _encode(generation, position)
         write_all(self._storage, self._fd, slot, generation % 2 * SLOT_BYTES)

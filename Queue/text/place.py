@@ -59,26 +59,59 @@ def is_known(storage: Storage, paths: QueuePaths, fd: int) -> bool:
     return not storage.stat_open(fd).st_size  # it may have been put away since the first look
 
 
-def shows(storage: Storage, paths: QueuePaths, mark: Mark) -> bool:
-    """Return whether the queue still has what ends at `mark`.
+class Witness:
+    """Tells whether the queue still has what was read. One thread at a time.
 
-    It is in the log, or in the segment that was the log when it was read.
+    It keeps the log open: opening it for each commit would cost more than all the rest of the look.
     """
-    tail = mark.tail
-    if not tail:
-        return True
-    begin = mark.end - 1 - len(tail)
-    for path in (paths.log, paths.sealed(mark.segment)):
+
+    def __init__(self, storage: Storage, paths: QueuePaths) -> None:
+        self._storage = storage
+        self._paths = paths
+        self._fd = -1
+        self._identity = (0, 0)
+
+    def sees(self, mark: Mark) -> bool:
+        """Return whether the line that ends at `mark` still stands there.
+
+        It is in the log, or in the segment that was the log when it was read.
+        """
+        if not mark.tail:
+            return True
+        self._follow_the_name()
+        if self._has(mark):
+            return True
         try:
-            fd = storage.open(path, os.O_RDONLY)
+            self._open(self._paths.sealed(mark.segment))
         except FileNotFoundError:
-            continue
+            return False
+        return self._has(mark)
+
+    def close(self) -> None:
+        """Close the log; twice is fine."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._storage.close(fd)
+
+    def _follow_the_name(self) -> None:
         try:
-            if storage.read(fd, len(tail), begin) == tail:
-                return True
-        finally:
-            storage.close(fd)
-    return False
+            there = self._storage.stat(self._paths.log)
+            if self._fd < 0 or (there.st_ino, there.st_dev) != self._identity:
+                self._open(self._paths.log)
+        except FileNotFoundError:
+            self.close()
+
+    def _open(self, path: Path) -> None:
+        self.close()
+        self._fd = self._storage.open(path, os.O_RDONLY)
+        status = self._storage.stat_open(self._fd)
+        self._identity = (status.st_ino, status.st_dev)
+
+    def _has(self, mark: Mark) -> bool:
+        size = len(mark.tail)
+        return self._fd >= 0 and (
+            self._storage.read(self._fd, size, mark.end - 1 - size) == mark.tail
+        )
 
 
 def replaced(path: Path, what: str) -> QueueReplacedError:
