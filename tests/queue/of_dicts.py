@@ -26,4 +26,5 @@ class FileQueue(Queue.FileQueue):
         return dataclasses.replace(
             batch,
             records=[orjson.loads(record.body) for record in batch.records],
+            corrupt=list(batch.corrupt),
         )
