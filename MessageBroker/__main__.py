@@ -159,6 +159,29 @@ def purge_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
     return _settle(broker, options, dead_letters.purge, "purged")
 
 
+def save_letter(broker: BrokerCore, options: argparse.Namespace) -> Answer:
+    """Write the original bytes of one dead letter to a file."""
+    selection = dead_letters.Selection(frozenset([options.id]))
+    for topic in topics_of(options):
+        found = [*filter(selection.takes, dead_letters.read_letters(broker, topic, options.wait))]
+        if not found:
+            continue
+        originals = dead_letters.originals(broker, found[0])
+        if len(originals) > 1:
+            raise BrokerError(
+                f"{options.id} stands for a batch of {counted(len(originals), 'record')}, not for "
+                "one body: replay it"
+            )
+        data = originals[0].data
+        try:
+            options.output.write_bytes(data)
+        except OSError as error:
+            raise BrokerError(f"{options.output} cannot be written: {error.strerror}") from None
+        return {"saved": str(options.output), "bytes": len(data)}, [f"{len(data):,} bytes"], True
+    line = f"no dead letter {options.id}: `python -m MessageBroker dead-letters list` shows them"
+    return {"saved": None}, [line], False
+
+
 def _settle(
     broker: BrokerCore,
     options: argparse.Namespace,
@@ -271,7 +294,7 @@ def parser() -> argparse.ArgumentParser:
     counting.add_argument("topics", nargs="*", metavar="TOPIC")
     counting.add_argument("--subscription", metavar="ID", help="default: the topic's own")
 
-    letters = commands.add_parser("dead-letters", help="list, replay, purge dead letters")
+    letters = commands.add_parser("dead-letters", help="list, replay, purge, save dead letters")
     actions = letters.add_subparsers(metavar="ACTION", required=True)
     for name, command in (
         ("list", list_letters),
@@ -294,6 +317,14 @@ def parser() -> argparse.ArgumentParser:
         )
         if command is purge_letters:
             action.add_argument("--all", action="store_true", help="throw everything away")
+
+    saving = _add(actions, "save", save_letter)
+    saving.add_argument("id", metavar="ID", help="of the letter, the message or the event")
+    saving.add_argument("topics", nargs="*", metavar="TOPIC")
+    saving.add_argument("--output", type=Path, required=True, metavar="FILE")
+    saving.add_argument(
+        "--wait", type=seconds, default=dead_letters.FAILOVER_SECONDS, help="as for the others"
+    )
     return top
 
 

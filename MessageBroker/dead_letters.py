@@ -218,11 +218,18 @@ def describe(letter: Message) -> dict[str, Any]:
         "event_id": attribute(letter.attributes, "id") or "",
         "subject": attribute(letter.attributes, "subject") or "",
         "key": letter.key,
-        "bytes": len(letter.data),
+        "bytes": _size_of(letter),
+        "place": letter.attributes.get(names.PLACE, ""),
         "attributes": {
             name: value for name, value in letter.attributes.items() if name not in names.ALL
         },
     }
+
+
+def _size_of(letter: Message) -> int:
+    """Return the size of the message that a letter was, as far as it is known."""
+    told = letter.attributes.get(names.BYTES, "")
+    return int(told) if told.isdecimal() and len(told) < 19 else len(letter.data)
 
 
 def _ids_of(letter: Message) -> set[str | None]:

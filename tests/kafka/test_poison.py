@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from MessageBroker import Message, Subscription, dead_letters
+from MessageBroker.__main__ import main
 from MessageBroker.broker_interface import dead_letter_topic
 from MessageBroker.dead_letters import Selection
 from MessageBroker.kafka.admin import TopicSettings
@@ -257,3 +258,25 @@ def test_a_place_that_is_no_more_is_told_and_the_letter_stays(
 
     assert (outcome.selected, outcome.kept) == (0, 1)
     assert "another message" in outcome.failures[0]
+
+
+@pytest.mark.timeout(120)
+def test_the_bytes_of_a_letter_are_saved_from_its_place_and_1_if_they_are_gone(
+    cluster: KafkaCluster, connect: Connect, topic: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", cluster.bootstrap_servers)
+    broker = one_partition(connect, topic)
+    body = bytes(20_000_000)
+    write(cluster, topic, body, codec="zstd", headers={"ce_id": b"7"})
+    with broker.subscribe(topic) as subscription:
+        assert subscription.dead_letter(receive(subscription, 1), "no image") == 1
+    file = tmp_path / "body"
+    save = ["dead-letters", "save", "7", topic, "--broker", "kafka", "--output", str(file)]
+
+    assert main(save) == 0
+    assert file.read_bytes() == body
+
+    broker.delete_topic(topic)
+    assert main(save) == 1
+    assert "no topic" in capsys.readouterr().err
