@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
-from MessageBroker import OutgoingMessage
+from MessageBroker import DeliverySettings, OutgoingMessage
+from MessageBroker.core import letters
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_server import KafkaCluster, find_or_skip
 from tests.kafka.conftest import Connect
+from tests.kafka.test_consuming import receive, wait_until
 
 PATIENCE_SECONDS = 60.0
 ROUNDS = 30
@@ -98,6 +101,35 @@ def test_partitions_without_a_leader_are_waited_for_and_the_others_flow(
         take_until(lambda: len(arrived) == 600 and stayer.ready)
 
         assert all(future.result(PATIENCE_SECONDS) for future in published)
+
+
+@pytest.mark.timeout(240)
+def test_good_messages_flow_while_the_dead_letter_topic_has_no_leader(
+    three_nodes: KafkaCluster, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters, "PATIENCE_SECONDS", 2.0)
+    admin = AdminClient({"bootstrap.servers": three_nodes.bootstrap_servers})
+    made = [
+        NewTopic(topic, 1, replica_assignment=[[0]]),
+        NewTopic(f"{topic}-dead-letter", 1, replica_assignment=[[2]]),
+    ]
+    for future in admin.create_topics(made).values():
+        future.result(30)
+    settings = DeliverySettings(max_outstanding_messages=50)
+    with KafkaHandler(
+        {"bootstrap.servers": three_nodes.bootstrap_servers}, delivery=settings
+    ) as broker:
+        broker.create_topic(topic)
+        broker.publish_batch(topic, [OutgoingMessage(b"x") for _ in range(220)])
+        with broker.subscribe(topic) as subscription:
+            bad = receive(subscription, 20)
+            three_nodes.kill(2)
+            assert subscription.dead_letter(bad, "no image") == 0
+            for _ in range(200):
+                subscription.ack(receive(subscription, 1))
+            three_nodes.restart(2)
+            wait_until(lambda: subscription.letters_waiting == 0)
+            wait_until(lambda: broker.backlog(topic) == 0)
 
 
 def test_a_topic_that_was_just_created_is_there_though_one_broker_has_not_heard_of_it(
