@@ -75,6 +75,10 @@ _DEFAULTS = {
     # Three of those intervals, if it is not set: then an outage of half a minute would make a
     # consumer forget its topic (ms).
     "metadata.max.age.ms": "900000",
+    # A cluster of one node that comes back from a freeze tells for a moment that it has no broker,
+    # and the client lets the only one go that it knew: it begins anew after this long, not after
+    # 5 minutes, in which it gets nothing (ms).
+    "metadata.recovery.rebootstrap.trigger.ms": "5000",
     # Requests are small and wait for each other: do not hold back any.
     "socket.nagle.disable": "true",
 }

@@ -81,3 +81,28 @@ def test_closing_does_not_wait_for_a_broker_that_is_frozen(broken: KafkaCluster)
             future.result(0)
     finally:
         broken.resume()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_consumer_goes_on_after_each_freeze_of_the_only_node(broken: KafkaCluster) -> None:
+    """The client once let the only broker go that it knew, and got nothing for five minutes."""
+    with connect(broken) as broker:
+        broker.create_topic("freezes")
+        with broker.subscribe("freezes") as subscription:
+            for seconds in (13.0, 14.0, 14.5, 15.0, 15.5, 16.0):
+                broken.pause()
+                published = broker.publish("freezes", str(seconds).encode())
+                until = time.monotonic() + seconds
+                while time.monotonic() < until:
+                    subscription.receive(1, 0.2)
+                broken.resume()
+                published.result(PATIENCE_SECONDS)
+
+                until = time.monotonic() + PATIENCE_SECONDS
+                arrived: set[bytes] = set()
+                while str(seconds).encode() not in arrived:
+                    assert time.monotonic() < until, seconds
+                    messages = subscription.receive(10, 0.5)
+                    arrived.update(message.data for message in messages)
+                    subscription.ack(messages)
