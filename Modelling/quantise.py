@@ -11,6 +11,7 @@ if its accuracy on the test images is no lower. Without `--data` only float32 is
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from Modelling.errors import CheckpointError
+from Modelling.errors import CheckpointError, shortened
 from Modelling.network.checkpoint import (
     DIGITS,
     RESIZE,
@@ -46,6 +47,9 @@ CALIBRATION_IMAGES = 1000
 
 FLOAT32, INT8 = "float32", "int8"
 
+# How LiteRT's converter names what it cannot convert.
+OPERATION = re.compile(r"error: (?:failed to legalize operation )?'(tf\.\w+)'")
+
 # What a user wrote into the side file by hand stays when the model was trained anew.
 KEPT_KEYS = ("resize", "white", "layout", "temperature")
 
@@ -57,9 +61,23 @@ def compile_float32(model: Any, input_range: InputRange | None = None) -> bytes:
         model: See `keras_models.load_keras_model`.
         input_range: Of the pixels that it wants; what it shows if None.
     """
-    with quiet():
-        compiled: bytes = _converter(KerasClassifier(model, input_range)).convert()
+    classifier = KerasClassifier(model, input_range)
+    try:
+        with quiet(show=False):
+            compiled: bytes = _converter(classifier).convert()
+    except Exception as error:  # noqa: BLE001 - whatever the converter makes of a foreign model
+        raise NotCompilableError(_lacking(error)) from None
     return compiled
+
+
+class NotCompilableError(Exception):
+    """Raised when LiteRT cannot hold a network; the text names the operation."""
+
+
+def _lacking(error: Exception) -> str:
+    """Name the operation that LiteRT lacks, out of what its converter says."""
+    found = sorted(set(OPERATION.findall(str(error))))
+    return f"LiteRT has no {', '.join(found)}" if found else f"LiteRT: {shortened(error)}"
 
 
 def compile_int8(
@@ -230,23 +248,26 @@ def _quantise(options: argparse.Namespace) -> None:
     model = load_keras_model(path, allow_code=options.allow_code)
     side = _described(options, checkpoint, model)
     input_range = side.pixel_range or UNIT
-    if options.data is None:
-        forms = compile_forms(model, input_range=input_range)
-    else:
+    train_images = test = None
+    if options.data is not None:
         dataset = load_dataset(path.stem, options.data)
         if dataset.input_shape != side.input_shape:
             raise ValueError(
                 f"{options.data} holds {dataset.input_shape} images, {path} takes "
                 f"{side.input_shape}"
             )
-        test = dataset.test_images, dataset.test_classes
-        forms = compile_forms(model, dataset.train_images, test, input_range)
+        train_images, test = dataset.train_images, (dataset.test_images, dataset.test_classes)
+    try:
+        forms = compile_forms(model, train_images, test, input_range)
+    except NotCompilableError as error:
+        print(f"not compiled: {error}; it is served by TensorFlow")
+        forms = {}
     engines = write_forms(path, forms)
     write_side_file(path, replace(side, engines=engines))
     for name, engine in engines.items():
         accuracy = "" if engine.test_accuracy is None else f", accuracy {engine.test_accuracy:.2%}"
         print(f"{name}: {path.with_name(engine.file)}{accuracy}")
-    if options.data is not None and INT8 not in engines:
+    if FLOAT32 in engines and options.data is not None and INT8 not in engines:
         print("int8: not kept, its accuracy is lower")
 
 
@@ -281,7 +302,7 @@ def _described(options: argparse.Namespace, checkpoint: Checkpoint, model: Any) 
         input_shape=shape,
         preprocessing=preprocessing,
         # Written down even where the model shows it: the compiled forms cannot.
-        input_range=found.input_range,
+        input_range=found.input_range if found.known else None,
         training=old.training if old and not stale else {},
         **kept,
     )

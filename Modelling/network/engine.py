@@ -41,6 +41,9 @@ TENSORFLOW_CHUNK = 1024
 # More than any machine has cores. With far more the system refuses some, and LiteRT crashes.
 MAX_THREADS = 1024
 
+# Of a compiled form, which shows nothing.
+UNSAID = "its side file does not say it"
+
 # Compiled forms, the fastest first.
 PREFERENCE = ("int8", "float32")
 
@@ -229,15 +232,9 @@ def open_engine(
         engine = "tensorflow"
     input_range = input_range or _range_by_side_file(checkpoint)
     if engine != "tensorflow":
-        for name in PREFERENCE if engine is None else (engine,):
-            compiled = _compiled_form(checkpoint, name)
-            if compiled is not None:
-                return LiteRTEngine(compiled, name, threads, input_range)
-        if engine is not None:
-            raise CheckpointError(
-                f"{checkpoint.path} has no {engine} form that matches its side file; "
-                "make one with `python -m Modelling.quantise`"
-            )
+        compiled = _open_compiled(checkpoint, engine, threads, input_range)
+        if compiled is not None:
+            return compiled
     if threads:
         limit_tensorflow_threads(threads)  # before the model's first tensor
     model = load_keras_model(checkpoint.path, allow_code=allow_code)
@@ -249,6 +246,24 @@ def open_engine(
         raise CheckpointError(f"{checkpoint.path}: it cannot be run: {shortened(error)}") from None
     tell_range(checkpoint.path, served.range_found)
     return served
+
+
+def _open_compiled(
+    checkpoint: Checkpoint, engine: str | None, threads: int | None, input_range: InputRange | None
+) -> Engine | None:
+    """Open the fastest compiled form, or the one that is asked for."""
+    for name in PREFERENCE if engine is None else (engine,):
+        compiled = _compiled_form(checkpoint, name)
+        if compiled is not None:
+            if input_range is None:
+                tell_range(checkpoint.path, FoundRange(UNIT, UNSAID, known=False))
+            return LiteRTEngine(compiled, name, threads, input_range)
+    if engine is not None:
+        raise CheckpointError(
+            f"{checkpoint.path} has no {engine} form that matches its side file; "
+            "make one with `python -m Modelling.quantise`"
+        )
+    return None
 
 
 def _range_by_side_file(checkpoint: Checkpoint) -> InputRange | None:

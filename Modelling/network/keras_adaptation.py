@@ -13,7 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from Modelling.network.keras_config import entries
-from Modelling.network.keras_operations import OPERATION_CLASSES, as_operation_layer
+from Modelling.network.keras_operations import (
+    OPERATION_CLASSES,
+    as_operation_layer,
+    name_operation,
+    references_in,
+)
 
 # Values of keys by which nothing is asked for.
 NEUTRAL_VALUES: tuple[Any, ...] = (None, False, [], {}, "channels_last")
@@ -21,9 +26,12 @@ NEUTRAL_VALUES: tuple[Any, ...] = (None, False, [], {}, "channels_last")
 # Keys whose neutral value is another one.
 NEUTRAL_BY_KEY: dict[str, Any] = {"groups": 1, "fill_value": 0.0, "filters": None}
 
-# How weights begin, and what training does to them; they are loaded, so it does not matter.
-TRAINING_ENDS = ("_initializer", "_regularizer", "_constraint", "_momentum", "_clipping")
-TRAINING_KEYS = frozenset({"seed", "fused", "virtual_batch_size", "adjustment", "noise_shape"})
+# What only training asks for.
+TRAINING_ENDS = ("_momentum", "_clipping")
+TRAINING_KEYS = frozenset({"seed", "rng_type", "fused", "virtual_batch_size", "adjustment"})
+
+# Where classes stand, by which Keras 3 tells its files from older ones.
+MODULE_KEYS = ("module", "registered_name", "build_config")
 
 # What every layer takes.
 LAYER_KEYS = frozenset({"name", "trainable", "dtype", "activity_regularizer", "autocast"})
@@ -42,11 +50,12 @@ HOLDERS = frozenset({"Functional", "Sequential", "Model"})
 POLICIES = frozenset({"Policy", "PolicyV1", "DTypePolicy"})
 
 
-def adapted(config: Any) -> Any:
+def adapted(config: Any, *, keras_2: bool) -> Any:
     """Adapt a network's configuration to this Keras.
 
     Args:
         config: As `keras_config.read_keras_file` gives it.
+        keras_2: Whether Keras 2, or 1, wrote it.
 
     Returns:
         Another one; equal to it if nothing had to be done.
@@ -54,26 +63,30 @@ def adapted(config: Any) -> Any:
     config = copy.deepcopy(config)
     _rename_slashes(config)
     for _, entry in list(entries(config)):
+        if keras_2:
+            for key in MODULE_KEYS:
+                entry.pop(key, None)
+            _name_tensors_as_today(entry)
         _adapt_entry(entry)
     return config
 
 
 def _adapt_entry(entry: dict[str, Any]) -> None:
     name = entry["class_name"] = RENAMED.get(entry["class_name"], entry["class_name"])
-    module = entry.get("module")
-    if isinstance(module, str) and module.split(".")[0] in ("keras_core", "tf_keras"):
-        entry["module"] = "keras.layers"
     config = entry.get("config")
     if name in OPERATION_CLASSES:
         as_operation_layer(entry)
         return
     if not isinstance(config, dict):
         return
+    name_operation(entry)
     if "dtype" in config:
         config["dtype"] = _dtype(config["dtype"])
     if name == "Sequential" and isinstance(config.get("layers"), list):
         _begin_with_input(config["layers"])
-    if name in HOLDERS:
+    if name in HOLDERS or (
+        "module" in entry and not str(entry["module"]).startswith("keras.layers")
+    ):
         return
     for key, value in list(config.items()):
         config[key] = _plain(value)
@@ -81,6 +94,31 @@ def _adapt_entry(entry: dict[str, Any]) -> None:
     if name == "BatchNormalization" and isinstance(axis, list) and len(axis) == 1:
         config["axis"] = axis[0]
     _drop_unknown_keys(name, config)
+
+
+def _name_tensors_as_today(entry: dict[str, Any]) -> None:
+    """Number the calls of models inside a model from 0, and name a single tensor as one.
+
+    Keras 2 counts the call by which the inner model was built, Keras 3 does not.
+    """
+    config = entry.get("config")
+    if entry.get("class_name") not in HOLDERS or not isinstance(config, dict):
+        return
+    layers = [each for each in config.get("layers", []) if isinstance(each, dict)]
+    holders = {each.get("name") for each in layers if each.get("class_name") in HOLDERS}
+    references: dict[str, list[list[Any]]] = {}
+    nodes = [each.get("inbound_nodes") for each in layers]
+    for reference in references_in([*nodes, config.get("output_layers")]):
+        if reference[0] in holders:
+            references.setdefault(reference[0], []).append(reference)
+    for key in ("input_layers", "output_layers"):
+        named = list(references_in(config.get(key)))
+        if len(named) == 1:
+            config[key] = named[0]  # a tensor, and not a list of one
+    for found in references.values():
+        first = min(reference[1] for reference in found)
+        for reference in found:
+            reference[1] -= first
 
 
 def _dtype(dtype: Any) -> Any:
@@ -104,6 +142,9 @@ def _begin_with_input(layers: list[Any]) -> None:
     first = layers[0] if layers else None
     if not isinstance(first, dict) or not isinstance(first.get("config"), dict):
         return
+    for each in layers[1:] if first.get("class_name") == "InputLayer" else ():
+        if isinstance(each, dict) and isinstance(each.get("config"), dict):
+            each["config"].pop("batch_input_shape", None)
     if first.get("class_name") == "InputLayer":
         return
     shape = first["config"].pop("batch_input_shape", None)

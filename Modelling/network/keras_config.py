@@ -26,8 +26,11 @@ CODE_LAYERS = frozenset(
 # Packages of Keras itself, in files of all its versions; `builtins` holds names of functions.
 KERAS_PACKAGES = frozenset({"keras", "keras_core", "tf_keras", "tensorflow", "builtins"})
 
-# What is only for training.
+# What is only for training: how it goes, what weights begin with, and what holds them down.
 TRAINING_KEYS = frozenset({"compile_config"})
+TRAINING_ENDS = ("_initializer", "_regularizer", "_constraint")
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 UNKNOWN_VERSION = "of an unknown version"
 
@@ -49,6 +52,11 @@ class KerasFile:
     archive: bool
 
     @property
+    def of_keras_2(self) -> bool:
+        """Whether Keras 2 wrote it, or 1; a HDF5 file that does not say is of Keras 1."""
+        return self.version.startswith(("0.", "1.", "2.")) or not (self.version or self.archive)
+
+    @property
     def written_by(self) -> str:
         """The Keras that wrote it, for people."""
         return f"Keras {self.version or UNKNOWN_VERSION}"
@@ -60,9 +68,13 @@ def read_keras_file(path: Path) -> KerasFile:
     Raises:
         CheckpointError: It is damaged, or no whole model.
     """
-    # The suffix decides, as in Keras: a file may be an archive and HDF5 at the same time.
-    archive = path.suffix.lower() == ".keras"
     try:
+        # The first bytes decide, here and when it is loaded: a file may be an archive and HDF5 at
+        # the same time, and what Keras 2.12 saved as .keras is HDF5.
+        with path.open("rb") as start:
+            archive = not start.read(len(HDF5_SIGNATURE)).startswith(HDF5_SIGNATURE)
+        if archive and path.suffix.lower() != ".keras":
+            raise ValueError("it is no HDF5")
         config, version = _read_archive(path) if archive else _read_hdf5(path)
     except Exception as error:  # noqa: BLE001 - archives and JSON from strangers raise anything
         raise CheckpointError(
@@ -110,7 +122,9 @@ def _without_training(config: Any) -> Any:
     while pending:
         value = pending.pop()
         if isinstance(value, dict):
-            for key in TRAINING_KEYS & value.keys():
+            for key in [
+                key for key in value if key in TRAINING_KEYS or key.endswith(TRAINING_ENDS)
+            ]:
                 del value[key]
             pending.extend(value.values())
         elif isinstance(value, list):

@@ -21,14 +21,10 @@ from Modelling.network.keras_operations import operation_layers
 
 WEIGHTS_FILE = "model.weights.h5"
 
-# What Keras puts around the cause of an error: where, and with which configuration. The cause is
-# what it says last.
-CAUSES = (
-    re.compile(r"Exception encountered: (?P<cause>.+?)\s*$", re.DOTALL),
-    re.compile(
-        r"Error when deserializing class '(?P<name>\w+)'.*?(?P<cause>[^\n]+)\s*$", re.DOTALL
-    ),
-)
+# What Keras writes before the cause of an error, behind the place and the whole configuration.
+# Errors lie in each other: the last cause is the first.
+CAUSES = ("Error encountered:", "Exception encountered:")
+CALL = re.compile(r"Exception encountered when calling [^\n]*\n\s*")
 
 
 def load(file: KerasFile, *, safe_mode: bool) -> Any:
@@ -46,33 +42,36 @@ def load(file: KerasFile, *, safe_mode: bool) -> Any:
     with keras.saving.custom_object_scope(operation_layers()):
         if not file.archive:
             return _load_hdf5(file, safe_mode=safe_mode)
-        model = keras.saving.deserialize_keras_object(adapted(file.config), safe_mode=safe_mode)
+        if file.of_keras_2:
+            model = _built_as_of_old(file, safe_mode=safe_mode)
+        else:
+            config = adapted(file.config, keras_2=False)
+            model = keras.saving.deserialize_keras_object(config, safe_mode=safe_mode)
         with _weights_of(file.path) as weights:
-            if _is_of_keras_2(file):
-                _load_weights_of_keras_2(model, weights)
-            else:
-                model.load_weights(weights)
+            model.load_weights(weights)
         return model
 
 
 def _load_hdf5(file: KerasFile, *, safe_mode: bool) -> Any:
     import h5py
-    from keras.src.legacy.saving import legacy_h5_format, saving_options, saving_utils
-    from keras.src.saving import serialization_lib
+    from keras.src.legacy.saving import legacy_h5_format
 
-    with (
-        file.path.open("rb") as raw,
-        h5py.File(raw, "r") as hdf5,
-        saving_options.keras_option_scope(use_legacy_config=True),
-        serialization_lib.SafeModeScope(safe_mode),
-    ):
-        model = saving_utils.model_from_config(adapted(file.config))
+    model = _built_as_of_old(file, safe_mode=safe_mode)
+    with file.path.open("rb") as raw, h5py.File(raw, "r") as hdf5:
         legacy_h5_format.load_weights_from_hdf5_group(hdf5["model_weights"], model)
     return model
 
 
-def _is_of_keras_2(file: KerasFile) -> bool:
-    return file.version.startswith(("0.", "1.", "2."))
+def _built_as_of_old(file: KerasFile, *, safe_mode: bool) -> Any:
+    """Build a network of a configuration as Keras 2 wrote it, and HDF5 files have it still."""
+    from keras.src.legacy.saving import saving_options, saving_utils
+    from keras.src.saving import serialization_lib
+
+    with (
+        saving_options.keras_option_scope(use_legacy_config=True),
+        serialization_lib.SafeModeScope(safe_mode),
+    ):
+        return saving_utils.model_from_config(adapted(file.config, keras_2=file.of_keras_2))
 
 
 @contextlib.contextmanager
@@ -81,14 +80,9 @@ def _weights_of(path: Path) -> Iterator[Path]:
         yield Path(archive.extract(WEIGHTS_FILE, folder))
 
 
-def _load_weights_of_keras_2(model: Any, path: Path) -> None:
-    raise NotImplementedError
-
-
 def cause_of(error: BaseException) -> str:
     """Find the cause in what Keras says, which puts it last, behind the whole configuration."""
     text = str(error).strip() or repr(error)
-    for pattern in CAUSES:
-        if found := pattern.search(text):
-            return shortened(found["cause"].strip())
-    return shortened(text)
+    for cause in CAUSES:
+        text = text.rpartition(cause)[2].strip()
+    return shortened(CALL.sub("", text).replace("\x1b[1m", "").replace("\x1b[0m", ""))

@@ -82,7 +82,7 @@ class KerasClassifier:
         """
         self._tf = import_tensorflow()
         self._model = model
-        self._given = tuple(int(size) for size in model.input_shape[1:])
+        self._given = tuple(int(size) for size in _only(model.input_shape)[1:])
         self._dtype = self._tf.as_dtype(model.inputs[0].dtype)
         height, width, channels = (*self._given, 1)[:3]
         self.input_shape = height, width, channels
@@ -106,7 +106,7 @@ class KerasClassifier:
             images = images[..., 0]
         if self._dtype.is_integer:
             images = tf.round(images)
-        outputs = self._model(tf.cast(images, self._dtype), training=False)
+        outputs = _only(self._model(tf.cast(images, self._dtype), training=False))
         if len(outputs.shape) > 2:
             # Of a fully convolutional model, (N, 1, 1, classes).
             outputs = tf.reshape(outputs, (-1, outputs.shape[-1]))
@@ -149,11 +149,18 @@ def _last_activation(model: Any) -> str | None:
     return None
 
 
+def _only(outputs: Any) -> Any:
+    """Take the one output out of a dictionary or list of one, as some models name it."""
+    if isinstance(outputs, dict) and len(outputs) == 1:
+        return next(iter(outputs.values()))
+    return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
+
+
 def _require_image_classifier(path: Path, model: Any) -> None:
     import keras
 
     try:
-        shape, outputs = model.input_shape, model.output_shape
+        shape, outputs = _only(model.input_shape), _only(model.output_shape)
     except AttributeError:
         shape = outputs = None
     if not isinstance(model, keras.Model) or shape is None or outputs is None:

@@ -8,7 +8,8 @@ among them is known here by name, and by nothing but its name: no code comes out
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 OPERATION_CLASSES = frozenset({"TFOpLambda", "SlicingOpLambda"})
@@ -58,6 +59,19 @@ def as_operation_layer(entry: dict[str, Any]) -> None:
     entry["inbound_nodes"] = [tensors]
 
 
+def references_in(value: Any) -> Iterator[list[Any]]:
+    """Yield all that names a tensor, at any depth."""
+    pending = [value]
+    while pending:
+        each = pending.pop()
+        if _is_reference(each):
+            yield each
+        if isinstance(each, dict):
+            pending.extend(each.values())
+        elif isinstance(each, list):
+            pending.extend(each)
+
+
 def _is_reference(value: Any) -> bool:
     """Tell whether this names a tensor: a layer, and two numbers."""
     return (
@@ -66,6 +80,33 @@ def _is_reference(value: Any) -> bool:
         and isinstance(value[0], str)
         and type(value[1]) is type(value[2]) is int
     )
+
+
+def name_operation(entry: dict[str, Any]) -> None:
+    """Say where an operation of Keras 3 stands, which its HDF5 files leave out.
+
+    Layers have other keys beside their name; operations, some of which are called like layers, have
+    none of those.
+    """
+    config = entry.get("config")
+    if "module" in entry or not isinstance(config, dict) or "trainable" in config:
+        return
+    module = _operation_modules().get(entry["class_name"])
+    if module and "inbound_nodes" in entry:
+        entry |= {"module": module, "registered_name": None}
+
+
+@functools.cache
+def _operation_modules() -> dict[str, str]:
+    """Find Keras' own operations, by the names of their classes."""
+    from keras.src import ops
+
+    return {
+        name: kind.__module__
+        for part in ("numpy", "nn", "math", "core", "image", "linalg")
+        for name, kind in vars(getattr(ops, part)).items()
+        if inspect.isclass(kind) and kind.__module__ == f"keras.src.ops.{part}"
+    }
 
 
 @functools.cache
@@ -121,9 +162,8 @@ def _functions() -> dict[str, Callable[..., Any]]:
     known: dict[str, Callable[..., Any]] = {}
     for name, function in binary.items():
         for prefix in ("math.", "__operators__.", ""):
-            known[prefix + name] = function
+            known[prefix + name] = _of_two(function)
     known |= {
-        "math.sub": ops.subtract,
         "nn.relu": lambda features: ops.relu(features),
         "nn.relu6": lambda features: ops.relu6(features),
         "nn.sigmoid": lambda x: ops.sigmoid(x),
@@ -143,6 +183,10 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "__operators__.getitem": lambda tensor, slice_spec: tensor[_slices(slice_spec)],
     }
     return known
+
+
+def _of_two(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, y: function(x, y)
 
 
 def _reduced(function: Callable[..., Any]) -> Callable[..., Any]:

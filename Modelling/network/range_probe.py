@@ -101,7 +101,7 @@ def _distance(black: npt.NDArray[np.float64], white: npt.NDArray[np.float64]) ->
 
 def _interval(model: Any, input_range: InputRange) -> Arriving:
     """Tell what arrives at the first kernel of black and of white images."""
-    shape = (1, *(int(size) for size in model.input_shape[1:]))
+    shape = (1, *(int(size) for size in model.inputs[0].shape[1:]))
     black, white = (
         _arriving(model, np.full(shape, shade, np.float32), _has_kernel)
         for shade in (input_range.offset[0], input_range.offset[0] + input_range.scale[0])
@@ -111,7 +111,7 @@ def _interval(model: Any, input_range: InputRange) -> Arriving:
 
 def _by_batch_normalisation(model: Any) -> FoundRange | None:
     """Compare what the first batch normalisation remembers with what it sees."""
-    pictures = _pictures(tuple(int(size) for size in model.input_shape[1:]))
+    pictures = _pictures(tuple(int(size) for size in model.inputs[0].shape[1:]))
     distances: dict[InputRange, float] = {}
     for each in (UNIT, BYTES):
         given = pictures * each.scale[0] + each.offset[0]

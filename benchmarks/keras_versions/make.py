@@ -187,7 +187,7 @@ ARCHITECTURES = {
 def main(folder, names):
     target = Path(folder) / version()
     target.mkdir(parents=True, exist_ok=True)
-    images = np.random.RandomState(0).uniform(0, 255, (4, SIZE, SIZE, 3)).astype("float32")
+    images = np.random.RandomState(0).uniform(0, 4, (4, SIZE, SIZE, 3)).astype("float32")
     for name in names or ARCHITECTURES:
         path = str(target / name)
         if Path(path + ".npy").exists():

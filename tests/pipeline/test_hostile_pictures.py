@@ -71,7 +71,7 @@ def test_an_event_may_say_what_is_white_in_its_array(pipeline: Pipeline) -> None
     ]
     broker.publish_batch(pipeline.images, messages)
     line = pipeline.sub("--exit-when-idle", 2).end()
-    assert line.startswith("model_server_sub: 1 images classified")
+    assert line.startswith("model_server_sub: 1 image classified")
     letters = dead_letters(broker, pipeline.images, 2)
     assert all("no number above 0" in each.attributes["dead_letter_error"] for each in letters)
     pipeline.pub("--exit-when-idle", 1).end()
