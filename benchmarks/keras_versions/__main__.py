@@ -71,7 +71,7 @@ def main(folder: Path) -> None:
             cells.append(", ".join(cell) or "-")
         lines.append(f"| {name} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
-    text = HEAD.format(keras=keras.__version__) + "\n".join([*lines, *(["", *troubles] or [])])
+    text = HEAD.format(keras=keras.__version__) + "\n".join([*lines, "", *troubles])
     PAGE.write_text(text.rstrip() + "\n")
 
 
