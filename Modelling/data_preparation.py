@@ -8,6 +8,8 @@ own: `images.decoding` (bytes to pixels), `images.digits` (pixels to MNIST's for
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from Modelling.errors import ImageError
+from Modelling.errors import ImageError, shortened
 from Modelling.images.decoding import (
     IMAGE_SUFFIXES,
     Pixels,
@@ -36,6 +38,7 @@ __all__ = [
     "Dataset",
     "ImageError",
     "bundled_test_images",
+    "counted_by_kind",
     "decode_image",
     "encode_npy",
     "load_dataset",
@@ -46,12 +49,23 @@ __all__ = [
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """List the files below a folder, at any depth, but for what is hidden: `.thumbnails`."""
+    """List the files below a folder, at any depth, but for what is hidden.
+
+    So are `.thumbnails`, and what macOS puts beside files: `._photo.png`, `__MACOSX`.
+    """
     found = []
     for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         found += [Path(place, name) for name in files if not name.startswith(".")]
     return sorted(path for path in found if path.is_file())
+
+
+def counted_by_kind(files: Sequence[Path]) -> str:
+    """Count files by suffix, the most frequent first: `3 .txt, 1 .mov, 1 without suffix`."""
+    kinds = Counter(shortened(file.suffix.lower(), 20) if file.suffix else "" for file in files)
+    return ", ".join(
+        f"{number:,} {kind or 'without suffix'}" for kind, number in kinds.most_common(MOST_KINDS)
+    )
 
 
 @dataclass(frozen=True)
@@ -172,6 +186,9 @@ def _is_grey(image: npt.NDArray[Any]) -> bool:
         (image[..., 0] == image[..., 1]).all() and (image[..., 0] == image[..., 2]).all()
     )
 
+
+# Kinds of skipped files that are named.
+MOST_KINDS = 8
 
 # Brightness of red, green and blue: ITU-R BT.601, as in Pillow's and Keras' conversions.
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)

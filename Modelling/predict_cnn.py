@@ -28,7 +28,7 @@ if __package__ in (None, ""):  # python Modelling/predict_cnn.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from Modelling.data_preparation import Preparation, decode_image, visible_files
-from Modelling.errors import CheckpointError, ImageError
+from Modelling.errors import CheckpointError, ImageError, printable
 from Modelling.images.batch_preparation import Decoders, prepare_batch
 from Modelling.images.decoding import IMAGE_SUFFIXES, Pixels
 from Modelling.images.resizing import ANTIALIASED
@@ -303,25 +303,26 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _predict_files(classifier: Classifier, files: Sequence[Path], show: Path | None) -> int:
-    width = min(40, max(len(str(file)) for file in files))
+    width = min(40, max(len(printable(str(file))) for file in files))
     print(f"{classifier.version}\n{'image':{width}}  {'label':12} {'confidence':>10}")
     rows: list[Row] = []
     predicted = 0
     for file in files:
+        name = printable(str(file))
         try:
             data = file.read_bytes()
             pixels = classifier.prepare(data)
         except IsADirectoryError:
-            print(f"{file!s:{width}}  not predicted: a folder without images")
+            print(f"{name:{width}}  not predicted: a folder without images")
             continue
         except (OSError, ImageError) as error:
             reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-            print(f"{file!s:{width}}  not predicted: {reason}")
+            print(f"{name:{width}}  not predicted: {reason}")
             continue
         predicted += 1
         probabilities = classifier.probabilities(pixels[None])[0]
         best = int(probabilities.argmax())
-        print(f"{file!s:{width}}  {classifier.labels[best]:12} {probabilities[best]:10.2%}")
+        print(f"{name:{width}}  {classifier.labels[best]:12} {probabilities[best]:10.2%}")
         if show and len(rows) < MAX_IMAGES:
             given = decode_image(data, enough=SHOWN_SIDE, proportional=True)
             rows.append(Row(file.name, given, pixels, probabilities))

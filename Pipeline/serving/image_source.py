@@ -14,6 +14,7 @@ from MessageBroker.limits import MAX_MESSAGE_BYTES, cut
 from Modelling.data_preparation import (
     IMAGE_SUFFIXES,
     bundled_test_images,
+    counted_by_kind,
     encode_npy,
     visible_files,
 )
@@ -118,6 +119,8 @@ def _image_files(path: Path) -> list[tuple[Path, str]]:
         raise ScriptError(f"there is no file or folder {str(path)!r}", EXIT_USAGE)
     files = visible_files(path)
     images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-    if len(images) < len(files):
-        logger.info("%s: skipped %d files that are no images", path, len(files) - len(images))
+    skipped = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
+    if skipped:
+        kinds = counted_by_kind(skipped)
+        logger.info("%s: skipped %d files that are no images: %s", path, len(skipped), kinds)
     return [(file, subject_of(file.relative_to(path).as_posix())) for file in images]

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from Modelling import predict_cnn
+from Modelling.data_preparation import counted_by_kind
 from Modelling.images.show import Row, draw_predictions
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 
@@ -170,3 +171,31 @@ def test_many_images_make_a_picture_that_can_be_opened(tmp_path: Path) -> None:
     height, width = picture.shape[:2]
     assert max(height, width) < 6000
     assert 0.4 < height / width < 2.5
+
+
+def test_names_with_line_breaks_and_escapes_are_shown_by_their_codes(
+    seven: Image.Image, tmp_path: Path, capsys: Any
+) -> None:
+    seven.save(tmp_path / "a\n\x1b[31mb.png")
+    assert predict_cnn.main([str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert "a\\n\\x1b[31mb.png" in output
+    assert "\x1b" not in output
+
+
+def test_what_macos_puts_beside_pictures_is_none(
+    seven: Image.Image, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "__MACOSX").mkdir()
+    seven.save(tmp_path / "photo.JFIF", "JPEG")
+    for name in ("._photo.png", "__MACOSX/photo.png"):
+        (tmp_path / name).write_bytes(b"resource fork")
+    assert predict_cnn.main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "photo.JFIF" in lines[2]
+
+
+def test_skipped_files_are_counted_by_kind() -> None:
+    files = [Path(name) for name in ("a.txt", "b.TXT", "c.mov", "d", "e.\x1b")]
+    assert counted_by_kind(files) == "2 .txt, 1 .mov, 1 without suffix, 1 .\\x1b"
