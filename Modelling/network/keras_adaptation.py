@@ -97,7 +97,7 @@ def _adapt_entry(entry: dict[str, Any]) -> None:
 
 
 def _name_tensors_as_today(entry: dict[str, Any]) -> None:
-    """Number the calls of models inside a model from 0, and name a single tensor as one.
+    """Count the calls of models inside a model from 0, and name a single tensor as one.
 
     Keras 2 counts the call by which the inner model was built, Keras 3 does not.
     """
