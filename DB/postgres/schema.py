@@ -106,8 +106,10 @@ def check(session: Session, tables: Tables, name: str) -> bool:
         DatabaseUnavailableError: the server is away.
     """
     with session.connected("read") as connection:
+        # In this order: another one may be making both right now.
+        made = _present(connection, tables.table)
         known = _present(connection, tables.versions)
-        if not known and _present(connection, tables.table):
+        if made and not known:
             raise DatabaseConfigurationError(
                 f"the table of the DB {name} is somebody else's: there is no "
                 f"{_text(tables.versions)} beside it; name another table with ?table="

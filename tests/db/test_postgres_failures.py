@@ -13,10 +13,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from DB import DatabasePassingError, DatabaseUnavailableError, open_database
+from DB.postgres import schema
 from DB.postgres.database import PostgresDatabase
 from DB.postgres.url import parse
 from tests.db_conformance.stories import ids_of, numbered, stored_once, until_it_works
@@ -106,18 +108,19 @@ def test_several_that_start_at_once_make_the_tables_once(url: str) -> None:
     errors: list[Exception] = []
     gate = threading.Barrier(6)
 
-    def start() -> None:
+    def start(number: int) -> None:
         gate.wait()
         try:
-            open_database(url).close()
+            open_database(f"{url}_{number}").close()
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=start) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for number in range(8):
+        threads = [threading.Thread(target=start, args=(number,)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     assert errors == []
 
 
@@ -342,3 +345,19 @@ def test_writers_that_bring_the_same_ids_in_opposite_orders_never_wait_in_a_circ
             )
             assert forth.result().inserted + back.result().inserted == 1000
         assert one.count() == 10_000
+
+
+def test_tables_that_another_one_makes_between_two_looks_are_not_somebody_else_s(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    present = schema._present
+
+    def made_right_after(*look: Any) -> bool:
+        monkeypatch.setattr(schema, "_present", present)
+        found = present(*look)
+        open_database(url).close()
+        return found
+
+    monkeypatch.setattr(schema, "_present", made_right_after)
+    with open_database(url) as db:
+        assert db.insert(numbered(1)).inserted == 1
