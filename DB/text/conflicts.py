@@ -16,7 +16,6 @@ from typing import Any
 import orjson
 
 from DB.results import answer_of
-from DB.text.index import key_of
 from DB.text.indexed_text import IndexedText
 from DurableText import codec
 from DurableText.storage import Storage
@@ -50,8 +49,8 @@ class Conflicts:
         """Write what was noted and is not there yet; durable when it returns.
 
         Raises:
-            OSError, IndexDamagedError: it could not be written; what was noted is forgotten, to be
-                noted again.
+            OSError, IndexDamagedError, DatabaseReplacedError: it could not be written; what was
+                noted is forgotten, to be noted again.
         """
         new, self._new = self._new, {}
         if not new:
@@ -75,12 +74,15 @@ class Conflicts:
         if self._kept is None:
             index = self._path.with_suffix(".index")
             self._kept = IndexedText(self._path, index, self._storage)
+        kept = self._kept
+        kept.require_place()
         ids = [result_id for result_id, _ in new]
-        for row in self._kept.find(ids, [key_of(result_id) for result_id in ids]):
+        for row in kept.find(ids, kept.keys_of(ids)):
             new.pop(_name(row), None)
         if not new:
             return
-        self._kept.append(list(new.values()), [key_of(result_id) for result_id, _ in new])
+        kept.append(list(new.values()), kept.keys_of([result_id for result_id, _ in new]))
+        kept.require_place()
         for name in new:
             logger.error(
                 "%.200s is stored with another label than %.200s; kept in %s",

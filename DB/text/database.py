@@ -18,11 +18,9 @@ from DB.errors import (
     DatabaseClosedError,
     DatabaseConfigurationError,
     DatabaseLockedError,
-    DatabaseReplacedError,
 )
 from DB.results import InsertOutcome, Result, answer_of, encode, shadow_key, sort_out, split_times
 from DB.text.conflicts import Conflicts
-from DB.text.index import key_of
 from DB.text.indexed_text import IndexedText
 from DB.text.reader import TextReader
 from DurableText import codec
@@ -122,13 +120,13 @@ class TextDatabase(TextReader):
         """See `ResultDatabase.get`."""
         with self._mutex, self._errors("read"):
             self._check_usable()
-            return next(self._rows.find([result_id], [key_of(result_id)]), None)
+            return next(self._rows.find([result_id], self._rows.keys_of([result_id])), None)
 
     def check(self, timeout: float) -> None:  # noqa: ARG002 (a file answers at once)
         """See `ResultDatabase.check`."""
         with self._mutex, self._errors("write to"):
             self._check_usable()
-            self._check_place()
+            self._rows.require_place()
             self._rows.sync()
 
     def close(self) -> None:
@@ -152,7 +150,7 @@ class TextDatabase(TextReader):
         bodies = encode(results)
         with self._mutex, self._errors("insert into"):
             self._check_usable()
-            self._check_place()  # before as well: a write behind a cut would hide it
+            self._rows.require_place()  # before as well: a write behind a cut would hide it
             if self._unsure:
                 self._rows.recover()
                 self._unsure = False
@@ -161,14 +159,14 @@ class TextDatabase(TextReader):
             except BaseException:  # by Ctrl-C as well: the text may be ahead of what is known
                 self._unsure = True
                 raise
-            self._check_place()
+            self._rows.require_place()
             return outcome
 
     def _insert(
         self, results: Sequence[Result], bodies: list[bytes], times: list[str] | None
     ) -> InsertOutcome:
         ids = [result["id"] for result in results]
-        keys = [key_of(result_id) for result_id in ids]
+        keys = self._rows.keys_of(ids)
         stored = {row["id"]: row for row in self._rows.find(ids, keys)}
         found = sort_out(results, ids, {name: answer_of(row) for name, row in stored.items()})
         now = timestamp()
@@ -191,13 +189,15 @@ class TextDatabase(TextReader):
                 self._storage,
                 identity=shadow_key,
             )
-        places = [key_of(result["id"]) for result in results]
+        self._shadow.require_place()
+        places = self._shadow.keys_of([result["id"] for result in results])
         stored = {shadow_key(row): answer_of(row) for row in self._shadow.find(keys, places)}
         found = sort_out(results, keys, stored)
         if found.new:
             now = timestamp()
             lines = [_line(bodies[number], now) for number in found.new]
             self._shadow.append(lines, [places[number] for number in found.new])
+        self._shadow.require_place()
         return found.outcome
 
     # --- opening and recovering ---
@@ -233,14 +233,6 @@ class TextDatabase(TextReader):
 
     def _end(self, path: Path, fd: int) -> int:
         return self._rows.end if path == self.path else super()._end(path, fd)
-
-    def _check_place(self) -> None:
-        """Make sure that what was written is what the name shows: the file's name is the DB."""
-        if not self._rows.is_in_place():
-            raise DatabaseReplacedError(
-                f"{self.path} was removed, replaced or cut while it was open; nothing of this "
-                "insert may be taken as stored. Start again: what comes again is stored there"
-            )
 
     def _check_usable(self) -> None:
         self._opener.require()

@@ -17,15 +17,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
-from zlib import crc32
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+
+# Whoever may publish can choose ids: without a key he could choose such as share one place.
+SECRET_BYTES = 16
 
 # Rows held back in memory: about 2 MB, and at most so many to read again after a kill.
 PENDING_ROWS = 16_384
@@ -43,23 +46,11 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (
     key INTEGER NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY (key, offset)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS secret (one INTEGER PRIMARY KEY CHECK (one = 1), secret BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS covered (
     one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER, bytes INTEGER, fingerprint BLOB
 );
 """
-
-
-def key_of(result_id: str) -> int:
-    """Return the 63-bit key of an id; ids can share one."""
-    if len(result_id) == 36 and result_id[14] == "7":
-        try:
-            milliseconds = int(result_id[:8] + result_id[9:13], 16)
-        except ValueError:
-            pass
-        else:
-            return (milliseconds & 0x1FF_FFFF_FFFF) << 22 | crc32(result_id.encode()) & 0x3F_FFFF
-    digest = blake2b(result_id.encode(errors="surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 class IndexDamagedError(Exception):
@@ -72,12 +63,20 @@ class Index:
     Attributes:
         covered: the index knows all rows before this offset.
         fingerprint: the text's last bytes before `covered`.
-
-    Raises:
-        IndexDamagedError: SQLite cannot read the file, or it is of another format.
+        secret: what keys are made with.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, secret: bytes | None = None) -> None:
+        """Open the file, making it if missing.
+
+        Args:
+            path: the file.
+            secret: for one that is made; None for a new one.
+
+        Raises:
+            IndexDamagedError: SQLite cannot read the file, or it is of another format.
+        """
+        self.secret = secret or os.urandom(SECRET_BYTES)
         self.covered = 0
         self.fingerprint = b""
         self._path = path
@@ -96,6 +95,8 @@ class Index:
 
     def _open(self) -> None:
         db = self._db
+        # One process has the DB's lock. And a file of shared memory that is cut kills who maps it.
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
@@ -105,14 +106,34 @@ class Index:
             if row[0] != FORMAT:
                 raise sqlite3.DatabaseError(f"it has format {row[0]}, this is format {FORMAT}")
             self.covered, self.fingerprint = row[1], row[2]
+        db.execute("INSERT OR IGNORE INTO secret VALUES (1, ?)", (self.secret,))
+        self.secret = db.execute("SELECT secret FROM secret").fetchone()[0]
+        self._hash = blake2b(key=self.secret, digest_size=8)
         self._highest = db.execute("SELECT max(key) FROM rows").fetchone()[0] or 0
+        self._stamp = self._look()
+
+    def key_of(self, result_id: str) -> int:
+        """Return the 63-bit key of an id; ids can share one."""
+        keyed = self._hash.copy()
+        keyed.update(result_id.encode(errors="surrogatepass"))
+        digest = int.from_bytes(keyed.digest(), "big")
+        if len(result_id) == 36 and result_id[14] == "7":
+            try:
+                milliseconds = int(result_id[:8] + result_id[9:13], 16)
+            except ValueError:
+                pass
+            else:
+                return (milliseconds & 0x1FF_FFFF_FFFF) << 22 | digest & 0x3F_FFFF
+        return digest >> 1
 
     def find(self, keys: Iterable[int]) -> dict[int, list[int]]:
         """Return the offsets of rows that may have these keys; keys without any are left out.
 
         Raises:
-            IndexDamagedError: SQLite cannot read the file.
+            IndexDamagedError: SQLite cannot read the file, or somebody has changed it.
         """
+        if self._look() != self._stamp:
+            raise IndexDamagedError("it was removed, replaced or changed while it was open")
         found: dict[int, list[int]] = {}
         ask = []
         pending, highest = self._pending, self._highest
@@ -158,6 +179,7 @@ class Index:
                 (FORMAT, self.covered, self.fingerprint),
             )
             db.execute("COMMIT")
+            self._stamp = self._look()
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):  # a full disk can undo it by itself
                 db.execute("ROLLBACK")
@@ -169,6 +191,13 @@ class Index:
             self._highest = max(self._highest, rows[-1][0])
         self._pending.clear()
         self._pending_rows = 0
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def close(self) -> None:
         """Write the rows held back and close the file."""

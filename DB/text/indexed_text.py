@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from DB.text.index import FINGERPRINT_BYTES, Index, IndexDamagedError, key_of, remove
+from DB.errors import DatabaseReplacedError
+from DB.text.index import FINGERPRINT_BYTES, Index, IndexDamagedError, remove
 from DB.text.text_file import TextFile
 from DurableText import codec
 from DurableText.storage import Storage
@@ -73,12 +74,24 @@ class IndexedText:
         """Sync the text, which shows whether the disk can be written at all."""
         self._text.sync()
 
-    def is_in_place(self) -> bool:
-        """Tell whether the text's name still shows what was written here."""
-        return self._text.is_in_place()
+    def require_place(self) -> None:
+        """Make sure that what was written is what the name shows: the file's name is the DB.
+
+        Raises:
+            DatabaseReplacedError: it was taken away.
+        """
+        if not self._text.is_in_place():
+            raise DatabaseReplacedError(
+                f"{self._path} was removed, replaced or cut while it was open; nothing of this "
+                "insert may be taken as stored. Start again: what comes again is stored there"
+            )
+
+    def keys_of(self, ids: Sequence[str]) -> list[int]:
+        """Return the keys of results' ids in the index, as long as this is open."""
+        return [self.index.key_of(result_id) for result_id in ids]
 
     def find(self, ids: Sequence[str], keys: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Yield the rows known by one of these, whose ids' keys (`key_of`) are given as well."""
+        """Yield the rows known by one of these, whose ids' keys (`keys_of`) are given as well."""
         try:
             found = self._look_up(ids, keys)
         except IndexDamagedError as error:
@@ -128,17 +141,18 @@ class IndexedText:
         rows: list[dict[str, Any]] = []
         if not found:
             return rows
-        for wanted, key in zip(ids, keys, strict=True):
-            for offset in found.get(key, ()):
+        wanted = set(ids)
+        for key, offsets in found.items():
+            for offset in offsets:
                 row = self._row_at(offset, key)
-                if row is not None and self._identity(row) == wanted:
+                if row is not None and self._identity(row) in wanted:
                     rows.append(row)
         return rows
 
     def _row_at(self, offset: int, key: int) -> dict[str, Any] | None:
         line = self._text.line_at(offset)
         row = None if line is None else codec.decode(line)
-        if line is None or (row is not None and not _has_key(row, key)):
+        if line is None or (row is not None and not self._has_key(row, key)):
             raise IndexDamagedError(f"it names byte {offset}, where its row does not stand")
         if row is None:
             logger.warning(
@@ -171,7 +185,7 @@ class IndexedText:
             "%s: the index is not to be trusted (%s); making it anew", self._path, reason
         )
         self.index.discard()
-        self.index = Index(self._index_path)
+        self.index = Index(self._index_path, self.index.secret)  # keys that are in use stay right
         self._index_rows(0)
 
     def _index_rows(self, start: int) -> None:
@@ -184,7 +198,7 @@ class IndexedText:
             for line in lines:
                 row = codec.decode(line)
                 if row is not None and isinstance(row.get("id"), str):
-                    found.append((key_of(row["id"]), offset))
+                    found.append((self.index.key_of(row["id"]), offset))
                 elif line.strip():
                     corrupt += 1
                 offset += len(line) + 1
@@ -199,7 +213,6 @@ class IndexedText:
         if rows:
             logger.info("%s: %d rows read into the index", self._path, rows)
 
-
-def _has_key(row: dict[str, Any], key: int) -> bool:
-    result_id = row.get("id")
-    return isinstance(result_id, str) and key_of(result_id) == key
+    def _has_key(self, row: dict[str, Any], key: int) -> bool:
+        result_id = row.get("id")
+        return isinstance(result_id, str) and self.index.key_of(result_id) == key

@@ -10,7 +10,7 @@ from typing import Any
 
 from DB.database_interface import Verification
 from DB.errors import DatabaseUnavailableError
-from DB.text.index import Index, IndexDamagedError, key_of
+from DB.text.index import Index, IndexDamagedError
 from DurableText import codec
 from DurableText.codec import scan
 from DurableText.lock import current_holder
@@ -63,7 +63,7 @@ def _read_all(path: Path, fd: int, ids: Index, found: Verification) -> None:
         for line in lines:
             row = codec.decode(line)
             if row is not None and isinstance(row.get("id"), str):
-                rows.append((row, key_of(row["id"]), offset))
+                rows.append((row, ids.key_of(row["id"]), offset))
             elif line.strip():
                 reason = "the row has no id" if row is not None else codec.what_is_wrong(line)
                 found.report(f"byte {offset}: {reason}")
