@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from DB.summary import Summary
-from DurableText.command_line import duration_in_words, rate_in_words
+from DurableText.command_line import duration_in_words, printable, rate_in_words
 
 CONFUSIONS_SHOWN = 10
 
@@ -30,7 +30,7 @@ def as_text(summary: Summary) -> str:
             f"{summary.last_stored_at:%Y-%m-%d %H:%M:%S} UTC"
         )
     for model, count in summary.models.items():
-        lines.append(f"model        {model}  {count:,}")
+        lines.append(f"model        {printable(model)}  {count:,}")
     lines += _labels(summary)
     lines += _confusions(summary)
     return "\n".join(lines)
@@ -41,7 +41,7 @@ def _labels(summary: Summary) -> list[str]:
     for label in sorted(summary.labels):
         count = summary.labels[label]
         bar = "#" * round(30 * count / max(summary.labels.values()))
-        lines.append(f"{label:12} {count:9,}  {bar}")
+        lines.append(f"{printable(label):12} {count:9,}  {bar}")
     return lines
 
 
@@ -50,7 +50,7 @@ def _confusions(summary: Summary) -> list[str]:
         return []
     lines = ["", "expected     taken for    times"]
     for expected, given, count in summary.confusions[:CONFUSIONS_SHOWN]:
-        lines.append(f"{expected:12} {given:12} {count:,}")
+        lines.append(f"{printable(expected):12} {printable(given):12} {count:,}")
     rest = summary.confusions[CONFUSIONS_SHOWN:]
     if rest:
         lines.append(f"and {len(rest)} other pairs, {sum(n for _, _, n in rest):,} results")

@@ -22,7 +22,9 @@ import stat
 import sys
 from pathlib import Path
 
-FILE_MODE = 0o644
+# State is for the user who runs the scripts, and for a group that may look at it.
+FILE_MODE = 0o640
+FOLDER_MODE = 0o750
 # The call that macOS has for it; None elsewhere.
 FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
@@ -96,7 +98,7 @@ class Storage:
 
     def make_directory(self, path: Path) -> None:
         """Make one directory; fine if it is there."""
-        path.mkdir(exist_ok=True)
+        path.mkdir(FOLDER_MODE, exist_ok=True)
 
     def stat(self, path: Path) -> os.stat_result:
         """Return what the system knows of the file at `path`."""

@@ -20,8 +20,10 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterable
-from hashlib import blake2b
+from hashlib import blake2s
 from pathlib import Path
+
+from DurableText.storage import FILE_MODE
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +86,10 @@ class Index:
         self._pending_rows = 0
         self._warned = False
         try:
+            # SQLite would make it readable for everybody; its side files have the mode of this one.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise IndexDamagedError(str(error)) from error
         try:
             self._open()
@@ -108,7 +112,9 @@ class Index:
             self.covered, self.fingerprint = row[1], row[2]
         db.execute("INSERT OR IGNORE INTO secret VALUES (1, ?)", (self.secret,))
         self.secret = db.execute("SELECT secret FROM secret").fetchone()[0]
-        self._hash = blake2b(key=self.secret, digest_size=8)
+        # As salt, not as key: a key takes a block of its own, and twice the time for each id.
+        salt, person = self.secret[:8], self.secret[8:]
+        self._hash = blake2s(salt=salt, person=person, digest_size=8)
         self._highest = db.execute("SELECT max(key) FROM rows").fetchone()[0] or 0
         self._stamp = self._look()
 
