@@ -89,6 +89,7 @@ class Witness:
 
     def close(self) -> None:
         """Close the log; twice is fine."""
+        self._identity = (0, 0)  # until the next one is known, whatever fails on the way
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self._storage.close(fd)
