@@ -28,7 +28,7 @@ def running_broker(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
 
 
 @pytest.fixture
-def handler(
+def under_test(
     running_broker: BrokerUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[BrokerUnderTest]:
     """A broker, and all that the test opened on it closed afterwards."""

@@ -1,6 +1,6 @@
 """The three brokers as the tests see them: where they are, and how to take them away.
 
-A test asks for the fixture `handler` (in `tests/conftest.py`) and gets a `BrokerUnderTest`: the
+A test asks for the fixture `under_test` (in `tests/conftest.py`) and gets a `BrokerUnderTest`: the
 embedded broker, a real Apache Kafka, or the real Pub/Sub emulator. It does not know which.
 """
 

@@ -46,20 +46,25 @@ def run(*arguments: str, environment: dict[str, str] | None = None) -> Any:
     )
 
 
-def answer(handler: BrokerUnderTest, *arguments: str) -> Any:
+def answer(under_test: BrokerUnderTest, *arguments: str) -> Any:
     """Run one command on the broker at hand; it must succeed; return what it says in JSON."""
     if arguments[0] == "dead-letters" and "--wait" not in arguments:
         arguments += ("--wait", "2")  # nobody was killed
     outcome = run(
-        *arguments, "--json", "--broker", handler.name, "--config-dir", str(handler.config_dir)
+        *arguments,
+        "--json",
+        "--broker",
+        under_test.name,
+        "--config-dir",
+        str(under_test.config_dir),
     )
     assert outcome.returncode == 0, outcome.stderr
     return json.loads(outcome.stdout)
 
 
-def make_letters(handler: BrokerUnderTest, count: int = 6) -> tuple[Any, str]:
+def make_letters(under_test: BrokerUnderTest, count: int = 6) -> tuple[Any, str]:
     """Return a broker and a topic with dead letters: even numbers "odd" by reason, and so on."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     batch = [
         OutgoingMessage(each.data, attributes={"number": each.data.decode()})
         for each in numbered(count)
@@ -72,28 +77,28 @@ def make_letters(handler: BrokerUnderTest, count: int = 6) -> tuple[Any, str]:
     return broker, topic
 
 
-def test_ping_topics_and_backlog_from_creation_to_deletion(handler: BrokerUnderTest) -> None:
-    topic = handler.unused_name("by-command")
+def test_ping_topics_and_backlog_from_creation_to_deletion(under_test: BrokerUnderTest) -> None:
+    topic = under_test.unused_name("by-command")
 
-    assert answer(handler, "ping")["answers"] is True
-    created = answer(handler, "topics", "create", topic)
-    again = answer(handler, "topics", "create", topic)
+    assert answer(under_test, "ping")["answers"] is True
+    created = answer(under_test, "topics", "create", topic)
+    again = answer(under_test, "topics", "create", topic)
     assert (created["topics"][0]["created"], again["topics"][0]["created"]) == (True, False)
-    assert {topic, dead_letter_topic(topic)} <= set(answer(handler, "topics", "list")["topics"])
+    assert {topic, dead_letter_topic(topic)} <= set(answer(under_test, "topics", "list")["topics"])
 
-    handler.connect().publish_batch(topic, numbered(7))
-    (row,) = answer(handler, "backlog", topic)["backlog"]
-    assert row["messages"] == (7 if handler.counts_backlog else None)
+    under_test.connect().publish_batch(topic, numbered(7))
+    (row,) = answer(under_test, "backlog", topic)["backlog"]
+    assert row["messages"] == (7 if under_test.counts_backlog else None)
 
-    deleted = answer(handler, "topics", "delete", topic, dead_letter_topic(topic))
+    deleted = answer(under_test, "topics", "delete", topic, dead_letter_topic(topic))
     assert [each["deleted"] for each in deleted["topics"]] == [True, True]
 
 
-def test_listing_dead_letters_takes_none(handler: BrokerUnderTest) -> None:
-    broker, topic = make_letters(handler)
+def test_listing_dead_letters_takes_none(under_test: BrokerUnderTest) -> None:
+    broker, topic = make_letters(under_test)
 
     for _ in range(2):
-        letters = answer(handler, "dead-letters", "list", topic)["letters"]
+        letters = answer(under_test, "dead-letters", "list", topic)["letters"]
         assert sorted(each["attributes"]["number"] for each in letters) == numbers(6)
         assert {each["reason"] for each in letters} == {"odd", "even"}
         assert {each["error"] for each in letters} == {"of no use"}
@@ -101,25 +106,27 @@ def test_listing_dead_letters_takes_none(handler: BrokerUnderTest) -> None:
     assert in_order(bodies(read_dead_letters(broker, topic, 6))) == numbers(6)
 
 
-def test_letters_that_a_killed_reader_held_are_there(handler: BrokerUnderTest) -> None:
+def test_letters_that_a_killed_reader_held_are_there(under_test: BrokerUnderTest) -> None:
     """They come when its lease is over, and no sooner."""
-    _, topic = make_letters(handler)
-    worker = handler.worker()
+    _, topic = make_letters(under_test)
+    worker = under_test.worker()
     worker.call("subscribe", topic=dead_letter_topic(topic))
     assert len(worker.call("receive", count=6)) == 6
     worker.kill()
 
-    letters = answer(handler, "dead-letters", "list", topic, "--wait", "15.5")["letters"]
+    letters = answer(under_test, "dead-letters", "list", topic, "--wait", "15.5")["letters"]
 
     assert sorted(each["attributes"]["number"] for each in letters) == numbers(6)
 
 
-def test_replaying_by_reason_sends_those_home_and_keeps_the_rest(handler: BrokerUnderTest) -> None:
-    broker, topic = make_letters(handler)
+def test_replaying_by_reason_sends_those_home_and_keeps_the_rest(
+    under_test: BrokerUnderTest,
+) -> None:
+    broker, topic = make_letters(under_test)
     with broker.subscribe(dead_letter_topic(topic)) as looking:
         before = {message.data: message for message in receive(looking, 6)}
 
-    outcome = answer(handler, "dead-letters", "replay", topic, "--reason", "odd")
+    outcome = answer(under_test, "dead-letters", "replay", topic, "--reason", "odd")
 
     assert outcome["dead_letters"][0] == {
         "topic": dead_letter_topic(topic),
@@ -133,7 +140,7 @@ def test_replaying_by_reason_sends_those_home_and_keeps_the_rest(handler: Broker
         first_id = before[message.data].attributes["dead_letter_message_id"]
         assert message.attributes == {
             "number": message.data.decode(),
-            f"{broker.cloudevents_prefix}id": message_uuid(handler.name, topic, first_id),
+            f"{broker.cloudevents_prefix}id": message_uuid(under_test.name, topic, first_id),
         }
     kept = read_dead_letters(broker, topic, 3)
     assert in_order(bodies(kept)) == ["0", "2", "4"]
@@ -141,9 +148,9 @@ def test_replaying_by_reason_sends_those_home_and_keeps_the_rest(handler: Broker
 
 
 def test_a_letter_is_listed_by_what_it_was_and_found_by_the_id_of_its_result(
-    handler: BrokerUnderTest,
+    under_test: BrokerUnderTest,
 ) -> None:
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     names = ("id", "source", "subject")
     values = ("one", "/camera", "photo\x1b[2J.jpg")
     attributes = {
@@ -155,66 +162,66 @@ def test_a_letter_is_listed_by_what_it_was_and_found_by_the_id_of_its_result(
 
     listed = run(
         "dead-letters", "list", topic, "--id", "/camera#one", "--wait", "2",
-        "--broker", handler.name, "--config-dir", str(handler.config_dir),
+        "--broker", under_test.name, "--config-dir", str(under_test.config_dir),
     )  # fmt: skip
 
     assert "photo\\x1b[2J.jpg" in listed.stdout
     assert "1 dead letter" in listed.stdout.splitlines()
 
 
-def test_a_letter_that_was_no_message_is_listed_by_its_own_id(handler: BrokerUnderTest) -> None:
-    broker, topic = handler.connect_with_topic()
+def test_a_letter_that_was_no_message_is_listed_by_its_own_id(under_test: BrokerUnderTest) -> None:
+    broker, topic = under_test.connect_with_topic()
     broker.publish_dead_letter(
         topic, b"torn", reason="corrupt line", error="checksum", attributes={}
     ).result()
-    letter = answer(handler, "dead-letters", "list", topic)["letters"][0]
+    letter = answer(under_test, "dead-letters", "list", topic)["letters"][0]
 
     listed = run(
         "dead-letters", "list", topic, "--id", letter["id"], "--wait", "2",
-        "--broker", handler.name, "--config-dir", str(handler.config_dir),
+        "--broker", under_test.name, "--config-dir", str(under_test.config_dir),
     )  # fmt: skip
 
     assert (letter["event_id"], letter["message_id"]) == ("", "")
     assert f"  {letter['id']}  " in listed.stdout
 
 
-def test_replaying_one_by_its_event_id_keeps_that_id(handler: BrokerUnderTest) -> None:
-    broker, topic = handler.connect_with_topic()
+def test_replaying_one_by_its_event_id_keeps_that_id(under_test: BrokerUnderTest) -> None:
+    broker, topic = under_test.connect_with_topic()
     attributes = [{f"{broker.cloudevents_prefix}id": f"event-{number}"} for number in range(3)]
     broker.publish_batch(topic, [OutgoingMessage(b"image", "k", each) for each in attributes])
     with broker.subscribe(topic) as subscription:
         subscription.dead_letter(receive(subscription, 3), "no image")
 
-    answer(handler, "dead-letters", "replay", topic, "--id", "event-1")
+    answer(under_test, "dead-letters", "replay", topic, "--id", "event-1")
 
     (replayed,) = receive(broker.subscribe(topic), 1)
     assert (replayed.data, replayed.key, replayed.attributes) == (b"image", "k", attributes[1])
     assert len(read_dead_letters(broker, topic, 2)) == 2
 
 
-def test_a_letter_that_fails_again_is_not_replayed_for_ever(handler: BrokerUnderTest) -> None:
+def test_a_letter_that_fails_again_is_not_replayed_for_ever(under_test: BrokerUnderTest) -> None:
     """The end that stood at the start is the end, though letters arrive while it is read."""
-    _, topic = make_letters(handler)
-    worker = handler.worker()
+    _, topic = make_letters(under_test)
+    worker = under_test.worker()
     worker.call("subscribe", topic=topic)
     worker.send("dead_letter_for_ever", reason="odd")
 
-    outcome = answer(handler, "dead-letters", "replay", topic, "--reason", "odd")
+    outcome = answer(under_test, "dead-letters", "replay", topic, "--reason", "odd")
 
     assert outcome["dead_letters"][0]["replayed"] == 3
     assert [worker.reply() for _ in range(3)] == ["odd"] * 3
 
 
 def test_letters_that_come_while_others_are_purged_stay(
-    handler: BrokerUnderTest, monkeypatch: pytest.MonkeyPatch
+    under_test: BrokerUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broker, topic = make_letters(handler)
-    purging = handler.connect()
+    broker, topic = make_letters(under_test)
+    purging = under_test.connect()
     counting = purging.backlog
 
     def count_and_let_more_come(topic_of_letters: str, subscription_id: str) -> int | None:
         count = counting(topic_of_letters, subscription_id)
-        if not handler.counts_backlog:  # there the end is known by a clock, not exactly
+        if not under_test.counts_backlog:  # there the end is known by a clock, not exactly
             time.sleep(purging.clock_tolerance.total_seconds() + 0.1)
         for _ in range(3):
             broker.publish_dead_letter(topic, b"99", reason="late").result()
@@ -261,12 +268,12 @@ main(sys.argv[2:])
 
 
 @pytest.mark.parametrize("doing", ["publishing", "acknowledging"])
-def test_a_replay_that_is_killed_loses_nothing(handler: BrokerUnderTest, doing: str) -> None:
-    broker, topic = make_letters(handler, 100)
+def test_a_replay_that_is_killed_loses_nothing(under_test: BrokerUnderTest, doing: str) -> None:
+    broker, topic = make_letters(under_test, 100)
     source = broker.subscribe(topic)
     wait_until_ready(source)
     command = ["dead-letters", "replay", topic, "--reason", "odd", "--wait", "2"]
-    command += ["--broker", handler.name, "--config-dir", str(handler.config_dir)]
+    command += ["--broker", under_test.name, "--config-dir", str(under_test.config_dir)]
     with subprocess.Popen(
         [sys.executable, "-c", REPLAY_UP_TO, doing, *command],
         cwd=ROOT,
@@ -277,7 +284,7 @@ def test_a_replay_that_is_killed_loses_nothing(handler: BrokerUnderTest, doing: 
         replay.kill()
 
     found: set[str] = set()
-    letters = handler.connect().subscribe(dead_letter_topic(topic))
+    letters = under_test.connect().subscribe(dead_letter_topic(topic))
     wait_until(
         lambda: (
             found.update(bodies(source.receive(50, 0.1)), bodies(letters.receive(200, 0.1))) is None
@@ -287,18 +294,18 @@ def test_a_replay_that_is_killed_loses_nothing(handler: BrokerUnderTest, doing: 
     )
 
 
-def test_purging_takes_what_was_named_only(handler: BrokerUnderTest) -> None:
-    broker, topic = make_letters(handler)
+def test_purging_takes_what_was_named_only(under_test: BrokerUnderTest) -> None:
+    broker, topic = make_letters(under_test)
 
     refused = run(
-        *("dead-letters", "purge", topic, "--broker", handler.name),
-        *("--config-dir", str(handler.config_dir)),
+        *("dead-letters", "purge", topic, "--broker", under_test.name),
+        *("--config-dir", str(under_test.config_dir)),
     )
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    answer(handler, "dead-letters", "purge", topic, "--reason", "even")
+    answer(under_test, "dead-letters", "purge", topic, "--reason", "even")
 
     receive_bodies([broker.subscribe(dead_letter_topic(topic))], ["1", "3", "5"])
-    answer(handler, "dead-letters", "purge", topic, "--all")
+    answer(under_test, "dead-letters", "purge", topic, "--all")
     assert_nothing_comes(broker.subscribe(dead_letter_topic(topic)))
     assert_nothing_comes(broker.subscribe(topic))
 
@@ -360,13 +367,13 @@ def test_what_can_be_shown_is_shown_and_the_rest_is_named(tmp_path: Path) -> Non
 @pytest.mark.parametrize("action", ["replay", "purge"])
 @pytest.mark.parametrize("option", ["--id", "--reason"])
 def test_letters_that_are_not_there_are_said_not_to_be(
-    handler: BrokerUnderTest, action: str, option: str
+    under_test: BrokerUnderTest, action: str, option: str
 ) -> None:
-    _, topic = make_letters(handler, 2)
+    _, topic = make_letters(under_test, 2)
 
     outcome = run(
         *("dead-letters", action, topic, option, "no-such", "--wait", "2"),
-        *("--broker", handler.name, "--config-dir", str(handler.config_dir)),
+        *("--broker", under_test.name, "--config-dir", str(under_test.config_dir)),
     )
 
     assert outcome.returncode == 1

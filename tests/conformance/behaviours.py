@@ -41,7 +41,7 @@ BROKERS = Suite(
     "`tests/conformance`, on the embedded broker, a real Apache Kafka and the real Pub/Sub "
     "emulator: {count} behaviours.",
     TESTS / "conformance",
-    "handler",
+    "under_test",
     (
         "test_publishing.py",
         "test_consuming.py",

@@ -22,8 +22,8 @@ CONSUMERS = 3
 class Crowd:
     """Publishers and consumers, and what is known of their messages."""
 
-    def __init__(self, handler: BrokerUnderTest, topic: str, seed: int) -> None:
-        self._handler = handler
+    def __init__(self, under_test: BrokerUnderTest, topic: str, seed: int) -> None:
+        self._handler = under_test
         self._topic = topic
         self._random = random.Random(seed)
         self._publishers = 0
@@ -109,11 +109,11 @@ class Crowd:
 
 @pytest.mark.soak
 @pytest.mark.timeout(CHAOS_SECONDS + 300)
-def test_nothing_is_lost_in_chaos(handler: BrokerUnderTest) -> None:
+def test_nothing_is_lost_in_chaos(under_test: BrokerUnderTest) -> None:
     seed = int(os.environ.get("CHAOS_SEED", time.time_ns() % 1_000_000))
     print(f"CHAOS_SEED={seed}")
-    broker, topic = handler.connect_with_topic()
-    crowd = Crowd(handler, topic, seed)
+    broker, topic = under_test.connect_with_topic()
+    crowd = Crowd(under_test, topic, seed)
     pauses = random.Random(seed)
     deadline = time.monotonic() + CHAOS_SECONDS
     while time.monotonic() < deadline:

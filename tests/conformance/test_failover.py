@@ -19,10 +19,10 @@ from tests.conformance.stories import (
 FAILOVER_SECONDS = 15.0
 
 
-def test_a_killed_consumer_is_replaced_within_fifteen_seconds(handler: BrokerUnderTest) -> None:
+def test_a_killed_consumer_is_replaced_within_fifteen_seconds(under_test: BrokerUnderTest) -> None:
     """What a consumer killed by SIGKILL held goes to others within 15 s: in order, attempt one."""
-    broker, topic = handler.connect_with_topic(max_delivery_attempts=1)
-    worker = handler.worker()
+    broker, topic = under_test.connect_with_topic(max_delivery_attempts=1)
+    worker = under_test.worker()
     worker.call("subscribe", topic=topic)
     broker.publish_batch(topic, [*numbered(10, key="a"), *numbered(10, key="b")])
     assert len(worker.call("receive", count=20)) == 20
@@ -42,10 +42,10 @@ def test_a_killed_consumer_is_replaced_within_fifteen_seconds(handler: BrokerUnd
     assert {message.delivery_attempt for message in arrived} == {1}
 
 
-def test_a_stopped_consumer_is_replaced_within_fifteen_seconds(handler: BrokerUnderTest) -> None:
+def test_a_stopped_consumer_is_replaced_within_fifteen_seconds(under_test: BrokerUnderTest) -> None:
     """What a consumer stopped by SIGSTOP held goes to others within 15 s; waking is harmless."""
-    broker, topic = handler.connect_with_topic()
-    worker = handler.worker()
+    broker, topic = under_test.connect_with_topic()
+    worker = under_test.worker()
     worker.call("subscribe", topic=topic)
     broker.publish_batch(topic, numbered(20))
     assert in_order(worker.call("receive", count=20)) == numbers(20)
@@ -62,14 +62,14 @@ def test_a_stopped_consumer_is_replaced_within_fifteen_seconds(handler: BrokerUn
     assert in_order(bodies(arrived)) == numbers(20)
     survivor.close()
     worker.call("close")
-    again = receive(handler.connect().subscribe(topic), 20)
+    again = receive(under_test.connect().subscribe(topic), 20)
     assert in_order(bodies(again)) == numbers(20)
 
 
-def test_a_killed_publisher_loses_nothing_that_was_confirmed(handler: BrokerUnderTest) -> None:
+def test_a_killed_publisher_loses_nothing_that_was_confirmed(under_test: BrokerUnderTest) -> None:
     """Whatever a publisher reported as confirmed before it was killed arrives."""
-    broker, topic = handler.connect_with_topic()
-    worker = handler.worker()
+    broker, topic = under_test.connect_with_topic()
+    worker = under_test.worker()
     worker.send("publish_for_ever", topic=topic)
     confirmed = [worker.reply() for _ in range(200)]
 
@@ -79,10 +79,10 @@ def test_a_killed_publisher_loses_nothing_that_was_confirmed(handler: BrokerUnde
     receive_bodies([broker.subscribe(topic)], [str(number) for number in confirmed])
 
 
-def test_consumers_come_and_go_under_load(handler: BrokerUnderTest) -> None:
+def test_consumers_come_and_go_under_load(under_test: BrokerUnderTest) -> None:
     """While messages flow, consumers join, close and are killed: nothing is lost."""
-    broker, topic = handler.connect_with_topic()
-    workers = [handler.worker() for _ in range(2)]
+    broker, topic = under_test.connect_with_topic()
+    workers = [under_test.worker() for _ in range(2)]
     for worker in workers:
         worker.call("subscribe", topic=topic)
         worker.send("consume_for_ever")
@@ -100,7 +100,7 @@ def test_consumers_come_and_go_under_load(handler: BrokerUnderTest) -> None:
         if number == 3:
             workers[0].kill()
         elif number in (1, 6):
-            with handler.connect().subscribe(topic) as guest:
+            with under_test.connect().subscribe(topic) as guest:
                 consume(guest, 50)
 
     # The killed one may have died between an ack and its report.

@@ -40,10 +40,10 @@ from tests.conformance.stories import (
 )
 
 
-def test_a_topic_is_created_once(handler: BrokerUnderTest) -> None:
+def test_a_topic_is_created_once(under_test: BrokerUnderTest) -> None:
     """`create_topic` is True for a new topic, and False, changing nothing, for one that exists."""
-    broker = handler.connect()
-    topic = handler.unused_name()
+    broker = under_test.connect()
+    topic = under_test.unused_name()
 
     assert broker.create_topic(topic) is True
     broker.publish_batch(topic, numbered(5))
@@ -52,11 +52,11 @@ def test_a_topic_is_created_once(handler: BrokerUnderTest) -> None:
     assert in_order(bodies(receive(broker.subscribe(topic), 5))) == numbers(5)
 
 
-def test_a_topic_is_created_by_many_at_once(handler: BrokerUnderTest) -> None:
+def test_a_topic_is_created_by_many_at_once(under_test: BrokerUnderTest) -> None:
     """Two processes and four threads that create one topic at once all succeed; one made it."""
-    topic = handler.unused_name()
-    workers = [handler.worker() for _ in range(2)]
-    brokers = [handler.connect() for _ in range(4)]
+    topic = under_test.unused_name()
+    workers = [under_test.worker() for _ in range(2)]
+    brokers = [under_test.connect() for _ in range(4)]
     for worker in workers:
         worker.send("create_topic", topic=topic)
     with ThreadPoolExecutor(4) as threads:
@@ -69,18 +69,18 @@ def test_a_topic_is_created_by_many_at_once(handler: BrokerUnderTest) -> None:
     receive_bodies([brokers[1].subscribe(topic)], numbers(5))
 
 
-def test_a_topic_comes_with_its_dead_letter_topic(handler: BrokerUnderTest) -> None:
+def test_a_topic_comes_with_its_dead_letter_topic(under_test: BrokerUnderTest) -> None:
     """`create_topic` makes the dead-letter topic and its subscription too."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     assert {topic, dead_letter_topic(topic)} <= set(broker.list_topics())
     assert_nothing_comes(broker.subscribe(dead_letter_topic(topic)))
 
 
-def test_the_default_subscription_can_be_named(handler: BrokerUnderTest) -> None:
+def test_the_default_subscription_can_be_named(under_test: BrokerUnderTest) -> None:
     """`create_topic` can give the default subscription another name; it misses nothing."""
-    broker = handler.connect()
-    topic, subscription_id = handler.unused_name(), handler.unused_name("named")
+    broker = under_test.connect()
+    topic, subscription_id = under_test.unused_name(), under_test.unused_name("named")
     broker.create_topic(topic, subscription_id=subscription_id)
 
     broker.publish_batch(topic, numbered(10))
@@ -89,10 +89,10 @@ def test_the_default_subscription_can_be_named(handler: BrokerUnderTest) -> None
     assert in_order(bodies(receive(named, 10))) == numbers(10)
 
 
-def test_a_second_subscription_can_be_made_by_create_topic(handler: BrokerUnderTest) -> None:
+def test_a_second_subscription_can_be_made_by_create_topic(under_test: BrokerUnderTest) -> None:
     """`create_topic` of an existing topic with a new subscription makes that subscription."""
-    broker, topic = handler.connect_with_topic()
-    subscription_id = handler.unused_name("second")
+    broker, topic = under_test.connect_with_topic()
+    subscription_id = under_test.unused_name("second")
 
     assert broker.create_topic(topic, subscription_id=subscription_id) is False
     broker.publish_batch(topic, numbered(10))
@@ -101,9 +101,9 @@ def test_a_second_subscription_can_be_made_by_create_topic(handler: BrokerUnderT
     assert in_order(bodies(receive(second, 10))) == numbers(10)
 
 
-def test_topics_are_listed(handler: BrokerUnderTest) -> None:
+def test_topics_are_listed(under_test: BrokerUnderTest) -> None:
     """`list_topics` names every topic, sorted, and nothing that the broker keeps for itself."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     topics = broker.list_topics()
 
@@ -112,9 +112,9 @@ def test_topics_are_listed(handler: BrokerUnderTest) -> None:
     assert not [name for name in topics if name.startswith("_")]
 
 
-def test_a_deleted_topic_is_gone(handler: BrokerUnderTest) -> None:
+def test_a_deleted_topic_is_gone(under_test: BrokerUnderTest) -> None:
     """`delete_topic` is True once; then the topic is not listed and takes nothing."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     assert broker.delete_topic(topic) is True
 
@@ -124,31 +124,31 @@ def test_a_deleted_topic_is_gone(handler: BrokerUnderTest) -> None:
         broker.publish(topic, b"body").result(20)
 
 
-def test_a_deletion_elsewhere_is_noticed(handler: BrokerUnderTest) -> None:
+def test_a_deletion_elsewhere_is_noticed(under_test: BrokerUnderTest) -> None:
     """A publisher whose topic was deleted by another gets a TopicNotFoundError."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"body").result()
-    handler.connect().delete_topic(topic)
+    under_test.connect().delete_topic(topic)
 
     with pytest.raises(TopicNotFoundError):
         broker.publish(topic, b"body").result(30)
 
 
-def test_a_consumer_of_a_deleted_topic_is_told(handler: BrokerUnderTest) -> None:
+def test_a_consumer_of_a_deleted_topic_is_told(under_test: BrokerUnderTest) -> None:
     """A consumer whose topic is deleted gets a TopicNotFoundError from `receive`."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     wait_until_ready(subscription)
 
-    handler.connect().delete_topic(topic)
+    under_test.connect().delete_topic(topic)
 
     with pytest.raises(TopicNotFoundError):
         assert_nothing_comes(subscription, seconds=PATIENCE_SECONDS)
 
 
-def test_a_topic_made_again_starts_empty(handler: BrokerUnderTest) -> None:
+def test_a_topic_made_again_starts_empty(under_test: BrokerUnderTest) -> None:
     """Deleting a topic takes its subscriptions: made again, it brings nothing of its first life."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(10))
     with broker.subscribe(topic) as subscription:
         subscription.ack(receive(subscription, 5))
@@ -163,14 +163,14 @@ def test_a_topic_made_again_starts_empty(handler: BrokerUnderTest) -> None:
 
 
 def test_a_consumer_that_was_open_takes_nothing_from_a_topic_made_again(
-    handler: BrokerUnderTest,
+    under_test: BrokerUnderTest,
 ) -> None:
     """A consumer that is open while its topic is made again settles nothing in the new one."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(60))
     old = broker.subscribe(topic)
     old.ack(receive(old, 60))
-    other = handler.connect()
+    other = under_test.connect()
     other.delete_topic(topic)
     other.create_topic(topic)
     with contextlib.suppress(TopicNotFoundError, SubscriptionNotFoundError):
@@ -182,11 +182,11 @@ def test_a_consumer_that_was_open_takes_nothing_from_a_topic_made_again(
     assert in_order(bodies(receive(other.subscribe(topic), 200))) == numbers(200)
 
 
-def test_a_topic_made_again_elsewhere_takes_messages(handler: BrokerUnderTest) -> None:
+def test_a_topic_made_again_elsewhere_takes_messages(under_test: BrokerUnderTest) -> None:
     """A topic that others delete and make again takes the messages of whoever published before."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"before").result()
-    other = handler.connect()
+    other = under_test.connect()
     other.delete_topic(topic)
     wait_until(lambda: topic not in other.list_topics(), "the topic is gone")
     other.create_topic(topic)
@@ -196,20 +196,20 @@ def test_a_topic_made_again_elsewhere_takes_messages(handler: BrokerUnderTest) -
     assert receive_one(other.subscribe(topic)).data == b"after"
 
 
-def test_a_subscription_belongs_to_one_topic(handler: BrokerUnderTest) -> None:
+def test_a_subscription_belongs_to_one_topic(under_test: BrokerUnderTest) -> None:
     """A subscription id that belongs to another topic is a ConfigurationError."""
-    broker, topic = handler.connect_with_topic()
-    other = handler.unused_name()
+    broker, topic = under_test.connect_with_topic()
+    other = under_test.unused_name()
     broker.create_topic(other)
 
     with pytest.raises(ConfigurationError, match=default_subscription(topic)):
         broker.subscribe(other, default_subscription(topic))
 
 
-def test_an_unknown_topic_is_an_error_and_is_not_created(handler: BrokerUnderTest) -> None:
+def test_an_unknown_topic_is_an_error_and_is_not_created(under_test: BrokerUnderTest) -> None:
     """Publishing to, subscribing to or counting an unknown topic is a TopicNotFoundError."""
-    broker = handler.connect()
-    topic = handler.unused_name("unknown")
+    broker = under_test.connect()
+    topic = under_test.unused_name("unknown")
 
     with pytest.raises(TopicNotFoundError, match="topics create"):
         broker.publish(topic, b"body").result(10)
@@ -223,14 +223,14 @@ def test_an_unknown_topic_is_an_error_and_is_not_created(handler: BrokerUnderTes
     assert topic not in broker.list_topics()
 
 
-def test_ping_finds_a_healthy_broker(handler: BrokerUnderTest) -> None:
+def test_ping_finds_a_healthy_broker(under_test: BrokerUnderTest) -> None:
     """`ping` returns when the broker answers."""
-    handler.connect().ping(10)
+    under_test.connect().ping(10)
 
 
-def test_whoever_waits_may_wait_for_ever(handler: BrokerUnderTest) -> None:
+def test_whoever_waits_may_wait_for_ever(under_test: BrokerUnderTest) -> None:
     """`flush`, `ping` and `close` take infinity for a time, too."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     futures = [broker.publish(topic, each.data) for each in numbered(300)]
     broker.flush(math.inf)
     broker.ping(math.inf)
@@ -241,9 +241,9 @@ def test_whoever_waits_may_wait_for_ever(handler: BrokerUnderTest) -> None:
     assert all(future.done() and future.result() for future in futures)
 
 
-def test_a_consumer_becomes_ready(handler: BrokerUnderTest) -> None:
+def test_a_consumer_becomes_ready(under_test: BrokerUnderTest) -> None:
     """A lone consumer becomes `ready`, and is not any more once it is closed."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
 
     wait_until_ready(subscription)
@@ -252,9 +252,9 @@ def test_a_consumer_becomes_ready(handler: BrokerUnderTest) -> None:
     assert not subscription.ready
 
 
-def test_a_closed_broker_says_so(handler: BrokerUnderTest) -> None:
+def test_a_closed_broker_says_so(under_test: BrokerUnderTest) -> None:
     """Every call after `close` raises ClosedError; closing twice is fine."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.close()
     broker.close()
 
@@ -274,9 +274,9 @@ def test_a_closed_broker_says_so(handler: BrokerUnderTest) -> None:
             call()
 
 
-def test_a_closed_subscription_says_so(handler: BrokerUnderTest) -> None:
+def test_a_closed_subscription_says_so(under_test: BrokerUnderTest) -> None:
     """`receive` and `dead_letter` of a closed subscription raise ClosedError; the rest is late."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"body").result()
     subscription = broker.subscribe(topic)
     message = receive_one(subscription)
@@ -292,9 +292,9 @@ def test_a_closed_subscription_says_so(handler: BrokerUnderTest) -> None:
     assert subscription.late_acks == 1
 
 
-def test_closing_a_broker_closes_its_subscriptions(handler: BrokerUnderTest) -> None:
+def test_closing_a_broker_closes_its_subscriptions(under_test: BrokerUnderTest) -> None:
     """`close` of a broker gives back what its subscriptions held, at once."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(20))
     subscription = broker.subscribe(topic)
     receive(subscription, 20)
@@ -303,14 +303,14 @@ def test_closing_a_broker_closes_its_subscriptions(handler: BrokerUnderTest) -> 
 
     with pytest.raises(ClosedError):
         subscription.receive(1, 0.1)
-    again = receive_soon(handler.connect().subscribe(topic), 20)
+    again = receive_soon(under_test.connect().subscribe(topic), 20)
     assert in_order(bodies(again)) == numbers(20)
 
 
-def test_leaving_the_context_closes(handler: BrokerUnderTest) -> None:
+def test_leaving_the_context_closes(under_test: BrokerUnderTest) -> None:
     """Brokers and subscriptions are context managers: leaving them closes them."""
-    topic = handler.unused_name()
-    with handler.connect() as broker:
+    topic = under_test.unused_name()
+    with under_test.connect() as broker:
         broker.create_topic(topic)
         with broker.subscribe(topic) as subscription:
             pass
@@ -320,21 +320,21 @@ def test_leaving_the_context_closes(handler: BrokerUnderTest) -> None:
         broker.ping(1)
 
 
-def test_close_publishes_what_is_under_way(handler: BrokerUnderTest) -> None:
+def test_close_publishes_what_is_under_way(under_test: BrokerUnderTest) -> None:
     """`close` waits for what was published: nothing is dropped."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     futures = [broker.publish(topic, each.data) for each in numbered(2000)]
 
     broker.close()
 
     assert all(future.done() and future.result() for future in futures)
-    arrived = receive_bodies([handler.connect().subscribe(topic)], numbers(2000))
+    arrived = receive_bodies([under_test.connect().subscribe(topic)], numbers(2000))
     assert len(arrived) == 2000
 
 
-def test_close_wakes_a_waiting_receive(handler: BrokerUnderTest) -> None:
+def test_close_wakes_a_waiting_receive(under_test: BrokerUnderTest) -> None:
     """A `receive` that waits in another thread ends with ClosedError when its end is closed."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     wait_until_ready(subscription)
     outcome: Future[None] = Future()
@@ -376,12 +376,12 @@ def in_a_child(work: Callable[[], None]) -> str:
         return pipe.read().decode()
 
 
-def test_a_child_made_by_fork_opens_its_own(handler: BrokerUnderTest) -> None:
+def test_a_child_made_by_fork_opens_its_own(under_test: BrokerUnderTest) -> None:
     """What was opened before a fork is a ConfigurationError in the child, and works in the parent.
 
     A child has none of the threads that publish, and would share the parent's connections.
     """
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     broker.publish_batch(topic, numbered(2))
     first, second = receive(subscription, 2)
@@ -437,9 +437,9 @@ def consume_until_closed(subscription: Subscription, busy: threading.Barrier) ->
     return acked
 
 
-def test_closing_in_mid_stream_loses_nothing(handler: BrokerUnderTest) -> None:
+def test_closing_in_mid_stream_loses_nothing(under_test: BrokerUnderTest) -> None:
     """Publishers, consumers and acks in other threads while all is closed: nothing is lost."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     wait_until_ready(subscription)
     busy = threading.Barrier(3, timeout=30)
@@ -452,4 +452,4 @@ def test_closing_in_mid_stream_loses_nothing(handler: BrokerUnderTest) -> None:
         confirmed, acked = publishing.result(60), consuming.result(60)
 
     assert confirmed
-    receive_bodies([handler.connect().subscribe(topic)], confirmed - acked)
+    receive_bodies([under_test.connect().subscribe(topic)], confirmed - acked)

@@ -31,9 +31,9 @@ BAD_NAMES = (
 )
 
 
-def test_names_that_one_broker_would_refuse_are_refused_by_all(handler: BrokerUnderTest) -> None:
+def test_names_that_one_broker_would_refuse_are_refused_by_all(under_test: BrokerUnderTest) -> None:
     """A topic or subscription name that not every broker takes is a ConfigurationError."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     for name in BAD_NAMES:
         with pytest.raises(ConfigurationError):
@@ -47,10 +47,10 @@ def test_names_that_one_broker_would_refuse_are_refused_by_all(handler: BrokerUn
                 broker.subscribe(topic, name)
 
 
-def test_the_longest_name_works(handler: BrokerUnderTest) -> None:
+def test_the_longest_name_works(under_test: BrokerUnderTest) -> None:
     """A topic of 230 characters works, with its subscription, dead-letter topic and its own."""
-    broker = handler.connect()
-    topic = handler.unused_name("Longest.name_").ljust(230, "x")
+    broker = under_test.connect()
+    topic = under_test.unused_name("Longest.name_").ljust(230, "x")
     broker.create_topic(topic)
     broker.publish(topic, b"body").result()
 
@@ -63,9 +63,9 @@ def test_the_longest_name_works(handler: BrokerUnderTest) -> None:
     broker.delete_topic(dead_letter_topic(topic))
 
 
-def test_users_do_not_publish_dead_letters(handler: BrokerUnderTest) -> None:
+def test_users_do_not_publish_dead_letters(under_test: BrokerUnderTest) -> None:
     """Publishing to a dead-letter topic is a ConfigurationError."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     with pytest.raises(ConfigurationError, match="is a dead-letter topic"):
         broker.publish(dead_letter_topic(topic), b"body")
@@ -73,9 +73,9 @@ def test_users_do_not_publish_dead_letters(handler: BrokerUnderTest) -> None:
         broker.publish_batch(dead_letter_topic(topic), numbered(1))
 
 
-def test_a_message_at_the_limit_passes(handler: BrokerUnderTest) -> None:
+def test_a_message_at_the_limit_passes(under_test: BrokerUnderTest) -> None:
     """A message of exactly 7 MiB passes."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     body = b"\x07" * MAX_MESSAGE_BYTES
 
     broker.publish(topic, body).result(60)
@@ -83,9 +83,9 @@ def test_a_message_at_the_limit_passes(handler: BrokerUnderTest) -> None:
     assert receive_one(broker.subscribe(topic)).data == body
 
 
-def test_many_large_messages_pass_at_once(handler: BrokerUnderTest) -> None:
+def test_many_large_messages_pass_at_once(under_test: BrokerUnderTest) -> None:
     """A batch of messages just below a megabyte passes: the limit is a message's, not a batch's."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     sizes = [1_000_000 - 114 + number for number in range(12)]
 
     broker.publish_batch(topic, [OutgoingMessage(bytes(size)) for size in sizes])
@@ -94,9 +94,9 @@ def test_many_large_messages_pass_at_once(handler: BrokerUnderTest) -> None:
     assert sorted(len(message.data) for message in arrived) == sizes
 
 
-def test_a_message_over_a_limit_is_refused(handler: BrokerUnderTest) -> None:
+def test_a_message_over_a_limit_is_refused(under_test: BrokerUnderTest) -> None:
     """A body, key, attribute or number of attributes over its limit is a MessageTooLargeError."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     too_large: list[OutgoingMessage] = [
         OutgoingMessage(b"\x07" * (MAX_MESSAGE_BYTES + 1)),
         OutgoingMessage(b"\x07" * MAX_MESSAGE_BYTES, attributes={"one": "more"}),
@@ -111,9 +111,9 @@ def test_a_message_over_a_limit_is_refused(handler: BrokerUnderTest) -> None:
             broker.publish(topic, each.data, key=each.key, attributes=each.attributes)
 
 
-def test_a_bad_message_keeps_its_batch_from_being_sent(handler: BrokerUnderTest) -> None:
+def test_a_bad_message_keeps_its_batch_from_being_sent(under_test: BrokerUnderTest) -> None:
     """If one message of a batch is over a limit, nothing of the batch is sent."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     with pytest.raises(MessageTooLargeError):
         broker.publish_batch(topic, [*numbered(5), OutgoingMessage(b"", key="k" * 1025)])
@@ -121,9 +121,9 @@ def test_a_bad_message_keeps_its_batch_from_being_sent(handler: BrokerUnderTest)
     assert_nothing_comes(broker.subscribe(topic))
 
 
-def test_attributes_at_the_limits_pass(handler: BrokerUnderTest) -> None:
+def test_attributes_at_the_limits_pass(under_test: BrokerUnderTest) -> None:
     """90 attributes, with names of 256 and values of 1,024 bytes, and a key of 1,024 pass."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     attributes = {f"{number:02}".ljust(256, "n"): "é" * 512 for number in range(90)}
 
     broker.publish(topic, b"", key="k" * 1024, attributes=attributes).result()
@@ -132,9 +132,9 @@ def test_attributes_at_the_limits_pass(handler: BrokerUnderTest) -> None:
     assert (message.attributes, message.key) == (attributes, "k" * 1024)
 
 
-def test_attributes_that_cannot_be_sent_are_refused(handler: BrokerUnderTest) -> None:
+def test_attributes_that_cannot_be_sent_are_refused(under_test: BrokerUnderTest) -> None:
     """Attribute names that are empty, reserved or hold NUL, and bad UTF-8, are a PublishError."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     for attributes in (
         {"": "v"},
@@ -151,9 +151,9 @@ def test_attributes_that_cannot_be_sent_are_refused(handler: BrokerUnderTest) ->
         broker.publish(topic, b"body", key="\udcff")
 
 
-def test_only_bytes_and_strings_are_published(handler: BrokerUnderTest) -> None:
+def test_only_bytes_and_strings_are_published(under_test: BrokerUnderTest) -> None:
     """A body that is not bytes, or an attribute or key that is not a string, is a TypeError."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     with pytest.raises(TypeError, match="must be bytes"):
         broker.publish(topic, "text")  # type: ignore[arg-type]

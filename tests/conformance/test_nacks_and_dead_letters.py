@@ -31,9 +31,9 @@ from tests.conformance.stories import (
 )
 
 
-def test_a_nacked_message_comes_again(handler: BrokerUnderTest) -> None:
+def test_a_nacked_message_comes_again(under_test: BrokerUnderTest) -> None:
     """A nacked message comes again, unchanged but for its `delivery_attempt`."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"body", attributes={"label": "7"}).result()
     subscription = broker.subscribe(topic)
     first = receive_one(subscription)
@@ -50,9 +50,9 @@ def test_a_nacked_message_comes_again(handler: BrokerUnderTest) -> None:
     )
 
 
-def test_a_nack_replays_no_neighbours(handler: BrokerUnderTest) -> None:
+def test_a_nack_replays_no_neighbours(under_test: BrokerUnderTest) -> None:
     """Only what was nacked comes again, not what came before or after it."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(50))
     subscription = broker.subscribe(topic)
     arrived = receive(subscription, 50)
@@ -64,9 +64,9 @@ def test_a_nack_replays_no_neighbours(handler: BrokerUnderTest) -> None:
     assert_nothing_comes(subscription)
 
 
-def test_a_nack_after_later_acks_works(handler: BrokerUnderTest) -> None:
+def test_a_nack_after_later_acks_works(under_test: BrokerUnderTest) -> None:
     """A message can be nacked after all its neighbours were acked; only it comes again."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(20))
     subscription = broker.subscribe(topic)
     first, *others = receive(subscription, 20)
@@ -78,9 +78,9 @@ def test_a_nack_after_later_acks_works(handler: BrokerUnderTest) -> None:
     assert_nothing_comes(subscription)
 
 
-def test_a_nacked_message_holds_nobody_up(handler: BrokerUnderTest) -> None:
+def test_a_nacked_message_holds_nobody_up(under_test: BrokerUnderTest) -> None:
     """While a nacked message waits, everything without its key flows."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     broker.publish(topic, b"-1").result()
     subscription.nack([receive_one(subscription)], delay=600)
@@ -90,9 +90,9 @@ def test_a_nacked_message_holds_nobody_up(handler: BrokerUnderTest) -> None:
     receive_bodies([subscription], numbers(300))
 
 
-def test_a_nack_waits_for_its_delay(handler: BrokerUnderTest) -> None:
+def test_a_nack_waits_for_its_delay(under_test: BrokerUnderTest) -> None:
     """A message nacked with a delay comes again after it, not before."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"body").result()
     subscription = broker.subscribe(topic)
     message = receive_one(subscription)
@@ -104,9 +104,9 @@ def test_a_nack_waits_for_its_delay(handler: BrokerUnderTest) -> None:
     assert time.monotonic() - nacked >= 1.0
 
 
-def test_a_delay_is_a_number_of_seconds(handler: BrokerUnderTest) -> None:
+def test_a_delay_is_a_number_of_seconds(under_test: BrokerUnderTest) -> None:
     """A delay that is no number is an error, and the message is as if it was not nacked."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"body").result()
     subscription = broker.subscribe(topic)
     message = receive_one(subscription)
@@ -120,9 +120,9 @@ def test_a_delay_is_a_number_of_seconds(handler: BrokerUnderTest) -> None:
     assert receive_one(subscription).delivery_attempt == 2
 
 
-def test_the_back_off_grows(handler: BrokerUnderTest) -> None:
+def test_the_back_off_grows(under_test: BrokerUnderTest) -> None:
     """Without a delay the back-off doubles from `min_backoff`, with jitter."""
-    broker, topic = handler.connect_with_topic(min_backoff=0.2, max_backoff=60)
+    broker, topic = under_test.connect_with_topic(min_backoff=0.2, max_backoff=60)
     broker.publish(topic, b"body").result()
     subscription = broker.subscribe(topic)
     waits = []
@@ -137,9 +137,9 @@ def test_the_back_off_grows(handler: BrokerUnderTest) -> None:
     assert all(wait >= 0.8 * 0.2 * 2**nacks for nacks, wait in enumerate(waits))
 
 
-def test_nacking_twice_counts_once(handler: BrokerUnderTest) -> None:
+def test_nacking_twice_counts_once(under_test: BrokerUnderTest) -> None:
     """A message that already waits is not counted again when it is nacked again."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"body").result()
     subscription = broker.subscribe(topic)
     message = receive_one(subscription)
@@ -150,9 +150,9 @@ def test_nacking_twice_counts_once(handler: BrokerUnderTest) -> None:
     assert receive_one(subscription).delivery_attempt == 2
 
 
-def test_a_nack_of_what_was_acked_is_ignored(handler: BrokerUnderTest) -> None:
+def test_a_nack_of_what_was_acked_is_ignored(under_test: BrokerUnderTest) -> None:
     """A message that was acked stays acked when it is nacked."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"body").result()
     subscription = broker.subscribe(topic)
     message = receive_one(subscription)
@@ -163,9 +163,9 @@ def test_a_nack_of_what_was_acked_is_ignored(handler: BrokerUnderTest) -> None:
     assert_nothing_comes(subscription)
 
 
-def test_an_ack_settles_what_was_nacked(handler: BrokerUnderTest) -> None:
+def test_an_ack_settles_what_was_nacked(under_test: BrokerUnderTest) -> None:
     """A nacked message that is acked before its delay is over does not come again."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"body").result()
     with broker.subscribe(topic) as subscription:
         message = receive_one(subscription)
@@ -177,23 +177,23 @@ def test_an_ack_settles_what_was_nacked(handler: BrokerUnderTest) -> None:
     assert_nothing_comes(broker.subscribe(topic))
 
 
-def test_what_was_nacked_comes_again_after_closing(handler: BrokerUnderTest) -> None:
+def test_what_was_nacked_comes_again_after_closing(under_test: BrokerUnderTest) -> None:
     """A nacked message whose consumer closes comes to another at once, whatever its delay."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(10))
     with broker.subscribe(topic) as first:
         first.nack(receive(first, 10), delay=600)
 
-    again = receive_soon(handler.connect().subscribe(topic), 10)
+    again = receive_soon(under_test.connect().subscribe(topic), 10)
 
     assert in_order(bodies(again)) == numbers(10)
 
 
 def test_after_consumers_that_only_nack_a_healthy_one_gets_everything(
-    handler: BrokerUnderTest,
+    under_test: BrokerUnderTest,
 ) -> None:
     """Consumers that nack everything and go leave everything for a healthy one."""
-    broker, topic = handler.connect_with_topic(max_delivery_attempts=1000)
+    broker, topic = under_test.connect_with_topic(max_delivery_attempts=1000)
     broker.publish_batch(topic, numbered(50))
     for _ in range(2):
         with broker.subscribe(topic) as sick:
@@ -205,9 +205,9 @@ def test_after_consumers_that_only_nack_a_healthy_one_gets_everything(
     assert read_dead_letters(broker, topic, 0) == []
 
 
-def test_a_message_nacked_too_often_becomes_a_dead_letter(handler: BrokerUnderTest) -> None:
+def test_a_message_nacked_too_often_becomes_a_dead_letter(under_test: BrokerUnderTest) -> None:
     """After `max_delivery_attempts` nacks a message is in the dead-letter topic, unchanged."""
-    broker, topic = handler.connect_with_topic(max_delivery_attempts=3)
+    broker, topic = under_test.connect_with_topic(max_delivery_attempts=3)
     body, attributes = bytes(range(256)), {"ce_id": "1", "label": "7"}
     message_id = broker.publish(topic, body, key="k", attributes=attributes).result()
     subscription = broker.subscribe(topic)
@@ -227,9 +227,9 @@ def test_a_message_nacked_too_often_becomes_a_dead_letter(handler: BrokerUnderTe
     assert_nothing_comes(subscription)
 
 
-def test_only_nacks_count_as_attempts(handler: BrokerUnderTest) -> None:
+def test_only_nacks_count_as_attempts(under_test: BrokerUnderTest) -> None:
     """Deliveries do not count: a message given back ten times un-acked is at its first attempt."""
-    broker, topic = handler.connect_with_topic(max_delivery_attempts=2)
+    broker, topic = under_test.connect_with_topic(max_delivery_attempts=2)
     broker.publish(topic, b"good").result()
     for _ in range(5):
         with broker.subscribe(topic) as subscription:
@@ -238,9 +238,9 @@ def test_only_nacks_count_as_attempts(handler: BrokerUnderTest) -> None:
     assert read_dead_letters(broker, topic, 0) == []
 
 
-def test_a_dead_letter_keeps_bytes_and_attributes(handler: BrokerUnderTest) -> None:
+def test_a_dead_letter_keeps_bytes_and_attributes(under_test: BrokerUnderTest) -> None:
     """`dead_letter` moves a message with its bytes, key and attributes, and says why."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     body, attributes = b"\x00\xff" * 450_000, {"label": "7", "empty": ""}
     message_id = broker.publish(topic, body, key="k", attributes=attributes).result()
     subscription = broker.subscribe(topic)
@@ -263,9 +263,9 @@ def test_a_dead_letter_keeps_bytes_and_attributes(handler: BrokerUnderTest) -> N
     assert dead_letter_time.utcoffset() == timedelta(0)
 
 
-def test_each_dead_letter_may_have_an_error_of_its_own(handler: BrokerUnderTest) -> None:
+def test_each_dead_letter_may_have_an_error_of_its_own(under_test: BrokerUnderTest) -> None:
     """`dead_letter` of many messages takes one error for all, or one for each of them."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(3))
     subscription = broker.subscribe(topic)
     first, second, third = receive(subscription, 3)
@@ -285,9 +285,9 @@ def test_each_dead_letter_may_have_an_error_of_its_own(handler: BrokerUnderTest)
     }
 
 
-def test_a_dead_letter_is_acked(handler: BrokerUnderTest) -> None:
+def test_a_dead_letter_is_acked(under_test: BrokerUnderTest) -> None:
     """What was dead-lettered does not come again."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(10))
     with broker.subscribe(topic) as subscription:
         assert subscription.dead_letter(receive(subscription, 10), "no image") == 10
@@ -297,9 +297,9 @@ def test_a_dead_letter_is_acked(handler: BrokerUnderTest) -> None:
     assert len(read_dead_letters(broker, topic, 10)) == 10
 
 
-def test_a_message_becomes_one_dead_letter_only(handler: BrokerUnderTest) -> None:
+def test_a_message_becomes_one_dead_letter_only(under_test: BrokerUnderTest) -> None:
     """A message named twice, or already settled, becomes one dead letter."""
-    broker, topic = handler.connect_with_topic(max_delivery_attempts=1)
+    broker, topic = under_test.connect_with_topic(max_delivery_attempts=1)
     broker.publish_batch(topic, numbered(3))
     subscription = broker.subscribe(topic)
     moved, exhausted, acked = receive(subscription, 3)
@@ -313,9 +313,9 @@ def test_a_message_becomes_one_dead_letter_only(handler: BrokerUnderTest) -> Non
     assert sorted(bodies(read_dead_letters(broker, topic, 2))) == sorted(bodies([moved, exhausted]))
 
 
-def test_long_reasons_are_cut(handler: BrokerUnderTest) -> None:
+def test_long_reasons_are_cut(under_test: BrokerUnderTest) -> None:
     """A reason or error longer than an attribute may be is cut at a character, and marked."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"body").result()
     subscription = broker.subscribe(topic)
 
@@ -334,9 +334,9 @@ class UnprintableError(Exception):
         raise ValueError("no words for it")
 
 
-def test_a_reason_that_is_no_text_moves_nothing(handler: BrokerUnderTest) -> None:
+def test_a_reason_that_is_no_text_moves_nothing(under_test: BrokerUnderTest) -> None:
     """A reason or error of a wrong type is an error, and the message stays as it was."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"body").result()
     subscription = broker.subscribe(topic)
     message = receive_one(subscription)
@@ -353,9 +353,9 @@ def test_a_reason_that_is_no_text_moves_nothing(handler: BrokerUnderTest) -> Non
     assert read_dead_letters(broker, topic, 0) == []
 
 
-def test_what_cannot_become_a_message_can_be_dead_lettered(handler: BrokerUnderTest) -> None:
+def test_what_cannot_become_a_message_can_be_dead_lettered(under_test: BrokerUnderTest) -> None:
     """`publish_dead_letter` publishes bytes beside a topic, within the limits of a message."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     too_much: list[dict[str, str]] = [{"n": "v" * 1025}, {f"n{i}": "v" for i in range(91)}]
 
     for data in ("text", bytearray(b"bytes"), None):
@@ -377,9 +377,9 @@ def test_what_cannot_become_a_message_can_be_dead_lettered(handler: BrokerUnderT
     assert letter.attributes["dead_letter_reason"] == "bad"
 
 
-def test_the_largest_message_can_become_a_dead_letter(handler: BrokerUnderTest) -> None:
+def test_the_largest_message_can_become_a_dead_letter(under_test: BrokerUnderTest) -> None:
     """A message at every limit (7 MiB, 90 attributes) still fits into the dead-letter topic."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     attributes = {f"name-{number:02}": "v" * 1024 for number in range(90)}
     size = 7 * 1024 * 1024 - sum(len(name) + 1024 for name in attributes)
     broker.publish(topic, b"\x01" * size, attributes=attributes).result()
@@ -393,10 +393,10 @@ def test_the_largest_message_can_become_a_dead_letter(handler: BrokerUnderTest) 
 
 
 def test_a_dead_letter_topic_that_is_gone_is_an_error_and_nothing_is_lost(
-    handler: BrokerUnderTest,
+    under_test: BrokerUnderTest,
 ) -> None:
     """Where the dead-letter topic was deleted that is told, and the message comes again."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"bad").result()
     subscription = broker.subscribe(topic)
     message = receive_one(subscription)
@@ -412,22 +412,22 @@ def test_a_dead_letter_topic_that_is_gone_is_an_error_and_nothing_is_lost(
     assert subscription.dead_letter([again], "no image") == 1
 
 
-def test_dead_letters_wait_for_their_first_reader(handler: BrokerUnderTest) -> None:
+def test_dead_letters_wait_for_their_first_reader(under_test: BrokerUnderTest) -> None:
     """Dead letters of a time when nobody read them are all there for the first who does."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(20))
     with broker.subscribe(topic) as subscription:
         subscription.dead_letter(receive(subscription, 20), "no image")
     broker.close()
 
-    letters = read_dead_letters(handler.connect(), topic, 20)
+    letters = read_dead_letters(under_test.connect(), topic, 20)
 
     assert in_order(bodies(letters)) == numbers(20)
 
 
-def test_a_nacked_dead_letter_stays(handler: BrokerUnderTest) -> None:
+def test_a_nacked_dead_letter_stays(under_test: BrokerUnderTest) -> None:
     """Nacking never moves a dead letter away, and it cannot be dead-lettered again."""
-    broker, topic = handler.connect_with_topic(max_delivery_attempts=2)
+    broker, topic = under_test.connect_with_topic(max_delivery_attempts=2)
     broker.publish(topic, b"body").result()
     with broker.subscribe(topic) as subscription:
         subscription.dead_letter([receive_one(subscription)], "no image")

@@ -34,9 +34,9 @@ def by_key(messages: list[Message]) -> dict[str, list[str]]:
     return groups
 
 
-def test_messages_of_a_key_arrive_in_order(handler: BrokerUnderTest) -> None:
+def test_messages_of_a_key_arrive_in_order(under_test: BrokerUnderTest) -> None:
     """Messages of the same key arrive in the order in which they were published."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     batch = interleaved("abcde", 60)
     broker.publish_batch(topic, batch[:100])
     for each in batch[100:]:
@@ -53,10 +53,10 @@ def test_messages_of_a_key_arrive_in_order(handler: BrokerUnderTest) -> None:
     assert by_key(arrived) == expected
 
 
-def test_a_key_is_with_one_consumer_at_a_time(handler: BrokerUnderTest) -> None:
+def test_a_key_is_with_one_consumer_at_a_time(under_test: BrokerUnderTest) -> None:
     """Two consumers of a subscription never handle messages of one key at the same time."""
-    broker, topic = handler.connect_with_topic()
-    subscriptions = [broker.subscribe(topic), handler.connect().subscribe(topic)]
+    broker, topic = under_test.connect_with_topic()
+    subscriptions = [broker.subscribe(topic), under_test.connect().subscribe(topic)]
     wait_until_ready(*subscriptions)
     keys, count = "abcdefgh", 12
     lock, done = threading.Lock(), threading.Event()
@@ -86,10 +86,10 @@ def test_a_key_is_with_one_consumer_at_a_time(handler: BrokerUnderTest) -> None:
     assert handled == {key: list(range(count)) for key in keys}
 
 
-def test_a_held_key_does_not_go_to_another_consumer(handler: BrokerUnderTest) -> None:
+def test_a_held_key_does_not_go_to_another_consumer(under_test: BrokerUnderTest) -> None:
     """While one consumer holds a message of a key, no other gets later ones of that key."""
-    broker, topic = handler.connect_with_topic()
-    one, other = broker.subscribe(topic), handler.connect().subscribe(topic)
+    broker, topic = under_test.connect_with_topic()
+    one, other = broker.subscribe(topic), under_test.connect().subscribe(topic)
     wait_until_ready(one, other)
     broker.publish(topic, b"0", key="k").result()
     holder, rival = one, other
@@ -104,9 +104,9 @@ def test_a_held_key_does_not_go_to_another_consumer(handler: BrokerUnderTest) ->
     holder.ack(first)
 
 
-def test_a_nacked_message_holds_its_key(handler: BrokerUnderTest) -> None:
+def test_a_nacked_message_holds_its_key(under_test: BrokerUnderTest) -> None:
     """Messages of a nacked message's key wait for it; those of other keys pass."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     broker.publish(topic, b"a 0", key="a").result()
     subscription.nack([receive_one(subscription)], delay=1.5)
@@ -120,9 +120,9 @@ def test_a_nacked_message_holds_its_key(handler: BrokerUnderTest) -> None:
     assert bodies(arrived) == [f"{key} {number}" for key in "ba" for number in range(5)]
 
 
-def test_order_holds_through_nacks(handler: BrokerUnderTest) -> None:
+def test_order_holds_through_nacks(under_test: BrokerUnderTest) -> None:
     """Nacked again and again, messages of a key are still acknowledged in order."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, interleaved("abc", 20))
     subscription = broker.subscribe(topic)
     acked: dict[str, list[str]] = defaultdict(list)
@@ -142,9 +142,9 @@ def test_order_holds_through_nacks(handler: BrokerUnderTest) -> None:
     assert acked == {key: [f"{key} {number}" for number in range(20)] for key in "abc"}
 
 
-def test_a_dead_letter_lets_its_key_go_on(handler: BrokerUnderTest) -> None:
+def test_a_dead_letter_lets_its_key_go_on(under_test: BrokerUnderTest) -> None:
     """When a message of a key becomes a dead letter, those that waited for it come."""
-    broker, topic = handler.connect_with_topic(max_delivery_attempts=2)
+    broker, topic = under_test.connect_with_topic(max_delivery_attempts=2)
     broker.publish_batch(topic, numbered(5, key="k"))
     subscription = broker.subscribe(topic)
     for _ in range(2):
@@ -160,25 +160,25 @@ def test_a_dead_letter_lets_its_key_go_on(handler: BrokerUnderTest) -> None:
     assert bodies(rest) == ["1", "2", "3", "4"]
 
 
-def test_order_holds_over_a_closing(handler: BrokerUnderTest) -> None:
+def test_order_holds_over_a_closing(under_test: BrokerUnderTest) -> None:
     """What a closed consumer had not acked comes again in order, and so does what follows."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(30, key="k"))
     with broker.subscribe(topic) as first:
         arrived = receive(first, 20)
         assert bodies(arrived) == numbers(20)
         first.ack(arrived[:10])
 
-    rest = bodies(receive(handler.connect().subscribe(topic), 20))
+    rest = bodies(receive(under_test.connect().subscribe(topic), 20))
 
     # The Pub/Sub emulator hands out what is new before what comes again; the service does not.
     assert [body for body in rest if int(body) < 20] == numbers(20)[10:]
     assert [body for body in rest if int(body) >= 20] == numbers(30)[20:]
 
 
-def test_messages_without_a_key_flow_past_a_held_key(handler: BrokerUnderTest) -> None:
+def test_messages_without_a_key_flow_past_a_held_key(under_test: BrokerUnderTest) -> None:
     """A key that waits holds up nothing that has no key."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     broker.publish(topic, b"-1", key="k").result()
     subscription.nack([receive_one(subscription)], delay=600)

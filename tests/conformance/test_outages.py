@@ -26,12 +26,12 @@ from tests.conformance.stories import (
 OUTAGE_SECONDS = 2.0
 
 
-def test_publications_wait_out_an_outage(handler: BrokerUnderTest) -> None:
+def test_publications_wait_out_an_outage(under_test: BrokerUnderTest) -> None:
     """What is published while the broker is away is confirmed when it is back, and arrives."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"-1").result()
 
-    with handler.outage():
+    with under_test.outage():
         futures = [broker.publish(topic, each.data) for each in numbered(100)]
         with pytest.raises(BrokerUnavailableError, match="still being tried"):
             broker.flush(OUTAGE_SECONDS)
@@ -40,15 +40,15 @@ def test_publications_wait_out_an_outage(handler: BrokerUnderTest) -> None:
     receive_bodies([broker.subscribe(topic)], numbers(100))
 
 
-def test_a_consumer_waits_out_an_outage(handler: BrokerUnderTest) -> None:
+def test_a_consumer_waits_out_an_outage(under_test: BrokerUnderTest) -> None:
     """A consumer whose broker goes away raises nothing, loses nothing, and goes on."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     wait_until_ready(subscription)
     broker.publish_batch(topic, numbered(20))
     before = receive(subscription, 20)
 
-    with handler.outage():
+    with under_test.outage():
         for _ in range(4):
             assert subscription.receive(10, OUTAGE_SECONDS / 4) == []
 
@@ -60,17 +60,17 @@ def test_a_consumer_waits_out_an_outage(handler: BrokerUnderTest) -> None:
 
 
 def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends(
-    handler: BrokerUnderTest,
+    under_test: BrokerUnderTest,
 ) -> None:
     """An outage is logged once when it begins and once when it ends, whoever waits for it."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     wait_until_ready(subscription)
     broker.publish(topic, b"before").result(60)
     subscription.ack([receive_one(subscription)])
 
     with LinesOfTheLog() as log:
-        with handler.outage():
+        with under_test.outage():
             future = broker.publish(topic, b"during")
             wait_until(lambda: subscription.receive(1, 0.1) == [] and log.lines, "it is told")
             for _ in range(4):
@@ -106,14 +106,14 @@ class LinesOfTheLog(logging.Handler):
         logger.setLevel(self._level)
 
 
-def test_acks_wait_out_an_outage(handler: BrokerUnderTest) -> None:
+def test_acks_wait_out_an_outage(under_test: BrokerUnderTest) -> None:
     """Acks while the broker is away are kept, and count when it is back."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(20))
     subscription = broker.subscribe(topic)
     arrived = receive(subscription, 20)
 
-    with handler.outage():
+    with under_test.outage():
         subscription.ack(arrived)
         subscription.receive(1, OUTAGE_SECONDS)
 
@@ -125,9 +125,9 @@ def test_acks_wait_out_an_outage(handler: BrokerUnderTest) -> None:
     assert_nothing_comes(broker.subscribe(topic), seconds=1.5)
 
 
-def test_a_dead_letter_waits_out_an_outage(handler: BrokerUnderTest) -> None:
+def test_a_dead_letter_waits_out_an_outage(under_test: BrokerUnderTest) -> None:
     """`dead_letter` while the broker is away moves the message when it is back."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish(topic, b"body").result()
     subscription = broker.subscribe(topic)
     message = receive_one(subscription)
@@ -137,7 +137,7 @@ def test_a_dead_letter_waits_out_an_outage(handler: BrokerUnderTest) -> None:
         moved.append(subscription.dead_letter([letter], "no image"))
 
     mover = threading.Thread(target=move, args=(message,))
-    with handler.outage():
+    with under_test.outage():
         mover.start()
         mover.join(OUTAGE_SECONDS)
         assert not moved
@@ -147,9 +147,9 @@ def test_a_dead_letter_waits_out_an_outage(handler: BrokerUnderTest) -> None:
     assert bodies(read_dead_letters(broker, topic, 1)) == ["body"]
 
 
-def test_a_restart_in_mid_stream_loses_nothing(handler: BrokerUnderTest) -> None:
+def test_a_restart_in_mid_stream_loses_nothing(under_test: BrokerUnderTest) -> None:
     """The broker restarts while messages are published and consumed: nothing is lost or fails."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     wait_until_ready(subscription)
     futures = []
@@ -161,7 +161,7 @@ def test_a_restart_in_mid_stream_loses_nothing(handler: BrokerUnderTest) -> None
         subscription.ack(messages)
         arrived.update(bodies(messages))
 
-    restarting = threading.Thread(target=handler.restart)
+    restarting = threading.Thread(target=under_test.restart)
     while not arrived:
         exchange(0.5)
     restarting.start()
@@ -173,11 +173,11 @@ def test_a_restart_in_mid_stream_loses_nothing(handler: BrokerUnderTest) -> None
     receive_bodies([subscription], set(numbers(len(futures))) - arrived)
 
 
-def test_an_absent_broker_is_an_error_at_the_start(handler: BrokerUnderTest) -> None:
+def test_an_absent_broker_is_an_error_at_the_start(under_test: BrokerUnderTest) -> None:
     """`ping` of a broker that does not answer is a BrokerUnavailableError, within its timeout."""
-    broker = handler.connect()
+    broker = under_test.connect()
 
-    with handler.outage(), pytest.raises(BrokerUnavailableError):
+    with under_test.outage(), pytest.raises(BrokerUnavailableError):
         broker.ping(2.0)
 
     broker.ping(30.0)

@@ -33,9 +33,9 @@ AWKWARD_TEXTS = {
 }
 
 
-def test_a_message_arrives_as_it_was_published(handler: BrokerUnderTest) -> None:
+def test_a_message_arrives_as_it_was_published(under_test: BrokerUnderTest) -> None:
     """A message arrives with its body, its key and exactly its attributes."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     attributes = {"ce_id": "1", "content-type": "image/png", "Upper-Case": "Kept"}
 
     broker.publish(topic, b"the body", key="the key", attributes=attributes).result()
@@ -49,9 +49,9 @@ def test_a_message_arrives_as_it_was_published(handler: BrokerUnderTest) -> None
     )
 
 
-def test_an_empty_body_arrives_as_empty_bytes(handler: BrokerUnderTest) -> None:
+def test_an_empty_body_arrives_as_empty_bytes(under_test: BrokerUnderTest) -> None:
     """An empty body without attributes arrives as b"" without attributes."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     broker.publish(topic, b"").result()
 
@@ -59,9 +59,9 @@ def test_an_empty_body_arrives_as_empty_bytes(handler: BrokerUnderTest) -> None:
     assert (message.data, message.key, message.attributes) == (b"", None, {})
 
 
-def test_a_body_is_bytes_not_text(handler: BrokerUnderTest) -> None:
+def test_a_body_is_bytes_not_text(under_test: BrokerUnderTest) -> None:
     """A body of 900 KB with every byte value arrives unchanged."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     body = bytes(range(256)) * 3600
 
     broker.publish(topic, body).result()
@@ -69,9 +69,9 @@ def test_a_body_is_bytes_not_text(handler: BrokerUnderTest) -> None:
     assert receive_one(broker.subscribe(topic)).data == body
 
 
-def test_awkward_text_passes_in_attributes(handler: BrokerUnderTest) -> None:
+def test_awkward_text_passes_in_attributes(under_test: BrokerUnderTest) -> None:
     """Any UTF-8 text passes in attribute values, names and keys: controls, emoji, spaces, none."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     names = {f"{name} 数 %": "name" for name in AWKWARD_TEXTS}
 
     broker.publish(topic, b"", key="ключ 🔑 %41", attributes={**AWKWARD_TEXTS, **names}).result()
@@ -81,27 +81,27 @@ def test_awkward_text_passes_in_attributes(handler: BrokerUnderTest) -> None:
     assert message.key == "ключ 🔑 %41"
 
 
-def test_an_empty_key_is_no_key(handler: BrokerUnderTest) -> None:
+def test_an_empty_key_is_no_key(under_test: BrokerUnderTest) -> None:
     """A message published with the key "" arrives without a key."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     broker.publish(topic, b"body", key="").result()
 
     assert receive_one(broker.subscribe(topic)).key is None
 
 
-def test_the_publisher_learns_the_id(handler: BrokerUnderTest) -> None:
+def test_the_publisher_learns_the_id(under_test: BrokerUnderTest) -> None:
     """The future of a publication holds the id under which the message arrives."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     message_id = broker.publish(topic, b"body").result()
 
     assert receive_one(broker.subscribe(topic)).id == message_id
 
 
-def test_publish_batch_returns_ids_in_order(handler: BrokerUnderTest) -> None:
+def test_publish_batch_returns_ids_in_order(under_test: BrokerUnderTest) -> None:
     """`publish_batch` returns the ids in the order of its messages, all different."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     ids = broker.publish_batch(topic, numbered(300))
 
@@ -109,18 +109,18 @@ def test_publish_batch_returns_ids_in_order(handler: BrokerUnderTest) -> None:
     assert bodies(arrived[message_id] for message_id in ids) == numbers(300)
 
 
-def test_an_empty_batch_publishes_nothing(handler: BrokerUnderTest) -> None:
+def test_an_empty_batch_publishes_nothing(under_test: BrokerUnderTest) -> None:
     """An empty batch is fine and publishes nothing."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     assert broker.publish_batch(topic, []) == []
 
     assert_nothing_comes(broker.subscribe(topic))
 
 
-def test_a_mixed_batch_keeps_each_message_apart(handler: BrokerUnderTest) -> None:
+def test_a_mixed_batch_keeps_each_message_apart(under_test: BrokerUnderTest) -> None:
     """Messages of one batch keep their own keys and attributes."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     batch = [
         OutgoingMessage(b"plain"),
         OutgoingMessage(b"keyed", key="a"),
@@ -146,9 +146,9 @@ class Label(str, enum.Enum):  # noqa: UP042 - a StrEnum would print as its value
     VALUE = "7"
 
 
-def test_text_and_mappings_may_be_of_any_class(handler: BrokerUnderTest) -> None:
+def test_text_and_mappings_may_be_of_any_class(under_test: BrokerUnderTest) -> None:
     """Keys, names and values may be of a subclass of str, attributes of any kind of mapping."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     attributes = {Label.NAME: Label.VALUE}
 
     broker.publish(topic, b"enum", key=Label.VALUE, attributes=attributes).result(30)
@@ -160,9 +160,9 @@ def test_text_and_mappings_may_be_of_any_class(handler: BrokerUnderTest) -> None
         assert (message.key, message.attributes) == ("7", {"label": "7"})
 
 
-def test_attributes_are_taken_when_publish_is_called(handler: BrokerUnderTest) -> None:
+def test_attributes_are_taken_when_publish_is_called(under_test: BrokerUnderTest) -> None:
     """A message has the attributes of the moment of its `publish`, whatever becomes of them."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     attributes: dict[str, str] = {}
     for number in range(50):
         attributes["number"] = str(number)
@@ -175,9 +175,9 @@ def test_attributes_are_taken_when_publish_is_called(handler: BrokerUnderTest) -
     ]
 
 
-def test_ids_never_repeat(handler: BrokerUnderTest) -> None:
+def test_ids_never_repeat(under_test: BrokerUnderTest) -> None:
     """Ids never repeat, not even after the topic was deleted and made again."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     first_life = broker.publish_batch(topic, numbered(20))
 
     broker.delete_topic(topic)
@@ -187,9 +187,9 @@ def test_ids_never_repeat(handler: BrokerUnderTest) -> None:
     assert len({*first_life, *second_life}) == 40
 
 
-def test_the_publish_time_is_utc(handler: BrokerUnderTest) -> None:
+def test_the_publish_time_is_utc(under_test: BrokerUnderTest) -> None:
     """`publish_time` is when the broker took the message, with the time zone UTC."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     broker.publish(topic, b"body").result()
 
@@ -198,9 +198,9 @@ def test_the_publish_time_is_utc(handler: BrokerUnderTest) -> None:
     assert abs(datetime.now(UTC) - published) < timedelta(minutes=1)
 
 
-def test_parallel_publishers_lose_nothing(handler: BrokerUnderTest) -> None:
+def test_parallel_publishers_lose_nothing(under_test: BrokerUnderTest) -> None:
     """Eight threads that publish over one handler at once lose nothing and mix nothing up."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     def publish(first: int) -> None:
         for number in range(first, first + 100):
@@ -218,9 +218,9 @@ def test_parallel_publishers_lose_nothing(handler: BrokerUnderTest) -> None:
     assert all(message.attributes == {"number": message.data.decode()} for message in arrived)
 
 
-def test_flush_waits_for_confirmations(handler: BrokerUnderTest) -> None:
+def test_flush_waits_for_confirmations(under_test: BrokerUnderTest) -> None:
     """After `flush` everything published before it is confirmed."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     futures = [broker.publish(topic, each.data) for each in numbered(500)]
 
     broker.flush(30)
@@ -228,9 +228,9 @@ def test_flush_waits_for_confirmations(handler: BrokerUnderTest) -> None:
     assert all(future.done() and future.result() for future in futures)
 
 
-def test_a_publication_cannot_be_cancelled(handler: BrokerUnderTest) -> None:
+def test_a_publication_cannot_be_cancelled(under_test: BrokerUnderTest) -> None:
     """What was handed to the broker cannot be cancelled: its future always tells the outcome."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
 
     future = broker.publish(topic, b"body")
 
@@ -238,9 +238,9 @@ def test_a_publication_cannot_be_cancelled(handler: BrokerUnderTest) -> None:
     assert future.result(30)
 
 
-def test_a_future_may_publish_more(handler: BrokerUnderTest) -> None:
+def test_a_future_may_publish_more(under_test: BrokerUnderTest) -> None:
     """Callbacks of futures may publish, also more than the client's buffer holds."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     confirmed = threading.Semaphore(0)
 
     def publish_more(_: Future[str]) -> None:
@@ -254,9 +254,9 @@ def test_a_future_may_publish_more(handler: BrokerUnderTest) -> None:
         assert confirmed.acquire(timeout=30)
 
 
-def test_each_of_many_futures_may_publish_another(handler: BrokerUnderTest) -> None:
+def test_each_of_many_futures_may_publish_another(under_test: BrokerUnderTest) -> None:
     """The callbacks of 20,000 futures may publish another each, while the buffer is full."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     half_is_published = threading.Event()
     confirmed = threading.Semaphore(0)
 
@@ -277,10 +277,10 @@ def test_each_of_many_futures_may_publish_another(handler: BrokerUnderTest) -> N
         assert confirmed.acquire(timeout=30), f"after {count} nothing more is confirmed"
 
 
-def test_topics_are_isolated(handler: BrokerUnderTest) -> None:
+def test_topics_are_isolated(under_test: BrokerUnderTest) -> None:
     """Messages of one topic never show on another."""
-    broker, topic = handler.connect_with_topic()
-    other = handler.unused_name()
+    broker, topic = under_test.connect_with_topic()
+    other = under_test.unused_name()
     broker.create_topic(other)
 
     broker.publish_batch(topic, numbered(10))
@@ -289,10 +289,10 @@ def test_topics_are_isolated(handler: BrokerUnderTest) -> None:
     assert_nothing_comes(broker.subscribe(other))
 
 
-def test_one_handler_serves_many_topics(handler: BrokerUnderTest) -> None:
+def test_one_handler_serves_many_topics(under_test: BrokerUnderTest) -> None:
     """One handler publishes to and consumes from many topics at the same time."""
-    broker = handler.connect()
-    topics = [handler.unused_name() for _ in range(5)]
+    broker = under_test.connect()
+    topics = [under_test.unused_name() for _ in range(5)]
     for topic in topics:
         broker.create_topic(topic)
     subscriptions = [broker.subscribe(topic) for topic in topics]

@@ -13,12 +13,12 @@ from tests.pipeline.runner import Pipeline
 
 
 @pytest.fixture
-def pipeline(handler: BrokerUnderTest, tmp_path: Path) -> Iterator[Pipeline]:
-    pipeline = Pipeline(handler, tmp_path)
+def pipeline(under_test: BrokerUnderTest, tmp_path: Path) -> Iterator[Pipeline]:
+    pipeline = Pipeline(under_test, tmp_path)
     yield pipeline
     pipeline.stop()
 
 
 @pytest.fixture
-def stranger(handler: BrokerUnderTest) -> Stranger:
-    return STRANGERS[handler.name](handler)
+def stranger(under_test: BrokerUnderTest) -> Stranger:
+    return STRANGERS[under_test.name](under_test)

@@ -22,10 +22,10 @@ BAD, GOOD = 20, 200
 
 
 @contextlib.contextmanager
-def away(handler: BrokerUnderTest, topic: str) -> Iterator[None]:
+def away(under_test: BrokerUnderTest, topic: str) -> Iterator[None]:
     """Nobody can write to the topic; all others can be used."""
-    assert isinstance(handler, LocalUnderTest)
-    (file,) = handler.folder.glob(f"*{topic}*.sqlite")
+    assert isinstance(under_test, LocalUnderTest)
+    (file,) = under_test.folder.glob(f"*{topic}*.sqlite")
     other = sqlite3.connect(file, isolation_level=None, timeout=10)
     other.execute("BEGIN EXCLUSIVE")
     try:
@@ -37,14 +37,14 @@ def away(handler: BrokerUnderTest, topic: str) -> Iterator[None]:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("running_broker", ["local"], indirect=True)
 def test_good_messages_flow_while_the_dead_letter_topic_is_away(
-    handler: BrokerUnderTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    under_test: BrokerUnderTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(letters, "PATIENCE_SECONDS", 1.0)
     caplog.set_level(logging.INFO)
-    broker, topic = handler.connect_with_topic(max_outstanding_messages=50)
+    broker, topic = under_test.connect_with_topic(max_outstanding_messages=50)
     broker.publish_batch(topic, numbered(BAD + GOOD))
     with broker.subscribe(topic) as subscription:
-        with away(handler, dead_letter_topic(topic)):
+        with away(under_test, dead_letter_topic(topic)):
             assert subscription.dead_letter(receive(subscription, BAD), "no image") == 0
             assert subscription.letters_waiting == BAD
             good = 0

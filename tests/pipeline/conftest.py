@@ -12,8 +12,8 @@ from tests.pipeline.runner import Pipeline
 
 
 @pytest.fixture
-def pipeline_on_each_broker(handler: BrokerUnderTest, tmp_path: Path) -> Iterator[Pipeline]:
-    pipeline = Pipeline(handler, tmp_path)
+def pipeline_on_each_broker(under_test: BrokerUnderTest, tmp_path: Path) -> Iterator[Pipeline]:
+    pipeline = Pipeline(under_test, tmp_path)
     yield pipeline
     pipeline.stop()
 

@@ -16,9 +16,9 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 @pytest.fixture
-def bare(handler: BrokerUnderTest) -> Iterator[BareClient]:
+def bare(under_test: BrokerUnderTest) -> Iterator[BareClient]:
     """The generated client, without anything of ours around it."""
-    client = BareClient(handler.environment)
+    client = BareClient(under_test.environment)
     yield client
     client.close()
 

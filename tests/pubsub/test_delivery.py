@@ -158,10 +158,10 @@ def test_an_attribute_of_that_name_which_is_not_ours_is_left_alone(value: str) -
 @on_the_emulator
 def test_a_service_that_answers_nothing_any_more_is_waited_for(
     running_broker: PubSubUnderTest,
-    handler: BrokerUnderTest,
+    under_test: BrokerUnderTest,
 ) -> None:
     """No connection breaks: only time tells. The conformance suite has the other kind of outage."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     broker.publish(topic, b"0").result()
     held = receive(subscription, 1)
@@ -180,10 +180,10 @@ def test_a_service_that_answers_nothing_any_more_is_waited_for(
 
 @on_the_emulator
 def test_what_was_pulled_ahead_and_is_not_fetched_goes_to_others(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
     """A consumer that works on one message for an hour keeps that one."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(20))
     with broker.subscribe(topic) as busy:
         kept = receive_one(busy)
@@ -200,10 +200,10 @@ def test_what_was_pulled_ahead_and_is_not_fetched_goes_to_others(
 
 @on_the_emulator
 def test_keys_that_come_after_many_messages_without_lose_nothing_and_keep_their_order(
-    handler: BrokerUnderTest,
+    under_test: BrokerUnderTest,
 ) -> None:
     """The first key turns the consumer from pulls to streams."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     without = [OutgoingMessage(f"free {number}".encode()) for number in range(400)]
     keyed = [
         OutgoingMessage(f"{key} {number}".encode(), key) for number in range(100) for key in "abc"
@@ -225,9 +225,9 @@ def test_keys_that_come_after_many_messages_without_lose_nothing_and_keep_their_
 
 
 @on_the_emulator
-def test_threads_end_with_their_subscription_and_their_broker(handler: BrokerUnderTest) -> None:
+def test_threads_end_with_their_subscription_and_their_broker(under_test: BrokerUnderTest) -> None:
     before = set(threading.enumerate())
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     for key in (None, "k"):
         subscription = broker.subscribe(topic)
         broker.publish(topic, b"x", key=key).result()
@@ -239,9 +239,9 @@ def test_threads_end_with_their_subscription_and_their_broker(handler: BrokerUnd
 
 
 @on_the_emulator
-def test_publishing_blocks_while_too_much_is_unconfirmed(handler: BrokerUnderTest) -> None:
+def test_publishing_blocks_while_too_much_is_unconfirmed(under_test: BrokerUnderTest) -> None:
     total = LIMITS.pending_messages + 200
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     broker.publish(topic, b"0").result()
     published = 1
@@ -254,7 +254,7 @@ def test_publishing_blocks_while_too_much_is_unconfirmed(handler: BrokerUnderTes
             published += 1
         all_published.set()
 
-    with handler.outage():
+    with under_test.outage():
         thread = threading.Thread(target=publish)
         thread.start()
         assert not all_published.wait(2.0)
@@ -266,11 +266,11 @@ def test_publishing_blocks_while_too_much_is_unconfirmed(handler: BrokerUnderTes
 
 @on_the_emulator
 @pytest.mark.timeout(120)
-def test_a_stopped_consumers_keys_go_to_another_in_order(handler: BrokerUnderTest) -> None:
+def test_a_stopped_consumers_keys_go_to_another_in_order(under_test: BrokerUnderTest) -> None:
     """The service goes on sending to a stopped consumer's streams: they must end soon."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     broker.publish_batch(topic, numbered(5, key="k"))
-    worker = handler.worker()
+    worker = under_test.worker()
     worker.call("subscribe", topic=topic)
     assert worker.call("receive", count=5) == numbers(5)
     subscription = broker.subscribe(topic)

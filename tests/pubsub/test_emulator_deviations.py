@@ -25,7 +25,7 @@ from tests.pubsub.bare_client import BareClient
 
 pytestmark = [
     pytest.mark.soak,
-    pytest.mark.usefixtures("handler"),
+    pytest.mark.usefixtures("under_test"),
     pytest.mark.parametrize("running_broker", ["pubsub"], indirect=True),
 ]
 
@@ -64,41 +64,41 @@ def numbers(received: list[object]) -> list[int]:
     ids=["long value", "long name", "101 attributes", "goog attribute", "long key"],
 )
 def test_the_emulator_takes_messages_that_the_service_refuses(
-    handler: BrokerUnderTest, bare: BareClient, message: dict[str, object]
+    under_test: BrokerUnderTest, bare: BareClient, message: dict[str, object]
 ) -> None:
-    name = handler.unused_name()
+    name = under_test.unused_name()
     bare.create(name)
     bare.publish(name, message)
     assert len(bare.pull_until_something_comes(name)) == 1
 
 
-def test_the_emulator_knows_every_project(handler: BrokerUnderTest) -> None:
-    client = BareClient({**handler.environment, "GOOGLE_CLOUD_PROJECT": "nobody-ever-made-it"})
+def test_the_emulator_knows_every_project(under_test: BrokerUnderTest) -> None:
+    client = BareClient({**under_test.environment, "GOOGLE_CLOUD_PROJECT": "nobody-ever-made-it"})
     assert list(client.publisher.list_topics(project="projects/nobody-ever-made-it")) == []
     client.close()
 
 
 def test_the_emulator_refuses_subscriptions_that_keep_messages_for_more_than_7_days(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    name = handler.unused_name()
+    name = under_test.unused_name()
     with pytest.raises(InvalidArgument):
         bare.create(name, message_retention_duration=timedelta(days=31))
 
 
 def test_the_emulator_gives_a_pull_100_messages_at_most(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    name = handler.unused_name()
+    name = under_test.unused_name()
     bare.create(name)
     bare.publish(name, *data(300))
     assert len(bare.pull(name, max_messages=1000)) == 100
 
 
 def test_the_emulator_answers_an_empty_pull_a_second_before_its_time_is_over(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    name = handler.unused_name()
+    name = under_test.unused_name()
     bare.create(name)
     for _ in range(ATTEMPTS):
         started = time.monotonic()
@@ -110,9 +110,9 @@ def test_the_emulator_answers_an_empty_pull_a_second_before_its_time_is_over(
 
 
 def test_the_emulator_wakes_a_waiting_pull_within_50_ms_only(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    name = handler.unused_name()
+    name = under_test.unused_name()
     bare.create(name)
     came: queue.Queue[float] = queue.Queue()
 
@@ -142,13 +142,13 @@ def test_the_emulator_wakes_a_waiting_pull_within_50_ms_only(
 
 
 def test_the_emulator_goes_on_handing_messages_to_pulls_that_were_killed_or_cancelled(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
     for attempt in range(ATTEMPTS):
-        killed, cancelled = handler.unused_name(), handler.unused_name()
+        killed, cancelled = under_test.unused_name(), under_test.unused_name()
         for name in (killed, cancelled):
             bare.create(name, ack_deadline_seconds=10)
-        begin_and_end_pulls(handler, bare, killed, cancelled, TICK_SECONDS * 10 * 2**attempt)
+        begin_and_end_pulls(under_test, bare, killed, cancelled, TICK_SECONDS * 10 * 2**attempt)
         published = time.monotonic()
         bare.publish(killed, *data(1))
         bare.publish(cancelled, *data(1))
@@ -164,18 +164,18 @@ def test_the_emulator_goes_on_handing_messages_to_pulls_that_were_killed_or_canc
 
 
 def begin_and_end_pulls(
-    handler: BrokerUnderTest, bare: BareClient, killed: str, cancelled: str, seconds: float
+    under_test: BrokerUnderTest, bare: BareClient, killed: str, cancelled: str, seconds: float
 ) -> None:
     """Pull from one subscription in a process that is killed, and from another until cancelled.
 
     Args:
-        handler: the broker.
+        under_test: the broker.
         bare: cancels.
         killed: a subscription.
         cancelled: another.
         seconds: how long the pulls have to reach the emulator.
     """
-    host, project = handler.environment.values()
+    host, project = under_test.environment.values()
     process = subprocess.Popen(
         [sys.executable, "-c", PULL_AND_HANG, host, project, killed], stdout=subprocess.PIPE
     )
@@ -189,9 +189,9 @@ def begin_and_end_pulls(
 
 
 def test_the_emulator_gives_a_pull_no_more_of_a_key_before_all_of_it_is_acked(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    name = handler.unused_name()
+    name = under_test.unused_name()
     bare.create(name, enable_message_ordering=True)
     bare.publish(name, *data(1, "k"))
     first = bare.pull_until_something_comes(name)
@@ -203,10 +203,10 @@ def test_the_emulator_gives_a_pull_no_more_of_a_key_before_all_of_it_is_acked(
 
 
 def test_the_emulator_replays_later_messages_of_a_key_that_were_acked(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
     """So does the service; but the emulator waits for the leases of the acked ones to end."""
-    name = handler.unused_name()
+    name = under_test.unused_name()
     bare.create(name, enable_message_ordering=True, ack_deadline_seconds=10)
     bare.publish(name, *data(3, "k"))
     first, *later = bare.pull_until_something_comes(name)
@@ -219,10 +219,10 @@ def test_the_emulator_replays_later_messages_of_a_key_that_were_acked(
 
 
 def test_the_emulator_forgets_who_holds_a_key_when_the_stream_ends(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
     """The message is leased all the same; yet another consumer gets the next one of its key."""
-    name = handler.unused_name()
+    name = under_test.unused_name()
     bare.create(name, enable_message_ordering=True)
     bare.publish(name, *data(1, "k"))
     ends, brought = (threading.Event(), threading.Event()), (queue.Queue(), queue.Queue())
@@ -240,9 +240,9 @@ def test_the_emulator_forgets_who_holds_a_key_when_the_stream_ends(
 
 
 def test_the_emulator_sends_a_stream_100_messages_each_50_ms(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    name = handler.unused_name()
+    name = under_test.unused_name()
     bare.create(name)
     bare.publish(name, *data(1000))
     end, brought = threading.Event(), queue.Queue()
@@ -268,10 +268,10 @@ def test_the_emulator_loses_everything_when_it_stops() -> None:
 
 
 def test_the_emulator_takes_a_late_ack_while_the_message_is_with_nobody(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
     """It says nothing of an ack that comes too late, as the service without exactly-once."""
-    name = handler.unused_name()
+    name = under_test.unused_name()
     bare.create(name)
     bare.publish(name, *data(1))
     first = bare.pull_until_something_comes(name)

@@ -396,10 +396,10 @@ def test_a_message_that_the_service_refuses_does_not_take_its_batch_with_it(
 
 @pytest.mark.parametrize("running_broker", ["pubsub"], indirect=True)
 def test_a_foreign_message_too_large_to_become_a_letter_says_so_in_the_log(
-    handler: BrokerUnderTest, bare: BareClient, caplog: pytest.LogCaptureFixture
+    under_test: BrokerUnderTest, bare: BareClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The service may refuse it by a code that says to try again: it would be tried for ever."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     bare.publish(topic, {"data": bytes(9_999_900)})
     with broker.subscribe(topic) as subscription:
         assert subscription.dead_letter([receive_one(subscription)], "of no use") == 0

@@ -18,9 +18,9 @@ COUNT = 8  # more than max_outstanding_bytes lets through at once
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("running_broker", ["pubsub"], indirect=True)
 def test_a_body_too_large_to_be_dead_lettered_leaves_a_letter_that_names_the_seek(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     for _ in range(COUNT):
         bare.publisher.publish(topic=bare.topic(topic), messages=[{"data": BODY}])
     with broker.subscribe(topic) as subscription:

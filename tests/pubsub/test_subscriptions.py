@@ -31,9 +31,9 @@ def receive_until_an_error(subscription: Subscription) -> None:
 
 
 def test_subscriptions_are_made_for_order_and_quick_failover(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    _, topic = handler.connect_with_topic()
+    _, topic = under_test.connect_with_topic()
     made = bare.subscriber.get_subscription(
         subscription=bare.subscription(default_subscription(topic))
     )
@@ -46,28 +46,28 @@ def test_subscriptions_are_made_for_order_and_quick_failover(
 
 
 def test_a_topic_keeps_what_was_acknowledged_for_7_days(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    _, topic = handler.connect_with_topic()
+    _, topic = under_test.connect_with_topic()
     made = bare.publisher.get_topic(topic=bare.topic(topic))
     assert made.message_retention_duration == timedelta(days=7)
 
 
 def test_a_dead_letter_topic_keeps_its_messages_for_31_days(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    _, topic = handler.connect_with_topic()
+    _, topic = under_test.connect_with_topic()
     made = bare.publisher.get_topic(topic=bare.topic(dead_letter_topic(topic)))
     assert made.message_retention_duration == timedelta(days=31)
 
 
 @pytest.mark.timeout(120)
 def test_a_foreign_subscription_with_short_leases_keeps_its_messages(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
     """Ten seconds are the default of the console."""
-    broker, topic = handler.connect_with_topic()
-    name = handler.unused_name("subscription")
+    broker, topic = under_test.connect_with_topic()
+    name = under_test.unused_name("subscription")
     bare.subscribe(topic, name, ack_deadline_seconds=10)
     broker.publish(topic, b"x").result()
     with broker.subscribe(topic, name) as subscription:
@@ -79,13 +79,13 @@ def test_a_foreign_subscription_with_short_leases_keeps_its_messages(
 
 @pytest.mark.timeout(120)
 def test_a_foreign_subscription_with_long_leases_fails_over_soon(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    broker, topic = handler.connect_with_topic()
-    name = handler.unused_name("subscription")
+    broker, topic = under_test.connect_with_topic()
+    name = under_test.unused_name("subscription")
     bare.subscribe(topic, name, ack_deadline_seconds=600)
     broker.publish(topic, b"first").result()
-    worker = handler.worker()
+    worker = under_test.worker()
     worker.call("subscribe", topic=topic, subscription_id=name)
     assert worker.call("receive", count=1) == ["first"]  # it came by a stream, and turns to pulls
     worker.call("ack")
@@ -99,10 +99,10 @@ def test_a_foreign_subscription_with_long_leases_fails_over_soon(
 
 
 def test_keys_on_a_foreign_subscription_without_ordering_are_refused_with_the_command(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
-    broker, topic = handler.connect_with_topic()
-    name = handler.unused_name("subscription")
+    broker, topic = under_test.connect_with_topic()
+    name = under_test.unused_name("subscription")
     bare.subscribe(topic, name)
     with broker.subscribe(topic, name) as subscription:
         broker.publish(topic, b"without").result()
@@ -115,20 +115,20 @@ def test_keys_on_a_foreign_subscription_without_ordering_are_refused_with_the_co
 
 
 def test_exactly_once_delivery_is_refused_with_the_command_that_switches_it_off(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
     """It answers INVALID_ARGUMENT to late acks and renewals, which must be harmless."""
-    broker, topic = handler.connect_with_topic()
-    name = handler.unused_name("subscription")
+    broker, topic = under_test.connect_with_topic()
+    name = under_test.unused_name("subscription")
     bare.subscribe(topic, name, enable_exactly_once_delivery=True)
     with pytest.raises(ConfigurationError, match=f"update {name} --no-enable-exactly-once"):
         broker.subscribe(topic, name)
 
 
 def test_a_subscription_whose_topic_was_deleted_is_made_again_with_a_warning(
-    handler: BrokerUnderTest, bare: BareClient, caplog: pytest.LogCaptureFixture
+    under_test: BrokerUnderTest, bare: BareClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     bare.publisher.delete_topic(topic=bare.topic(topic))  # leaves the subscription of nothing
     caplog.set_level(logging.WARNING)
 
@@ -141,9 +141,9 @@ def test_a_subscription_whose_topic_was_deleted_is_made_again_with_a_warning(
 
 @pytest.mark.parametrize("keyed", [False, True], ids=["pulls", "streams"])
 def test_a_subscription_that_is_deleted_in_mid_run_is_told(
-    handler: BrokerUnderTest, bare: BareClient, keyed: bool
+    under_test: BrokerUnderTest, bare: BareClient, keyed: bool
 ) -> None:
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     broker.publish(topic, b"x", key="k" if keyed else None).result()
     subscription.ack([receive_one(subscription)])
@@ -153,10 +153,10 @@ def test_a_subscription_that_is_deleted_in_mid_run_is_told(
 
 
 def test_a_topic_that_somebody_deletes_in_mid_run_is_told(
-    handler: BrokerUnderTest, bare: BareClient
+    under_test: BrokerUnderTest, bare: BareClient
 ) -> None:
     """The subscription is still there, and pulling from it would wait for ever."""
-    broker, topic = handler.connect_with_topic()
+    broker, topic = under_test.connect_with_topic()
     subscription = broker.subscribe(topic)
     assert subscription.receive(1, 0.2) == []
     bare.publisher.delete_topic(topic=bare.topic(topic))
@@ -164,13 +164,15 @@ def test_a_topic_that_somebody_deletes_in_mid_run_is_told(
         receive_until_an_error(subscription)
 
 
-def test_only_rights_that_are_needed_are_used(handler: BrokerUnderTest, bare: BareClient) -> None:
+def test_only_rights_that_are_needed_are_used(
+    under_test: BrokerUnderTest, bare: BareClient
+) -> None:
     """Topics and subscriptions that were made by command are not made again."""
-    topic = handler.unused_name()
+    topic = under_test.unused_name()
     for name in (topic, dead_letter_topic(topic)):
         bare.publisher.create_topic(name=bare.topic(name))
         bare.subscribe(name, default_subscription(name), enable_message_ordering=True)
-    broker = handler.connect()
+    broker = under_test.connect()
     calls: list[str] = []
     for client in (broker._connection.publisher, broker._connection.subscriber):
         for method in ("create_topic", "create_subscription", "delete_subscription"):
