@@ -52,6 +52,16 @@ DELETED_TOPIC = "_deleted-topic_"
 ROUNDS = 5
 
 
+def retention_of(topic: str, *, emulated: bool) -> timedelta | None:
+    """Tell for how long a topic keeps its messages, so that a seek brings acknowledged ones back.
+
+    The emulator cannot seek, and gives a new subscription all that a topic keeps.
+    """
+    if is_dead_letter_topic(topic):
+        return DEAD_LETTER_RETENTION
+    return None if emulated else RETENTION
+
+
 @dataclass(frozen=True)
 class PubSubSubscription:
     """What a consumer has to know of its subscription; `found` is all that the service tells."""
@@ -100,9 +110,8 @@ class Topics:
         if self.has(topic):
             return False
         request = Topic(name=self._connection.topic_path(topic))
-        # Of a topic: what was acknowledged can be brought back by a seek, too.
-        request.message_retention_duration = (
-            DEAD_LETTER_RETENTION if is_dead_letter_topic(topic) else RETENTION
+        request.message_retention_duration = retention_of(
+            topic, emulated=bool(self._connection.emulator)
         )
         rpc = self._connection.publisher.create_topic
         try:
@@ -250,6 +259,8 @@ class Topics:
         subscription = self.ensure_subscription(topic, subscription_id)
         for remark in remarks(subscription_id, subscription.found):
             logger.warning("%s", remark)
+        if self._connection.emulator:
+            return subscription  # see `retention_of`
         with suppress(AuthenticationError):  # whoever may only consume may not look at a topic
             for remark in remarks_of_topic(topic, self._get_topic(topic)):
                 logger.warning("%s", remark)

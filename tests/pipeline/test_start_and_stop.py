@@ -44,7 +44,7 @@ waiting.within_grace = told
 HANGING_MODEL = """
 import threading
 from Modelling import predict_cnn
-def hang(self, datas):
+def hang(*arguments, **named):
     print("hanging", flush=True)
     threading.Event().wait()
 predict_cnn.Classifier.prepare_batch = hang

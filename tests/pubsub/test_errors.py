@@ -35,9 +35,7 @@ from MessageBroker import (
     TopicNotFoundError,
 )
 from MessageBroker.google_pubsub_handler import PubSubHandler
-from tests.brokers.harness import FOREIGN_VARIABLES, BrokerUnderTest, clean_environment
-from tests.conformance.stories import receive_one
-from tests.pubsub.bare_client import BareClient
+from tests.brokers.harness import FOREIGN_VARIABLES, clean_environment
 from tests.pubsub.fake_service import FakeService
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -395,17 +393,6 @@ def test_a_message_that_the_service_refuses_does_not_take_its_batch_with_it(
 
 
 @pytest.mark.parametrize("running_broker", ["pubsub"], indirect=True)
-def test_a_foreign_message_too_large_to_become_a_letter_says_so_in_the_log(
-    under_test: BrokerUnderTest, bare: BareClient, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The service may refuse it by a code that says to try again: it would be tried for ever."""
-    broker, topic = under_test.connect_with_topic()
-    bare.publish(topic, {"data": bytes(9_999_900)})
-    with broker.subscribe(topic) as subscription:
-        assert subscription.dead_letter([receive_one(subscription)], "of no use") == 0
-    assert "the service takes 10,000,000: it can never be published there" in caplog.text
-
-
 def test_a_service_that_is_overloaded_is_waited_for(service: FakeService) -> None:
     refusals = [
         grpc.StatusCode.RESOURCE_EXHAUSTED,

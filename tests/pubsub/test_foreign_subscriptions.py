@@ -6,8 +6,10 @@ import logging
 from typing import Any
 
 import pytest
+from google.pubsub_v1 import Topic
 
 from MessageBroker import ConfigurationError
+from MessageBroker.google_pubsub.foreign import remarks_of_topic
 from MessageBroker.google_pubsub_handler import PubSubHandler
 from tests.pubsub.fake_service import FakeService
 
@@ -67,12 +69,6 @@ def test_a_subscription_of_ours_is_no_news(
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
-def test_a_topic_that_keeps_nothing_is_told_at_subscribe(
-    service: FakeService, caplog: pytest.LogCaptureFixture
-) -> None:
-    service.have_subscription("some-topic")
-    service.have_topics(retention=None)
-    with PubSubHandler("some-project") as broker:
-        broker.subscribe("some-topic", "theirs")
-    (told,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+def test_a_topic_that_keeps_nothing_is_remarked() -> None:
+    (told,) = remarks_of_topic("some-topic", Topic())
     assert "gcloud pubsub topics update some-topic --message-retention-duration=7d" in told
