@@ -11,6 +11,7 @@ that was cut may have grown past the place by the time somebody looks.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,18 +75,21 @@ class Witness:
     def sees(self, mark: Mark) -> bool:
         """Return whether the line that ends at `mark` still stands there.
 
-        It is in the log, or in the segment that was the log when it was read.
+        It is in the log, in the segment that was the log when it was read, or in a file that is
+        void by now: then it was not acknowledged, or is written anew.
         """
         if not mark.tail:
             return True
         self._follow_the_name()
         if self._has(mark):
             return True
-        try:
-            self._open(self._paths.sealed(mark.segment))
-        except FileNotFoundError:
-            return False
-        return self._has(mark)
+        others = [path for _, path in list_void(self._storage, self._paths)]
+        for path in (self._paths.sealed(mark.segment), *others):
+            with contextlib.suppress(FileNotFoundError):
+                self._open(path)
+                if self._has(mark):
+                    return True
+        return False
 
     def close(self) -> None:
         """Close the log; twice is fine."""

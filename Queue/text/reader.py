@@ -286,7 +286,8 @@ class Reader:
     def _read_torn_end(self, segment: _OpenSegment) -> bool:
         """Hand out what a sealed segment has behind its last newline: nobody will end it."""
         data = self._storage.read(segment.fd, codec.MAX_LINE_BYTES, self._offset)
-        self._lines, self._index = [data] if data else [], 0
+        if data:  # else the line before stays known: see `mark`
+            self._lines, self._index = [data], 0
         return bool(data)
 
     def _is_active(self, fd: int) -> bool:

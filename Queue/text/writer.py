@@ -75,7 +75,7 @@ class Writer:
         first = self._next_seq
         lines = numbered_lines.frame_numbered(bodies, first)
         data = b"".join(lines)
-        end, self._end = self._end, UNKNOWN
+        end, self._end, self._tail = self._end, UNKNOWN, b""
         self.unsynced = self.unsynced or not sync
         self._unflushed = self._unflushed or not sync
         written, failure = self._write(data)
@@ -376,10 +376,15 @@ class Writer:
     def _remove_void(self, last: int) -> None:
         """Remove void files whose numbers the log has by now, durably: up to `last`.
 
+        Nor before the cursor has passed them: a consumer may be about to commit what it read there.
+
         Not before: should their numbers be forgotten, they would be used for other records, and a
         consumer that had read the void ones would take the others for old.
         """
         with contextlib.suppress(OSError):  # the next sealing comes by again
-            for number, path in segment.list_void(self._storage, self._paths):
-                if number <= last:
+            void = segment.list_void(self._storage, self._paths)
+            committed = cursor.peek(self._storage, self._paths.cursor) if void else None
+            done = committed.next_seq - 1 if committed else 0
+            for number, path in void:
+                if number <= min(last, done):
                     place.put_away(self._storage, path)

@@ -81,6 +81,9 @@ def test_records_behind_a_failed_first_sync_reach_a_consumer_that_stood_in_the_v
     for first in range(1, 40, 3):
         put(producer, first, first + 2)
     assert numbers + drain(consumer) == list(range(1, 40))
+    for first in range(40, 60, 3):  # the void file goes with the next sealing
+        put(producer, first, first + 2)
+    assert drain(consumer) == list(range(40, 61))
     assert names(disk) == ["log.txt"]
     producer.close()
     consumer.close()

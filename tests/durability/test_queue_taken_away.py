@@ -272,3 +272,15 @@ def test_what_the_queue_itself_seals_and_removes_is_no_loss(log: Path) -> None:
             one.put([{"n": n}])
             other.put([{"n": n + 1}])
             assert numbers(one) == [n, n + 1]
+
+
+@pytest.mark.parametrize("how", TAKEN)
+def test_a_batch_that_ends_with_its_segment_is_not_committed_when_that_is_gone(
+    log: Path, how: str
+) -> None:
+    sealed = sealed_queue(log)
+    with FileQueue(log, segment_bytes=10) as queue:
+        batch = queue.take(100, timeout=0)  # leaves two sealed segments for a log without a line
+        TAKEN[how](sealed.with_name("log.3.txt"), b"")
+        with pytest.raises(QueueReplacedError, match="records up to 4 were taken"):
+            queue.commit(batch)
