@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format soak bench bench-check kafka pubsub postgres clean
+.PHONY: help venv demo test test-failed check format soak bench bench-check kafka pubsub postgres clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ demo: $(VENV)/.runtime  ## run the whole pipeline on the embedded broker
 # exec: a SIGTERM to make is for pytest, which stops the brokers, and not for a shell between them.
 test: $(VENV)/.development  ## run all tests
 	exec $(BIN)/python -m pytest -m "not soak" -n 2
+
+test-failed: $(VENV)/.development  ## run what failed last time once more, in one process
+	exec $(BIN)/python -m pytest -m "not soak" --last-failed --last-failed-no-failures none
 
 check: $(VENV)/.development  ## lint, formatting, types
 	$(BIN)/ruff check .
