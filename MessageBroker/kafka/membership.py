@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from MessageBroker.errors import BrokerError, BrokerUnavailableError
 from MessageBroker.kafka.assignment import Assignment
@@ -154,10 +154,13 @@ class Membership:
         self._before_revoke(gone)
         self._unstarted -= gone
         self._assignment.lose(gone)
+        try:
+            ours = client.assignment()
+        except KafkaException as exception:  # it is being closed, and gives all of them back
+            logger.debug("%s: %s", self._consumed.where, exception)
+            return
         # One that was never started is none of the client's, and it takes back only its own.
-        client.incremental_unassign(
-            [each for each in client.assignment() if each.partition in gone]
-        )
+        client.incremental_unassign([each for each in ours if each.partition in gone])
 
     def _on_lost(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         self._member = False  # until the group has dealt us partitions again
