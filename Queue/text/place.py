@@ -63,12 +63,14 @@ def is_known(storage: Storage, paths: QueuePaths, fd: int) -> bool:
 class Witness:
     """Tells whether the queue still has what was read. One thread at a time.
 
-    It keeps the log open: opening it for each commit would cost more than all the rest of the look.
+    It keeps open where it has seen the last line: opening a file for each commit would cost more
+    than all the rest of the look.
     """
 
     def __init__(self, storage: Storage, paths: QueuePaths) -> None:
         self._storage = storage
         self._paths = paths
+        self._path = paths.log
         self._fd = -1
         self._identity = (0, 0)
 
@@ -80,11 +82,10 @@ class Witness:
         """
         if not mark.tail:
             return True
-        self._follow_the_name()
-        if self._has(mark):
+        if self._is_current() and self._has(mark):
             return True
-        others = [path for _, path in list_void(self._storage, self._paths)]
-        for path in (self._paths.sealed(mark.segment), *others):
+        void = [path for _, path in list_void(self._storage, self._paths)]
+        for path in (self._paths.log, self._paths.sealed(mark.segment), *void):
             with contextlib.suppress(FileNotFoundError):
                 self._open(path)
                 if self._has(mark):
@@ -92,31 +93,31 @@ class Witness:
         return False
 
     def close(self) -> None:
-        """Close the log; twice is fine."""
+        """Close the file; twice is fine."""
         self._identity = (0, 0)  # until the next one is known, whatever fails on the way
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self._storage.close(fd)
 
-    def _follow_the_name(self) -> None:
+    def _is_current(self) -> bool:
+        if self._fd < 0:
+            return False
         try:
-            there = self._storage.stat(self._paths.log)
-            if self._fd < 0 or (there.st_ino, there.st_dev) != self._identity:
-                self._open(self._paths.log)
+            there = self._storage.stat(self._path)
         except FileNotFoundError:
-            self.close()
+            return False
+        return (there.st_ino, there.st_dev) == self._identity
 
     def _open(self, path: Path) -> None:
         self.close()
+        self._path = path
         self._fd = self._storage.open(path, os.O_RDONLY)
         status = self._storage.stat_open(self._fd)
         self._identity = (status.st_ino, status.st_dev)
 
     def _has(self, mark: Mark) -> bool:
         size = len(mark.tail)
-        return self._fd >= 0 and (
-            self._storage.read(self._fd, size, mark.end - 1 - size) == mark.tail
-        )
+        return self._storage.read(self._fd, size, mark.end - 1 - size) == mark.tail
 
 
 def replaced(path: Path, what: str) -> QueueReplacedError:
