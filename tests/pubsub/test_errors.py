@@ -392,7 +392,6 @@ def test_a_message_that_the_service_refuses_does_not_take_its_batch_with_it(
         assert set(caught.value.failures) == {1}
 
 
-@pytest.mark.parametrize("running_broker", ["pubsub"], indirect=True)
 def test_a_service_that_is_overloaded_is_waited_for(service: FakeService) -> None:
     refusals = [
         grpc.StatusCode.RESOURCE_EXHAUSTED,
