@@ -30,8 +30,9 @@ from Pipeline.script.life_cycle import run_script
 from Pipeline.script.script import Script
 from Pipeline.serving.in_flight import InFlight
 from Pipeline.serving.live_model import LiveModel
-from Pipeline.serving.model_server import PredictStep, StoreStep, batches_of
+from Pipeline.serving.model_server import Limits, PredictStep, StoreStep, batches_of
 from Pipeline.serving.steps import Steps
+from Pipeline.serving.watchdog import Watchdog
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
 from Queue import open_queue
@@ -63,6 +64,12 @@ def parser() -> argparse.ArgumentParser:
         help="CPU time that decoding one image may take",
     )
     parser.add_argument(
+        "--predict-timeout",
+        type=opt.positive,
+        metavar="SECONDS",
+        help="end with 1 if the model takes longer for a batch; default: models may be slow",
+    )
+    parser.add_argument(
         "--input-range",
         type=input_range_option,
         metavar="LOW,HIGH",
@@ -88,15 +95,17 @@ def main(script: Script) -> None:
         contextlib.closing(InFlight(options.queue)) as in_flight,
         script.broker(topic) as broker,
         script.subscribe(broker, topic) as subscription,
+        Watchdog() as watchdog,
     ):
         models.on_signal()
-        predict = PredictStep(script, models, in_flight, broker.name).predict
+        limits = Limits(script.delivery.max_lease_seconds, options.predict_timeout)
+        predict = PredictStep(script, models, in_flight, broker.name, watchdog, limits).predict
         store = StoreStep(script, subscription, queue).store
         sources = Sources(broker, subscription, queue=options.queue, models=models)
         with script.at_work(sources, last_line), Steps(script.stop, predict, store) as steps:
             logger.info("ready: %s, from %s", models.version, subscription.subscription_id)
             for messages in script.receive(subscription):
-                for batch in batches_of(messages):
+                for batch in batches_of(messages, in_flight.suspicion):
                     steps.put(batch)
 
 

@@ -42,12 +42,17 @@ class Wait:
     Attributes:
         since: on the registry's clock.
         what: in words, for a person.
-        patience: seconds after which something is wrong.
+        usual: seconds within which it is no waiting.
     """
 
     since: float
     what: str
-    patience: float
+    usual: float
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which something is wrong."""
+        return max(self.usual, STUCK_SECONDS)
 
 
 class Waiting:
@@ -60,12 +65,12 @@ class Waiting:
         self._waits: dict[Reason, Wait] = {}
         self._known: set[Reason] = set()
 
-    def begin(self, reason: Reason, what: str, patience: float = STUCK_SECONDS) -> None:
+    def begin(self, reason: Reason, what: str, usual: float = NOTICE_SECONDS) -> None:
         """Say that something is waited for; said again it goes on, in the new words."""
         with self._lock:
             before = self._waits.get(reason)
             since = self._clock() if before is None else before.since
-            self._waits[reason] = Wait(since, what, patience)
+            self._waits[reason] = Wait(since, what, usual)
 
     def end(self, reason: Reason) -> None:
         """Say that it is waited for no more, if it was."""
@@ -73,9 +78,9 @@ class Waiting:
             self._waits.pop(reason, None)
 
     @contextlib.contextmanager
-    def on(self, reason: Reason, what: str, patience: float = STUCK_SECONDS) -> Iterator[None]:
+    def on(self, reason: Reason, what: str, usual: float = NOTICE_SECONDS) -> Iterator[None]:
         """Say that something is waited for until the context is left."""
-        self.begin(reason, what, patience)
+        self.begin(reason, what, usual)
         try:
             yield
         finally:
@@ -86,7 +91,7 @@ class Waiting:
         now = self._clock()
         with self._lock:
             waits = dict(self._waits)
-            noticed = {each for each in waits if now - waits[each].since >= NOTICE_SECONDS}
+            noticed = {each for each, wait in waits.items() if now - wait.since >= wait.usual}
             self._known |= noticed
             return {reason: reason in noticed for reason in sorted(self._known)}
 

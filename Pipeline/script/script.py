@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from MessageBroker import BrokerInterface, Message, Subscription
-from MessageBroker.configuration import TopicNames, read_broker_config
+from MessageBroker.configuration import DeliverySettings, TopicNames, read_broker_config
 from Pipeline.observability.metrics import Metrics, Sources
 from Pipeline.observability.tracing import Tracing
 from Pipeline.observability.waiting import NOT_ASSIGNED, Reason, Waiting
@@ -47,6 +47,11 @@ class Script:
     def topics(self) -> TopicNames:
         """The names of the two topics, as the configuration has them."""
         return read_broker_config(self.options.config_dir).topics
+
+    @property
+    def delivery(self) -> DeliverySettings:
+        """How messages are delivered, as the configuration has it."""
+        return read_broker_config(self.options.config_dir).delivery
 
     def broker(self, topic: str) -> AbstractContextManager[BrokerInterface]:
         """Connect to the broker and create `topic`; see `open_broker`."""

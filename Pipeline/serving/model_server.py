@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from DurableText.command_line import counted
 from DurableText.moments import timestamp
 from MessageBroker import Message, Subscription
 from Modelling.images.decoding_pool import PreparationStoppedError
@@ -23,6 +24,7 @@ from Pipeline.script.script import Script
 from Pipeline.serving.dead_letters import Rejected, move_away
 from Pipeline.serving.in_flight import InFlight, Suspicion
 from Pipeline.serving.live_model import LiveModel
+from Pipeline.serving.watchdog import Watchdog
 from Queue import (
     QueueFullError,
     QueueLockedError,
@@ -57,24 +59,40 @@ MAX_BATCH_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Received:
-    """A batch, and when it came."""
+    """A batch, when it came, and what is held against it."""
 
     messages: list[Message]
     received_at: str = field(default_factory=timestamp)
+    suspicion: Suspicion = Suspicion.NONE
 
 
-def batches_of(messages: Sequence[Message]) -> Iterator[Received]:
-    """Share what was received out into batches of bounded size, in its order."""
+def batches_of(
+    messages: Sequence[Message], suspicion_of: Callable[[str], Suspicion]
+) -> Iterator[Received]:
+    """Share what was received out into batches of bounded size, in its order.
+
+    Those under suspicion are batches by themselves, so that each is acknowledged, or given up, as
+    soon as it is worked on, and waits for no other.
+
+    Args:
+        messages: what was received.
+        suspicion_of: tells of a message's id what is held against it.
+    """
     received_at = timestamp()
     batch: list[Message] = []
     size = 0
     for message in messages:
+        suspicion = suspicion_of(message.id)
+        if suspicion is not Suspicion.NONE:
+            yield Received([message], received_at, suspicion)
+            continue
         if batch and size + len(message.data) > MAX_BATCH_BYTES:
             yield Received(batch, received_at)
             batch, size = [], 0
         batch.append(message)
         size += len(message.data)
-    yield Received(batch, received_at)
+    if batch:
+        yield Received(batch, received_at)
 
 
 @dataclass
@@ -86,11 +104,30 @@ class BatchOutcome:
     rejected: list[Rejected] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How long the work on a batch may take (s), before the server counts as hanging.
+
+    Attributes:
+        batch: of decoding and predicting one; afterwards others have it too.
+        predict: of one run of the model; None is for ever.
+    """
+
+    batch: float
+    predict: float | None
+
+
 class PredictStep:
     """Decodes and predicts batches, in a thread of its own."""
 
     def __init__(
-        self, script: Script, models: LiveModel, in_flight: InFlight, broker_name: str
+        self,
+        script: Script,
+        models: LiveModel,
+        in_flight: InFlight,
+        broker_name: str,
+        watchdog: Watchdog,
+        limits: Limits,
     ) -> None:
         """Begin with the model that answers now.
 
@@ -99,36 +136,42 @@ class PredictStep:
             models: which model answers.
             in_flight: the guard against images that kill the server.
             broker_name: from which broker the images come.
+            watchdog: ends the server where the work on some images never ends.
+            limits: when that is.
         """
         self._script = script
         self._models = models
         self._classifier = models.current()
         self._in_flight = in_flight
         self._broker_name = broker_name
+        self._watchdog = watchdog
+        self._limits = limits
 
     def predict(self, received: Received) -> BatchOutcome:
-        """Predict a batch; those under suspicion one by one."""
+        """Predict a batch, but for one that is condemned."""
         self._classifier = self._models.current()  # a reload takes over here, between two batches
         outcome = BatchOutcome()
-        together: list[Message] = []
-        for message in received.messages:
-            suspicion = self._in_flight.suspicion(message.id)
-            if suspicion is Suspicion.NONE:
-                together.append(message)
-            elif suspicion is Suspicion.ALONE:
-                self._predict_guarded([message], received.received_at, outcome)
-            else:
-                outcome.rejected.append(
-                    Rejected(message, KILLED_THE_SERVER, "in flight at each crash")
-                )
-        if together:
-            self._predict_guarded(together, received.received_at, outcome)
+        if received.suspicion is Suspicion.CONDEMNED:
+            outcome.rejected.extend(
+                Rejected(message, KILLED_THE_SERVER, "in flight at each crash")
+                for message in received.messages
+            )
+        else:
+            self._predict_guarded(received.messages, received.received_at, outcome)
         return outcome
 
     def _predict_guarded(
         self, messages: Sequence[Message], received_at: str, outcome: BatchOutcome
     ) -> None:
-        with self._in_flight.working_on([message.id for message in messages]):
+        kept_too_long = (
+            f"{counted(len(messages), 'image')} were worked on for more than max_lease_seconds "
+            f"({self._limits.batch:g}), and others have them by now: the server ends, and counts "
+            "it as a crash of theirs"
+        )
+        with (
+            self._in_flight.working_on([message.id for message in messages]),
+            self._watchdog.limit(self._limits.batch, kept_too_long),
+        ):
             readable, whites = _whites_of(messages, outcome)
             try:
                 images, errors = self._classifier.prepare_batch(
@@ -154,8 +197,16 @@ class PredictStep:
     ) -> None:
         try:
             started = time.perf_counter()
-            with self._script.waiting.on(
-                Reason.MODEL, "the model has not answered", SLOW_MODEL_SECONDS
+            with (
+                self._script.waiting.on(
+                    Reason.MODEL, "the model has not answered", SLOW_MODEL_SECONDS
+                ),
+                self._watchdog.limit(
+                    self._limits.predict,
+                    f"the model has not answered within --predict-timeout "
+                    f"({self._limits.predict} s): the server ends, and counts it as a crash of "
+                    f"the {counted(len(messages), 'image')}",
+                ),
             ):
                 predictions = self._classifier.predict(images)
             self._script.metrics.inference(time.perf_counter() - started)

@@ -141,9 +141,13 @@ def test_what_lasts_is_told_after_a_second_and_is_wrong_after_ten() -> None:
     waiting.end(Reason.QUEUE_FULL)
     assert waiting.reasons() == {Reason.QUEUE_FULL: False}
     assert waiting.stuck() is None
-    with waiting.on(Reason.MODEL, "the model has not answered", patience=60.0):
+    with waiting.on(Reason.MODEL, "the model has not answered", usual=60.0):
         clock.now += 59.0
         assert waiting.stuck() is None
+        assert Reason.MODEL not in waiting.reasons(), "models may be slow"
+        clock.now += 1.0
+        assert waiting.stuck() == "waiting for 60 s: the model has not answered"
+        assert waiting.reasons()[Reason.MODEL]
 
 
 def test_messages_that_wait_while_nothing_is_done_stand_still() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,14 @@ class Pipeline:
         with (self.config_dir / "broker_config.ini").open("a") as ini:
             ini.write(f"[topics]\nimages = {self.images}\ninferences = {self.inferences}\n")
         self.scripts: list[Script] = []
+
+    def set_delivery(self, **settings: float) -> None:
+        """Add to `[delivery]` of the scripts that are started from now on."""
+        ini = ConfigParser()
+        ini.read(self.config_dir / "broker_config.ini")
+        ini.setdefault("delivery", {}).update({name: f"{settings[name]:g}" for name in settings})
+        with (self.config_dir / "broker_config.ini").open("w") as file:
+            ini.write(file)
 
     def start(self, name: str, *arguments: object, **environment: str) -> Script:
         log = self.folder / f"{len(self.scripts)}-{name}.log"

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import pytest
 
 from MessageBroker import OutgoingMessage
 from Modelling.data_preparation import bundled_test_images, encode_npy
-from tests.pipeline.runner import Pipeline, dead_letters, wait_until
+from tests.pipeline.runner import PATIENCE_SECONDS, Pipeline, dead_letters, wait_until
 from tests.queue.of_dicts import FileQueue
 
 
@@ -162,45 +163,77 @@ def test_a_result_that_cannot_be_published_is_dead_lettered_and_the_rest_goes_on
     assert pipeline.pub("--exit-when-idle", 1).end().startswith("model_server_pub: 0 results")
 
 
-# Stands for native code that brings the process down: the test cannot publish a real such image.
+# Stand for native code that brings the process down, or never comes back: the test cannot publish
+# a real such image.
 KILLER = """
-import os, signal
+import os, signal, threading
 from Modelling import predict_cnn
 prepare_batch = predict_cnn.Classifier.prepare_batch
-def prepare_or_die(self, datas, *more):
-    if b"poison" in datas:
+def prepare_or_fall(self, datas, *more):
+    if b"kills" in datas:
         os.kill(os.getpid(), signal.SIGKILL)
+    if b"hangs" in datas:
+        threading.Event().wait()
     return prepare_batch(self, datas, *more)
-predict_cnn.Classifier.prepare_batch = prepare_or_die
+predict_cnn.Classifier.prepare_batch = prepare_or_fall
 """
+KILLED = -signal.SIGKILL
+LEASE_SECONDS = 4
 
 
-def test_an_image_that_kills_the_server_is_dead_lettered_at_the_fourth_crash_and_no_other_is(
-    pipeline: Pipeline, tmp_path: Path
+def ids_in(queue: Path) -> set[str]:
+    """Tell which results are in a queue; what was in flight at a crash may be there twice."""
+    return {orjson.loads(line)["id"] for line in queue.read_bytes().splitlines()}
+
+
+@pytest.mark.parametrize(("poison", "exit_code"), [(b"kills", KILLED), (b"hangs", 1)])
+def test_an_image_that_ends_the_server_is_dead_lettered_after_four_times_and_no_other_is(
+    pipeline: Pipeline, tmp_path: Path, poison: bytes, exit_code: int
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(KILLER)
+    pipeline.set_delivery(max_lease_seconds=LEASE_SECONDS)
     broker = pipeline.connect()
     broker.create_topic(pipeline.images)
-    messages = (
-        [OutgoingMessage(GOOD)] * 20 + [OutgoingMessage(b"poison")] + [OutgoingMessage(GOOD)] * 20
-    )
+    messages = [OutgoingMessage(GOOD)] * 20 + [OutgoingMessage(poison)]
+    messages += [OutgoingMessage(GOOD)] * 20
     broker.publish_batch(pipeline.images, messages)
     root = str(Path(__file__).resolve().parents[2])
-    crashes = 0
-    while True:
-        sub = pipeline.sub("--exit-when-idle", 20, PYTHONPATH=f"{tmp_path}:{root}")
-        if sub.process.wait(120) != -signal.SIGKILL:
-            break
-        crashes += 1
-        assert crashes <= 4, "it is never given up"
-    assert crashes == 4
-    sub.end()
+    for _crash in range(4):
+        sub = pipeline.sub(PYTHONPATH=f"{tmp_path}:{root}")
+        assert sub.process.wait(PATIENCE_SECONDS) == exit_code, sub.output
+        if exit_code == 1:
+            assert "worked on for more than max_lease_seconds (4)" in sub.output
+    sub = pipeline.sub(PYTHONPATH=f"{tmp_path}:{root}").says("1 dead-lettered")
+    wait_until(lambda: len(ids_in(pipeline.queue)) == 40, "the good ones are there")
+    sub.terminate()
     [letter] = dead_letters(broker, pipeline.images, 1)
-    assert letter.data == b"poison"
+    assert letter.data == poison
     assert letter.attributes["dead_letter_reason"] == "killed the model server"
     pipeline.pub("--exit-when-idle", 1).end()
     pipeline.app_2("--exit-when-idle", 1).end()
     assert pipeline.stored() == 40
+
+
+# A model that does not answer, though every image is good.
+SILENT_MODEL = """
+import threading
+from Modelling import predict_cnn
+predict_cnn.Classifier.predict = lambda self, images: threading.Event().wait()
+"""
+
+
+def test_a_model_that_does_not_answer_ends_the_server_and_counts_where_a_limit_is_set(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SILENT_MODEL)
+    pipeline.app_1("--count", 3).end()
+    root = str(Path(__file__).resolve().parents[2])
+    sub = pipeline.sub("--predict-timeout", 1, PYTHONPATH=f"{tmp_path}:{root}")
+    sub.end(1)
+    assert "the model has not answered within --predict-timeout (1.0 s)" in sub.output
+    journal = orjson.loads(pipeline.queue.with_name("log.in_flight.0.json").read_bytes())
+    assert len(journal["in_flight"]) == 3
+    assert pipeline.sub("--exit-when-idle", 1).end().startswith("model_server_sub: 3 images")
 
 
 def test_results_that_the_db_refuses_and_junk_cost_a_batch_one_line_and_no_neighbour(
