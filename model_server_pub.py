@@ -7,8 +7,10 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
+    from DurableText import standard_streams
     from Pipeline.script import first_signals
 
+    standard_streams.open_closed()
     first_signals.require_posix()
     first_signals.end_quietly()
 

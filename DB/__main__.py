@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything is opened
+    from DurableText import standard_streams
+
+    standard_streams.open_closed()
+
 import argparse
 import sys
 

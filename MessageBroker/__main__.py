@@ -9,6 +9,11 @@ python -m MessageBroker dead-letters replay --reason "undecodable image"
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything is opened
+    from DurableText import standard_streams
+
+    standard_streams.open_closed()
+
 import argparse
 import contextlib
 import json

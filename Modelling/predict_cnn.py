@@ -14,18 +14,24 @@ side file.
 
 from __future__ import annotations
 
-import argparse
-import io
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 if __package__ in (None, ""):  # python Modelling/predict_cnn.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+if __name__ == "__main__":  # before anything is opened
+    from DurableText import standard_streams
+
+    standard_streams.open_closed()
+
+import argparse
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from Modelling.data_preparation import Preparation, decode_image, visible_files
 from Modelling.errors import CheckpointError, ImageError, printable

@@ -10,6 +10,11 @@ if its accuracy on the test images is no lower. Without `--data` only float32 is
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything is opened
+    from DurableText import standard_streams
+
+    standard_streams.open_closed()
+
 import argparse
 import re
 import sys

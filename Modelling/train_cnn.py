@@ -17,20 +17,26 @@ The test images choose neither the epoch nor the seed, only whether the quantise
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # python Modelling/train_cnn.py
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+if __name__ == "__main__":  # before anything is opened
+    from DurableText import standard_streams
+
+    standard_streams.open_closed()
+
 import io
 import platform
-import sys
 import tempfile
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if __package__ in (None, ""):  # python Modelling/train_cnn.py
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from Modelling.errors import shortened
 from Modelling.network.checkpoint import (

@@ -7,6 +7,11 @@ and holds the ids that `app_1` reported against those in the DB.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything is opened
+    from DurableText import standard_streams
+
+    standard_streams.open_closed()
+
 import argparse
 import contextlib
 import os

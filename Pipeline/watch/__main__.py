@@ -9,6 +9,11 @@ It reads the metrics that the scripts serve with --metrics-port, and the last ro
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before anything is opened
+    from DurableText import standard_streams
+
+    standard_streams.open_closed()
+
 import argparse
 import contextlib
 import io
