@@ -12,7 +12,7 @@ a line and stands nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from zlib import crc32
 
@@ -64,7 +64,12 @@ def encode(record: Mapping[str, Any], reserved: tuple[str, str]) -> bytes:
 
 def frame(prefix: bytes) -> bytes:
     """Return a whole line, newline included, of a JSON object that still lacks its end."""
-    return b'%b,"crc":"%08x"}\n' % (prefix, crc32(prefix))
+    return frame_all((prefix,))[0]
+
+
+def frame_all(prefixes: Iterable[bytes]) -> list[bytes]:
+    """Return a line, as `frame` does, of each of many objects."""
+    return [b'%b,"crc":"%08x"}\n' % (prefix, crc32(prefix)) for prefix in prefixes]
 
 
 def is_intact(line: bytes) -> bool:

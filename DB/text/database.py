@@ -175,7 +175,10 @@ class TextDatabase(TextReader):
             self._conflicts.add(results[number], known.get("label"), now)
         self._conflicts.write()
         if found.new:
-            lines = [_line(bodies[n], times[n] if times else now) for n in found.new]
+            if times is None:
+                lines = _lines([bodies[number] for number in found.new], now)
+            else:
+                lines = [line for n in found.new for line in _lines([bodies[n]], times[n])]
             self._rows.append(lines, [keys[n] for n in found.new])
         return found.outcome
 
@@ -195,7 +198,7 @@ class TextDatabase(TextReader):
         found = sort_out(results, keys, stored)
         if found.new:
             now = timestamp()
-            lines = [_line(bodies[number], now) for number in found.new]
+            lines = _lines([bodies[number] for number in found.new], now)
             self._shadow.append(lines, [places[number] for number in found.new])
         self._shadow.require_place()
         return found.outcome
@@ -240,5 +243,6 @@ class TextDatabase(TextReader):
             raise DatabaseClosedError(f"{self.path}: the DB is closed")
 
 
-def _line(body: bytes, stored_at: str) -> bytes:
-    return codec.frame(b'{%b,"stored_at":"%b"' % (body, stored_at.encode()))
+def _lines(bodies: list[bytes], stored_at: str) -> list[bytes]:
+    ending = b',"stored_at":"%b"' % stored_at.encode()
+    return codec.frame_all([b"{%b%b" % (body, ending) for body in bodies])

@@ -19,7 +19,7 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2s
 from pathlib import Path
 
@@ -168,7 +168,7 @@ class Index:
             raise IndexDamagedError(str(error)) from error
         return found
 
-    def add(self, rows: Iterable[tuple[int, int]], covered: int, fingerprint: bytes) -> None:
+    def add(self, rows: Sequence[tuple[int, int]], covered: int, fingerprint: bytes) -> None:
         """Add (key, offset) of rows; the index now covers the text up to `covered`."""
         pending = self._pending
         for key, offset in rows:
@@ -176,7 +176,7 @@ class Index:
                 pending[key].append(offset)
             else:
                 pending[key] = [offset]
-            self._pending_rows += 1
+        self._pending_rows += len(rows)
         self.covered, self.fingerprint = covered, fingerprint
         if self._pending_rows >= PENDING_ROWS:
             self.flush()

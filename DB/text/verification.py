@@ -93,7 +93,7 @@ def _find_repeated(
                 found.report(f"byte {offset}: id {row['id']!r} stands already at byte {place}")
                 break
         fresh.setdefault(key, []).append((row["id"], offset))
-    ids.add(((key, offset) for _, key, offset in rows), 0, b"")
+    ids.add([(key, offset) for _, key, offset in rows], 0, b"")
 
 
 def _id_at(fd: int, offset: int) -> object:

@@ -10,7 +10,7 @@ from zlib import crc32
 
 import orjson
 
-from DurableText.codec import MAX_LINE_BYTES, SEQ_PREFIX, SUFFIX_BYTES, is_intact
+from DurableText.codec import MAX_LINE_BYTES, SEQ_PREFIX, SUFFIX_BYTES, frame_all, is_intact
 from Queue.errors import QueueRecordError
 from Queue.queue_interface import Record
 
@@ -39,16 +39,17 @@ def inner_bytes(records: Sequence[Record]) -> list[bytes]:
         QueueRecordError: one of them cannot stand in a line.
     """
     found: list[bytes] = []
+    add = found.append
     for record in records:
         body = record.body if type(record) is Record else None
         if (
             type(body) is bytes
-            and (body.startswith(b'{"') or body == b"{}")
-            and body.endswith(b"}")
+            and body[-1:] == b"}"
+            and (body[:2] == b'{"' or body == b"{}")
             and _NEWLINE not in body
             and len(body) <= MAX_BODY_BYTES
         ):
-            found.append(body[1:-1])
+            add(body[1:-1])
         else:
             raise QueueRecordError(
                 f"record {len(found)} of the put: {_what_is_wrong(record)}; nothing was written"
@@ -71,12 +72,12 @@ def _what_is_wrong(record: object) -> str:
 
 def frame_numbered(bodies: list[bytes], first_seq: int) -> list[bytes]:
     """Return the log's lines for `bodies` (of `inner_bytes`), numbered from `first_seq` on."""
-    lines: list[bytes] = []
-    add = lines.append
-    for seq, body in enumerate(bodies, first_seq):
-        prefix = b'{"seq":%d,%b' % (seq, body) if body else b'{"seq":%d' % seq
-        add(b'%b,"crc":"%08x"}\n' % (prefix, crc32(prefix)))
-    return lines
+    return frame_all(
+        [
+            b'{"seq":%d,%b' % (seq, body) if body else b'{"seq":%d' % seq
+            for seq, body in enumerate(bodies, first_seq)
+        ]
+    )
 
 
 def decode_run(lines: Sequence[bytes], seq: int) -> list[Record]:
