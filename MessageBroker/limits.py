@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from MessageBroker.broker_interface import (
     DEAD_LETTER_SUFFIX,
     SUBSCRIPTION_SUFFIX,
+    OutgoingMessage,
     is_dead_letter_topic,
 )
 from MessageBroker.errors import ConfigurationError, MessageTooLargeError, PublishError
@@ -76,8 +77,11 @@ def check_publishable(topic: str) -> None:
         )
 
 
-def check_message(data: bytes, key: str | None, attributes: Mapping[str, str]) -> None:
+def check_message(data: bytes, key: str | None, attributes: Mapping[str, str]) -> int:
     """Check the sizes of a message and the names of its attributes.
+
+    Returns:
+        The bytes of the message: data, key and attributes.
 
     Raises:
         TypeError: the data are not bytes, the attributes no mapping, or one of them or the key is
@@ -113,6 +117,14 @@ def check_message(data: bytes, key: str | None, attributes: Mapping[str, str]) -
             size += _check_attribute(name, value)
     if size > MAX_MESSAGE_BYTES:
         _check_size("the message (data, key and attributes)", size, MAX_MESSAGE_BYTES)
+    return size
+
+
+def size_of(message: OutgoingMessage) -> int:
+    """Return the bytes of a message, whatever its limits: data, key and attributes."""
+    attributes = message.attributes or {}
+    texts = (message.key or "", *attributes, *attributes.values())
+    return len(message.data) + sum(len(text.encode("utf-8", "replace")) for text in texts)
 
 
 def cut(text: str, limit: int = MAX_ATTRIBUTE_VALUE_BYTES) -> str:

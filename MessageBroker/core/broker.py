@@ -111,18 +111,18 @@ class BrokerCore(BrokerInterface):
         attributes: Mapping[str, str] | None = None,
     ) -> Future[str]:
         limits.check_publishable(topic)
-        limits.check_message(data, key, attributes or {})
-        return self.publish_unchecked(topic, data, key, attributes or {})
+        size = limits.check_message(data, key, attributes or {})
+        # The caller may change its attributes before they are sent.
+        return self._publish(topic, OutgoingMessage(data, key, dict(attributes or {})), size)
 
     def publish_batch(self, topic: str, messages: Sequence[OutgoingMessage]) -> list[str]:
         limits.check_publishable(topic)
         check = limits.check_message
-        for message in messages:
-            check(message.data, message.key, message.attributes or {})
+        sizes = [check(each.data, each.key, each.attributes or {}) for each in messages]
         self._require_topic(topic)
         if not messages:
             return []
-        batch = AwaitedBatch(topic, messages)
+        batch = AwaitedBatch(topic, messages, sizes)
         self._begin(batch)
         try:
             self._send(batch)
@@ -154,6 +154,10 @@ class BrokerCore(BrokerInterface):
         self, topic: str, data: bytes, key: str | None, attributes: Mapping[str, str]
     ) -> Future[str]:
         """Publish what passed the limits once: dead letters, and those that are replayed."""
+        message = OutgoingMessage(data, key, dict(attributes))
+        return self._publish(topic, message, limits.size_of(message))
+
+    def _publish(self, topic: str, message: OutgoingMessage, size: int) -> Future[str]:
         self._require_topic(topic)
         future: Future[str] = Future()
         future.set_running_or_notify_cancel()  # what was given to the broker cannot be cancelled
@@ -167,9 +171,7 @@ class BrokerCore(BrokerInterface):
                 self._look_up_again(topic, error)
                 future.set_exception(error)
 
-        # The caller may change its attributes before they are sent.
-        message = OutgoingMessage(data, key, dict(attributes))
-        batch = Batch(topic, [message], settled)
+        batch = Batch(topic, [message], [size], settled)
         self._begin(batch)
         try:
             self._send(batch)

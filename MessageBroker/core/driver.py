@@ -28,20 +28,35 @@ class Batch:
         errors: why some failed, by their number.
     """
 
-    __slots__ = ("_ids", "_lock", "_on_settled", "_unsettled", "errors", "messages", "topic")
+    __slots__ = (
+        "_ids",
+        "_lock",
+        "_on_settled",
+        "_unsettled",
+        "errors",
+        "messages",
+        "sizes",
+        "topic",
+    )
 
     def __init__(
-        self, topic: str, messages: Sequence[OutgoingMessage], on_settled: Callable[[], None]
+        self,
+        topic: str,
+        messages: Sequence[OutgoingMessage],
+        sizes: Sequence[int],
+        on_settled: Callable[[], None],
     ) -> None:
         """Begin with all of them on their way.
 
         Args:
             topic: where the messages go.
             messages: at least one.
+            sizes: the bytes of each: data, key and attributes.
             on_settled: called once, from any thread, when all are confirmed or failed.
         """
         self.topic = topic
         self.messages = messages
+        self.sizes = sizes
         self.errors: dict[int, BrokerError] = {}
         self._ids: list[str | None] = [None] * len(messages)
         self._on_settled = on_settled
@@ -94,9 +109,11 @@ class AwaitedBatch(Batch):
 
     __slots__ = ("settled",)
 
-    def __init__(self, topic: str, messages: Sequence[OutgoingMessage]) -> None:
+    def __init__(
+        self, topic: str, messages: Sequence[OutgoingMessage], sizes: Sequence[int]
+    ) -> None:
         self.settled = threading.Event()
-        super().__init__(topic, messages, self.settled.set)
+        super().__init__(topic, messages, sizes, self.settled.set)
 
 
 # What each message and each attribute adds to a request, generously.
@@ -114,15 +131,9 @@ class Publication:
         self.topic = batch.topic
         self.data = message.data
         self.key = message.key or None
-        attributes = message.attributes or {}
-        self.attributes: Mapping[str, str] = attributes
-        # Bytes on the wire, or some more: a character has 4 at most.
-        self.size = OVERHEAD_BYTES + len(message.data)
-        if message.key:
-            self.size += 4 * len(message.key)
-        if attributes:
-            characters = len("".join(attributes)) + len("".join(attributes.values()))
-            self.size += OVERHEAD_BYTES * len(attributes) + 4 * characters
+        self.attributes: Mapping[str, str] = message.attributes or {}
+        # Bytes on the wire, or some more.
+        self.size = batch.sizes[number] + OVERHEAD_BYTES * (1 + len(self.attributes))
 
     def confirm(self, message_id: str) -> None:
         """See `Batch.confirm`."""

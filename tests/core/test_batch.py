@@ -17,7 +17,7 @@ settlements = st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=20)
 
 def new_batch(size: int, settled: list[str]) -> Batch:
     messages = [OutgoingMessage(str(number).encode()) for number in range(size)]
-    return Batch("topic", messages, lambda: settled.append("all"))
+    return Batch("topic", messages, [1] * size, lambda: settled.append("all"))
 
 
 @given(settlements)

@@ -22,6 +22,7 @@ from MessageBroker.errors import (
     ConfigurationError,
     PublishError,
 )
+from MessageBroker.limits import size_of
 from tests.conformance.stories import wait_until
 
 PATIENCE_SECONDS = 20.0
@@ -76,7 +77,8 @@ def outbox(broker: ListBroker) -> Iterator[Outbox]:
 
 
 def put(outbox: Outbox, *bodies: str, key: str | None = None) -> AwaitedBatch:
-    batch = AwaitedBatch("topic", [OutgoingMessage(body.encode(), key) for body in bodies])
+    messages = [OutgoingMessage(body.encode(), key) for body in bodies]
+    batch = AwaitedBatch("topic", messages, [size_of(each) for each in messages])
     outbox.put(batch.publications())
     return batch
 
@@ -151,7 +153,8 @@ def test_a_full_outbox_blocks_until_there_is_room(
 
 
 def put_size(body: str) -> int:
-    return next(Batch("topic", [OutgoingMessage(f"0{body}".encode())], print).publications()).size
+    message = OutgoingMessage(f"0{body}".encode())
+    return next(Batch("topic", [message], [size_of(message)], print).publications()).size
 
 
 def test_room_is_given_back_before_callbacks_run(broker: ListBroker, outbox: Outbox) -> None:
@@ -165,7 +168,7 @@ def test_room_is_given_back_before_callbacks_run(broker: ListBroker, outbox: Out
         callbacks.release()
 
     for number in range(LIMITS.senders):
-        batch = Batch("topic", [OutgoingMessage(b"x", str(number))], wait_for_others)
+        batch = Batch("topic", [OutgoingMessage(b"x", str(number))], [2], wait_for_others)
         outbox.put(batch.publications())
     wait_until(lambda: len(broker.groups) == 0 and broker.asked.is_set(), "they are being sent")
     put(outbox, *texts(LIMITS.pending_messages - LIMITS.senders))
@@ -188,7 +191,7 @@ def test_a_senders_own_thread_never_blocks(broker: ListBroker) -> None:
         others.extend(put(outbox, str(number)) for number in range(3 * LIMITS.pending_messages))
         done.set()
 
-    outbox.put(Batch("topic", [OutgoingMessage(b"first")], publish_much).publications())
+    outbox.put(Batch("topic", [OutgoingMessage(b"first")], [5], publish_much).publications())
 
     assert done.wait(PATIENCE_SECONDS)
     assert all(batch.settled.wait(PATIENCE_SECONDS) for batch in others)
