@@ -200,9 +200,11 @@ def test_a_fail_over_needs_no_more_than_two_hosts_in_the_url(
         for _ in range(20):
             insert()
         primary.kill()
-        threading.Timer(1.0, follower.run, ("SELECT pg_promote()",)).start()
+        promotion = threading.Timer(1.0, follower.run, ("SELECT pg_promote()",))
+        promotion.start()
         for _ in range(20):
             insert()
+        promotion.join()  # it waits a little longer than the first insert
         assert len(acknowledged) == 400
         assert stored_once(db, acknowledged)
 
