@@ -24,6 +24,7 @@ from collections.abc import Callable
 
 from DurableText.command_line import counted
 from Modelling.images.decoding_pool import IMAGE_SECONDS, DecodingPool
+from Modelling.network.declared_size import add_max_model_bytes
 from Modelling.network.input_range import input_range_option
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT, load_classifier
 from Pipeline.observability.metrics import Sources
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="end with 1 if the model takes longer for a batch; default: models may be slow",
     )
+    add_max_model_bytes(parser)
     parser.add_argument(
         "--input-range",
         type=input_range_option,
@@ -90,7 +92,10 @@ def main(script: Script) -> None:
             options.threads,
             script.stop,
             load=functools.partial(
-                load_classifier, decoders=decoders, input_range=options.input_range
+                load_classifier,
+                decoders=decoders,
+                input_range=options.input_range,
+                max_bytes=options.max_model_bytes,
             ),
         ) as models,
         open_queue(options.queue) as queue,

@@ -46,6 +46,7 @@ from Modelling.network.checkpoint import (
     SideFile,
     open_checkpoint,
 )
+from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES, add_max_model_bytes
 from Modelling.network.engine import MAX_THREADS, Engine, open_engine
 from Modelling.network.input_range import InputRange, input_range_option
 
@@ -213,6 +214,7 @@ def load_classifier(
     allow_code: bool = False,
     decoders: Decoders | None = None,
     input_range: InputRange | None = None,
+    max_bytes: int = DEFAULT_MAX_MODEL_BYTES,
 ) -> Classifier:
     """Load a checkpoint and warm it up.
 
@@ -226,17 +228,23 @@ def load_classifier(
             None for the thread that asks.
         input_range: Of the pixels that the model wants; what its side file says, else what it
             shows, if None.
+        max_bytes: That the model may take, by what its files declare.
 
     Raises:
-        CheckpointError: Missing, damaged, unsafe, no image classifier, or not matching its side
-            file for 5 s. The text is one line.
+        CheckpointError: Missing, damaged, unsafe, too large, no image classifier, or not matching
+            its side file for 5 s. The text is one line.
         ValueError: So many threads cannot be had.
     """
     found = open_checkpoint(checkpoint)
     classifier = Classifier(
         found,
         open_engine(
-            found, engine=engine, threads=threads, allow_code=allow_code, input_range=input_range
+            found,
+            engine=engine,
+            threads=threads,
+            allow_code=allow_code,
+            input_range=input_range,
+            max_bytes=max_bytes,
         ),
         decoders,
     )
@@ -267,6 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="what black and white are for the model, as in 0,255 (default: as its side file "
         "says, else as the model shows)",
     )  # fmt: skip
+    add_max_model_bytes(parser)
     options = parser.parse_args(arguments)
     if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
         parser.error(f"--threads {options.threads}: from 1 to {MAX_THREADS}")
@@ -286,6 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
             threads=options.threads,
             allow_code=options.allow_code,
             input_range=options.input_range,
+            max_bytes=options.max_model_bytes,
         )
         return _predict_files(classifier, image_files(options.images), options.show)
     except CheckpointError as error:

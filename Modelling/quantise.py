@@ -39,6 +39,7 @@ from Modelling.network.checkpoint import (
     write_atomically,
     write_side_file,
 )
+from Modelling.network.declared_size import add_max_model_bytes
 from Modelling.network.engine import LiteRTEngine
 from Modelling.network.input_range import UNIT, InputRange, input_range_option
 from Modelling.network.keras_models import KerasClassifier, load_keras_model
@@ -235,6 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="load models whose layers carry code, only for files you made yourself; what is "
         "compiled carries none",
     )  # fmt: skip
+    add_max_model_bytes(parser)
     options = parser.parse_args(arguments)
     try:
         _quantise(options)
@@ -250,7 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _quantise(options: argparse.Namespace) -> None:
     path: Path = options.checkpoint
     checkpoint = open_checkpoint(path, patience=0, need_match=False)
-    model = load_keras_model(path, allow_code=options.allow_code)
+    model = load_keras_model(path, allow_code=options.allow_code, max_bytes=options.max_model_bytes)
     side = _described(options, checkpoint, model)
     input_range = side.pixel_range or UNIT
     train_images = test = None

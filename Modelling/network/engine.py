@@ -20,6 +20,12 @@ from Modelling.cores import available_cores
 from Modelling.errors import CheckpointError, shortened
 from Modelling.images.pixels import Pixels
 from Modelling.network.checkpoint import Checkpoint, EngineFile
+from Modelling.network.declared_size import (
+    DEFAULT_MAX_MODEL_BYTES,
+    require_size,
+    require_tensor_sizes,
+    tensor_bytes,
+)
 from Modelling.network.input_range import UNIT, InputRange
 from Modelling.network.keras_models import KerasClassifier, load_keras_model
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
@@ -75,6 +81,7 @@ class LiteRTEngine:
         name: str,
         threads: int | None = None,
         input_range: InputRange | None = None,
+        max_bytes: int = DEFAULT_MAX_MODEL_BYTES,
     ) -> None:
         """Load a `.tflite` file's bytes.
 
@@ -83,9 +90,11 @@ class LiteRTEngine:
             name: `int8` or `float32`.
             threads: CPU threads; all cores if None.
             input_range: Of the pixels that the network wants; [0, 1] if None.
+            max_bytes: That one of its tensors may take.
 
         Raises:
-            CheckpointError: The bytes are no network with one image input and one vector output.
+            CheckpointError: The bytes are no network with one image input and one vector output,
+                or it is too large.
         """
         from ai_edge_litert.interpreter import Interpreter
 
@@ -96,6 +105,14 @@ class LiteRTEngine:
             with contextlib.nullcontext() if LiteRTEngine._announced else quiet():
                 self._interpreter = Interpreter(
                     model_content=compiled, num_threads=threads or available_cores()
+                )
+                require_tensor_sizes(
+                    f"the {name} form of the checkpoint",
+                    (
+                        tensor_bytes(each["shape"], each["dtype"])
+                        for each in self._interpreter.get_tensor_details()
+                    ),
+                    max_bytes,
                 )
                 self._interpreter.allocate_tensors()
             LiteRTEngine._announced = True
@@ -204,6 +221,7 @@ def open_engine(
     threads: int | None = None,
     allow_code: bool = False,
     input_range: InputRange | None = None,
+    max_bytes: int = DEFAULT_MAX_MODEL_BYTES,
 ) -> Engine:
     """Choose and load the engine for a checkpoint.
 
@@ -217,6 +235,7 @@ def open_engine(
         allow_code: Load Keras models with layers that carry code; only for files you made.
         input_range: Of the pixels that the model wants; what the side file says, else what the
             model shows, if None.
+        max_bytes: That the model may take; see `declared_size`.
 
     Raises:
         CheckpointError: The model cannot be loaded, or has no such form.
@@ -232,12 +251,12 @@ def open_engine(
         engine = "tensorflow"
     input_range = input_range or _range_by_side_file(checkpoint)
     if engine != "tensorflow":
-        compiled = _open_compiled(checkpoint, engine, threads, input_range)
+        compiled = _open_compiled(checkpoint, engine, threads, input_range, max_bytes)
         if compiled is not None:
             return compiled
     if threads:
         limit_tensorflow_threads(threads)  # before the model's first tensor
-    model = load_keras_model(checkpoint.path, allow_code=allow_code)
+    model = load_keras_model(checkpoint.path, allow_code=allow_code, max_bytes=max_bytes)
     try:
         served = TensorFlowEngine(model, input_range)
     except CheckpointError as error:
@@ -249,15 +268,19 @@ def open_engine(
 
 
 def _open_compiled(
-    checkpoint: Checkpoint, engine: str | None, threads: int | None, input_range: InputRange | None
+    checkpoint: Checkpoint,
+    engine: str | None,
+    threads: int | None,
+    input_range: InputRange | None,
+    max_bytes: int,
 ) -> Engine | None:
     """Open the fastest compiled form, or the one that is asked for."""
     for name in PREFERENCE if engine is None else (engine,):
-        compiled = _compiled_form(checkpoint, name)
+        compiled = _compiled_form(checkpoint, name, max_bytes)
         if compiled is not None:
             if input_range is None:
                 tell_range(checkpoint.path, FoundRange(UNIT, UNSAID, known=False))
-            return LiteRTEngine(compiled, name, threads, input_range)
+            return LiteRTEngine(compiled, name, threads, input_range, max_bytes)
     if engine is not None:
         raise CheckpointError(
             f"{checkpoint.path} has no {engine} form that matches its side file; "
@@ -291,7 +314,7 @@ def tell_range(path: Path, found: FoundRange) -> None:
         )
 
 
-def _compiled_form(checkpoint: Checkpoint, name: str) -> bytes | None:
+def _compiled_form(checkpoint: Checkpoint, name: str, max_bytes: int) -> bytes | None:
     """Read a compiled form; None if there is none, or not the one that the side file means."""
     entry: EngineFile | None = checkpoint.side.engines.get(name) if checkpoint.side else None
     if entry is None:
@@ -299,6 +322,7 @@ def _compiled_form(checkpoint: Checkpoint, name: str) -> bytes | None:
     # The name comes from a file that anybody may have written: never leave the folder.
     path = checkpoint.path.parent / Path(entry.file).name
     try:
+        require_size(path, path.stat().st_size, max_bytes)
         compiled = path.read_bytes()
     except OSError:
         return None

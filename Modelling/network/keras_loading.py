@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from Modelling.errors import shortened
+from Modelling.network.declared_size import (
+    limited_weights,
+    require_archive_size,
+    require_hdf5_size,
+)
 from Modelling.network.keras_adaptation import adapted
 from Modelling.network.keras_config import KerasFile
 from Modelling.network.keras_operations import operation_layers
@@ -27,27 +32,35 @@ CAUSES = ("Error encountered:", "Exception encountered:")
 CALL = re.compile(r"Exception encountered when calling [^\n]*\n\s*")
 
 
-def load(file: KerasFile, *, safe_mode: bool) -> Any:
+def load(file: KerasFile, *, safe_mode: bool, max_bytes: int) -> Any:
     """Build the network and load its weights, without what is for training.
 
     Args:
         file: What is known of it.
         safe_mode: Whether code in it is refused; see Keras.
+        max_bytes: That its weights may take.
 
     Raises:
+        CheckpointError: They would take more.
         Exception: Whatever Keras raises.
     """
     import keras
 
-    with keras.saving.custom_object_scope(operation_layers()):
+    with (
+        keras.saving.custom_object_scope(operation_layers()),
+        limited_weights(file.path, max_bytes),
+    ):
         if not file.archive:
+            require_hdf5_size(file.path, max_bytes)
             return _load_hdf5(file, safe_mode=safe_mode)
+        require_archive_size(file.path, max_bytes)
         if file.of_keras_2:
             model = _built_as_of_old(file, safe_mode=safe_mode)
         else:
             config = adapted(file.config, keras_2=False)
             model = keras.saving.deserialize_keras_object(config, safe_mode=safe_mode)
         with _weights_of(file.path) as weights:
+            require_hdf5_size(weights, max_bytes, file.path)
             model.load_weights(weights)
         return model
 

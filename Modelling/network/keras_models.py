@@ -14,6 +14,11 @@ from typing import Any
 import numpy as np
 
 from Modelling.errors import CheckpointError
+from Modelling.network.declared_size import (
+    DEFAULT_MAX_MODEL_BYTES,
+    require_tensor_sizes,
+    tensor_bytes,
+)
 from Modelling.network.input_range import InputRange
 from Modelling.network.keras_config import read_keras_file, refuse_code
 from Modelling.network.keras_loading import cause_of, load
@@ -32,15 +37,19 @@ TRANSPARENT_LAYERS = frozenset(
 )  # fmt: skip
 
 
-def load_keras_model(path: Path, *, allow_code: bool = False) -> Any:
+def load_keras_model(
+    path: Path, *, allow_code: bool = False, max_bytes: int = DEFAULT_MAX_MODEL_BYTES
+) -> Any:
     """Load a Keras image classifier from `.h5` or `.keras`, without its optimiser.
 
     Args:
         path: The checkpoint.
         allow_code: Load layers that carry code, too; only for files you made yourself.
 
+        max_bytes: That its weights, or one of its tensors, may take.
+
     Raises:
-        CheckpointError: Damaged, unsafe, or not an image classifier.
+        CheckpointError: Damaged, unsafe, too large, or not an image classifier.
     """
     file = read_keras_file(path)
     if not allow_code:
@@ -50,13 +59,16 @@ def load_keras_model(path: Path, *, allow_code: bool = False) -> Any:
 
     try:
         with quiet(show=False):
-            model = load(file, safe_mode=not allow_code)
+            model = load(file, safe_mode=not allow_code, max_bytes=max_bytes)
+    except CheckpointError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a foreign file makes Keras raise
         raise CheckpointError(
             f"{path}: written by {file.written_by}, Keras {keras.__version__} cannot load it: "
             f"{cause_of(error)}"
         ) from None
     _require_image_classifier(path, model)
+    require_tensor_sizes(path, _tensor_sizes(model), max_bytes)
     return model
 
 
@@ -134,6 +146,19 @@ def _operations(model: Any) -> Iterator[Any]:
             yield from _operations(operation)
         else:
             yield operation
+
+
+def _tensor_sizes(model: Any) -> Iterator[int]:
+    """Yield the bytes of all that a model's operations give for one image."""
+    import keras
+
+    for operation in _operations(model):
+        try:
+            tensors = keras.tree.flatten(operation.output)
+        except (AttributeError, ValueError):  # it is used in several places
+            continue
+        for tensor in tensors:
+            yield tensor_bytes(tensor.shape, np.float32)
 
 
 def _last_activation(model: Any) -> str | None:

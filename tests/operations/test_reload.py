@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,12 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from Modelling.errors import CheckpointError
-from Modelling.network.checkpoint import write_atomically
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, write_atomically
 from Pipeline.serving.live_model import LiveModel, Signature, try_out
 from Pipeline.stop import Stop
 from tests.brokers.harness import clean_environment
@@ -102,6 +104,20 @@ def test_an_unfit_checkpoint_is_told_once_and_the_old_one_goes_on(
     assert model.reloads == {"swapped": 0, "refused": 1}
     assert caplog.text.count("is unfit, ") == 1
     assert before.version in caplog.text
+
+
+def test_a_checkpoint_that_declares_more_than_the_limit_does_not_take_over(tmp_path: Path) -> None:
+    path = tmp_path / DEFAULT_CHECKPOINT.name
+    shutil.copy(DEFAULT_CHECKPOINT, path)  # alone: nothing else is read
+    large = tmp_path / "large.h5"
+    shutil.copy(path, large)
+    with h5py.File(large, "a") as file:
+        file.create_dataset("model_weights/large", (1 << 42,), "u1", chunks=(1 << 20,))
+    with LiveModel(path, 1, Stop(), look_seconds=0.02, patience=0.5) as model:
+        before = model.current()
+        large.replace(path)
+        wait_until(lambda: model.reloads["refused"] > 0, "it was refused")
+        assert model.current() is before
 
 
 def test_a_compiled_form_that_comes_after_all_patience_is_over_is_noticed(

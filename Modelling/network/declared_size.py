@@ -1,0 +1,145 @@
+"""How much a checkpoint says it takes, added up before any of it is read.
+
+Files are compressed and say in a few bytes how large something is going to be: 3 MB may unpack to
+3 GB, and a network of one line may ask for more weights than any machine holds. A server that loads
+a new checkpoint has a model to serve meanwhile: such a file is refused by what it declares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from Modelling.errors import CheckpointError
+
+# Four times the largest network of keras.applications (NASNetLarge has 360 MB, VGG19 550 MB).
+DEFAULT_MAX_MODEL_BYTES = 2 << 30
+
+# Groups of HDF5 files that are never loaded: how the training stood.
+OF_TRAINING = ("optimizer", "optimizer_weights")
+
+
+def require_size(what: object, declared: int, max_bytes: int) -> None:
+    """Refuse what is too large.
+
+    Args:
+        what: A file, or words for a part of it.
+        declared: How many bytes it takes.
+        max_bytes: How many it may take.
+
+    Raises:
+        CheckpointError: It takes more.
+    """
+    if declared > max_bytes:
+        raise CheckpointError(
+            f"{what} declares {declared:,} bytes, and --max-model-bytes are {max_bytes:,}: nothing "
+            "of it was loaded; raise the limit if the model is really so large"
+        )
+
+
+def require_archive_size(path: Path, max_bytes: int) -> None:
+    """Refuse an archive whose entries would unpack to more.
+
+    Raises:
+        CheckpointError, OSError, zipfile.BadZipFile: It is too large, or cannot be read.
+    """
+    with zipfile.ZipFile(path) as archive:
+        require_size(path, sum(entry.file_size for entry in archive.infolist()), max_bytes)
+
+
+def require_hdf5_size(path: Path, max_bytes: int, name: object = None) -> None:
+    """Refuse a HDF5 file whose datasets would take more. What is of training does not count.
+
+    Args:
+        path: The file.
+        max_bytes: How many bytes it may take.
+        name: What it is called in the error; the file if None.
+
+    Raises:
+        CheckpointError, OSError: It is too large, or cannot be read.
+    """
+    import h5py
+
+    total = 0
+
+    def add(place: str, found: Any) -> None:
+        nonlocal total
+        if isinstance(found, h5py.Dataset) and place.split("/", 1)[0] not in OF_TRAINING:
+            total += found.nbytes
+
+    with path.open("rb") as raw, h5py.File(raw, "r") as file:
+        file.visititems(add)
+    require_size(name or path, total, max_bytes)
+
+
+@contextlib.contextmanager
+def limited_weights(path: Path, max_bytes: int) -> Iterator[None]:
+    """Refuse a network that makes more weights while it is built, before it makes them.
+
+    Keras fills weights as it builds a layer, long before it looks into a file for them. All of its
+    layers make them by this one method, and nothing but this sees them in time.
+
+    Raises:
+        CheckpointError: It does.
+    """
+    import keras
+
+    add_weight = keras.layers.Layer.add_weight
+    total = 0
+
+    def counted(self: Any, shape: Sequence[int] | None = None, *rest: Any, **named: Any) -> Any:
+        nonlocal total
+        total += tensor_bytes(shape or (), np.float32)
+        require_size(path, total, max_bytes)
+        return add_weight(self, shape, *rest, **named)
+
+    keras.layers.Layer.add_weight = counted
+    try:
+        yield
+    except Exception:
+        require_size(path, total, max_bytes)  # Keras wraps what is raised inside of it
+        raise
+    finally:
+        keras.layers.Layer.add_weight = add_weight
+
+
+def require_tensor_sizes(what: object, sizes: Iterable[int], max_bytes: int) -> None:
+    """Refuse a network with a tensor, for one image, that takes more.
+
+    Not their sum: an engine uses the room of one again for the next.
+
+    Raises:
+        CheckpointError: It has one.
+    """
+    require_size(what, max(sizes, default=0), max_bytes)
+
+
+def tensor_bytes(shape: Iterable[Any], dtype: Any) -> int:
+    """Tell how many bytes a tensor takes; a size that is open, that of the batch, counts as one."""
+    itemsize: int = np.dtype(dtype).itemsize
+    return math.prod(1 if size is None else int(size) for size in shape) * itemsize
+
+
+def add_max_model_bytes(parser: argparse.ArgumentParser) -> None:
+    """Add `--max-model-bytes` to a command line."""
+    parser.add_argument(
+        "--max-model-bytes",
+        type=_number_of_bytes,
+        metavar="N",
+        default=DEFAULT_MAX_MODEL_BYTES,
+        help="a checkpoint that declares more is refused before it is read",
+    )
+
+
+def _number_of_bytes(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if (value := int(text)) > 0:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes")

@@ -1,0 +1,139 @@
+"""What a checkpoint declares is added up before any of it is read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+from Modelling import predict_cnn
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, engine_path
+from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES
+from Modelling.network.engine import LiteRTEngine
+from Modelling.network.keras_models import load_keras_model
+from Modelling.predict_cnn import CheckpointError, load_classifier
+
+# More than any machine has: who reads it first fails in another way.
+ENORMOUS = 1 << 42
+ARCHIVE = Path(__file__).parent / "checkpoints" / "3.15.1" / "depthwise.keras"
+
+
+def with_a_large_dataset(file: h5py.File) -> None:
+    """Compressed and never written: it takes no room in the file."""
+    file.require_group("model_weights").create_dataset(
+        "large", (ENORMOUS,), "u1", chunks=(1 << 20,), compression="gzip"
+    )
+
+
+def hdf5(folder: Path) -> Path:
+    path = folder / "model.h5"
+    shutil.copy(DEFAULT_CHECKPOINT, path)
+    with h5py.File(path, "a") as file:
+        with_a_large_dataset(file)
+    return path
+
+
+def archive(folder: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    path = folder / "model.keras"
+    with zipfile.ZipFile(ARCHIVE) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, change(entry.filename, old.read(entry)))
+    return path
+
+
+def weights_in_an_archive(folder: Path) -> Path:
+    def change(name: str, data: bytes) -> bytes:
+        if not name.endswith(".h5"):
+            return data
+        weights = folder / "weights.h5"
+        weights.write_bytes(data)
+        with h5py.File(weights, "a") as file:
+            with_a_large_dataset(file)
+        return weights.read_bytes()
+
+    return archive(folder, change)
+
+
+def entry_of_an_archive(folder: Path) -> Path:
+    """Its declared size is what Python's `zipfile` reads at most."""
+    path = archive(folder, lambda _name, data: data)
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")  # the last of the central directory
+    content[entry + 24 : entry + 28] = (0xFFFFFFFE).to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
+
+
+def layer_of_a_network(folder: Path) -> Path:
+    def change(name: str, data: bytes) -> bytes:
+        if name != "config.json":
+            return data
+        config = json.loads(data)
+        dense = [each for each in config["config"]["layers"] if each["class_name"] == "Dense"]
+        dense[-1]["config"]["units"] = ENORMOUS
+        return json.dumps(config).encode()
+
+    return archive(folder, change)
+
+
+@pytest.mark.parametrize(
+    "make", [hdf5, weights_in_an_archive, entry_of_an_archive, layer_of_a_network]
+)
+def test_a_file_that_declares_more_than_the_limit_is_refused_unread(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    path = make(tmp_path)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(CheckpointError) as refused:
+        load_keras_model(path)
+    text = str(refused.value)
+    assert text.startswith(f"{path} declares ")
+    assert f"--max-model-bytes are {DEFAULT_MAX_MODEL_BYTES:,}" in text
+    assert "\n" not in text
+
+
+def test_a_tensor_between_layers_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.UpSampling2D(1 << 16),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.save(path := tmp_path / "model.keras")
+    with pytest.raises(CheckpointError, match=r"declares 1,099,511,627,776 bytes"):
+        load_keras_model(path)
+
+
+@pytest.mark.parametrize("engine", ["int8", "float32", "tensorflow"])
+def test_the_limit_holds_for_each_engine_and_is_set_by_an_option(
+    engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CheckpointError, match=r"declares [0-9,]+ bytes"):
+        load_classifier(engine=engine, max_bytes=10_000)
+    arguments = ["--max-model-bytes", "10000", "--checkpoint", str(DEFAULT_CHECKPOINT), "image.png"]
+    assert predict_cnn.main(arguments) == 2
+    assert "--max-model-bytes are 10,000" in capsys.readouterr().err
+
+
+def test_a_large_tensor_of_a_compiled_form_is_refused() -> None:
+    form = engine_path(DEFAULT_CHECKPOINT, "float32")
+    with pytest.raises(CheckpointError, match=r"^the float32 form of the checkpoint declares "):
+        LiteRTEngine(form.read_bytes(), "float32", max_bytes=10_000)
+
+
+def test_what_is_of_training_does_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    shutil.copy(DEFAULT_CHECKPOINT, path)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("optimizer_weights/large", (ENORMOUS,), "u1", chunks=(1 << 20,))
+    model: Any = load_keras_model(path)
+    assert model.output_shape == (None, 10)
