@@ -17,6 +17,7 @@ COPY Modelling Modelling
 COPY DurableText DurableText
 COPY Queue Queue
 COPY DB DB
+COPY Installation Installation
 COPY Pipeline Pipeline
 
 # What the scripts write: queue and DB on the volumes, or, without options, where the defaults are

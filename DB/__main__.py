@@ -16,6 +16,7 @@ from DB.report import as_text
 from DB.transfer import transfer
 from DurableText.command_line import counted, file_with_suffix, print_json, printable, run, tell
 from DurableText.storage import STORAGE, make_durable_directory
+from Installation.command_line import command_parser
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m DB", description=__doc__)
+    parser = command_parser("python -m DB", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="summary|verify|get|import")
     summary = commands.add_parser("summary", help="how many, per label, accuracy, latency, models")
     summary.add_argument(

@@ -10,8 +10,10 @@ from urllib.parse import unquote, urlsplit
 
 from DB.database_interface import ResultDatabase
 from DB.errors import DatabaseConfigurationError
+from Installation.extras import needs
+from Installation.places import state_folder
 
-DEFAULT_PATH = Path(__file__).resolve().parent / "db_for_app_2.txt"
+DEFAULT_PATH = state_folder() / "DB" / "db_for_app_2.txt"
 
 # Names the DB where no option does.
 VARIABLE = "RESULT_DB"
@@ -60,12 +62,8 @@ def open_database(
 
         return SqliteDatabase(sqlite_path(str(where)), read_only=read_only)
     if scheme in ("postgresql", "postgres"):
-        try:
+        with needs(f"{scheme}://", DatabaseConfigurationError):
             from DB.postgres.database import PostgresDatabase
-        except ModuleNotFoundError as error:
-            raise DatabaseConfigurationError(
-                f"{scheme}:// needs its client: pip install 'psycopg[binary]' ({error})"
-            ) from error
         return PostgresDatabase(str(where), read_only=read_only)
     raise DatabaseConfigurationError(
         f"the DB's URL begins with {scheme}://; a path is a text file, and postgresql:// and "

@@ -27,6 +27,7 @@ from typing import Any, cast
 
 from DurableText import command_line
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED, counted, printable
+from Installation.command_line import command_parser
 from MessageBroker import dead_letters
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
@@ -280,7 +281,7 @@ def seconds(text: str) -> float:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    top = argparse.ArgumentParser(prog="python -m MessageBroker", description=__doc__)
+    top = command_parser("python -m MessageBroker", description=__doc__)
     top.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from Installation.places import user_config_folder
 from MessageBroker.environment import home_of, shown_path, variable
 from MessageBroker.errors import ConfigurationError
 from MessageBroker.ini_file import IniFile
@@ -73,12 +74,15 @@ class BrokerConfig:
 def config_folder(config_dir: Path | None) -> Path:
     """Return the folder of the INI files: the one that is given, that of the environment, or ours.
 
+    Installed, ours is the user's own where there is one.
+
     Raises:
         ConfigurationError: it is no folder.
     """
     named = variable(CONFIG_DIR_VARIABLE)
     if config_dir is None and named is None:
-        return DEFAULT_CONFIG_DIR
+        users = user_config_folder()
+        return users if users is not None and users.is_dir() else DEFAULT_CONFIG_DIR
     folder = config_dir if config_dir is not None else home_of(named or "")
     if not folder.is_dir():
         said = "--config-dir" if config_dir is not None else CONFIG_DIR_VARIABLE

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
+from Installation.places import state_folder
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import DeliverySettings, ini_file
@@ -31,7 +32,7 @@ from MessageBroker.local.stream import LocalStream
 
 LOCAL_CONFIG = "local_config.ini"
 PATH_VARIABLE = "LOCAL_BROKER_PATH"
-DEFAULT_PATH = Path(__file__).resolve().parent.parent / ".local_broker"
+DEFAULT_PATH = state_folder() / ".local_broker"
 
 
 class LocalHandler(BrokerCore):

@@ -6,6 +6,7 @@ import importlib
 import os
 from pathlib import Path
 
+from Installation.extras import needs
 from MessageBroker.broker_interface import BrokerInterface
 from MessageBroker.configuration import (
     BROKER_CONFIG,
@@ -62,7 +63,8 @@ class MessageBrokerFactory:
                 f"{said_by} names the broker {chosen!r}: choose one of {', '.join(BROKER_NAMES)}"
             )
         module, class_name = _HANDLERS[chosen]
-        handler: type[BrokerCore] = getattr(importlib.import_module(module), class_name)
+        with needs(f"the broker {chosen}", ConfigurationError):
+            handler: type[BrokerCore] = getattr(importlib.import_module(module), class_name)
         broker = handler.from_config(folder, delivery or config.delivery)
         broker.configured_topics = (config.topics.images, config.topics.inferences)
         return broker

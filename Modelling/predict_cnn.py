@@ -25,7 +25,6 @@ if __name__ == "__main__":  # before anything is opened
 
     standard_streams.open_closed()
 
-import argparse
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from Installation.command_line import command_parser
 from Modelling.data_preparation import Preparation, decode_image, visible_files
 from Modelling.errors import CheckpointError, ImageError, printable
 from Modelling.images.batch_preparation import Decoders, prepare_batch
@@ -254,8 +254,8 @@ def load_classifier(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m Modelling.predict_cnn", description="Predict what is on images."
+    parser = command_parser(
+        "python -m Modelling.predict_cnn", description="Predict what is on images."
     )
     parser.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help="files, and folders of them"

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from Installation.command_line import command_parser
 from Modelling.errors import CheckpointError, shortened
 from Modelling.network.checkpoint import (
     DIGITS,
@@ -208,8 +209,8 @@ def write_forms(checkpoint: Path, forms: dict[str, CompiledForm]) -> dict[str, E
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m Modelling.quantise",
+    parser = command_parser(
+        "python -m Modelling.quantise",
         description="Compile a Keras checkpoint for fast serving without TensorFlow.",
     )
     parser.add_argument("checkpoint", type=Path, help="a .h5 or .keras file")

@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from Modelling.errors import shortened
+from Modelling.errors import CheckpointError, shortened
 from Modelling.network.checkpoint import (
     DIGITS,
     RESIZE,
@@ -276,6 +276,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("\ntrain_cnn: stopped", file=sys.stderr)
     except OSError as error:
         print(f"train_cnn: the checkpoint could not be written: {error}", file=sys.stderr)
+    except CheckpointError as error:  # TensorFlow is missing
+        print(f"train_cnn: {error}", file=sys.stderr)
+        return 2
     return 1
 
 

@@ -11,6 +11,7 @@ import argparse
 import sys
 
 from DurableText.command_line import counted, print_json, printable, run, tell
+from Installation.command_line import command_parser
 from Queue.errors import QueueConfigurationError, QueueError
 from Queue.queue_factory import default_queue, open_queue
 
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m Queue", description=__doc__)
+    parser = command_parser("python -m Queue", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="status|verify")
     show = commands.add_parser("status", help="depth, oldest record, sizes, who holds what")
     show.set_defaults(run=_status)

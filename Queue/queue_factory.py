@@ -6,10 +6,11 @@ import os
 import re
 from pathlib import Path
 
+from Installation.places import state_folder
 from Queue.errors import QueueConfigurationError
 from Queue.queue_interface import ResultQueue
 
-DEFAULT_PATH = Path(__file__).resolve().parent / "log.txt"
+DEFAULT_PATH = state_folder() / "Queue" / "log.txt"
 
 # Names the queue where no option does.
 VARIABLE = "RESULT_QUEUE"

@@ -7,7 +7,7 @@ module. TensorFlow and XLA also greet on stderr from C++, before any Python logg
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import os
 import sys
 import tempfile
@@ -16,19 +16,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from Installation.extras import needs
+from Modelling.errors import CheckpointError
+
 
 def import_tensorflow() -> Any:
     """Import TensorFlow (and with it the Keras that belongs to it) without noise.
 
     Raises:
-        ModuleNotFoundError: TensorFlow is not installed.
+        CheckpointError: TensorFlow is not installed.
     """
     # Errors still show; INFO and WARNING are about CPU instructions and missing CUDA libraries.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
-    with quiet():
+    with needs("a Keras model", CheckpointError), quiet():
         tensorflow = importlib.import_module("tensorflow")
         # Looking for a GPU where there is none is reported as an error, once.
         tensorflow.config.list_physical_devices()
@@ -38,7 +41,9 @@ def import_tensorflow() -> Any:
 
 
 def gpu_device_present() -> bool:
-    """Tell whether TensorFlow might find a GPU, without importing it."""
+    """Tell whether TensorFlow might find a GPU, without importing it; not where it is missing."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return False
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()

@@ -6,6 +6,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from Installation.command_line import command_parser
+from Installation.places import state_folder
 from Modelling.network.checkpoint import CHECKPOINT_SUFFIXES, DEFAULT_CHECKPOINT
 from Modelling.training.datasets import LABELS
 
@@ -18,7 +20,9 @@ SEED = 1
 # Share of the training images that chooses the epoch: 3,000 of 60,000.
 VALIDATION_RATIO = 0.05
 
-PLOTS = Path(__file__).parents[1] / "plots"
+# Where a checkpoint and its plots go that nobody named another place for.
+OUTPUT = state_folder() / "Modelling" / "model_checkpoints" / DEFAULT_CHECKPOINT.name
+PLOTS = OUTPUT.parents[1] / "plots"
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class Options:
 
 def parse_options(arguments: list[str] | None = None) -> Options:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m Modelling.train_cnn",
+    parser = command_parser(
+        "python -m Modelling.train_cnn",
         description="Train the image classifier and write its checkpoint.",
     )
     parser.add_argument(
@@ -74,7 +78,7 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     parser.add_argument(
         "--output", type=Path, metavar="FILE.h5",
         help="the checkpoint to write, .h5 or .keras; its plots go to a folder beside it "
-        "(default: model_checkpoints/<dataset or data>_cnn_model.h5 in this package)",
+        f"(default: {OUTPUT.parent}/<dataset or data>_cnn_model.h5)",
     )  # fmt: skip
     parser.add_argument(
         "--validation-ratio", type=share, default=VALIDATION_RATIO, metavar="R",
@@ -82,10 +86,10 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     )  # fmt: skip
     chosen = parser.parse_args(arguments)
     stem: str = chosen.data.stem if chosen.data else chosen.dataset or "mnist"
-    output: Path = chosen.output or DEFAULT_CHECKPOINT.with_name(f"{stem}_cnn_model.h5")
+    output: Path = chosen.output or OUTPUT.with_name(f"{stem}_cnn_model.h5")
     if output.suffix not in CHECKPOINT_SUFFIXES:
         parser.error(f"--output {output}: the checkpoint's name must end in .h5 or .keras")
-    own = output.resolve() == DEFAULT_CHECKPOINT
+    own = output.resolve() == OUTPUT
     if own and chosen.data and not (chosen.dataset or chosen.output):
         parser.error(
             f"--data {chosen.data} would replace the checkpoint {output.name} of MNIST's digits: "

@@ -30,14 +30,16 @@ from tqdm import tqdm
 
 from DB import open_database
 from DurableText.command_line import file_with_suffix
+from Installation.command_line import command_parser
+from Installation.places import CODE, in_checkout, state_folder
 from MessageBroker import BROKER_NAMES, MessageBrokerFactory
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
-from Pipeline.script.options import PROJECT_ROOT, check_writable, count
+from Pipeline.script.options import check_writable, count
 
 DEFAULT_COUNT = 10_000
-STATE_FOLDER = PROJECT_ROOT / ".demo"
-PICTURE = PROJECT_ROOT / "demo.png"
+STATE_FOLDER = state_folder() / ".demo"
+PICTURE = (CODE if in_checkout() else Path()) / "demo.png"
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 
@@ -103,7 +105,7 @@ class Demo:
     def start(self, name: str, *arguments: object) -> RunningScript:
         """Start a script; its output goes into a log of its own."""
         log = self.folder / f"{name}.log"
-        command = [sys.executable, str(PROJECT_ROOT / f"{name}.py"), "--broker", self.broker]
+        command = [sys.executable, str(CODE / f"{name}.py"), "--broker", self.broker]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*command, *map(str, arguments)],
@@ -244,7 +246,7 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(prog="python -m Pipeline.demo", description=__doc__)
+    parser = command_parser("python -m Pipeline.demo", description=__doc__)
     parser.add_argument(
         "--broker", choices=BROKER_NAMES, default="local", help="default: %(default)s"
     )
@@ -261,7 +263,7 @@ def parser() -> argparse.ArgumentParser:
         type=file_with_suffix(*PICTURE_SUFFIXES),
         metavar="FILE",
         default=PICTURE,
-        help=f"{', '.join(PICTURE_SUFFIXES)} (default: {PICTURE.name} in the project's folder)",
+        help=f"{', '.join(PICTURE_SUFFIXES)} (default: {PICTURE})",
     )
     return parser
 

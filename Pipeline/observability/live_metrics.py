@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from DurableText.moments import age_of
+from Installation import __version__
 from Pipeline.observability import metric_table as table
 from Pipeline.observability.metrics import Metrics, ModelSource, Sources
 from Pipeline.observability.metrics_server import MetricsServer
@@ -117,12 +118,13 @@ class LiveMetrics(Metrics, Collector):
         yield from self._log_lines.families()
         waits = {reason.value: int(yes) for reason, yes in self._waiting.reasons().items()}
         yield _gauges(table.WAITING, "reason", waits)
+        about = {"script": self._script, "version": __version__}
         work = self._work
         if work is None:
-            yield _info(table.SCRIPT_INFO, {"script": self._script})
+            yield _info(table.SCRIPT_INFO, about)
             return
         sources = work.sources
-        yield _info(table.SCRIPT_INFO, {"script": self._script, "broker": sources.broker.name})
+        yield _info(table.SCRIPT_INFO, {**about, "broker": sources.broker.name})
         for field, metric in table.COUNTERS[self._script].items():
             yield _counter(metric, getattr(work.tally, field))
         yield self._batches.family()

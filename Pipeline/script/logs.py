@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from DurableText.command_line import printable
+from Installation import __version__
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -48,7 +49,7 @@ class _TextLines(logging.Formatter):
 
 
 class _JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, script, logger, message, and what `extra` holds."""
+    """One JSON object a line: time, level, script, version, logger, message, what `extra` holds."""
 
     def __init__(self, script: str) -> None:
         super().__init__()
@@ -61,6 +62,7 @@ class _JsonLines(logging.Formatter):
             "time": moment.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "script": self._script,
+            "version": __version__,
             "logger": record.name,
             "message": record.getMessage(),
             **{name: each for name, each in vars(record).items() if name not in _STANDARD_FIELDS},

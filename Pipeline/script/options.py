@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from Installation.command_line import command_parser
 from MessageBroker import BROKER_NAMES
 
 Number = TypeVar("Number", int, float)
-
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 # The fastest sizes of the engine are 8 to 64; larger batches spread the fsync and the acks.
 DEFAULT_BATCH_SIZE = 256
@@ -30,8 +29,8 @@ class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
 
 def script_parser(script: str, description: str) -> argparse.ArgumentParser:
     """Make a parser with the options that all four scripts have."""
-    parser = argparse.ArgumentParser(
-        prog=f"{script}.py",
+    parser = command_parser(
+        f"{script}.py",
         description=description,
         formatter_class=_HelpWithDefaults,
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
+from Installation import NAME, __version__
 from MessageBroker import BrokerInterface, Message, Subscription
 from MessageBroker.configuration import DeliverySettings, TopicNames, read_broker_config
 from Pipeline.observability.metrics import Metrics, Sources
@@ -21,6 +23,8 @@ from Pipeline.tally import Tally
 
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,15 @@ class Script:
 
     @contextlib.contextmanager
     def at_work(self, sources: Sources, last_line: Callable[[Tally], str]) -> Iterator[None]:
-        """Let the metrics follow the work, and say at its end, however it ends, what was done.
+        """Let the metrics follow the work; tell which version works, and at its end what was done.
+
+        However it ends.
 
         Args:
             sources: where the numbers of the metrics come from.
             last_line: puts the tally into words.
         """
+        logger.info("at work: %s %s", NAME, __version__)
         try:
             with self.metrics.follow(sources, self.tally):
                 yield

@@ -34,6 +34,7 @@ from rich.live import Live
 
 from DB import DatabaseError, ResultDatabase, default_database, open_database
 from DurableText.command_line import file_with_suffix
+from Installation.command_line import command_parser
 from Pipeline.script.options import check_writable, place, positive
 from Pipeline.watch.stages import Stage, WatchedPipeline, pairwise_rates, problems
 from Pipeline.watch.view import line, view
@@ -119,8 +120,8 @@ def default_targets() -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m Pipeline.watch",
+    parser = command_parser(
+        "python -m Pipeline.watch",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

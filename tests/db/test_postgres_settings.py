@@ -263,7 +263,7 @@ def test_without_the_client_a_line_says_what_to_install(monkeypatch: pytest.Monk
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "pip install 'psycopg[binary]'" in done.stderr
+    assert "pip install '.[postgres]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -51,7 +51,7 @@ def options_of(command):
         option: action.default
         for action in parser._actions
         for option in action.option_strings
-        if option not in ("-h", "--help")
+        if option not in ("-h", "--help", "--version")  # which all have
     }
 
 

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from DurableText.moments import timestamp
+from Installation import __version__
 from Pipeline.observability import metric_table
 from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metric_table import COUNTERS, Metric
@@ -67,7 +68,11 @@ def test_counters_equal_what_the_db_and_the_topics_hold(pipeline: Pipeline) -> N
     assert sub.values["serving_messages_dead_lettered"] == 1
     assert sub.histograms["serving_inference_seconds"][float("inf")] > 0
     assert sub.infos["serving_model"]["version"] == pipeline.rows()[-1]["model"]
-    assert sub.infos["serving_script"] == {"script": "model_server_sub", "broker": "local"}
+    assert sub.infos["serving_script"] == {
+        "script": "model_server_sub",
+        "version": __version__,
+        "broker": "local",
+    }
     assert pub.values["serving_results_published"] == COUNT
     assert app_2.values["serving_results_stored"] == len(pipeline.rows())
     assert app_2.values["serving_duplicates_suppressed"] == 1

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from Installation import __version__
 from MessageBroker import OutgoingMessage
 from Pipeline.observability.waiting import Reason, Waiting
 from Pipeline.script.logs import configure_logging
@@ -100,8 +101,8 @@ def test_json_logs_are_one_object_a_line_with_fields(capsys: pytest.CaptureFixtu
     told = json.loads(line)
     assert told.pop("time").endswith("+00:00")
     assert told == {
-        "level": "warning", "script": "app_2", "logger": "test", "message": "two\nlines",
-        "model": "m@1",
+        "level": "warning", "script": "app_2", "version": __version__, "logger": "test",
+        "message": "two\nlines", "model": "m@1",
     }  # fmt: skip
 
 

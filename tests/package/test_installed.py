@@ -1,0 +1,106 @@
+"""The wheel alone, in an empty folder: the commands, their state, their types, what is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from Installation import NAME, __version__
+from Installation.commands import TOOLS
+from tests.package.conftest import Installed
+
+COMMANDS = ("edms-app-1", "edms-model-server-sub", "edms-model-server-pub", "edms-app-2", "edms")
+
+# What a program of a user's does with the library; its types are to be found, strictly.
+PROGRAM = """
+from pathlib import Path
+
+from DB import open_database
+from MessageBroker import BrokerInterface, Message, MessageBrokerFactory
+from Modelling.predict_cnn import Classifier, load_classifier
+from Queue import Record, open_queue
+
+
+def relay(broker: BrokerInterface, messages: list[Message]) -> list[str]:
+    return [broker.publish("orders", each.data, key=each.key).result() for each in messages]
+
+
+def classify(path: Path) -> str:
+    classifier: Classifier = load_classifier(threads=1)
+    return classifier.predict(classifier.prepare_batch([path.read_bytes()])[0]).labels[0]
+
+
+with MessageBrokerFactory.get_broker("local") as broker:
+    with broker.subscribe("orders") as subscription:
+        subscription.ack(subscription.receive(max_messages=10, timeout=1.0))
+with open_queue(Path("log.txt")) as queue:
+    queue.put([Record("1", b"{}")])
+with open_database("db.txt") as db:
+    count: int = db.count()
+"""
+
+
+def test_the_commands_say_their_version(installed: Installed) -> None:
+    for command in COMMANDS:
+        assert installed.must(command, "--version") == f"{command} {__version__}\n"
+    for tool in TOOLS:
+        assert installed.must("edms", tool, "--version") == f"edms {tool} {__version__}\n"
+
+
+def test_the_wheel_alone_runs_the_pipeline_in_an_empty_folder(installed: Installed) -> None:
+    installed.must("edms-app-1", "--count", 20)
+    idle = "--exit-when-idle", 0.5
+    for command in ("edms-model-server-sub", "edms-model-server-pub", "edms-app-2"):
+        installed.must(command, *idle)
+
+    assert json.loads(installed.must("edms", "db", "summary", "--json"))["rows"] == 20
+    state = installed.home / ".local" / "state" / NAME
+    assert {each.name for each in state.iterdir()} == {".local_broker", "DB", "Queue"}
+    assert not [*installed.folder.iterdir()]
+    assert installed.run("python", "-c", "import tensorflow").returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        (("edms-app-1", "--broker", "kafka"), "kafka"),
+        (("edms", "broker", "ping", "--broker", "pubsub"), "pubsub"),
+        (("edms-app-2", "--db", "postgresql://host/results"), "postgres"),
+        (("edms", "train"), "training"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_extra_that_brings_it(
+    installed: Installed, tmp_path: Path, command: tuple[str, ...], extra: str
+) -> None:
+    done = installed.run(*command)
+    assert done.returncode == 2, done.stderr
+    assert f"pip install '{NAME}[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_ini_files_of_the_user_are_found_without_an_option(installed: Installed) -> None:
+    folder = installed.home / ".config" / NAME
+    folder.mkdir(parents=True)
+    try:
+        (folder / "local_config.ini").write_text("[default]\npath = elsewhere\n")
+        installed.must("edms", "broker", "topics", "create")
+        assert (folder / "elsewhere").is_dir()
+    finally:
+        (folder / "local_config.ini").unlink()
+
+
+def test_a_users_program_has_strict_types(installed: Installed, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    python = installed.environment / "bin" / "python"
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--python-executable", python, program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
