@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from DB.results import InsertOutcome, Result
 from DB.summary import Summary, Tally
+from DurableText.closing import ClosedAtExit
 from DurableText.findings import Findings
 
 Row = dict[str, Any]
@@ -31,7 +31,7 @@ class Verification(Findings):
     bytes: int = 0
 
 
-class ResultDatabase(ABC):
+class ResultDatabase(ClosedAtExit):
     """A DB of results. Any thread may use it.
 
     Whatever engine stands behind it:
@@ -148,14 +148,3 @@ class ResultDatabase(ABC):
         for row in self:
             tally.add(row)
         return tally.finish()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

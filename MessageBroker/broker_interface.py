@@ -27,17 +27,17 @@ nothing fails. One that is not there at the start is a `BrokerUnavailableError`.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING
 
+from DurableText.closing import ClosedAtExit
 from MessageBroker.message import Message
 
 if TYPE_CHECKING:
-    from typing import Self
+    pass
 
 DEAD_LETTER_SUFFIX = "-dead-letter"
 SUBSCRIPTION_SUFFIX = "-sub"
@@ -70,7 +70,7 @@ class OutgoingMessage:
     attributes: Mapping[str, str] | None = None
 
 
-class Subscription(ABC):
+class Subscription(ClosedAtExit):
     """A consumer's end of one subscription.
 
     One thread calls `receive`; the other methods may be called from any thread. It is a context
@@ -208,19 +208,8 @@ class Subscription(ABC):
         Twice is fine. Afterwards `receive` and `dead_letter` raise `ClosedError`; acks are late.
         """
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class BrokerInterface(ABC):
+class BrokerInterface(ClosedAtExit):
     """A message broker. All methods may be called from any thread.
 
     It is a context manager: leaving it closes it.
@@ -388,14 +377,3 @@ class BrokerInterface(ABC):
 
         Twice is fine; any other call afterwards raises `ClosedError`.
         """
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
+from DurableText.closing import ClosedAtExit
 from DurableText.findings import Findings
 from Queue.errors import QueueRecordError
 
@@ -118,7 +118,7 @@ class Verification(Findings):
     records: int = 0
 
 
-class ResultQueue(ABC):
+class ResultQueue(ClosedAtExit):
     """A queue of results. Any thread may use it.
 
     Whatever engine stands behind it:
@@ -230,14 +230,3 @@ class ResultQueue(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give back what it holds; twice is fine. In a child made by fork it does nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -19,9 +19,9 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING
 
+from DurableText.closing import ClosedAtExit
 from Modelling.cores import available_cores
 from Modelling.data_preparation import Preparation
 from Modelling.images.decoding_process import (
@@ -34,7 +34,7 @@ from Modelling.images.decoding_process import (
 from Modelling.images.decoding_worker import READY
 
 if TYPE_CHECKING:
-    from typing import Self
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class PreparationStoppedError(Exception):
     """Raised when pictures are given up because nobody waits for them any more."""
 
 
-class DecodingPool:
+class DecodingPool(ClosedAtExit):
     """As many processes as cores, started when the first pictures come.
 
     `prepare` may be called from any thread; one call after another is served.
@@ -154,17 +154,6 @@ class DecodingPool:
             if self._lock_file >= 0:
                 os.close(self._lock_file)
             self._lock_file = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Work:

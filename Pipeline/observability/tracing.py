@@ -21,8 +21,8 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from DurableText.closing import ClosedAtExit
 from DurableText.moments import seconds_of
-from Pipeline.closing import ClosedAtExit
 from Pipeline.events import TRACE_PARENT
 
 logger = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from types import FrameType
 
 import numpy as np
 
+from DurableText.closing import ClosedAtExit
 from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import (
     PATIENCE,
@@ -27,7 +28,6 @@ from Modelling.network.checkpoint import (
     side_file_path,
 )
 from Modelling.predict_cnn import Classifier, load_classifier
-from Pipeline.closing import ClosedAtExit
 from Pipeline.script.first_signals import terminal_is_gone
 from Pipeline.stop import Stop
 

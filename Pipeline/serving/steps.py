@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from Pipeline.closing import ClosedAtExit
+from DurableText.closing import ClosedAtExit
 from Pipeline.stop import Stop
 
 # One batch waits before each step: enough to keep it busy. More would only be received earlier.

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from Pipeline.closing import ClosedAtExit
+from DurableText.closing import ClosedAtExit
 from Pipeline.stop import EXIT_FAILED
 
 logger = logging.getLogger(__name__)

@@ -61,6 +61,7 @@ def test_a_handle_settles_its_message() -> None:
     batch = Batch(
         "topic",
         [OutgoingMessage(b"a", "key", {"name": "value"}), OutgoingMessage(b"b", "")],
+        [13, 1],
         lambda: told.append("all"),
     )
     first, second = batch.publications()

@@ -261,6 +261,6 @@ def test_a_callback_may_close_the_outbox(outbox: Outbox) -> None:
         outbox.close(PATIENCE_SECONDS)
         closed.set()
 
-    outbox.put(Batch("topic", [OutgoingMessage(b"x")], close).publications())
+    outbox.put(Batch("topic", [OutgoingMessage(b"x")], [1], close).publications())
 
     assert closed.wait(PATIENCE_SECONDS / 2)

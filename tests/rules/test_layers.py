@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "MessageBroker.message_broker_factory": {"MessageBroker", "MessageBroker.core"},
     "DurableText": set(),
     "DurableText.standard_streams": set(),
+    "DurableText.closing": set(),
     "Queue": {"DurableText"},
     "DB": {"DurableText"},
     # The factory imports the engine that is wanted; no engine knows another.
@@ -68,8 +69,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 
-# What every program does first of all, whichever package it is of.
-ALL_MAY_IMPORT = {"DurableText.standard_streams"}
+# What every program does first of all, and how whatever is closed ends a `with`.
+ALL_MAY_IMPORT = {"DurableText.standard_streams", "DurableText.closing"}
 
 # The folders in which a client library is imported, and nowhere else.
 CLIENTS = {
