@@ -86,9 +86,10 @@ def config_folder(config_dir: Path | None) -> Path:
     folder = config_dir if config_dir is not None else home_of(named or "")
     if not folder.is_dir():
         said = "--config-dir" if config_dir is not None else CONFIG_DIR_VARIABLE
+        state = "is no folder" if folder.exists() else "is not there"
         raise ConfigurationError(
-            f"{said} names the folder {shown_path(str(folder))} of INI files, which is not there: "
-            "correct it"
+            f"{said} names {shown_path(str(folder))}, which {state}: name the folder of the INI "
+            "files"
         )
     return folder
 

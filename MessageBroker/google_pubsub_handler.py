@@ -60,9 +60,9 @@ class PubSubHandler(BrokerCore):
         super().__init__(delivery)
         if not _PROJECT_ID.fullmatch(project_id):
             raise ConfigurationError(
-                f"{project_id!r} cannot be the id of a Google Cloud project: use the id (letters, "
-                f"digits and '-'), not the name or number, in {PUBSUB_CONFIG} [default] "
-                f"project_id or {PROJECT_VARIABLE}"
+                f"{PUBSUB_CONFIG} [default] project_id ({PROJECT_VARIABLE}) cannot be the id of a "
+                "Google Cloud project: use the id (3 to 63 small letters, digits and '-'), not the "
+                "name or number"
             )
         self._connection = Connection(project_id, credentials)
         self._topics = Topics(self._connection)

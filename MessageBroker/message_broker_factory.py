@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from pathlib import Path
 
 from Installation.extras import needs
@@ -26,6 +27,8 @@ _HANDLERS = {
     "local": ("MessageBroker.local_handler", "LocalHandler"),
 }
 BROKER_NAMES = tuple(_HANDLERS)
+# What may be a misspelt name of a broker, and is no secret that was set in the wrong place.
+_A_WORD = re.compile(r"[a-z-]{1,20}")
 
 
 class MessageBrokerFactory:
@@ -59,8 +62,11 @@ class MessageBrokerFactory:
         )
         chosen, said_by = next((each for each in candidates if each[0]), candidates[-1])
         if chosen not in _HANDLERS:
+            shown = (
+                repr(chosen) if _A_WORD.fullmatch(chosen or "") else "(a value that is not shown)"
+            )
             raise ConfigurationError(
-                f"{said_by} names the broker {chosen!r}: choose one of {', '.join(BROKER_NAMES)}"
+                f"{said_by} names the broker {shown}: choose one of {', '.join(BROKER_NAMES)}"
             )
         module, class_name = _HANDLERS[chosen]
         with needs(f"the broker {chosen}", ConfigurationError):

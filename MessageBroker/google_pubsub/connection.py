@@ -202,7 +202,8 @@ class Connection:
         self, error: google_errors.GoogleAPICallError, tried: str, rpc: Callable[..., Any]
     ) -> BrokerError:
         call = getattr(rpc, "__name__", "")
-        failure = translate(error, f"Pub/Sub: {tried} in {self.where} failed", call)
+        tried = f"Pub/Sub: {tried} in {self.where} failed"
+        failure = translate(error, tried, call, self._credentials.account)
         if isinstance(failure, BrokerUnavailableError):
             self._credentials.check()  # gRPC calls refused credentials UNAVAILABLE too
         return failure

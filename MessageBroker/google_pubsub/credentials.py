@@ -24,7 +24,11 @@ with warnings.catch_warnings():
     from google.oauth2 import service_account
 
 from MessageBroker.errors import AuthenticationError, BrokerError, BrokerUnavailableError
-from MessageBroker.google_pubsub.key_file import check_key_file, unusable_credentials
+from MessageBroker.google_pubsub.key_file import (
+    KEY_FILE_VARIABLE,
+    check_key_file,
+    unusable_credentials,
+)
 
 # At DEBUG these write whole requests for tokens: addresses, headers and bodies, which are secrets.
 for _name in ("google.auth", "urllib3"):
@@ -50,6 +54,15 @@ class Credentials:
         self.found = found
         self._where = where
         self._finding = threading.Lock()
+
+    @property
+    def account(self) -> str:
+        """Who the calls are made as, for errors: a service account has a name."""
+        email = getattr(self.found, "service_account_email", None)
+        if isinstance(email, str) and "@" in email:
+            return f"the account {email}"
+        named = os.environ.get(KEY_FILE_VARIABLE)
+        return f"the account that {KEY_FILE_VARIABLE} names" if named else "the ambient account"
 
     def require(self, timeout: float) -> None:
         """Find credentials that Google takes, unless that was done.

@@ -60,13 +60,19 @@ class NoAnswerInTimeError(BrokerUnavailableError):
     """Raised at DEADLINE_EXCEEDED: for a call that waits for messages, none came."""
 
 
-def translate(error: google_errors.GoogleAPICallError, tried: str, call: str = "") -> BrokerError:
+def translate(
+    error: google_errors.GoogleAPICallError,
+    tried: str,
+    call: str = "",
+    account: str = "the account",
+) -> BrokerError:
     """Turn an error of the client library into one of ours.
 
     Args:
         error: what the client library raised.
         tried: what was tried and where, for the message.
         call: the client's method, which tells the permission that it needs.
+        account: who tried it.
     """
     code = error.grpc_status_code or grpc.StatusCode.UNKNOWN
     said = f"{tried}: {code.name}"
@@ -88,9 +94,8 @@ def translate(error: google_errors.GoogleAPICallError, tried: str, call: str = "
     if code is grpc.StatusCode.PERMISSION_DENIED:
         permission = _PERMISSIONS.get(call, "a permission")
         return AuthenticationError(
-            f"{said}: the account has no {permission}: give the account that "
-            "GOOGLE_APPLICATION_CREDENTIALS names the role that docs/pubsub.md lists for this "
-            "program"
+            f"{said}: {account} has no {permission}: give it the role that docs/pubsub.md lists "
+            "for this program"
         )
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return AuthenticationError(

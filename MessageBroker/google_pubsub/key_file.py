@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
-from MessageBroker.environment import home_of, shown_path
+from MessageBroker.environment import shown_path
 from MessageBroker.errors import AuthenticationError
 
 KEY_FILE_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
@@ -43,6 +44,8 @@ def check_key_file() -> None:
         return
     if value.lstrip().startswith("{"):
         raise _refused("holds the JSON itself: write that to a file that only you may read")
+    if value.startswith("~"):  # in quotes, or from an env file: no shell has replaced it
+        raise _refused("begins with '~', which Google's library does not expand: write all of it")
     shown = shown_path(value)
     if shown != value:
         raise _refused("holds no path of a file (what it holds is not shown)")
@@ -55,7 +58,10 @@ def unusable_credentials(error: Exception) -> AuthenticationError:
     """Return the error of a key file that google-auth does not take, or of no account at all."""
     value = os.environ.get(KEY_FILE_VARIABLE)
     if value:
-        return _refused(f"names {shown_path(value)}, which cannot be used ({type(error).__name__})")
+        return _refused(
+            f"names {shown_path(value)}, which cannot be used ({type(error).__name__}): make a new "
+            "key"
+        )
     return AuthenticationError(
         f"Pub/Sub: no usable credentials from the ambient account ({type(error).__name__}): set "
         f"{KEY_FILE_VARIABLE} to the key file of a service account, or PUBSUB_EMULATOR_HOST to "
@@ -69,7 +75,7 @@ def _refused(why: str) -> AuthenticationError:
 
 def _trouble_with(value: str) -> str:
     """Say what is wrong with a file; nothing if it may be a key file."""
-    path = home_of(value)
+    path = Path(value)
     try:
         if path.is_dir():
             return "is a folder"

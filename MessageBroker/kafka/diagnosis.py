@@ -23,6 +23,8 @@ _WHAT_TO_DO = {
         "speaks"
     ),
     Fault.NO_KAFKA: "check host and port",
+    Fault.NO_TLS: "check host and port, and what stands in between",
+    Fault.OTHER_TLS: "allow TLS 1.2 or 1.3 on its listener, or change ssl.cipher.suites",
     Fault.OTHER_NAME: (
         "use a name that the certificate holds, or have a certificate made for this one"
     ),

@@ -106,9 +106,7 @@ _CLASSES: dict[int, type[BrokerError]] = {
 }
 
 _WHAT_TO_DO: dict[int, str] = {
-    KafkaError._SSL: (
-        "TLS with the broker failed: `python -m MessageBroker ping --broker kafka` says why"
-    ),
+    KafkaError._SSL: "check ssl.* in kafka_config.ini, and what stands between here and the broker",
     KafkaError._AUTHENTICATION: (
         "check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD (on Confluent Cloud: the API key and "
         "its secret, which may have been deleted)"
@@ -210,8 +208,7 @@ def translate(
             f"{tried}: {principal} has no right {needed}: grant it; docs/kafka.md lists the rights "
             "of each script and tool"
         )
-    advice = [_WHAT_TO_DO.get(code, ""), away if kind is BrokerUnavailableError else ""]
-    said = "; ".join(each for each in advice if each)
+    said = _WHAT_TO_DO.get(code) or (away if kind is BrokerUnavailableError else "")
     return kind(f"{tried}: {meaning_of(error)}" + (f": {said}" if said else ""))
 
 

@@ -174,6 +174,8 @@ class ClientEvents:
             self._cause = error
         elif code in MISSING_TOPIC:
             self.topic_missed = True
+        elif code == KafkaError._BAD_MSG and not self._worked:
+            pass  # no Kafka, or TLS: said at each attempt; whoever asked for an answer looks at it
         else:
             logger.error("Kafka at %s: %s", self._settings.servers, meaning_of(error))
 

@@ -46,6 +46,8 @@ class Fault(Enum):
     SILENT = "nothing answers there"
     CLOSES = "it closes the connection without an answer"
     NO_KAFKA = "what answers there is no Kafka"
+    NO_TLS = "what answers there does not speak TLS, nor is it a Kafka without"
+    OTHER_TLS = "it takes none of the TLS versions or ciphers of this client"
     OTHER_NAME = "its certificate is for another host name"
     EXPIRED = "its certificate has expired"
     NOT_YET_VALID = "its certificate is not valid yet"
@@ -66,7 +68,7 @@ class Fault(Enum):
 
 
 # A port that is forwarded takes connections before there is anything behind it.
-_MAY_PASS = frozenset({Fault.UNKNOWN_HOST, Fault.REFUSED, Fault.SILENT, Fault.CLOSES})
+_MAY_PASS = frozenset({Fault.UNKNOWN_HOST, Fault.REFUSED, Fault.SILENT, Fault.CLOSES, Fault.NO_TLS})
 
 
 class _Answer(Enum):
@@ -171,8 +173,9 @@ class _Look:
 
     def _judge_tls(self, connection: socket.socket) -> None:
         connection.settimeout(self._left())
+        context = self._context()
         try:
-            wrapped = self._context().wrap_socket(connection, server_hostname=self._host)
+            wrapped = context.wrap_socket(connection, server_hostname=self._host)
         except ssl.SSLCertVerificationError as error:
             raise self._certificate_fault(error.verify_code) from None
         except TimeoutError:
@@ -182,7 +185,7 @@ class _Look:
                 raise self._client_certificate_fault() from None
             if self._speaks_kafka_without_tls():
                 raise _FaultFoundError(Fault.WITHOUT_TLS) from None
-            raise
+            raise _handshake_fault(error) from None
         with wrapped:
             try:
                 answer = _api_versions(wrapped)
@@ -281,6 +284,15 @@ class _Look:
 def _is_about_the_client(error: OSError) -> bool:
     reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
     return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
+
+
+def _handshake_fault(error: OSError) -> _FaultFoundError:
+    """Tell what a handshake that failed was about, where no certificate was."""
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    if any(each in reason for each in ("PROTOCOL_VERSION", "HANDSHAKE_FAILURE", "UNSUPPORTED")):
+        return _FaultFoundError(Fault.OTHER_TLS)
+    closed = isinstance(error, ssl.SSLEOFError) or not isinstance(error, ssl.SSLError)
+    return _FaultFoundError(Fault.CLOSES if closed else Fault.NO_TLS)
 
 
 # ---------------------------------------------------------------------- Kafka's protocol

@@ -48,6 +48,7 @@ LOGIN = ("sasl.username", "sasl.password")
 FILE_SUFFIX = ".location"
 # `probe` lets the library look for the authorities of the system.
 _NO_FILE = {"ssl.ca.location": "probe"}
+MAX_PORT = 65535
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 LIST_OF_PROPERTIES = "https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md"
 
@@ -88,18 +89,25 @@ def check_properties(section: str, properties: Mapping[str, str]) -> None:
                 f"{where} is none of {', '.join(choices)}: set it to one of them"
             )
         if name == "bootstrap.servers":
-            _check_servers(where, value)
+            _check_servers(where, value, properties.get("security.protocol", "PLAINTEXT"))
+        if name in LOGIN and len(value.splitlines()) > 1:
+            raise ConfigurationError(
+                f"{where} holds more than one line: it must be the text that the broker knows, and "
+                "nothing else"
+            )
         if names_a_file(name, value):
             _check_file(where, value)
 
 
 def check_login(properties: Mapping[str, str]) -> None:
-    """Make sure that a user or password that was set is used.
+    """Make sure that a user or password that was set is used, and that one that is needed is set.
 
     Raises:
-        ConfigurationError: the protocol would not send it.
+        ConfigurationError: the protocol would not send it, or cannot do without it.
     """
     protocol = properties.get("security.protocol", "")
+    if protocol.upper().startswith("SASL"):
+        _check_what_a_login_needs(properties)
     for name in LOGIN:
         if properties.get(name) and not protocol.upper().startswith("SASL"):
             state = "is not set" if not protocol else "takes no login"
@@ -107,6 +115,18 @@ def check_login(properties: Mapping[str, str]) -> None:
                 f"{place(name)} is set, but {place('security.protocol')} {state}, so it would not "
                 "be used: set the protocol to SASL_SSL (and sasl.mechanisms), or remove user and "
                 "password"
+            )
+
+
+def _check_what_a_login_needs(properties: Mapping[str, str]) -> None:
+    mechanism = properties.get("sasl.mechanisms", "")
+    needed = LOGIN if mechanism.upper() in NAMED_MECHANISMS else ()
+    for name in ("sasl.mechanisms", *needed):
+        if not properties.get(name):
+            choice = f" to one of {', '.join(MECHANISMS)}" if name == "sasl.mechanisms" else ""
+            raise ConfigurationError(
+                f"{place('security.protocol')} is that of a login, but {place(name)} is not set: "
+                f"set it{choice}"
             )
 
 
@@ -119,15 +139,22 @@ def _check_text(where: str, value: str) -> None:
         raise ConfigurationError(f"{where} holds a zero byte: write it again, without")
 
 
-def _check_servers(where: str, servers: str) -> None:
+def _check_servers(where: str, servers: str, protocol: str) -> None:
     for server in servers.split(","):
         if "@" in server:
             raise ConfigurationError(
                 f"{where} holds a user or password before an '@': put them into sasl.username and "
                 "sasl.password, and only host:port here"
             )
-        if not _SERVER.fullmatch(without_scheme(server)):
+        found = _SERVER.fullmatch(without_scheme(server))
+        if found is None or not 0 < int((found[2] or ":9092")[1:]) <= MAX_PORT:
             raise ConfigurationError(f"{where} must be host:port,host:port: correct it")
+        scheme, separator, _ = server.partition("://")
+        if separator and scheme.strip().upper() != protocol.upper():  # the library ignores it
+            raise ConfigurationError(
+                f"{where} has another protocol before '://' than security.protocol "
+                "(KAFKA_SECURITY_PROTOCOL) says: write host:port alone, and the protocol there"
+            )
 
 
 def _check_file(where: str, value: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from confluent_kafka import KafkaException
 
@@ -13,6 +13,7 @@ from MessageBroker.kafka.property_checks import (
     FILE_SUFFIX,
     LIST_OF_PROPERTIES,
     NAMED_MECHANISMS,
+    SECOND_NAMES,
     check_properties,
     place,
     plain_servers,
@@ -123,6 +124,10 @@ _SECRET_NAME = re.compile(
 )
 
 
+# What the library misses is named by it; values it repeats, too, which are not shown.
+_PROPERTY = re.compile(r"(?<![\w.])s(?:asl|sl)(?:\.[a-z]+)+(?![\w.])")
+
+
 class KafkaSettings:
     """The properties of the three kinds of clients. Values never show in its repr."""
 
@@ -223,10 +228,16 @@ class KafkaSettings:
     def refused(self, exception: KafkaException) -> ConfigurationError:
         """Say which property the client library would not take."""
         text = error_of(exception).str()
-        names = {*self._default, *self._producer, *self._consumer}
-        named = [place(name) for name in sorted(names) if name in text]
-        which = " or ".join(named) if named else "kafka_config.ini"
-        if named and all(name.endswith(FILE_SUFFIX) for name in names if name in text):
+        names = sorted(self._named_in(text))
+        named = [place(name) for name in names]
+        which = " or ".join(named) if named else "kafka_config.ini, sasl.* or ssl.* of it"
+        without = sorted({*_PROPERTY.findall(text)} - {*names})
+        if without:
+            return ConfigurationError(
+                f"{which}: the client library does not take it without {' and '.join(without)}: "
+                f"set that too; {LIST_OF_PROPERTIES}"
+            )
+        if named and all(name.endswith(FILE_SUFFIX) for name in names):
             return ConfigurationError(
                 f"{which}: the client library cannot use the file: check that it is what the "
                 "property's name says, in PEM or PKCS#12, and ssl.key.password or "
@@ -236,6 +247,15 @@ class KafkaSettings:
             f"{which}: the client library does not take it: mend or remove it; "
             f"{LIST_OF_PROPERTIES} lists what it takes"
         )
+
+    def _named_in(self, text: str) -> Iterator[str]:
+        """Yield the properties that were set and that a text of the library is about."""
+        for name, value in {**self._default, **self._producer, **self._consumer}.items():
+            said = [name, *(second for second, first in SECOND_NAMES.items() if first == name)]
+            if name == "sasl.mechanisms":  # where it is not built in, the library names the value
+                said.append(value)
+            if any(re.search(rf"(?<![\w.]){re.escape(each)}(?![\w.])", text) for each in said):
+                yield name
 
     def __repr__(self) -> str:
         return f"KafkaSettings(servers={self.servers!r})"

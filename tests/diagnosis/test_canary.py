@@ -123,10 +123,16 @@ KAFKA: dict[str, Plant] = {
     "a zero": _file("KAFKA_SASL_PASSWORD_FILE", CANARY.encode() + b"\0"),
     "two lines": _file("KAFKA_SASL_PASSWORD_FILE", CANARY.encode() + b"\n\nx\n"),
     "the folder": lambda _: {"MESSAGE_BROKER_CONFIG_DIR": CANARY},
+    "the broker": lambda _: {"MESSAGE_BROKER": CANARY},
+    "the broker in the INI": lambda folder: (
+        (folder / "broker_config.ini").write_text(f"[broker]\nname = {CANARY}\n"),
+        {"MESSAGE_BROKER": ""},
+    )[1],
 }
 PUBSUB: dict[str, Plant] = {
     "emulator": lambda _: {"PUBSUB_EMULATOR_HOST": f"me:{CANARY}@127.0.0.1:1"},
     "emulator's path": lambda _: {"PUBSUB_EMULATOR_HOST": f"http://127.0.0.1:1/{CANARY}"},
+    "project": lambda _: {"GOOGLE_CLOUD_PROJECT": json.dumps({"private_key": CANARY})},
     "the JSON": lambda _: {"GOOGLE_APPLICATION_CREDENTIALS": json.dumps({"private_key": CANARY})},
     "a value": lambda _: {"GOOGLE_APPLICATION_CREDENTIALS": CANARY},
     "a file": _file("GOOGLE_APPLICATION_CREDENTIALS", CANARY.encode() + b"\xff"),

@@ -201,6 +201,52 @@ def test_a_file_of_a_secret_that_cannot_be_read_is_named(
     assert (str(file) in met.text) is (kind != "the secret itself")
 
 
+LOGIN = "security.protocol = SASL_SSL\nsasl.mechanisms = PLAIN\n"
+# Further lines of an INI file with a server, and what is said of them.
+INCOMPLETE = {
+    "security.protocol = SASL_SSL\n": ("sasl.mechanisms", "KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
+    LOGIN: ("sasl.username", "KAFKA_SASL_USERNAME"),
+    LOGIN + "sasl.username = me\n": ("sasl.password", "KAFKA_SASL_PASSWORD"),
+    "security.protocol = SASL_SSL\nsasl.mechanisms = OAUTHBEARER\n"
+    "sasl.oauthbearer.method = oidc\n": ("sasl.oauthbearer.method", "token.endpoint.url"),
+    "security.protocol = SASL_SSL\nsasl.mechanisms = GSSAPI\n": ("sasl.mechanisms",),
+}
+
+
+@pytest.mark.parametrize("lines", INCOMPLETE)
+def test_a_login_of_which_something_is_missing_names_it(tmp_path: Path, lines: str) -> None:
+    text = f"[default]\nbootstrap.servers = one:9092\n{lines}"
+    (tmp_path / "kafka_config.ini").write_text(text)
+    expect(meet("kafka", tmp_path), ConfigurationError, *INCOMPLETE[lines])
+
+
+@pytest.mark.parametrize("name", ["linger.ms", "acks", "socket.timeout.ms", "compression.type"])
+def test_a_value_that_the_client_library_does_not_take_is_named_as_it_was_written(
+    tmp_path: Path, name: str
+) -> None:
+    text = f"[default]\nbootstrap.servers = one:9092\n{name} = s3cret\n"
+    (tmp_path / "kafka_config.ini").write_text(text)
+    met = meet("kafka", tmp_path)
+    expect(met, ConfigurationError, f"[default] {name}:")
+    assert "s3cret" not in met.shown
+
+
+@pytest.mark.parametrize("servers", ["one:0", "one:65536", "https://one:9092", "SSL://one:9092"])
+def test_an_address_that_would_be_ignored_is_refused(tmp_path: Path, servers: str) -> None:
+    (tmp_path / "kafka_config.ini").write_text(f"[default]\nbootstrap.servers = {servers}\n")
+    expect(meet("kafka", tmp_path), ConfigurationError, "bootstrap.servers", "host:port")
+
+
+def test_a_password_of_two_lines_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("s3cret\n# of the test cluster\n")
+    monkeypatch.setenv("KAFKA_SASL_PASSWORD_FILE", str(tmp_path / "secret"))
+    met = meet("kafka")
+    expect(met, ConfigurationError, "KAFKA_SASL_PASSWORD", "more than one line")
+    assert "s3cret" not in met.shown
+
+
 def test_a_user_and_password_in_the_address_are_refused(tmp_path: Path) -> None:
     (tmp_path / "kafka_config.ini").write_text(
         "[default]\nbootstrap.servers = me:s3cret@one:9092\n"
@@ -225,4 +271,5 @@ def test_a_folder_of_the_environment_that_is_none_is_named(
 ) -> None:
     (tmp_path / "a file").touch()
     monkeypatch.setenv("MESSAGE_BROKER_CONFIG_DIR", str(tmp_path / name))
-    expect(meet("kafka"), ConfigurationError, "MESSAGE_BROKER_CONFIG_DIR", name)
+    state = "is not there" if name == "nowhere" else "is no folder"
+    expect(meet("kafka"), ConfigurationError, "MESSAGE_BROKER_CONFIG_DIR", name, state)

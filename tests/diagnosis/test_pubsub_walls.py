@@ -70,6 +70,7 @@ KEY_FILES: dict[str, tuple[Callable[[Path], str], str]] = {
         "cannot be used",
     ),
     "deep": (_file(b"[" * 100_000), "is no JSON"),
+    "in a home that no shell has filled in": (lambda _: "~/key.json", "begins with '~'"),
     "the JSON itself": (lambda _: TEXT, "the JSON itself"),
     "the JSON in base64": (lambda _: base64.b64encode(TEXT.encode()).decode(), "no path"),
     "three times the JSON": (lambda _: TEXT * 3, "the JSON itself"),
