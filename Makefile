@@ -1,24 +1,31 @@
-# `make demo` and `make test` are all that a fresh machine needs: Python 3.11 to 3.13 and make.
-PYTHON ?= python3
+# `make demo` and `make test` are all that a fresh machine needs: Python 3.11 to 3.14 and make.
+# The first that is new enough; another by `make PYTHON=…`.
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.14; do \
+  $$each -c '$(SUITABLE)' 2>/dev/null && { echo $$each; break; }; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-failed check format soak bench bench-check kafka pubsub postgres clean
+.PHONY: help venv demo test test-failed check format soak bench bench-check kafka pubsub postgres lock licences sbom clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-# A stamp a requirements file: the demo needs the run-time packages only.
-$(VENV)/.runtime: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	  || { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+# What is installed is locked, with hashes: what serves (no TensorFlow), and all. A stamp for each.
+LOCKED := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes
+
+$(BIN)/python:
+	@$(or $(PYTHON),false) -c '$(SUITABLE)' 2>/dev/null \
+	  || { echo "Python 3.11 to 3.14 is needed (Debian: apt install python3-venv; macOS: brew install python), or tell where it is: make PYTHON=/path/to/python3"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements.lock | $(BIN)/python
+	$(LOCKED) -r requirements.lock
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/.development: requirements-dev.lock | $(BIN)/python
+	$(LOCKED) -r requirements-dev.lock
 	@touch $@
 
 venv: $(VENV)/.development  ## make the virtual environment with all development tools
@@ -61,6 +68,23 @@ pubsub: $(VENV)/.development  ## start the Pub/Sub emulator here (needs Java and
 postgres: $(VENV)/.development  ## start a real PostgreSQL here
 	$(BIN)/python -m tests.engines.postgres_server
 
+# One tool makes both, for all Pythons and platforms at once; what is pinned stands in the two lists.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-build --generate-hashes \
+  --custom-compile-command "make lock"
+SERVING := kafka pubsub redis postgres page tracing heic
+
+lock: $(VENV)/.development  ## pin anew all that the lists of requirements bring with them
+	$(COMPILE) pyproject.toml $(SERVING:%=--extra %) -c requirements-dev.txt -o requirements.lock
+	$(COMPILE) requirements-dev.txt -o requirements-dev.lock
+
+licences: $(VENV)/.development  ## list the licences of all that serving installs
+	$(BIN)/pip-licenses --from=mixed --with-urls --packages \
+	  $$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' requirements.lock)
+
+sbom: $(VENV)/.development  ## write sbom.json, in CycloneDX: all that serving installs, with hashes
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+	  --output-reproducible -o sbom.json
+
 clean:  ## remove what runs have made (the virtual environment stays)
-	rm -rf .local_broker .demo demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .local_broker .demo demo.png sbom.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f Queue/log* DB/db_for_app_2*

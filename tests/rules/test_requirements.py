@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -60,3 +63,63 @@ def test_each_pin_is_one_that_the_package_takes(extra: str) -> None:
 
 def test_every_extra_that_an_error_names_is_there() -> None:
     assert {*EXTRA_OF.values()} == {*EXTRAS}
+
+
+def locked(name: str) -> dict[str, set[str]]:
+    """Return the versions of each package in a lock file; it may differ by Python."""
+    versions: dict[str, set[str]] = {}
+    for entry in re.findall(r"^(\S+)==(\S+)(?=.*\\$)", (ROOT / name).read_text(), re.MULTILINE):
+        versions.setdefault(canonical(entry[0]), set()).add(entry[1])
+    return versions
+
+
+def test_the_lock_files_hold_the_pins_and_a_hash_for_each() -> None:
+    serving, everything = locked("requirements.lock"), locked("requirements-dev.lock")
+    for name, requirement in pins_of("requirements-dev.txt").items():
+        pinned = next(iter(requirement.specifier)).version
+        assert pinned in everything[name], f"{name}: run `make lock`"
+        assert pinned in serving.get(name, {pinned}), f"{name}: run `make lock`"
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        text = (ROOT / name).read_text()
+        assert len(re.findall(r"^\S+==", text, re.MULTILINE)) == len(
+            re.findall(r"^\S+==.*\\\n    --hash=", text, re.MULTILINE)
+        )
+
+
+def test_what_serves_is_locked_without_tensorflow() -> None:
+    serving = locked("requirements.lock")
+    assert wanted("kafka", "pubsub", "redis", "postgres", "page", "tracing", "heic").keys() <= (
+        serving.keys()
+    )
+    assert not {"tensorflow", "keras"} & serving.keys()
+
+
+def test_make_takes_the_first_interpreter_that_is_new_enough(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    assert make is not None
+    (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")  # too old
+    (tmp_path / "python3").chmod(0o755)
+    (tmp_path / "python3.12").symlink_to(sys.executable)
+    done = subprocess.run(
+        [make, "-n", "-f", ROOT / "Makefile", ".venv/bin/python"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "python3.12 -m venv .venv" in done.stdout
+
+
+def test_make_says_what_to_install_where_no_interpreter_is_new_enough(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    assert make is not None
+    done = subprocess.run(
+        [make, "-f", ROOT / "Makefile", ".venv/bin/python"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "Python 3.11 to 3.14 is needed" in done.stdout
