@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-failed check format soak bench bench-check kafka pubsub postgres lock licences sbom clean
+.PHONY: help venv demo test test-failed check format soak bench bench-check kafka pubsub postgres redis lock licences sbom clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -67,6 +67,9 @@ pubsub: $(VENV)/.development  ## start the Pub/Sub emulator here (needs Java and
 
 postgres: $(VENV)/.development  ## start a real PostgreSQL here
 	$(BIN)/python -m tests.engines.postgres_server
+
+redis: $(VENV)/.development  ## start a real Redis here
+	$(BIN)/python -m tests.engines.redis_server
 
 # One tool makes both, for all Pythons and platforms at once; what is pinned stands in the two lists.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-build --generate-hashes \

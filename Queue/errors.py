@@ -60,3 +60,8 @@ class QueueLockedError(QueueUnavailableError):
 
     It may be stopped, and nobody takes the lock from it. Nothing of the `put` was written.
     """
+
+
+def opened_to_look(name: str) -> QueueClosedError:
+    """Return the error for a queue that was opened to read and is to do something."""
+    return QueueClosedError(f"{name} was opened to look at it, not to put or to take")

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from Installation.extras import needs
 from Installation.places import state_folder
 from Queue.errors import QueueConfigurationError
 from Queue.queue_interface import ResultQueue
@@ -23,25 +24,43 @@ def default_queue() -> str | Path:
     return os.environ.get(VARIABLE) or DEFAULT_PATH
 
 
-def open_queue(where: str | os.PathLike[str], *, read_only: bool = False) -> ResultQueue:
+def open_queue(
+    where: str | os.PathLike[str],
+    *,
+    read_only: bool = False,
+    state_dir: Path | None = None,
+) -> ResultQueue:
     """Open the queue at a path or URL. An engine's client is imported only here.
 
     Args:
-        where: a path is a text file.
+        where: a path is a text file, `redis://…`, `rediss://…` and `unix://…` are a stream of Redis
+            or Valkey.
         read_only: for `status` and `verify`: nothing is made, changed or waited for; the queue may
             come later.
+        state_dir: where this host remembers what a server had, to notice that it came back empty.
 
     Raises:
-        QueueConfigurationError: the URL is wrong, or what it names is no queue of this program.
+        QueueConfigurationError: the URL is wrong, the engine's client is not installed, or what it
+            names is no queue of this program.
         QueueUnavailableError: it cannot be used for now.
     """
-    scheme = _SCHEME.match(where) if isinstance(where, str) else None
-    if scheme is not None:
-        raise QueueConfigurationError(
-            f"the queue's URL begins with {scheme[0]}; a path is a text file, and nothing else is "
-            "known"
-        )
-    from Queue.text.file_queue import FileQueue
-    from Queue.text.queue_reader import QueueReader
+    scheme = scheme_of(where)
+    if scheme is None:
+        from Queue.text.file_queue import FileQueue
+        from Queue.text.queue_reader import QueueReader
 
-    return QueueReader(where) if read_only else FileQueue(where)
+        return QueueReader(where) if read_only else FileQueue(where)
+    if scheme in ("redis", "rediss", "unix"):
+        with needs(f"a queue at {scheme}://", QueueConfigurationError):
+            from Queue.redis.queue import RedisQueue
+        return RedisQueue(str(where), read_only=read_only, state_dir=state_dir)
+    raise QueueConfigurationError(
+        f"the queue's URL begins with {scheme}://; a path is a text file, and redis://, rediss:// "
+        "and unix:// are what is known"
+    )
+
+
+def scheme_of(where: str | os.PathLike[str]) -> str | None:
+    """Return the scheme of a URL, in small letters; None for a path."""
+    match = _SCHEME.match(where) if isinstance(where, str) else None
+    return match[1].lower() if match else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from DurableText.lock import FileLock
@@ -13,7 +13,6 @@ from DurableText.storage import NO_ROOM, Storage
 from Queue.errors import (
     QueueFullError,
     QueueLockedError,
-    QueueRecordError,
     QueueUnavailableError,
 )
 from Queue.queue_interface import Record
@@ -90,7 +89,7 @@ class Producer:
     def put(self, records: Sequence[Record], timeout: float | None) -> None:
         """See `FileQueue.put`."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        entry = Entry(encode(records))
+        entry = Entry(numbered_lines.inner_bytes(records))
         if not entry.bodies:
             return
         if entry.size > self._max_bytes:
@@ -230,17 +229,6 @@ class Producer:
                     error,
                     interval,
                 )
-
-
-def encode(records: Sequence[Record]) -> list[bytes]:
-    """Return the bodies of `records` as lines take them.
-
-    Raises:
-        QueueRecordError: one of them is no JSON object, or too large.
-    """
-    if isinstance(records, (Record, Mapping, str, bytes)):
-        raise QueueRecordError("put takes a sequence of records, not a single one")
-    return numbered_lines.inner_bytes(records)
 
 
 def _within_a_second(deadline: float | None) -> float:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from DurableText.storage import real_path
-from Queue.errors import QueueClosedError
+from Queue.errors import opened_to_look
 from Queue.queue_interface import QueueBatch, Record, ResultQueue, Verification
 from Queue.text.report import TextStatus, status, verify
 
@@ -37,22 +37,19 @@ class QueueReader(ResultQueue):
 
     def put(self, records: Sequence[Record], timeout: float | None = None) -> None:
         """Refuse: see `ResultQueue.put`."""
-        raise self._refusal()
+        raise opened_to_look(self.name)
 
     def take(self, max_records: int = 256, timeout: float | None = None) -> QueueBatch:
         """Refuse: see `ResultQueue.take`."""
-        raise self._refusal()
+        raise opened_to_look(self.name)
 
     def commit(self, batch: QueueBatch) -> None:
         """Refuse: see `ResultQueue.commit`."""
-        raise self._refusal()
+        raise opened_to_look(self.name)
 
     def flush(self) -> None:
         """Refuse: see `ResultQueue.flush`."""
-        raise self._refusal()
+        raise opened_to_look(self.name)
 
     def close(self) -> None:
         """Do nothing: whatever is read is opened for it."""
-
-    def _refusal(self) -> QueueClosedError:
-        return QueueClosedError(f"{self.name} was opened to look at it, not to put or to take")

@@ -66,7 +66,21 @@ DATABASES = Suite(
         "test_trouble.py",
     ),
 )
-SUITES = (BROKERS, DATABASES)
+QUEUES = Suite(
+    "The queue",
+    "`tests/queue_conformance`, on the text file and a real Redis, there with one consumer and "
+    "with several: {count} behaviours.",
+    TESTS / "queue_conformance",
+    "engine",
+    (
+        "test_putting.py",
+        "test_taking.py",
+        "test_processes.py",
+        "test_queue_trouble.py",
+        "test_looking.py",
+    ),
+)
+SUITES = (BROKERS, QUEUES, DATABASES)
 
 
 @dataclass(frozen=True)

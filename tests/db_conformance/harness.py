@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import os
 import signal
 import sqlite3
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any, ClassVar
 from DB import ResultDatabase, open_database
 from DB.sqlite.database import SqliteDatabase
 from DB.text.database import TextDatabase
-from DurableText.storage import Storage
+from tests.engines.faulty_disk import FaultyDisk
 from tests.engines.postgres_server import PostgresServer, find_or_skip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,25 +118,6 @@ class DatabaseUnderTest(ABC):
         """Open a DB with the tests' patience."""
 
 
-class FaultyDisk(Storage):
-    """A disk that fails with an error for a while."""
-
-    def __init__(self) -> None:
-        self.error = 0
-
-    def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
-        self._fail()
-        return super().write(fd, data, offset)
-
-    def sync(self, fd: int) -> None:
-        self._fail()
-        super().sync(fd)
-
-    def _fail(self) -> None:
-        if self.error:
-            raise OSError(self.error, os.strerror(self.error))
-
-
 class InAFolder(DatabaseUnderTest):
     """An engine whose DB is a file."""
 
@@ -194,13 +174,8 @@ class TextUnderTest(InAFolder):
     def read_only(self) -> contextlib.AbstractContextManager[None]:
         return self._failing(errno.EROFS)
 
-    @contextlib.contextmanager
-    def _failing(self, error: int) -> Iterator[None]:
-        self._disk.error = error
-        try:
-            yield
-        finally:
-            self._disk.error = 0
+    def _failing(self, error: int) -> contextlib.AbstractContextManager[None]:
+        return self._disk.failing(error, "write", "sync")
 
 
 class SqliteUnderTest(InAFolder):

@@ -50,6 +50,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "DurableText.standard_streams": set(),
     "DurableText.closing": set(),
     "Queue": {"DurableText"},
+    # The factory imports the engine that is wanted; no engine knows another.
+    "Queue.queue_factory": {"DurableText", "Queue", "Queue.text", "Queue.redis"},
+    "Queue.__init__": {"Queue", "Queue.queue_factory", "Queue.text", "DurableText"},
+    "Queue.__main__": {"DurableText", "Queue", "Queue.queue_factory"},
+    "Queue.text": {"DurableText", "Queue"},
+    "Queue.redis": {"DurableText", "Queue"},
     "DB": {"DurableText"},
     # The factory imports the engine that is wanted; no engine knows another.
     "DB.database_factory": {"DurableText", "DB", "DB.text", "DB.sqlite", "DB.postgres"},
@@ -82,6 +88,7 @@ CLIENTS = {
     "grpc": {"MessageBroker.google_pubsub"},
     "sqlite3": {"MessageBroker.local", "DB.text", "DB.sqlite"},
     "psycopg": {"DB.postgres"},
+    "redis": {"Queue.redis"},
 }
 
 

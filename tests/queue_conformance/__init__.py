@@ -1,0 +1,1 @@
+"""What every queue does, whichever engine stands behind the interface: one test a behaviour."""
