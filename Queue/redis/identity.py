@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from DurableText.storage import STORAGE, make_durable_directory
 from Queue.errors import QueueConfigurationError, QueueReplacedError
 from Queue.redis.scripts import MAKE
 from Queue.redis.session import Ask, Session
@@ -88,7 +89,7 @@ class Identity:
         if self._file is None:
             return
         try:
-            os.pwrite(self._file, orjson.dumps(self._remembered).ljust(_WIDTH) + b"\n", 0)
+            STORAGE.write(self._file, orjson.dumps(self._remembered).ljust(_WIDTH) + b"\n", 0)
         except OSError as error:
             if not self._told:
                 logger.warning(
@@ -102,7 +103,7 @@ class Identity:
     def close(self) -> None:
         """Let the file go."""
         if self._file is not None:
-            os.close(self._file)
+            STORAGE.close(self._file)
             self._file = None
 
     def _compare_with_remembered(self, mark: str, last_id: EntryId) -> None:
@@ -124,9 +125,9 @@ class Identity:
         digest = hashlib.sha256(self._name.encode()).hexdigest()[:12]
         path = state_dir / f"redis.{digest}.seen.json"
         try:
-            state_dir.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            content = os.pread(self._file, 4 * _WIDTH, 0)
+            make_durable_directory(STORAGE, state_dir)
+            self._file = STORAGE.open(path, os.O_RDWR | os.O_CREAT)
+            content = STORAGE.read(self._file, 4 * _WIDTH, 0)
         except OSError as error:
             raise QueueConfigurationError(
                 f"cannot remember anything in {path}: {error.strerror}; name a folder that can be "
