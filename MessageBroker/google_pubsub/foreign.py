@@ -11,6 +11,9 @@ from MessageBroker.errors import ConfigurationError
 # Ours keep messages for so long: a consumer may be away for a week-end and a Monday.
 SHORT_RETENTION = timedelta(days=1)
 
+# What is made by hand expires after 31 days, which is nobody's holiday; one day is the least.
+SHORT_EXPIRY = timedelta(days=31)
+
 # Whoever delivers elsewhere answers no pull. Fields of a subscription, and how each is ended.
 _DELIVERED_ELSEWHERE = {
     "push_config": ("push_endpoint", "pushed to an endpoint", "--push-endpoint="),
@@ -76,6 +79,12 @@ def remarks(subscription_id: str, found: Any) -> Iterator[str]:
         yield (
             f"{beginning} keeps messages for {minutes} minutes only: what a consumer is away for "
             f"longer is lost: `{update} --message-retention-duration=7d`"
+        )
+    expiry = found.expiration_policy.ttl
+    if expiry and expiry < SHORT_EXPIRY:
+        yield (
+            f"{beginning} is deleted after {expiry.days} days without a consumer, and what it "
+            f"holds with it: `{update} --expiration-period=never`"
         )
 
 
