@@ -11,7 +11,7 @@ if __name__ == "__main__":  # before all that takes time
     from DurableText import standard_streams
     from Pipeline.script import first_signals
 
-    standard_streams.open_closed()
+    standard_streams.prepare()
     first_signals.require_posix()
     first_signals.end_quietly()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # before anything is opened
     from DurableText import standard_streams
 
-    standard_streams.open_closed()
+    standard_streams.prepare()
 
 import argparse
 import sys

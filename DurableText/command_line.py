@@ -100,9 +100,6 @@ def run(
         return complain(error)
     except KeyboardInterrupt:
         return complain("stopped; nothing is lost")
-    except BrokenPipeError:  # `| head` has seen enough
-        _forget_output()
-        return EXIT_DONE
     except OSError as error:
         if error.filename is None and error.errno in _FULL:  # a full disk behind `>`
             _forget_output()

@@ -12,7 +12,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # before anything is opened
     from DurableText import standard_streams
 
-    standard_streams.open_closed()
+    standard_streams.prepare()
 
 import argparse
 import contextlib
@@ -39,6 +39,7 @@ from MessageBroker.errors import (
     SubscriptionNotFoundError,
     TopicNotFoundError,
 )
+from MessageBroker.message import Message
 from MessageBroker.message_broker_factory import BROKER_NAMES, MessageBrokerFactory
 
 DEFAULT_PING_SECONDS = 10.0
@@ -92,9 +93,14 @@ def ping(broker: BrokerCore, options: argparse.Namespace) -> Answer:
 
 def create_topics(broker: BrokerCore, options: argparse.Namespace) -> Answer:
     """Create topics; without names those of the pipeline."""
-    created = {topic: broker.create_topic(topic) for topic in topics_of(options)}
+    created: dict[str, bool] = {}
+    failures = Failures()
+    for topic in topics_of(options):
+        with failures.noted(topic):
+            created[topic] = broker.create_topic(topic)
     lines = [f"{topic}: {'created' if new else 'exists'}" for topic, new in created.items()]
-    return {"topics": [{"name": each, "created": created[each]} for each in created]}, lines, True
+    document = {"topics": [{"name": each, "created": created[each]} for each in created]}
+    return failures.beside(document, lines)
 
 
 def list_topics(broker: BrokerCore, options: argparse.Namespace) -> Answer:  # noqa: ARG001
@@ -105,10 +111,15 @@ def list_topics(broker: BrokerCore, options: argparse.Namespace) -> Answer:  # n
 
 def delete_topics(broker: BrokerCore, options: argparse.Namespace) -> Answer:
     """Delete topics with their subscriptions."""
-    deleted = {topic: broker.delete_topic(topic) for topic in options.topics}
+    deleted: dict[str, bool] = {}
+    failures = Failures()
+    for topic in options.topics:
+        with failures.noted(topic):
+            deleted[topic] = broker.delete_topic(topic)
     lines = [f"{each}: {'deleted' if was else 'no such topic'}" for each, was in deleted.items()]
     document = {"topics": [{"name": each, "deleted": was} for each, was in deleted.items()]}
-    return document, lines, all(deleted.values())
+    document, lines, fine = failures.beside(document, lines)
+    return document, lines, fine and all(deleted.values())
 
 
 def backlog(broker: BrokerCore, options: argparse.Namespace) -> Answer:
@@ -144,7 +155,7 @@ def list_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
         f"{each['time']}  {each['source_topic']}  "
         f"{each['event_id'] or each['message_id'] or each['id']}  "
         + (f"{each['subject']}  " if each["subject"] else "")
-        + f"{each['bytes']:,} bytes  attempt {each['attempts'] or '?'}  {each['reason']}: "
+        + f"{counted(each['bytes'], 'byte')}  attempt {each['attempts'] or '?'}  {each['reason']}: "
         f"{each['error']}"
         for each in letters
     ]
@@ -168,8 +179,11 @@ def purge_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
 def save_letter(broker: BrokerCore, options: argparse.Namespace) -> Answer:
     """Write the original bytes of one dead letter to a file."""
     selection = dead_letters.Selection(frozenset([options.id]))
+    failures = Failures()
     for topic in topics_of(options):
-        found = [*filter(selection.takes, dead_letters.read_letters(broker, topic, options.wait))]
+        found: list[Message] = []
+        with failures.noted(topic):
+            found += filter(selection.takes, dead_letters.read_letters(broker, topic, options.wait))
         if not found:
             continue
         originals = dead_letters.originals(broker, found[0])
@@ -183,9 +197,11 @@ def save_letter(broker: BrokerCore, options: argparse.Namespace) -> Answer:
             options.output.write_bytes(data)
         except OSError as error:
             raise BrokerError(f"{options.output} cannot be written: {error.strerror}") from None
-        return {"saved": str(options.output), "bytes": len(data)}, [f"{len(data):,} bytes"], True
+        document = {"saved": str(options.output), "bytes": len(data)}
+        return document, [counted(len(data), "byte")], True
     line = f"no dead letter {options.id}: `python -m MessageBroker dead-letters list` shows them"
-    return {"saved": None}, [line], False
+    document, lines, _ = failures.beside({"saved": None}, [line])
+    return document, lines, False
 
 
 def _settle(
@@ -209,13 +225,14 @@ def _settle(
             lines.append(f"{name}: {outcome.selected:,} {done}, {outcome.kept:,} kept")
     if not complete:
         lines.append("newer letters stood in the way of older ones: run it again")
-    missed = not selected and not failures and bool(options.id or options.reason)
-    if missed:
+    missed = not selected and bool(options.id or options.reason)
+    if missed and not failures:
         lines.append(
             "no letter has such an --id or --reason: `python -m MessageBroker dead-letters list` "
             "shows those that there are"
         )
-    document, lines, fine = failures.beside({"dead_letters": rows, "complete": complete}, lines)
+    document = {"dead_letters": rows, "complete": complete, "selected": selected}
+    document, lines, fine = failures.beside(document, lines)
     return document, lines, fine and complete and not missed
 
 

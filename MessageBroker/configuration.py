@@ -88,8 +88,8 @@ def config_folder(config_dir: Path | None) -> Path:
         said = "--config-dir" if config_dir is not None else CONFIG_DIR_VARIABLE
         state = "is no folder" if folder.exists() else "is not there"
         raise ConfigurationError(
-            f"{said} names {shown_path(str(folder))}, which {state}: name the folder of the INI "
-            "files"
+            f"{said} names the folder {shown_path(str(folder))}, which {state}: it must hold the "
+            "INI files"
         )
     return folder
 

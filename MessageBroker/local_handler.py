@@ -121,7 +121,8 @@ class LocalHandler(BrokerCore):
             backlog = store.backlog(subscription_id)
         if backlog is None:
             raise SubscriptionNotFoundError(
-                f"local broker: topic {topic!r} has no subscription {subscription_id!r}"
+                f"local broker: the topic {topic!r} has no subscription {subscription_id!r}: "
+                "subscribing creates it"
             )
         return backlog
 

@@ -23,7 +23,7 @@ if __package__ in (None, ""):  # python Modelling/predict_cnn.py
 if __name__ == "__main__":  # before anything is opened
     from DurableText import standard_streams
 
-    standard_streams.open_closed()
+    standard_streams.prepare()
 
 import io
 from collections.abc import Sequence

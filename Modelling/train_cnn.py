@@ -26,7 +26,7 @@ if __package__ in (None, ""):  # python Modelling/train_cnn.py
 if __name__ == "__main__":  # before anything is opened
     from DurableText import standard_streams
 
-    standard_streams.open_closed()
+    standard_streams.prepare()
 
 import io
 import platform

@@ -12,7 +12,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # before anything is opened
     from DurableText import standard_streams
 
-    standard_streams.open_closed()
+    standard_streams.prepare()
 
 import argparse
 import contextlib
@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.live import Live
 
 from DB import DatabaseError, ResultDatabase, default_database, open_database
+from DurableText import standard_streams
 from DurableText.command_line import file_with_suffix
 from Installation.command_line import command_parser
 from Pipeline.script.options import check_writable, place, positive
@@ -154,7 +155,7 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)  # either leaves the terminal as it was
     watch = Watch(options.targets, open_database(options.db, read_only=True))
     interval = min(options.interval, threading.TIMEOUT_MAX)
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    with contextlib.suppress(KeyboardInterrupt):
         if options.picture:
             return draw_picture(watch, interval, options.picture)
         if options.once or options.json:
@@ -167,10 +168,11 @@ def watch_on(watch: Watch, interval: float) -> None:
     """Draw again and again; without a terminal, a line each time."""
     console = Console()
     if not console.is_terminal:
-        while True:
+        while not standard_streams.reader_is_gone():
             watch.look()
             console.print(watch.as_line(), soft_wrap=True, markup=False)
             time.sleep(interval)
+        return
     watch.look()
     with Live(watch.draw(console), console=console, auto_refresh=False, screen=True) as live:
         while True:

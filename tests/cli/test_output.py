@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 from DB.text.database import TextDatabase
 from DurableText import command_line
@@ -72,6 +73,53 @@ def test_a_reader_that_has_seen_enough_is_no_failure(
 
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+# What ends with which code, whether or not somebody reads its output to the end.
+PROGRAMS = {
+    "-m MessageBroker backlog no-such-topic": 1,
+    "-m DB get a --db {folder}/db.txt": 0,
+    "-m DB get no-such-id --db {folder}/db.txt": 1,
+    "-m Modelling.predict_cnn {picture}": 0,
+    "-m Modelling.predict_cnn {picture} {folder}/db.txt": 1,
+    "-m Pipeline.watch --once --interval 0.1 1": 1,
+    "-m Pipeline.watch --interval 0.1 1": 0,  # it would go on for ever
+    "app_1.py --count 1": 0,
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_ends_with_its_own_code_though_nobody_reads_its_output(
+    program: str, commands: dict[str, list[str]], tmp_path: Path
+) -> None:
+    assert commands  # they made the files
+    picture = tmp_path / "picture.png"
+    one = Image.new("L", (28, 28))
+    ImageDraw.Draw(one).line([(14, 5), (14, 23)], fill=255, width=3)
+    one.save(picture)
+    arguments = program.format(folder=tmp_path, picture=picture).split()
+    reading_end, writing_end = os.pipe()
+    os.close(reading_end)
+
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "LOCAL_BROKER_PATH": str(tmp_path / "broker"),
+            "MESSAGE_BROKER": "local",
+        },
+        stdout=writing_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(writing_end)
+
+    assert done.returncode == PROGRAMS[program], done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Broken pipe" not in done.stderr
 
 
 def test_an_error_of_the_system_names_its_file_and_not_the_output(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_program_makes_sure_of_its_standard_streams_before_it_imports_anything
     first = next(number for number, node in enumerate(body) if is_main(node))
     calls = [ast.unparse(node) for node in body[first].body if isinstance(node, ast.Expr)]  # type: ignore[attr-defined]
 
-    assert calls[:1] == ["standard_streams.open_closed()"]
+    assert calls[:1] == ["standard_streams.prepare()"]
     for node in body[:first]:
         if isinstance(node, ast.Import):
             assert {alias.name for alias in node.names} <= HARMLESS
