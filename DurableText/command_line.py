@@ -18,7 +18,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
-EXIT_WRONG_USAGE = 2
+EXIT_USAGE = 2
 
 
 def printable(text: str) -> str:
@@ -95,7 +95,7 @@ def run(
         code = int(options.run(options))
         sys.stdout.flush()
     except wrong_use as error:
-        return complain(error, EXIT_WRONG_USAGE)
+        return complain(error, EXIT_USAGE)
     except failure as error:
         return complain(error)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+from DurableText.command_line import EXIT_FAILED
 
 # How often a waiting script looks whether it shall stop.
 POLL_SECONDS = 0.25

@@ -9,14 +9,14 @@ import sys
 import threading
 from collections.abc import Callable
 
-from DurableText.command_line import refusal_of
+from DurableText.command_line import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, refusal_of
 from MessageBroker import BrokerError, ConfigurationError
 from Pipeline.observability.metrics import Metrics
 from Pipeline.observability.tracing import open_tracing
 from Pipeline.observability.waiting import Waiting
 from Pipeline.script.logs import configure_logging
 from Pipeline.script.script import Script
-from Pipeline.stop import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, ScriptError, Stop, StoppedError
+from Pipeline.stop import ScriptError, Stop, StoppedError
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from DurableText.command_line import EXIT_USAGE
 from MessageBroker.limits import MAX_MESSAGE_BYTES, cut
 from Modelling.data_preparation import (
     IMAGE_SUFFIXES,
@@ -18,7 +19,7 @@ from Modelling.data_preparation import (
     encode_npy,
     visible_files,
 )
-from Pipeline.stop import EXIT_USAGE, ScriptError
+from Pipeline.stop import ScriptError
 
 logger = logging.getLogger(__name__)
 

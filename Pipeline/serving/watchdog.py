@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from DurableText.closing import ClosedAtExit
-from Pipeline.stop import EXIT_FAILED
+from DurableText.command_line import EXIT_FAILED
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import base64
-import os
 import shutil
 import signal
 import socket
@@ -32,6 +31,8 @@ from types import TracebackType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+
+from tests.servers import free_port, skip_if_missing
 
 KAFKA_VERSION = "4.1.0"
 BROKERS_FOLDER = Path(__file__).resolve().parents[2] / ".brokers"
@@ -81,21 +82,7 @@ def fetch_jars() -> Path:
 
 def find_or_skip() -> None:
     """Skip the test where no Kafka can be run; fail it there if `CI` is set."""
-    import pytest
-
-    try:
-        fetch_jars()
-    except KafkaMissingError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-
-
-def free_port() -> int:
-    """Return a TCP port of this host that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    skip_if_missing(fetch_jars, KafkaMissingError)
 
 
 def java_command(main: str, *arguments: str, heap: str = "512m") -> list[str]:

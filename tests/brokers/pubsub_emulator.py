@@ -11,10 +11,8 @@ runs one until Ctrl-C and prints what to export.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -24,7 +22,7 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-import pytest
+from tests.servers import free_port, skip_if_missing
 
 HOST = "127.0.0.1"
 PROJECT_ID = "emulated-project"
@@ -58,7 +56,7 @@ class PubSubEmulator:
     """
 
     def __init__(self, port: int | None = None) -> None:
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.host = f"{HOST}:{self.port}"
         self._jar = find_jar()
         self._process: subprocess.Popen[bytes] | None = None
@@ -154,12 +152,7 @@ def find_jar() -> Path:
 
 def find_or_skip() -> None:
     """Skip the test where the emulator is missing; fail in CI, which must skip nothing."""
-    try:
-        find_jar()
-    except EmulatorNotFoundError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    skip_if_missing(find_jar, EmulatorNotFoundError)
 
 
 def _sdk_root_by_gcloud() -> Path:
@@ -173,13 +166,6 @@ def _sdk_root_by_gcloud() -> Path:
         check=False,
     )
     return Path(answer.stdout.strip() or "/nonexistent")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def main() -> None:

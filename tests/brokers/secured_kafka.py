@@ -24,9 +24,9 @@ from tests.brokers.kafka_server import (
     KafkaCluster,
     Listener,
     _Node,
-    free_port,
     java_command,
 )
+from tests.servers import free_port
 
 ADMIN = "admin"
 _LOGIN_MODULES = "org.apache.kafka.common.security"

@@ -27,11 +27,11 @@ from tests.engines.postgres_server import (
     SUPERUSER,
     PostgresServer,
     binary,
-    free_port,
     namespaces_work,
 )
 from tests.pipeline.conftest import embedded_broker, pipeline  # noqa: F401 (fixtures)
 from tests.pipeline.runner import Pipeline, wait_until
+from tests.servers import free_port
 
 
 def test_a_backend_that_an_administrator_ends_is_one_passing_error(

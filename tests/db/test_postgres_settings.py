@@ -19,7 +19,8 @@ from DB import (
     open_database,
 )
 from DB.postgres.url import parse
-from tests.engines.postgres_server import HOST, PostgresServer, free_port
+from tests.engines.postgres_server import HOST, PostgresServer
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "canary-7f3a"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from MessageBroker import BrokerError, MessageBrokerFactory
-from tests.brokers.kafka_server import free_port
 from tests.diagnosis.walls import ROOT, run_process
+from tests.servers import free_port
 
 CANARY = "CANARYsecret31415"
 Environment = dict[str, str]

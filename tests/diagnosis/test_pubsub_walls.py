@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from MessageBroker import (
 from MessageBroker.google_pubsub_handler import PubSubHandler
 from tests.diagnosis.walls import expect, meet, run_process
 from tests.pubsub.fake_service import FakeService
+from tests.servers import free_port
 
 SECRET = "CANARYSECRETMATERIAL"
 KEY = {
@@ -154,13 +154,8 @@ def test_no_project_is_told(tmp_path: Path) -> None:
     expect(meet("pubsub"), ConfigurationError, "project_id", "GOOGLE_CLOUD_PROJECT")
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 ADDRESSES: dict[str, tuple[Callable[[], str], type[BrokerError], str]] = {
-    "port": (lambda: f"127.0.0.1:{_free_port()}", BrokerUnavailableError, "make pubsub"),
+    "port": (lambda: f"127.0.0.1:{free_port()}", BrokerUnavailableError, "make pubsub"),
     "host": (lambda: "no-such-host.invalid:8085", BrokerUnavailableError, "no-such-host.invalid"),
     "no port": (lambda: "localhost", ConfigurationError, "HOST:PORT"),
     "no number": (lambda: "localhost:port", ConfigurationError, "HOST:PORT"),

@@ -18,7 +18,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -29,7 +28,8 @@ from types import TracebackType
 from typing import Self
 
 import psutil
-import pytest
+
+from tests.servers import free_port, skip_if_missing
 
 HOST = "127.0.0.1"
 SUPERUSER = "postgres"
@@ -273,20 +273,7 @@ def binary(name: str) -> Path:
 
 def find_or_skip() -> None:
     """Skip the test where PostgreSQL is missing; fail in CI, which must skip nothing."""
-    try:
-        binary("postgres")
-    except PostgresMissingError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-        return port
+    skip_if_missing(lambda: binary("postgres"), PostgresMissingError)
 
 
 def main() -> None:

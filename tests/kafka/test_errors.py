@@ -30,8 +30,9 @@ from MessageBroker import (
     OutgoingMessage,
 )
 from MessageBroker.kafka_handler import KafkaHandler
-from tests.brokers.kafka_server import KafkaCluster, free_port
+from tests.brokers.kafka_server import KafkaCluster
 from tests.kafka.conftest import PASSWORD, Connect
+from tests.servers import free_port
 
 START_UP_SECONDS = 10.0
 AsUser = Callable[[str, str], dict[str, str]]

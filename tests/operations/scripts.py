@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import urllib.error
 import urllib.request
 from hashlib import sha256
@@ -13,12 +12,6 @@ from pathlib import Path
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, write_atomically
 from Pipeline.watch.stages import Sample, parse
 from tests.pipeline.runner import wait_until
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def get(port: int, path: str) -> tuple[int, str]:

@@ -28,8 +28,9 @@ from Pipeline.observability.waiting import Waiting
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
 from tests.brokers.harness import LocalUnderTest
-from tests.operations.scripts import free_port, get, scrape, wait_until_ready
+from tests.operations.scripts import get, scrape, wait_until_ready
 from tests.pipeline.runner import ROOT, Pipeline, wait_until
+from tests.servers import free_port
 
 COUNT = 300
 

@@ -24,8 +24,9 @@ from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, write_atomically
 from Pipeline.serving.live_model import LiveModel, Signature, try_out
 from Pipeline.stop import Stop
 from tests.brokers.harness import clean_environment
-from tests.operations.scripts import CheckpointFolder, free_port, scrape
+from tests.operations.scripts import CheckpointFolder, scrape
 from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, read_terminal, wait_until
+from tests.servers import free_port
 
 RELOADS = 10
 

@@ -13,8 +13,9 @@ from Pipeline.events import image_event
 from Pipeline.serving.image_source import ImageSource
 from Pipeline.watch.stages import WatchedPipeline, problems
 from tests.brokers.harness import BrokerUnderTest
-from tests.operations.scripts import free_port, get, scrape, wait_until_ready
+from tests.operations.scripts import get, scrape, wait_until_ready
 from tests.pipeline.runner import Pipeline, Script, wait_until
+from tests.servers import free_port
 
 
 def test_a_rolling_restart_of_everything_under_load_loses_nothing(pipeline: Pipeline) -> None:

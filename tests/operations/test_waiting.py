@@ -20,9 +20,10 @@ from Pipeline.script.script import Script
 from Pipeline.tally import Tally
 from Pipeline.watch.stages import DONE, STALL_SECONDS, Stage, problems
 from tests.brokers.harness import BrokerUnderTest
-from tests.operations.scripts import free_port, get, scrape, wait_until_ready
+from tests.operations.scripts import get, scrape, wait_until_ready
 from tests.pipeline.runner import ROOT, Clock, Pipeline, wait_until
 from tests.queue.of_dicts import FileQueue
+from tests.servers import free_port
 
 # The queue reserves a megabyte: results that go beyond it find the disk full.
 DISK_BYTES, IMAGES = 8_000_000, 4000

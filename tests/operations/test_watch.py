@@ -33,8 +33,9 @@ from Pipeline.watch.__main__ import last_rows
 from Pipeline.watch.stages import DONE, Stage, Target, WatchedPipeline, parse, problems, quantile
 from Pipeline.watch.view import line, view
 from tests.brokers.harness import LocalUnderTest
-from tests.operations.scripts import free_port, wait_until_ready
+from tests.operations.scripts import wait_until_ready
 from tests.pipeline.runner import ROOT, read_terminal
+from tests.servers import free_port
 
 WATCH = [sys.executable, "-m", "Pipeline.watch", "--interval", "0.1"]
 

@@ -9,8 +9,9 @@ import pytest
 
 from Modelling.data_preparation import bundled_test_images, encode_npy
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT, load_classifier
-from tests.operations.scripts import free_port, scrape
+from tests.operations.scripts import scrape
 from tests.pipeline.runner import Pipeline, wait_until
+from tests.servers import free_port
 
 ALL_IMAGES = 10_000
 

@@ -37,6 +37,7 @@ from MessageBroker import (
 from MessageBroker.google_pubsub_handler import PubSubHandler
 from tests.brokers.harness import FOREIGN_VARIABLES, clean_environment
 from tests.pubsub.fake_service import FakeService
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC"
@@ -46,13 +47,6 @@ SECRET = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC"
 def no_broker_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in FOREIGN_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 # ---------------------------------------------------------------------- who may do what
