@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from DB.results import InsertOutcome, Result
@@ -51,10 +52,12 @@ class ResultDatabase(ClosedAtExit):
     Attributes:
         name: where it is, for logs and errors; without secrets.
         shared: several processes write at once. Else one writes, and others stand by until it ends.
+        path: the file that it is; None where a server keeps it.
     """
 
     name: str
     shared: bool
+    path: Path | None = None
 
     @abstractmethod
     def insert(self, results: Sequence[Result]) -> InsertOutcome:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -135,10 +136,12 @@ class ResultQueue(ClosedAtExit):
         name: where it is, for logs and errors; without secrets.
         shared: several consumers take at once, and no order is promised over all of them. Else one
             is active and takes strictly in order, and others stand by until it ends.
+        path: the file that it is; None where a server keeps it.
     """
 
     name: str
     shared: bool
+    path: Path | None = None
 
     @property
     @abstractmethod

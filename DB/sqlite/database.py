@@ -15,6 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -78,6 +79,7 @@ Connect = Callable[..., sqlite3.Connection]
 class SqliteDatabase(ResultDatabase):
     """The DB in an SQLite file."""
 
+    path: Path
     shared = True
 
     def __init__(

@@ -30,6 +30,7 @@ ROW_END = b'"}\n'
 class TextReader(ResultDatabase):
     """The DB in a text file, open to read. The file may come later, and may go."""
 
+    path: Path
     shared = False
 
     def __init__(self, path: str | os.PathLike[str], *, storage: Storage = STORAGE) -> None:

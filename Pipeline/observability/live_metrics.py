@@ -26,6 +26,7 @@ from Installation import __version__
 from Pipeline.observability import metric_table as table
 from Pipeline.observability.metrics import Metrics, ModelSource, Sources
 from Pipeline.observability.metrics_server import MetricsServer
+from Pipeline.observability.prediction_mix import PredictionMix
 from Pipeline.observability.probe import GaugeProbe
 from Pipeline.observability.waiting import NOT_ASSIGNED, Waiting
 from Pipeline.stop import Stop
@@ -35,12 +36,12 @@ from Pipeline.tally import Tally
 class LiveMetrics(Metrics, Collector):
     """Serves the metrics of one script, from its start to its end."""
 
-    def __init__(self, script: str, port: int, stop: Stop, waiting: Waiting) -> None:
+    def __init__(self, script: str, address: tuple[str, int], stop: Stop, waiting: Waiting) -> None:
         """Serve at once: before the script is at work it is alive, but not ready.
 
         Args:
             script: its name, as in `metric_table.COUNTERS`.
-            port: on all interfaces; in use, it is tried again until it is free.
+            address: host and port to serve on; in use, it is tried again until it is free.
             stop: tells when the script drains.
             waiting: tells what it waits for.
         """
@@ -52,13 +53,14 @@ class LiveMetrics(Metrics, Collector):
         self._batches = Histogram(table.BATCH)
         self._inferences = Histogram(table.INFERENCE)
         self._latencies = Histogram(table.LATENCY)
+        self._predictions = PredictionMix()
         self._log_lines = _LogCount()
         logging.getLogger().addHandler(self._log_lines)
         registry = CollectorRegistry()
         registry.register(self)
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             registry.register(collector)
-        self._server = MetricsServer(port, registry, self.why_not_ready)
+        self._server = MetricsServer(address, registry, self.why_not_ready)
 
     @contextlib.contextmanager
     def follow(self, sources: Sources, tally: Tally) -> Iterator[None]:
@@ -77,6 +79,10 @@ class LiveMetrics(Metrics, Collector):
     def inference(self, seconds: float) -> None:
         """Count one run of the model."""
         self._inferences.observe((seconds,))
+
+    def predicted(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Count what the models say."""
+        self._predictions.add(records)
 
     def stored(self, results: Iterable[Mapping[str, Any]]) -> None:
         """Count latencies. A clock that jumped makes none below zero."""
@@ -137,10 +143,13 @@ class LiveMetrics(Metrics, Collector):
             yield self._latencies.family()
         for metric, value in work.probe.values().items():
             yield _gauge(metric, value)
+        for topic, letters in work.probe.letters().items():
+            yield _gauges(table.DEAD_LETTERS, "topic", {topic: letters})
 
     def _families_of_models(self, models: ModelSource) -> Iterator[Family]:
         yield self._inferences.family()
         yield _info(table.MODEL_INFO, {"version": models.version})
+        yield from self._predictions.families()
         yield _counters(table.RELOADS, "outcome", models.reloads)
 
 

@@ -70,6 +70,9 @@ class Metrics(ClosedAtExit):
     def inference(self, seconds: float) -> None:
         """Count one run of the model."""
 
+    def predicted(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Count results that are durable in the queue now, by model and label."""
+
     def stored(self, results: Iterable[Mapping[str, Any]]) -> None:
         """Count the latencies of results that are durable in the DB now."""
 

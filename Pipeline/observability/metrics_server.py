@@ -22,8 +22,6 @@ from prometheus_client.registry import CollectorRegistry
 
 logger = logging.getLogger(__name__)
 
-# Prometheus runs on another machine as a rule, and in a container no other address can be reached.
-HOST = "0.0.0.0"  # noqa: S104 - meant
 # Seconds after which a client is cut off, whether it sends nothing or a byte now and then.
 CLIENT_SECONDS = 5.0
 MAX_CLIENTS = 16
@@ -36,7 +34,7 @@ class MetricsServer:
 
     def __init__(
         self,
-        port: int,
+        address: tuple[str, int],
         registry: CollectorRegistry,
         why_not_ready: Callable[[], str | None],
         client_seconds: float = CLIENT_SECONDS,
@@ -44,12 +42,12 @@ class MetricsServer:
         """Serve, now or as soon as the port is free.
 
         Args:
-            port: the TCP port, on all interfaces.
+            address: host and TCP port; `0.0.0.0` or `::` are all addresses, `::` IPv4's too.
             registry: what `/metrics` shows.
             why_not_ready: what `/readyz` says; None for ready.
             client_seconds: how long a client may take for all of its request.
         """
-        self._port = port
+        self._address = address
         self._client_seconds = client_seconds
         self._handler = type(
             "Handler",
@@ -71,13 +69,15 @@ class MetricsServer:
 
     def _bind(self, *, first: bool = False) -> _Server | None:
         try:
-            return _Server((HOST, self._port), self._handler, self._client_seconds)
+            return _Server(self._address, self._handler, self._client_seconds)
         except OSError as error:
             if first:
                 logger.warning(
-                    "no metrics: port %d cannot be had (%s): end what uses it, or choose another "
-                    "--metrics-port; everything else goes on, and it is tried again",
-                    self._port,
+                    "no metrics: port %d cannot be had on %s (%s): end what uses it, or choose "
+                    "another --metrics-port or --metrics-host; everything else goes on, and it "
+                    "is tried again",
+                    self._address[1],
+                    self._address[0],
                     error.strerror or error,
                 )
             return None
@@ -90,7 +90,7 @@ class MetricsServer:
                 return
             self._server = self._bind()
         if retried:
-            logger.info("metrics are served on port %d now", self._port)
+            logger.info("metrics are served on port %d now", self._address[1])
         with self._server as server:
             if not self._closed.is_set():
                 server.serve_forever()
@@ -106,13 +106,19 @@ class _Server(ThreadingHTTPServer):
         self._client_seconds = client_seconds
         self._lock = threading.Lock()
         self._served: dict[socket.socket, threading.Timer] = {}  # the oldest first
-        super().__init__(address, handler)
+        [(family, *_, bound), *_] = socket.getaddrinfo(
+            *address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        self.address_family = family
+        super().__init__((str(bound[0]), int(bound[1])), handler)
 
     def server_bind(self) -> None:
         """Bind, without the look-up of this host's name that the base class makes."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         self.socket.bind(self.server_address)
-        self.server_name, self.server_port = HOST, self.server_address[1]
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve in a thread of its own, in place of the oldest if too many are served already."""

@@ -7,15 +7,20 @@ are therefore a few seconds old.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 import orjson
 
 from DB import DatabaseError, ResultDatabase, open_database
 from DurableText.moments import age_of
+from DurableText.room import room_of
 from MessageBroker import BrokerError
+from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from Pipeline.observability import metric_table as table
 from Pipeline.observability.metrics import Sources
 from Pipeline.tally import Tally
@@ -28,6 +33,8 @@ INTERVAL_SECONDS = 5.0
 PING_SECONDS = 5.0
 # An answer this old counts as none: the broker hangs without refusing.
 STALE_SECONDS = 15.0
+# Over which the fall of the backlog is measured: longer than a batch, shorter than a burst.
+DRAIN_WINDOW_SECONDS = 60.0
 # Between two counts of the DB's rows is so many times what one takes: at most one per cent of it.
 COUNTING_PAUSE = 100
 
@@ -50,6 +57,8 @@ class GaugeProbe:
         )
         self._rows: int | None = None
         self._count_again_at = 0.0
+        self._drain = Drain()
+        self._letters: dict[str, int] = {}
         self._values: dict[table.Metric, float] = {}
         self._answered_at = time.monotonic()
         self._trouble: str | None = None
@@ -60,6 +69,10 @@ class GaugeProbe:
     def values(self) -> dict[table.Metric, float]:
         """Return the gauges, as they were a few seconds ago; what is not known is left out."""
         return dict(self._values)
+
+    def letters(self) -> dict[str, int]:
+        """Return how many letters lie in the dead-letter topic; nothing where nobody can tell."""
+        return dict(self._letters)
 
     def why_not_ready(self) -> str | None:
         """Tell what is wrong with the broker; None if it answers."""
@@ -78,6 +91,7 @@ class GaugeProbe:
                 self._ask_broker()
                 self._ask_files()
                 self._look_for_stall()
+                self._count_letters()
             except Exception:
                 # Numbers for people: their lack must not stop anything, nor go unseen.
                 logger.debug("the probe failed", exc_info=True)
@@ -107,8 +121,10 @@ class GaugeProbe:
             age = 0.0 if oldest is None else age_of(oldest.get("predicted_at"))
             self._set(table.QUEUE_DEPTH, state.depth)
             self._set(table.QUEUE_AGE, age)
+            self._look_for_room(self._queue.path, table.QUEUE_BYTES, table.QUEUE_FREE)
         if self._db is not None:
             self._set(table.DB_ROWS, self._rows_of(self._db))
+            self._look_for_room(self._db.path, table.DB_BYTES, table.DB_FREE)
 
     def _rows_of(self, db: ResultDatabase) -> int | None:
         """Count; where that takes long it is done less often: it costs others as well."""
@@ -127,6 +143,23 @@ class GaugeProbe:
         waiting = self._values.get(metric)
         if waiting is not None:
             self._set(table.STALLED, self._stall.seconds(waiting))
+        self._set(table.DRAIN, self._drain.seconds(waiting))
+
+    def _look_for_room(self, path: Path | None, taken: table.Metric, free: table.Metric) -> None:
+        room = room_of(path) if path is not None else None
+        self._set(taken, None if room is None else room.taken)
+        self._set(free, None if room is None else room.free)
+
+    def _count_letters(self) -> None:
+        """Count what lies in the dead-letter topic; who has no right to see it tells nothing."""
+        subscription = self._sources.subscription
+        if subscription is None:
+            return
+        topic = dead_letter_topic(subscription.topic)
+        self._letters = {}
+        letters = self._sources.broker.backlog(topic, default_subscription(topic))
+        if letters is not None:
+            self._letters = {topic: letters}
 
     def _set(self, metric: table.Metric, value: float | None) -> None:
         values = dict(self._values)
@@ -134,6 +167,39 @@ class GaugeProbe:
         if value is not None:
             values[metric] = value
         self._values = values  # replaced, never changed: others read it
+
+
+class Drain:
+    """How long it takes until nothing waits any more, if it goes on as in the last minute.
+
+    That is backlog ÷ (consumed - arriving), and what is consumed less what arrives is how much the
+    backlog falls, by all consumers together.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin without a look; `clock` tells the time."""
+        self._clock = clock
+        self._looks: deque[tuple[float, float]] = deque()
+
+    def seconds(self, waiting: float | None) -> float | None:
+        """Look; `waiting` is how many wait, None if nobody can tell.
+
+        Returns:
+            Infinity while the backlog does not fall; None for what cannot be told, or not yet.
+        """
+        if waiting is None:
+            self._looks.clear()
+            return None
+        now = self._clock()
+        self._looks.append((now, waiting))
+        while len(self._looks) > 2 and now - self._looks[0][0] > DRAIN_WINDOW_SECONDS:
+            self._looks.popleft()
+        began, before = self._looks[0]
+        if waiting == 0:
+            return 0.0
+        if now == began:
+            return None
+        return waiting * (now - began) / (before - waiting) if waiting < before else math.inf
 
 
 class Stall:

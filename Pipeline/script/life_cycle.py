@@ -33,7 +33,9 @@ def run_script(name: str, parser: argparse.ArgumentParser, main: Callable[[Scrip
     try:
         with (
             open_tracing(name) as tracing,
-            open_metrics(name, options.metrics_port, stop, waiting) as metrics,
+            open_metrics(
+                name, (options.metrics_host, options.metrics_port), stop, waiting
+            ) as metrics,
         ):
             main(Script(options, stop, waiting, metrics, tracing))
     except StoppedError:
@@ -90,20 +92,20 @@ def exit_code_of(error: Exception) -> int | None:
     return None
 
 
-def open_metrics(script: str, port: int, stop: Stop, waiting: Waiting) -> Metrics:
+def open_metrics(script: str, address: tuple[str, int], stop: Stop, waiting: Waiting) -> Metrics:
     """Serve the metrics of a script; does nothing with port 0.
 
     A port that is in use stops nothing: it is told once and tried again until it is free.
 
     Args:
         script: its name.
-        port: `--metrics-port`.
+        address: `--metrics-host` and `--metrics-port`.
         stop: tells when the script drains.
         waiting: tells what it waits for.
     """
-    if port == 0:
+    if address[1] == 0:
         return Metrics()
     # Imported late: prometheus-client costs a tenth of a second that most runs need not pay.
     from Pipeline.observability.live_metrics import LiveMetrics
 
-    return LiveMetrics(script, port, stop, waiting)
+    return LiveMetrics(script, address, stop, waiting)

@@ -18,6 +18,8 @@ Number = TypeVar("Number", int, float)
 # The fastest sizes of the engine are 8 to 64; larger batches spread the fsync and the acks.
 DEFAULT_BATCH_SIZE = 256
 DEFAULT_BROKER_WAIT_SECONDS = 10.0
+# Nobody else's until it is meant: the metrics have no password.
+DEFAULT_METRICS_HOST = "127.0.0.1"
 
 
 class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
@@ -61,6 +63,12 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
         metavar="PORT",
         default=0,
         help="of Prometheus metrics and health; 0: off",
+    )
+    common.add_argument(
+        "--metrics-host",
+        metavar="ADDRESS",
+        default=DEFAULT_METRICS_HOST,
+        help="where it listens; 0.0.0.0 or :: for all addresses of this machine",
     )
     return parser
 

@@ -270,6 +270,7 @@ class StoreStep:
         with self._script.tracing.spans("classify image", outcome.records, since="received_at"):
             if outcome.records and not self._put([encode_record(r) for r in outcome.records]):
                 return  # stopping: un-acked, so it comes again
+        self._script.metrics.predicted(outcome.records)
         self._subscription.ack(outcome.predicted)
         self._script.tally.add(len(outcome.predicted))
         move_away(self._script, self._subscription, outcome.rejected)

@@ -108,7 +108,7 @@ def last_rows(db: ResultDatabase, number: int) -> list[dict[str, Any]]:
 
 def target(text: str) -> str:
     """Parse HOST:PORT or PORT."""
-    match = re.fullmatch(r"(?:([^:/\s]+):)?(\d{1,5})", text)
+    match = re.fullmatch(r"(?:([^:/\s]+|\[[0-9a-fA-F:.]+\]):)?(\d{1,5})", text)
     if match is None or not 1 <= int(match[2]) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is neither HOST:PORT nor PORT")
     return f"{match[1] or 'localhost'}:{match[2]}"

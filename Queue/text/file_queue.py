@@ -22,6 +22,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from DurableText.forks import Opener
 from DurableText.storage import (
@@ -57,6 +58,7 @@ DEFAULT_FSYNC_INTERVAL = 1.0
 class FileQueue(ResultQueue):
     """A queue in the text file `path`. Any number of threads and processes may use it at once."""
 
+    path: Path
     shared = False
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from DurableText.storage import real_path
 from Queue.errors import opened_to_look
@@ -15,6 +16,7 @@ from Queue.text.report import TextStatus, status, verify
 class QueueReader(ResultQueue):
     """The queue in a text file, open to look at. The file may come later, and may go."""
 
+    path: Path
     shared = False
     active = False
 

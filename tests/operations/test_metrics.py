@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from Pipeline.observability.metrics_server import (
     MAX_CLIENTS,
     MetricsServer,
 )
+from Pipeline.observability.prediction_mix import MAX_LABELS, MAX_MODELS, OTHER, PredictionMix
+from Pipeline.observability.probe import Drain
 from Pipeline.observability.waiting import Waiting
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
@@ -33,6 +36,7 @@ from tests.pipeline.runner import ROOT, Pipeline, wait_until
 from tests.servers import free_port
 
 COUNT = 300
+HOST = "127.0.0.1"
 
 
 def test_counters_equal_what_the_db_and_the_topics_hold(pipeline: Pipeline) -> None:
@@ -59,6 +63,7 @@ def test_counters_equal_what_the_db_and_the_topics_hold(pipeline: Pipeline) -> N
             and scrape(ports["sub"]).values.get("serving_subscription_backlog_messages") == 0
             and scrape(ports["pub"]).values.get("serving_queue_depth_records") == 0
             and scrape(ports["app_2"]).values.get("serving_messages_received") == COUNT + 4
+            and all(letters_in(ports[each]) == 1 for each in ("sub", "app_2"))
         ),
         "everything has arrived, and the gauges know it",
     )
@@ -74,6 +79,14 @@ def test_counters_equal_what_the_db_and_the_topics_hold(pipeline: Pipeline) -> N
         "version": __version__,
         "broker": "local",
     }
+    [confident] = series(ports["sub"], "serving_prediction_confidence_count").values()
+    [confidence] = series(ports["sub"], "serving_prediction_confidence_sum").values()
+    assert 0.9 * confident < confidence <= confident == COUNT
+    assert sum(labels_of(ports["sub"]).values()) == COUNT
+    assert sub.values["serving_drain_seconds"] == pub.values["serving_drain_seconds"] == 0
+    assert pub.values["serving_queue_bytes"] > 0 < pub.values["serving_queue_disk_free_bytes"]
+    assert app_2.values["serving_db_bytes"] >= pipeline.db.stat().st_size
+    assert app_2.values["serving_db_disk_free_bytes"] > 0
     assert pub.values["serving_results_published"] == COUNT
     assert app_2.values["serving_results_stored"] == len(pipeline.rows())
     assert app_2.values["serving_duplicates_suppressed"] == 1
@@ -83,6 +96,20 @@ def test_counters_equal_what_the_db_and_the_topics_hold(pipeline: Pipeline) -> N
     assert app_2.values["serving_end_to_end_latency_seconds_count"] == COUNT
     for topic in (pipeline.images, pipeline.inferences):
         assert broker.backlog(f"{topic}-dead-letter") == 1
+
+
+def series(port: int, metric: str) -> dict[str, float]:
+    """Return the series of a metric, by their labels as they are written."""
+    lines = re.findall(rf"^{metric}{{(.*)}} (\S+)$", get(port, "/metrics")[1], re.MULTILINE)
+    return {labels: float(value) for labels, value in lines}
+
+
+def letters_in(port: int) -> float:
+    return sum(series(port, "serving_dead_letters").values())
+
+
+def labels_of(port: int) -> dict[str, float]:
+    return series(port, "serving_predictions_total")
 
 
 def test_app_1_counts_what_it_reports(pipeline: Pipeline) -> None:
@@ -101,19 +128,61 @@ def test_a_port_in_use_is_told_once_and_taken_when_it_is_free(
 ) -> None:
     caplog.set_level(logging.INFO)
     with socket.socket() as other:
-        other.bind(("0.0.0.0", 0))
+        other.bind((HOST, 0))
         other.listen()
         port = other.getsockname()[1]
-        server = MetricsServer(port, CollectorRegistry(), lambda: None)
+        server = MetricsServer((HOST, port), CollectorRegistry(), lambda: None)
         assert f"port {port} cannot be had" in caplog.text
     with closing(server):
         wait_until(lambda: get(port, "/healthz") == (200, "alive\n"), "it has the port now")
         assert len(caplog.records) == 2, caplog.text
 
 
+@pytest.mark.parametrize(
+    ("host", "answers", "is_deaf"),
+    [("127.0.0.1", "127.0.0.1", "127.0.0.2"), ("::1", "[::1]", "127.0.0.1"),
+     ("::", "127.0.0.1", ""), ("0.0.0.0", "127.0.0.2", "[::1]")],
+)  # fmt: skip
+def test_the_port_listens_where_it_is_told_to(host: str, answers: str, is_deaf: str) -> None:
+    port = free_port()
+    with closing(MetricsServer((host, port), CollectorRegistry(), lambda: None)):
+        assert get(port, "/healthz", answers) == (200, "alive\n")
+        if is_deaf:
+            assert get(port, "/healthz", is_deaf) == (0, "")
+
+
+def test_what_drains_says_how_long_it_takes() -> None:
+    now = [0.0]
+    drain = Drain(lambda: now[0])
+
+    def look(at: float, waiting: float | None) -> float | None:
+        now[0] = at
+        return drain.seconds(waiting)
+
+    assert look(0.0, 100) is None  # nobody can tell yet
+    assert look(10.0, 80) == 40.0  # 2 a second
+    assert look(20.0, 120) == math.inf  # more arrives than is consumed
+    assert look(90.0, 120) == math.inf
+    assert look(100.0, 0) == 0.0
+    assert look(110.0, None) is None  # the broker cannot tell, or is away
+
+
+def test_what_models_say_is_counted_in_bounded_memory() -> None:
+    mix = PredictionMix()
+    for model in range(MAX_MODELS + 1):
+        mix.add({"model": f"m@{model}", "label": str(each)} for each in range(MAX_LABELS + 5))
+    mix.add([{"model": "m@8", "confidence": 0.5}, {"model": "m@8", "label": "0"}])
+    counts, confidence = mix.families()
+    assert len({each.labels["model"] for each in counts.samples}) == MAX_MODELS
+    last = {each.labels["label"]: each.value for each in counts.samples
+            if each.labels["model"] == "m@8"}  # fmt: skip
+    assert (last["0"], last["1"], last[OTHER]) == (2, 1, 5)
+    assert {each.value for each in confidence.samples if each.labels["model"] == "m@8"} == {1, 0.5}
+
+
 def test_a_script_runs_where_its_metrics_port_is_taken(pipeline: Pipeline) -> None:
     with socket.socket() as other:
-        other.bind(("0.0.0.0", 0))
+        other.bind((HOST, 0))
         other.listen()
         app_1 = pipeline.app_1("--count", 10, "--metrics-port", other.getsockname()[1])
         assert app_1.end().startswith("app_1: 10 of 10")
@@ -123,7 +192,7 @@ def test_a_script_runs_where_its_metrics_port_is_taken(pipeline: Pipeline) -> No
 @pytest.mark.parametrize("sends", [b"", b"x"], ids=["nothing", "a byte now and then"])
 def test_clients_that_hang_are_cut_off_and_hold_up_nobody(sends: bytes) -> None:
     port = free_port()
-    server = MetricsServer(port, CollectorRegistry(), lambda: None, client_seconds=1.0)
+    server = MetricsServer((HOST, port), CollectorRegistry(), lambda: None, client_seconds=1.0)
     with ExitStack() as hanging:
         clients = []
         for _ in range(2 * MAX_CLIENTS):
@@ -158,7 +227,7 @@ def is_cut_off(client: socket.socket) -> bool:
 
 def test_a_scrape_asks_for_the_format_and_compression_it_wants() -> None:
     port = free_port()
-    with closing(MetricsServer(port, CollectorRegistry(), lambda: None)):
+    with closing(MetricsServer((HOST, port), CollectorRegistry(), lambda: None)):
         asked = "-H", "Accept: application/openmetrics-text; version=1.0.0"
         command = ["curl", "-si", "--compressed", *asked, f"http://127.0.0.1:{port}/metrics"]
         try:
@@ -178,7 +247,7 @@ def test_a_script_is_ready_only_while_it_works_and_its_broker_answers(
     embedded.start()
     broker, topic = embedded.connect_with_topic()
     with (
-        LiveMetrics("app_1", port, stop, Waiting()) as metrics,
+        LiveMetrics("app_1", (HOST, port), stop, Waiting()) as metrics,
         broker.subscribe(topic) as subscription,
     ):
         assert get(port, "/readyz") == (503, "starting\n")
@@ -195,7 +264,7 @@ def test_a_script_is_ready_only_while_it_works_and_its_broker_answers(
 
 
 def test_a_clock_that_jumps_makes_no_negative_latency() -> None:
-    with LiveMetrics("app_2", 0, Stop(), Waiting()) as metrics:
+    with LiveMetrics("app_2", (HOST, 0), Stop(), Waiting()) as metrics:
         metrics.stored([{"published_at": "2999-01-01T00:00:00Z"}, {"published_at": timestamp()}])
         metrics.stored([{"published_at": "no time"}, {"published_at": None}, {}])
         assert sum(metrics._latencies._counts) == 2

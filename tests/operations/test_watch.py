@@ -54,7 +54,7 @@ def app_2(counts: Tally, tmp_path: Path) -> Iterator[int]:
     embedded.start()
     broker, topic = embedded.connect_with_topic()
     with (
-        LiveMetrics("app_2", port, Stop(), Waiting()) as metrics,
+        LiveMetrics("app_2", ("127.0.0.1", port), Stop(), Waiting()) as metrics,
         broker.subscribe(topic) as subscription,
         metrics.follow(Sources(broker, subscription, db=tmp_path / "db.txt"), counts),
     ):
