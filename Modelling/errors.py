@@ -15,6 +15,13 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def refusal_of(error: Exception) -> str:
+    """Say what is wrong: of the system, with which file, and why."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return printable(f"{error.filename} cannot be used: {error.strerror}")
+    return str(error)
+
+
 def shortened(error: BaseException | str, length: int = LONGEST_REASON) -> str:
     """Make the first line of an error's text one of bounded length, fit for a terminal."""
     text = str(error).strip() or repr(error)

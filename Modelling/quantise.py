@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from Installation.command_line import command_parser
-from Modelling.errors import CheckpointError, shortened
+from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DIGITS,
     RESIZE,
@@ -215,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("checkpoint", type=Path, help="a .h5 or .keras file")
     parser.add_argument(
-        "--data", type=Path, metavar="FILE.npz",
+        "--data", type=Path, metavar="FILE",
         help="x_train to calibrate with, x_test and y_test to measure; without it no int8 is made",
     )  # fmt: skip
     parser.add_argument(
@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _quantise(options)
     except (CheckpointError, OSError, ValueError) as error:
-        print(f"quantise: {error}", file=sys.stderr)
+        print(f"quantise: {refusal_of(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nquantise: stopped", file=sys.stderr)

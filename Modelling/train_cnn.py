@@ -2,7 +2,7 @@
 
     python -m Modelling.train_cnn                            # MNIST, downloaded by Keras
     python -m Modelling.train_cnn --dataset fashion_mnist
-    python -m Modelling.train_cnn --data mine.npz            # x_train, y_train, x_test, y_test
+    python -m Modelling.train_cnn --data mine.npz            # or a .csv, or MNIST's idx files
 
 What it does, in order: splits off validation images, trains `architecture.build_cnn` on images that
 `augmentation.augment` distorts anew in every epoch, keeps the weights of the epoch with the lowest
@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from Modelling.errors import CheckpointError, shortened
+from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DIGITS,
     RESIZE,
@@ -289,7 +289,7 @@ def _load_and_train(options: Options) -> int:
         _require_writable(options.output.parent)
         _require_writable(options.plots)
     except (OSError, ValueError) as error:
-        print(f"train_cnn: {error}", file=sys.stderr)
+        print(f"train_cnn: {refusal_of(error)}", file=sys.stderr)
         return 2
     return _train_and_write(options, dataset)
 
@@ -365,7 +365,8 @@ def _provenance(
     file = options.data
     return {
         "dataset": options.dataset,
-        **({"file": file.name, "file_sha256": sha256_of(file)} if file else {}),
+        **({"file": file.name} if file else {}),
+        **({"file_sha256": sha256_of(file)} if file and file.is_file() else {}),
         "test_accuracy": accuracy,
         "validation_accuracy": round(history["val_accuracy"][best_epoch - 1], 5),
         "seed": options.seed,

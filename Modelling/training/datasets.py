@@ -12,6 +12,7 @@ import numpy.typing as npt
 from Modelling.errors import shortened
 from Modelling.network.side_file import checked_labels
 from Modelling.network.tensorflow import import_tensorflow
+from Modelling.training.data_files import ARRAYS, Arrays, read_data
 
 BUNDLED_TEST_IMAGES = Path(__file__).parents[1] / "data" / "mnist_test.npz"
 
@@ -26,8 +27,6 @@ LABELS = {
 
 # A number far above is a mistake, and would be allocated as a layer of the network.
 MAX_CLASSES = 10_000
-
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 @dataclass(frozen=True)
@@ -61,16 +60,17 @@ def load_dataset(name: str, file: Path | None = None) -> Dataset:
     Args:
         name: `mnist` or `fashion_mnist`, downloaded once by `keras.datasets` if no file is given;
             with a file, any name.
-        file: A `.npz` with `x_train`, `y_train`, `x_test`, `y_test`: images as uint8 (N, H, W) or
-            (N, H, W, C), classes as integers (N,), and optionally `labels`, the classes' names.
+        file: As `data_files.read_data` takes it: images as uint8 (N, H, W) or (N, H, W, C),
+            classes as integers (N,), and optionally `labels`, the classes' names.
 
     Raises:
-        ValueError: The name is unknown, or the file is not such a file; the text says which array.
+        ValueError: The name is unknown, or the file is not such a file; the text says what is
+            wrong.
         OSError: The file cannot be read, or the download failed.
     """
     labels: tuple[str, ...] | None = LABELS.get(name)
     if file is not None:
-        arrays = _read_archive(file)
+        arrays = read_data(file)
     elif labels is not None:
         arrays = _download(name)
     else:
@@ -116,7 +116,7 @@ def bundled_test_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
         return archive["images"], archive["labels"]
 
 
-def _download(name: str) -> dict[str, npt.NDArray[np.generic]]:
+def _download(name: str) -> Arrays:
     import_tensorflow()
     import keras
 
@@ -125,21 +125,9 @@ def _download(name: str) -> dict[str, npt.NDArray[np.generic]]:
     except Exception as error:  # noqa: BLE001 - Keras wraps what the network raises in its own
         raise OSError(
             f"the data set {name} cannot be downloaded ({shortened(error)}); "
-            "download it elsewhere and give it as --data FILE.npz"
+            "download it elsewhere and give it as --data FILE"
         ) from None
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
-
-
-def _read_archive(file: Path) -> dict[str, npt.NDArray[np.generic]]:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in (*ARRAYS, "labels") if name in archive}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # noqa: BLE001 - archives that others made raise anything
-        raise ValueError(
-            f"{file}: not a .npz archive of plain arrays ({shortened(error)})"
-        ) from None
 
 
 def _images(array: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from Installation.command_line import command_parser
 from Installation.places import state_folder
 from Modelling.network.checkpoint import CHECKPOINT_SUFFIXES, DEFAULT_CHECKPOINT
+from Modelling.training.data_files import name_of
 from Modelling.training.datasets import LABELS
 
 # On MNIST more are hardly better: 4 gave 99.6 % and 24 gave 99.7 %. Clothes take longer.
@@ -59,8 +60,10 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         "decides how images are distorted, and for mnist that digits are looked for on them",
     )  # fmt: skip
     parser.add_argument(
-        "--data", type=Path, metavar="FILE.npz",
-        help="x_train, y_train, x_test, y_test (and labels), instead of a download",
+        "--data", type=Path, metavar="FILE",
+        help="a .npz with x_train, y_train, x_test, y_test (and labels), a .csv with the class and "
+        "the pixels of an image in each row, or MNIST's idx-ubyte files (or their folder), instead "
+        "of a download; .gz, too",
     )  # fmt: skip
     parser.add_argument(
         "--epochs", type=positive_number, metavar="N",
@@ -85,7 +88,7 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         help="share of the training images that chooses the epoch (default: %(default)s)",
     )  # fmt: skip
     chosen = parser.parse_args(arguments)
-    stem: str = chosen.data.stem if chosen.data else chosen.dataset or "mnist"
+    stem: str = name_of(chosen.data) if chosen.data else chosen.dataset or "mnist"
     output: Path = chosen.output or OUTPUT.with_name(f"{stem}_cnn_model.h5")
     if output.suffix not in CHECKPOINT_SUFFIXES:
         parser.error(f"--output {output}: the checkpoint's name must end in .h5 or .keras")
