@@ -32,6 +32,13 @@ from tests.conformance.stories import (
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# What waits for leases, again and again: on the emulator that is for the soak.
+WAITS_FOR_LEASES = pytest.mark.parametrize(
+    "running_broker",
+    ["local", "kafka", pytest.param("pubsub", marks=pytest.mark.soak)],
+    indirect=True,
+)
+
 
 def run(*arguments: str, environment: dict[str, str] | None = None) -> Any:
     """Run one command to its end."""
@@ -106,6 +113,7 @@ def test_listing_dead_letters_takes_none(under_test: BrokerUnderTest) -> None:
     assert in_order(bodies(read_dead_letters(broker, topic, 6))) == numbers(6)
 
 
+@WAITS_FOR_LEASES
 def test_letters_that_a_killed_reader_held_are_there(under_test: BrokerUnderTest) -> None:
     """They come when its lease is over, and no sooner."""
     _, topic = make_letters(under_test)
@@ -212,6 +220,7 @@ def test_a_letter_that_fails_again_is_not_replayed_for_ever(under_test: BrokerUn
     assert [worker.reply() for _ in range(3)] == ["odd"] * 3
 
 
+@WAITS_FOR_LEASES
 def test_letters_that_come_while_others_are_purged_stay(
     under_test: BrokerUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +276,7 @@ main(sys.argv[2:])
 """
 
 
+@WAITS_FOR_LEASES
 @pytest.mark.parametrize("doing", ["publishing", "acknowledging"])
 def test_a_replay_that_is_killed_loses_nothing(under_test: BrokerUnderTest, doing: str) -> None:
     broker, topic = make_letters(under_test, 100)
@@ -294,6 +304,7 @@ def test_a_replay_that_is_killed_loses_nothing(under_test: BrokerUnderTest, doin
     )
 
 
+@WAITS_FOR_LEASES
 def test_purging_takes_what_was_named_only(under_test: BrokerUnderTest) -> None:
     broker, topic = make_letters(under_test)
 
@@ -364,6 +375,7 @@ def test_what_can_be_shown_is_shown_and_the_rest_is_named(tmp_path: Path) -> Non
     assert "0 dead letters" in letters.stdout
 
 
+@WAITS_FOR_LEASES
 @pytest.mark.parametrize("action", ["replay", "purge"])
 @pytest.mark.parametrize("option", ["--id", "--reason"])
 def test_letters_that_are_not_there_are_said_not_to_be(

@@ -142,7 +142,7 @@ def test_an_interrupted_insert_leaves_nothing_that_would_be_stored_twice(url: st
             timer = threading.Timer(0.01 * number, os.kill, (os.getpid(), signal.SIGINT))
             with contextlib.suppress(KeyboardInterrupt):
                 timer.start()
-                for _ in range(200):
+                for _ in range(20):
                     db.insert(numbered(2000))
                     db.insert(numbered(2000))
                 timer.join()

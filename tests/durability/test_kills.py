@@ -27,8 +27,8 @@ def soak(folder, kills, seed):
     return counts
 
 
-def test_two_hundred_kills_lose_nothing_and_store_nothing_twice(tmp_path):
-    soak(tmp_path, kills=200, seed=7)
+def test_a_hundred_kills_lose_nothing_and_store_nothing_twice(tmp_path):
+    soak(tmp_path, kills=100, seed=7)
 
 
 @pytest.mark.soak
