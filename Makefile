@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-failed check format soak bench bench-check kafka pubsub postgres redis lock licences sbom clean
+.PHONY: help venv demo page test test-failed check format soak bench bench-check kafka pubsub postgres redis lock licences sbom clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ venv: $(VENV)/.development  ## make the virtual environment with all development
 
 demo: $(VENV)/.runtime  ## run the whole pipeline on the embedded broker
 	$(BIN)/python -m Pipeline.demo
+
+page: $(VENV)/.runtime  ## the four scripts and the page on the embedded broker; Ctrl-C stops them all
+	exec $(BIN)/python -m Pipeline.page.together
 
 # Most tests wait for a broker: two processes, as tests/two_processes.py shares them out.
 # exec: a SIGTERM to make is for pytest, which stops the brokers, and not for a shell between them.
@@ -89,5 +92,5 @@ sbom: $(VENV)/.development  ## write sbom.json, in CycloneDX: all that serving i
 	  --output-reproducible -o sbom.json
 
 clean:  ## remove what runs have made (the virtual environment stays)
-	rm -rf .local_broker .demo demo.png sbom.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .local_broker .demo .page demo.png sbom.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f Queue/log* DB/db_for_app_2*

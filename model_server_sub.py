@@ -60,6 +60,13 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=opt.threads, metavar="N", help="of the model; default: all cores"
     )
     parser.add_argument(
+        "--top",
+        type=opt.count,
+        metavar="K",
+        default=0,
+        help="add the K most probable classes with their probabilities to each result; 0: none",
+    )
+    parser.add_argument(
         "--image-seconds",
         type=opt.positive,
         metavar="SECONDS",

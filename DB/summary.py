@@ -39,6 +39,7 @@ class Summary:
         labels: results per label, most frequent first.
         known: results whose `expected_label` is known.
         correct: those of them with the right label.
+        right: how many of those there are per label.
         confusions: (expected, given, how often), most frequent first.
         models: results per model.
         latency_p50: seconds from `published_at` to `stored_at`, half of the results were faster;
@@ -58,6 +59,7 @@ class Summary:
     labels: dict[str, int] = field(default_factory=dict)
     known: int = 0
     correct: int = 0
+    right: dict[str, int] = field(default_factory=dict)
     confusions: list[tuple[str, str, int]] = field(default_factory=list)
     models: dict[str, int] = field(default_factory=dict)
     latency_p50: float | None = None
@@ -85,6 +87,7 @@ class Summary:
             "accuracy": self.accuracy,
             "expected_known": self.known,
             "correct": self.correct,
+            "correct_by_label": self.right,
             "confusions": [
                 {"expected": expected, "label": label, "count": count}
                 for expected, label, count in self.confusions
@@ -174,6 +177,7 @@ class Tally:
         self.rows = self.corrupt = self.known = self.correct = 0
         self.labels: Counter[str] = Counter()
         self.models: Counter[str] = Counter()
+        self.right: Counter[str] = Counter()
         self.pairs: Counter[tuple[str, str]] = Counter()
         self.latencies = _Latencies()
         self.time_line = _TimeLine()
@@ -193,6 +197,7 @@ class Tally:
             self.known += 1
             if expected == label:
                 self.correct += 1
+                _count(self.right, _short(label))
             else:
                 _count(self.pairs, (_short(expected), _short(label)), (OTHER, OTHER))
         self._add_times(row)
@@ -220,6 +225,7 @@ class Tally:
             labels=dict(self.labels.most_common()),
             known=self.known,
             correct=self.correct,
+            right=dict(self.right.most_common()),
             confusions=[(e, g, n) for (e, g), n in self.pairs.most_common()],
             models=dict(self.models.most_common()),
             latency_p50=self.latencies.percentile(0.50),

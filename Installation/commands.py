@@ -17,6 +17,8 @@ TOOLS = {
     "queue": ("Queue", "depth, oldest record, who holds what"),
     "db": ("DB", "how many, per label, accuracy, latency"),
     "watch": ("Pipeline.watch", "is all well? in a terminal"),
+    "page": ("Pipeline.page", "the pipeline in a browser: draw, watch, send back what failed"),
+    "together": ("Pipeline.page.together", "the four scripts and the page, by one command"),
     "demo": ("Pipeline.demo", "the whole pipeline on the embedded broker"),
     "predict": ("Modelling.predict_cnn", "what is on an image, without a broker"),
     "train": ("Modelling.train_cnn", "train the model again"),

@@ -28,7 +28,7 @@ from typing import Any, cast
 from DurableText import command_line
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED, counted, printable
 from Installation.command_line import command_parser
-from MessageBroker import dead_letters
+from MessageBroker import dead_letters, original_message
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
 from MessageBroker.core.broker import BrokerCore
@@ -149,8 +149,8 @@ def list_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
     topics, failures = topics_of(options), Failures()
     for topic in topics:
         with failures.noted(topic):
-            found = dead_letters.read_letters(broker, topic, options.wait)
-            letters += map(dead_letters.describe, filter(selection.takes, found))
+            found = dead_letters.read_letters(broker, topic, options.wait).letters
+            letters += map(original_message.describe, filter(selection.takes, found))
     lines = [
         f"{each['time']}  {each['source_topic']}  "
         f"{each['event_id'] or each['message_id'] or each['id']}  "
@@ -183,16 +183,11 @@ def save_letter(broker: BrokerCore, options: argparse.Namespace) -> Answer:
     for topic in topics_of(options):
         found: list[Message] = []
         with failures.noted(topic):
-            found += filter(selection.takes, dead_letters.read_letters(broker, topic, options.wait))
+            read = dead_letters.read_letters(broker, topic, options.wait)
+            found += filter(selection.takes, read.letters)
         if not found:
             continue
-        originals = dead_letters.originals(broker, found[0])
-        if len(originals) > 1:
-            raise BrokerError(
-                f"{options.id} stands for a batch of {counted(len(originals), 'record')}, not for "
-                "one body: replay it"
-            )
-        data = originals[0].data
+        data = original_message.original_body(broker, found[0])
         try:
             options.output.write_bytes(data)
         except OSError as error:
@@ -219,7 +214,8 @@ def _settle(
             outcome = settle(broker, topic, selection_of(options), options.wait)
             complete &= outcome.complete
             selected += outcome.selected
-            failures.add(topic, outcome.failures)
+            stays = [f"{each} stays: {why}" for each, why in outcome.failures.items()]
+            failures.add(topic, stays)
             name = dead_letters.topic_of_letters(topic)
             rows.append({"topic": name, done: outcome.selected, "kept": outcome.kept})
             lines.append(f"{name}: {outcome.selected:,} {done}, {outcome.kept:,} kept")

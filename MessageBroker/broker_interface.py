@@ -355,6 +355,18 @@ class BrokerInterface(ClosedAtExit):
         """
 
     @abstractmethod
+    def delete_subscription(self, topic: str, subscription_id: str) -> bool:
+        """Delete a subscription, and what it had still to get. Nobody consumes it any more.
+
+        Returns:
+            True if it was there.
+
+        Raises:
+            TopicNotFoundError: there is no such topic.
+            ConfigurationError: the id belongs to another topic.
+        """
+
+    @abstractmethod
     def backlog(self, topic: str, subscription_id: str | None = None) -> int | None:
         """Count the messages not yet acknowledged; None where the broker cannot tell.
 

@@ -10,26 +10,24 @@ acknowledged. A kill at any point leaves letters twice, never none.
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from MessageBroker import limits
 from MessageBroker.broker_interface import (
-    DEAD_LETTER_SUFFIX,
     Subscription,
     dead_letter_topic,
     is_dead_letter_topic,
 )
-from MessageBroker.cloudevents import attribute, known_id, message_uuid
+from MessageBroker.cloudevents import attribute, known_id
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core import dead_letter as names
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.errors import MessageNotFoundError, MessageTooLargeError, PublishError
 from MessageBroker.message import Message
+from MessageBroker.original_message import originals, source_topic
 
 # Read and settled together. More letters than this are done in several rounds.
 MAX_ROUND_LETTERS = 100_000
@@ -46,11 +44,6 @@ FAILOVER_SECONDS = 15.5
 
 # Why one letter cannot be sent home, while others can.
 CANNOT_BE_SENT = (MessageNotFoundError, MessageTooLargeError, PublishError)
-
-# The handler's own limits are for applications; looking at letters holds all of them at once.
-READING = DeliverySettings(
-    max_outstanding_messages=MAX_ROUND_LETTERS, max_outstanding_bytes=MAX_ROUND_BYTES
-)
 
 
 @dataclass(frozen=True)
@@ -83,33 +76,76 @@ class Outcome:
     """What `replay` or `purge` did.
 
     Attributes:
-        selected: letters replayed or purged.
+        settled: the ids of the letters that were replayed or purged.
         kept: letters that were read and stay.
         complete: False if more letters were there than could be told from new ones.
-        failures: why letters that were selected stay.
+        failures: by the ids of letters that were selected and stay, why.
     """
 
-    selected: int
+    settled: Sequence[str]
     kept: int
     complete: bool
-    failures: Sequence[str] = ()
+    failures: Mapping[str, str]
+
+    @property
+    def selected(self) -> int:
+        """How many were replayed or purged."""
+        return len(self.settled)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much is read at once.
+
+    Attributes:
+        letters: how many of them.
+        bytes: of their bodies.
+    """
+
+    letters: int = MAX_ROUND_LETTERS
+    bytes: int = MAX_ROUND_BYTES
+
+    @property
+    def settings(self) -> DeliverySettings:
+        """With what a broker is opened that shall hand out so much."""
+        return DeliverySettings(
+            max_outstanding_messages=self.letters, max_outstanding_bytes=self.bytes
+        )
+
+
+@dataclass(frozen=True)
+class Round:
+    """Letters that were read together, and are settled together.
+
+    Attributes:
+        letters: in the order of their arrival.
+        full: whether there may be more, which come when these are settled.
+    """
+
+    letters: list[Message]
+    full: bool
+
+
+# The handler's own limits are for applications; looking at letters holds all of them at once.
+READING = Bounds().settings
 
 
 def read_letters(
-    broker: BrokerCore, topic: str, patience: float = FAILOVER_SECONDS
-) -> list[Message]:
-    """Receive all letters of `topic` without acknowledging: they stay as they are.
+    broker: BrokerCore,
+    topic: str,
+    patience: float = FAILOVER_SECONDS,
+    bounds: Bounds | None = None,
+) -> Round:
+    """Receive the letters of `topic` without acknowledging: they stay as they are.
 
     Args:
-        broker: a broker that was opened with the settings `READING`.
+        broker: a broker that was opened with the settings of these bounds.
         topic: a topic, or its dead-letter topic.
         patience: seconds to look at least, unless the broker can count and all are there.
-
-    Returns:
-        One round: at most `MAX_ROUND_LETTERS` letters.
+        bounds: how many; None for as many as a round may have.
     """
     with broker.subscribe(topic_of_letters(topic)) as subscription:
-        return _Reader(broker, subscription, patience).read_round().letters
+        return _Reader(broker, subscription, patience, bounds or Bounds()).read_round()
 
 
 def replay(
@@ -147,91 +183,6 @@ def topic_of_letters(topic: str) -> str:
     return topic if is_dead_letter_topic(topic) else dead_letter_topic(topic)
 
 
-def source_topic(letter: Message) -> str:
-    """Name the topic from which a letter came."""
-    return letter.attributes.get(names.SOURCE_TOPIC) or letter.topic.removesuffix(
-        DEAD_LETTER_SUFFIX
-    )
-
-
-def original_attributes(letter: Message, broker_name: str, prefix: str) -> dict[str, str]:
-    """Return a letter's attributes as they were before it became one.
-
-    A message without a CloudEvents id is known by the UUID that `message_uuid` derives from its
-    message id. Replayed, it has another message id; so it is given that UUID as its id, and
-    whoever counts results by id still sees one message.
-
-    Args:
-        letter: the letter.
-        broker_name: `kafka`, `pubsub` or `local`.
-        prefix: the broker's `cloudevents_prefix`.
-    """
-    attributes = {name: value for name, value in letter.attributes.items() if name not in names.ALL}
-    message_id = letter.attributes.get(names.MESSAGE_ID)
-    if message_id and attribute(letter.attributes, "id") is None:
-        attributes[f"{prefix}id"] = message_uuid(broker_name, source_topic(letter), message_id)
-    return attributes
-
-
-def originals(broker: BrokerCore, letter: Message) -> list[Message]:
-    """Return the message that a letter was; those of a batch, where the letter stands for one.
-
-    A letter without its body is read from the place that it names, and compared with what the
-    letter says of it.
-
-    Raises:
-        MessageNotFoundError: it is not there any more, or another one is.
-    """
-    prefix = broker.cloudevents_prefix
-    if names.has_body(letter.attributes):
-        attributes = original_attributes(letter, broker.name, prefix)
-        return [replace(letter, attributes=attributes)]
-    source, place = source_topic(letter), letter.attributes.get(names.PLACE, "")
-    if not place.startswith(f"{source}/"):
-        raise MessageNotFoundError(f"the letter {letter.id} names no place in {source!r}")
-    found = broker.read_place(place)
-    digest = letter.attributes.get(names.SHA256)
-    if digest is not None and digest != hashlib.sha256(found[0].data).hexdigest():
-        raise MessageNotFoundError(f"what stands at {place!r} now is another message")
-    return [_with_id(each, broker.name, prefix, source) for each in found]
-
-
-def _with_id(message: Message, broker_name: str, prefix: str, source: str) -> Message:
-    """Give a message without a CloudEvents id the one by which it is known; it gets another."""
-    if attribute(message.attributes, "id") is not None:
-        return message
-    known = message_uuid(broker_name, source, message.id)
-    return replace(message, attributes={**message.attributes, f"{prefix}id": known})
-
-
-def describe(letter: Message) -> dict[str, Any]:
-    """Say what a person wants to know of a letter; its body by its size."""
-    return {
-        "id": letter.id,
-        "topic": letter.topic,
-        "reason": letter.attributes.get(names.REASON, ""),
-        "error": letter.attributes.get(names.ERROR, ""),
-        "attempts": letter.attributes.get(names.ATTEMPTS, ""),
-        "time": letter.attributes.get(names.TIME, letter.publish_time.isoformat()),
-        "source_topic": source_topic(letter),
-        "message_id": letter.attributes.get(names.MESSAGE_ID, ""),
-        "event_id": attribute(letter.attributes, "id") or "",
-        "subject": attribute(letter.attributes, "subject") or "",
-        "key": letter.key,
-        "bytes": _size_of(letter),
-        "place": letter.attributes.get(names.PLACE, ""),
-        "attributes": {
-            name: value for name, value in letter.attributes.items() if name not in names.ALL
-        },
-    }
-
-
-def _size_of(letter: Message) -> int:
-    """Return the size of the message that a letter was, as far as it is known."""
-    told = letter.attributes.get(names.BYTES, "")
-    return int(told) if told.isdecimal() and len(told) < 19 else len(letter.data)
-
-
 def _ids_of(letter: Message) -> set[str | None]:
     attributes = letter.attributes
     return {
@@ -245,19 +196,6 @@ def _ids_of(letter: Message) -> set[str | None]:
 # ---------------------------------------------------------------------- reading and settling
 
 
-@dataclass(frozen=True)
-class Round:
-    """Letters that were read together, and are settled together.
-
-    Attributes:
-        letters: in the order of their arrival.
-        full: whether there may be more, which come when these are settled.
-    """
-
-    letters: list[Message]
-    full: bool
-
-
 class _Reader:
     """Reads the letters that stood in a topic when it began: others publish meanwhile.
 
@@ -265,8 +203,11 @@ class _Reader:
     broker knows of its end, and, as they return to the same topic, by their ids.
     """
 
-    def __init__(self, broker: BrokerCore, subscription: Subscription, patience: float) -> None:
+    def __init__(
+        self, broker: BrokerCore, subscription: Subscription, patience: float, bounds: Bounds
+    ) -> None:
         self._subscription = subscription
+        self._bounds = bounds
         self._came_later = broker.published_since_now(subscription.topic)  # first: others publish
         self._unread = broker.backlog(subscription.topic, subscription.subscription_id)
         self._patient_until = time.monotonic() + patience
@@ -308,7 +249,7 @@ class _Reader:
 
     def _is_full(self, letters: Sequence[Message]) -> bool:
         sizes = [*self._sizes_of_later, *(len(letter.data) for letter in letters)]
-        return len(sizes) >= MAX_ROUND_LETTERS or sum(sizes) >= MAX_ROUND_BYTES
+        return len(sizes) >= self._bounds.letters or sum(sizes) >= self._bounds.bytes
 
 
 def _take_out(
@@ -318,10 +259,11 @@ def _take_out(
     send_home: Callable[[Message], list[Future[str]]] | None,
     patience: float,
 ) -> Outcome:
-    selected = kept = 0
+    settled: list[str] = []
+    kept = 0
     failures: dict[str, str] = {}
     with broker.subscribe(topic) as subscription:
-        reader = _Reader(broker, subscription, patience)
+        reader = _Reader(broker, subscription, patience, Bounds())
         while True:
             read = reader.read_round()
             taken, rest = selection.split(read.letters)
@@ -330,13 +272,13 @@ def _take_out(
                 failures.update(failed)
                 gone = {each.id for each in taken}
                 rest = [each for each in read.letters if each.id not in gone]
-            selected += len(taken)
+            settled += [each.id for each in taken]
             kept += len(rest)
             more = read.full and bool(read.letters)
             if taken or more:
                 reader.settle(read.letters, _send_back(broker, topic, rest))
             if not more:
-                return Outcome(selected, kept, not read.full, list(failures.values()))
+                return Outcome(settled, kept, not read.full, failures)
 
 
 def _send_home(
@@ -349,7 +291,7 @@ def _send_home(
         try:
             sent.append((letter, send(letter)))
         except CANNOT_BE_SENT as error:
-            failures[letter.id] = f"{letter.id} stays: {error}"
+            failures[letter.id] = str(error)
     home: list[Message] = []
     for letter, futures in sent:
         try:
@@ -357,7 +299,7 @@ def _send_home(
                 future.result()
             home.append(letter)
         except CANNOT_BE_SENT as error:
-            failures[letter.id] = f"{letter.id} stays: {error}"
+            failures[letter.id] = str(error)
     return home, failures
 
 

@@ -104,6 +104,9 @@ class PubSubHandler(BrokerCore):
         subscription = self._topics.subscribe(topic, subscription_id)
         return PubSubStream(self._connection, self._topics, subscription, self.delivery)
 
+    def _delete_subscription(self, topic: str, subscription_id: str) -> bool:
+        return self._topics.delete_subscription(topic, subscription_id)
+
     def _backlog(self, topic: str, subscription_id: str) -> int | None:
         self._topics.require_subscription(topic, subscription_id)
         return None  # only Cloud Monitoring knows, minutes later

@@ -207,6 +207,9 @@ class KafkaHandler(BrokerCore):
         consumed, partitions = self._consumed(topic, group)
         return set(partitions) <= set(self._groups.committed(consumed, partitions))
 
+    def _delete_subscription(self, topic: str, subscription_id: str) -> bool:  # noqa: ARG002
+        return self._admin.delete_group(subscription_id)
+
     def _backlog(self, topic: str, subscription_id: str) -> int:
         consumed, partitions = self._consumed(topic, subscription_id)
         committed = self._groups.committed(consumed, partitions)

@@ -116,6 +116,10 @@ class LocalHandler(BrokerCore):
             self._add_subscription(topic, subscription_id)
         return LocalStream(lambda: self._catalogue.open(topic), subscription_id)
 
+    def _delete_subscription(self, topic: str, subscription_id: str) -> bool:
+        with self._catalogue.changing():
+            return self._catalogue.remove_subscription(topic, subscription_id)
+
     def _backlog(self, topic: str, subscription_id: str) -> int | None:
         with contextlib.closing(self._catalogue.open(topic)) as store:
             backlog = store.backlog(subscription_id)

@@ -30,7 +30,7 @@ from Modelling.images.decoding import (
 from Modelling.images.digits import SIZE, WORKING_SIDE, as_mnist_form, normalise_digit
 from Modelling.images.resizing import ANTIALIASED, CROPPING_WAYS, as_unit, resized
 from Modelling.network.checkpoint import DIGITS, RESIZE
-from Modelling.network.side_file import require_preprocessing
+from Modelling.network.side_file import SideFile, require_preprocessing
 from Modelling.training.datasets import Dataset, bundled_test_images, load_dataset
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "decode_image",
     "encode_npy",
     "load_dataset",
+    "preparation_of",
     "prepare_bytes",
     "prepare_image",
     "visible_files",
@@ -112,6 +113,11 @@ class Preparation:
             decoded.pixels, self.input_shape, self.preprocessing, resize=self.resize
         )
         return Prepared(pixels, decoded.cut_off)
+
+
+def preparation_of(side: SideFile) -> Preparation:
+    """Return what a model wants images to be made into, as its side file says."""
+    return Preparation(side.input_shape, side.preprocessing, side.resize or ANTIALIASED, side.white)
 
 
 @dataclass(frozen=True)

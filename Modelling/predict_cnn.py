@@ -27,17 +27,16 @@ if __name__ == "__main__":  # before anything is opened
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from Installation.command_line import command_parser
-from Modelling.data_preparation import Preparation, decode_image, visible_files
+from Modelling.data_preparation import decode_image, preparation_of, visible_files
 from Modelling.errors import CheckpointError, ImageError, printable
 from Modelling.images.batch_preparation import Decoders, prepare_batch
 from Modelling.images.decoding import IMAGE_SUFFIXES, Pixels
-from Modelling.images.resizing import ANTIALIASED
 from Modelling.images.show import MAX_IMAGES, Row, draw_predictions
 from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,
@@ -74,11 +73,14 @@ class Predictions:
         labels: Name of the most probable class of each image.
         class_indices: Its index, (N,) int64.
         confidences: Its probability, (N,) float32.
+        top: The most probable classes of each image with their probabilities, best first; empty
+            where nobody asked for them.
     """
 
     labels: list[str]
     class_indices: npt.NDArray[np.int64]
     confidences: npt.NDArray[np.float32]
+    top: list[list[tuple[str, float]]] = field(default_factory=list)
 
 
 class Classifier:
@@ -131,9 +133,7 @@ class Classifier:
         self.input_shape = side.input_shape
         self.labels = side.labels
         self.preprocessing = side.preprocessing
-        self.preparation = Preparation(
-            side.input_shape, side.preprocessing, side.resize or ANTIALIASED, side.white
-        )
+        self.preparation = preparation_of(side)
         self._temperature = side.temperature or 1.0
         self._decoders = decoders
         self.engine = engine.name
@@ -198,12 +198,26 @@ class Classifier:
             probabilities /= probabilities.sum(1, keepdims=True)
         return probabilities
 
-    def predict(self, images: Pixels) -> Predictions:
-        """Predict the most probable class of each image; see `probabilities`."""
+    def predict(self, images: Pixels, top: int = 0) -> Predictions:
+        """Predict the most probable class of each image; see `probabilities`.
+
+        Args:
+            images: See `probabilities`.
+            top: How many of the most probable classes are named for each; all if there are fewer.
+        """
         probabilities = self.probabilities(images)
         indices = probabilities.argmax(1) if len(images) else np.empty(0, np.int64)
         confidences = probabilities[np.arange(len(images)), indices]
-        return Predictions([self.labels[index] for index in indices], indices, confidences)
+        return Predictions(
+            [self.labels[index] for index in indices],
+            indices,
+            confidences,
+            [self._best(row, top) for row in probabilities] if top else [],
+        )
+
+    def _best(self, probabilities: npt.NDArray[np.float32], count: int) -> list[tuple[str, float]]:
+        order = np.argsort(-probabilities, kind="stable")[:count]  # as argmax: the first of equals
+        return [(self.labels[index], float(probabilities[index])) for index in order]
 
 
 def load_classifier(

@@ -27,6 +27,7 @@ from Queue import Record
 IMAGE_TYPE = "event-driven-model-serving.image.v1"
 INFERENCE_TYPE = "event-driven-model-serving.inference.v1"
 IMAGE_SOURCE = "/event-driven-model-serving/app_1"
+PAGE_SOURCE = "/event-driven-model-serving/page"
 INFERENCE_SOURCE = "/event-driven-model-serving/model_server_pub"
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = "content-type"
@@ -69,6 +70,7 @@ def image_event(
     content_type: str,
     time: str,
     expected_label: str | None = None,
+    source: str = IMAGE_SOURCE,
 ) -> tuple[str, OutgoingMessage]:
     """Make the event that publishes an image.
 
@@ -79,6 +81,7 @@ def image_event(
         content_type: the media type of `data`.
         time: when the image was meant to be sent, RFC 3339: see `timestamp`.
         expected_label: the truth, where it is known; it travels to the result.
+        source: which program publishes it.
 
     Returns:
         The event's id, a UUIDv7, and the message to publish.
@@ -88,7 +91,7 @@ def image_event(
     attributes = {
         names.specversion: SPEC_VERSION,
         names.id: event_id,
-        names.source: IMAGE_SOURCE,
+        names.source: source,
         names.type: IMAGE_TYPE,
         names.time: time,
         names.subject: subject,
@@ -168,13 +171,27 @@ def inference_record(
     model: str,
     received_at: str,
     predicted_at: str,
+    top: Sequence[tuple[str, float]] = (),
 ) -> dict[str, Any]:
-    """Make the body of an inference event. Fields without a value are left out."""
+    """Make the body of an inference event. Fields without a value are left out.
+
+    Args:
+        origin: what the image says of itself.
+        label: of the most probable class.
+        class_index: its index.
+        confidence: its probability.
+        model: which one answered.
+        received_at: when the model server had the image, RFC 3339.
+        predicted_at: when it had the answer.
+        top: the most probable classes with their probabilities, where they were asked for.
+    """
+    best = [{"label": each, "probability": round(share, 5)} for each, share in top]
     record: dict[str, Any] = {
         "id": origin.id,
         "label": label,
         "class_index": class_index,
         "confidence": round(confidence, 5),
+        "top": best or None,
         "model": model,
         "source": origin.source,
         "expected_label": origin.expected_label,

@@ -261,6 +261,13 @@ class BrokerCore(BrokerInterface):
             raise self._closed_error()
         return subscription
 
+    def delete_subscription(self, topic: str, subscription_id: str) -> bool:
+        self._require_open()
+        limits.check_name(topic, "topic")
+        limits.check_name(subscription_id, "subscription")
+        self._require_topic(topic)
+        return self._delete_subscription(topic, subscription_id)
+
     def backlog(self, topic: str, subscription_id: str | None = None) -> int | None:
         self._require_open()
         limits.check_name(topic, "topic")
@@ -364,6 +371,10 @@ class BrokerCore(BrokerInterface):
     @abstractmethod
     def _open_stream(self, topic: str, subscription_id: str) -> Stream:
         """Create the subscription if it is missing, and join it as a consumer."""
+
+    @abstractmethod
+    def _delete_subscription(self, topic: str, subscription_id: str) -> bool:
+        """Delete a subscription of an existing topic; True if it was there."""
 
     @abstractmethod
     def _backlog(self, topic: str, subscription_id: str) -> int | None:

@@ -266,6 +266,19 @@ class Topics:
                 logger.warning("%s", remark)
         return subscription
 
+    def delete_subscription(self, topic: str, subscription_id: str) -> bool:
+        """Delete a subscription of `topic`; False if it was not there.
+
+        Raises:
+            ConfigurationError: it belongs to another topic.
+        """
+        try:
+            found = self.check_subscription(topic, subscription_id)
+        except SubscriptionNotFoundError:
+            return False
+        self._delete_subscription(found.path)
+        return True
+
     def probe(self, subscription: PubSubSubscription, timeout: float) -> None:
         """Ask for a subscription, to see whether the service answers and it is still there.
 

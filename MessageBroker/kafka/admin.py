@@ -43,6 +43,7 @@ LEADER_POLL_SECONDS = 0.05
 INTERNAL_PREFIX = "_"
 
 _NEW_TOPIC_EXISTS = frozenset({KafkaError.TOPIC_ALREADY_EXISTS})
+_NO_GROUP = frozenset({KafkaError.GROUP_ID_NOT_FOUND})
 _NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION})
 
 
@@ -255,6 +256,15 @@ class KafkaAdmin:
             time.sleep(LEADER_POLL_SECONDS)
         return True
 
+    def delete_group(self, group: str) -> bool:
+        """Delete a consumer group without members; False if it was not there."""
+        futures = self._client.delete_consumer_groups(
+            [group], request_timeout=REQUEST_TIMEOUT_SECONDS
+        )
+        return self._done(
+            futures[group], Right("DELETE", "group", group), "was not deleted", _NO_GROUP
+        )
+
     def is_of_the_other_protocol(self, group: str) -> bool:
         """Tell whether a member of this group speaks the protocol of KIP-848, as far as we may see.
 
@@ -311,7 +321,7 @@ class KafkaAdmin:
             error = error_of(exception)
             if error.code() in unless:
                 return False
-            tried = f"{self._where}: topic {right.name!r} {outcome}"
+            tried = f"{self._where}: {right.kind} {right.name!r} {outcome}"
             raise self._events.explain(error, tried, right) from None
         return True
 

@@ -142,19 +142,34 @@ class Catalogue:
             ConfigurationError: it belongs to another topic.
         """
         with contextlib.closing(self.open(topic)) as store, self._reading() as db:
-            owner = db.execute(
-                "SELECT topic FROM subscription WHERE id = ?", (subscription_id,)
-            ).fetchone()
-            if owner is None:
+            if not self._belongs(db, subscription_id, topic):
                 db.execute("INSERT INTO subscription VALUES (?, ?)", (subscription_id, topic))
-            elif owner[0] != topic:
-                raise ConfigurationError(
-                    f"local broker: the subscription {subscription_id!r} belongs to the topic "
-                    f"{owner[0]!r}: choose another id for {topic!r}"
-                )
             store.add_subscription(
                 subscription_id, from_start=from_start, patience=self._patience()
             )
+
+    def remove_subscription(self, topic: str, subscription_id: str) -> bool:
+        """Delete a subscription, inside `changing`; True if it was there. Raises as adding does."""
+        with contextlib.closing(self.open(topic)) as store, self._reading() as db:
+            if not self._belongs(db, subscription_id, topic):
+                return False
+            # The topic's part first: what is left then is a name, which adding takes again.
+            store.remove_subscription(subscription_id, self._patience())
+            db.execute("DELETE FROM subscription WHERE id = ?", (subscription_id,))
+        return True
+
+    @staticmethod
+    def _belongs(db: sqlite3.Connection, subscription_id: str, topic: str) -> bool:
+        """Tell whether a topic has this subscription; False if none has."""
+        owner = db.execute(
+            "SELECT topic FROM subscription WHERE id = ?", (subscription_id,)
+        ).fetchone()
+        if owner is not None and owner[0] != topic:
+            raise ConfigurationError(
+                f"local broker: the subscription {subscription_id!r} belongs to the topic "
+                f"{owner[0]!r}: choose another id for {topic!r}"
+            )
+        return owner is not None
 
     def delete(self, topic: str) -> bool:
         """Delete a topic and its subscriptions; True if it was there."""

@@ -164,6 +164,18 @@ class TopicStore:
                 (subscription,),
             )
 
+    def remove_subscription(self, subscription: str, patience: float | None = None) -> None:
+        """Delete a subscription, and what it alone had not acknowledged yet.
+
+        Args:
+            subscription: its id.
+            patience: see `SharedDatabase.writing`.
+        """
+        with self._writing(patience) as db:
+            db.execute("DELETE FROM claim WHERE subscription = ?", (subscription,))
+            db.execute("DELETE FROM subscription WHERE id = ?", (subscription,))
+            self._purge(db)
+
     def backlog(self, subscription: str) -> int | None:
         """Count what is not acknowledged; None where there is no such subscription."""
         with self._reading():
@@ -278,6 +290,8 @@ class TopicStore:
             "SELECT min(min(next_seq, coalesce("
             "(SELECT min(first) FROM claim WHERE subscription = id), next_seq))) FROM subscription"
         )
+        if done is None:  # nobody is subscribed
+            return
         if done - self._purged_at >= PURGE_EVERY or done == self._value(
             "SELECT next_seq FROM topic"
         ):

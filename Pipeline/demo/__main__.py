@@ -17,7 +17,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from Installation.places import CODE, in_checkout, state_folder
 from MessageBroker import BROKER_NAMES, MessageBrokerFactory
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
+from Pipeline.running import LOOK_SECONDS, STOP_SECONDS, RunError, RunningPipeline
 from Pipeline.script.options import check_writable, count
 
 DEFAULT_COUNT = 10_000
@@ -43,80 +43,19 @@ PICTURE = (CODE if in_checkout() else Path()) / "demo.png"
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
 # Nothing stored for so long means that something is wrong.
 STALL_SECONDS = 60.0
-LOOK_SECONDS = 0.1
-
-
-class DemoError(Exception):
-    """Raised when the demo did not come to its end; the text says where to look."""
 
 
 @dataclass
-class RunningScript:
-    """One of the four scripts, running."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def wait_until_ready(self) -> None:
-        """Wait for its line that says so."""
-        deadline = time.monotonic() + START_SECONDS
-        while b"ready: " not in self.log.read_bytes():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise DemoError(f"{self.name} did not start: see {self.log}")
-            time.sleep(LOOK_SECONDS)
-
-    def require_well(self) -> None:
-        """Raise if it has failed; it may have ended well."""
-        code = self.process.poll()
-        if code:
-            raise DemoError(f"{self.name} ended with {code}: see {self.log}")
-
-    def finish(self, timeout: float) -> str:
-        """Wait for its end; return its last line, the summary."""
-        try:
-            self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.require_well()
-        return self.log.read_text().strip().splitlines()[-1]
-
-
-@dataclass
-class Demo:
+class Demo(RunningPipeline):
     """One run of the pipeline, in a folder of its own."""
 
-    folder: Path
-    broker: str
-    count: int
+    count: int = DEFAULT_COUNT
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.ids_file = self.folder / "ids.txt"
-        self.queue = self.folder / "Queue" / "log.txt"
-        self.db = self.folder / "DB" / "db_for_app_2.txt"
-        self.environment = {**os.environ, "LOCAL_BROKER_PATH": str(self.folder / "broker")}
-        self.running: list[RunningScript] = []
-
-    def start(self, name: str, *arguments: object) -> RunningScript:
-        """Start a script; its output goes into a log of its own."""
-        log = self.folder / f"{name}.log"
-        command = [sys.executable, str(CODE / f"{name}.py"), "--broker", self.broker]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, *map(str, arguments)],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self.environment,
-                cwd=self.folder,
-            )
-        script = RunningScript(name, process, log)
-        self.running.append(script)
-        return script
 
     def run(self) -> list[str]:
         """Send the images through; return the scripts' summaries."""
@@ -141,14 +80,14 @@ class Demo:
         with tqdm(total=self.count, unit=" images", disable=None, desc="stored") as progress:
             while stored + self._dead_letters_if_slow(last_change) < self.count:
                 time.sleep(LOOK_SECONDS)
-                for script in self.running:
+                for script in self.scripts:
                     script.require_well()
                 now_stored = rows.count()
                 if now_stored > stored:
                     progress.update(now_stored - stored)
                     stored, last_change = now_stored, time.monotonic()
                 if time.monotonic() - last_change > STALL_SECONDS:
-                    raise DemoError(
+                    raise RunError(
                         f"{stored} of {self.count} stored, then nothing: see {self.folder}/*.log"
                     )
 
@@ -174,17 +113,10 @@ class Demo:
         published = self.ids_file.read_text().split()
         stored = [row["id"] for row in rows]
         if len(stored) != len(set(stored)):
-            raise DemoError(f"{len(stored) - len(set(stored))} ids are twice in {self.db}")
+            raise RunError(f"{len(stored) - len(set(stored))} ids are twice in {self.db}")
         missing = set(published) - set(stored)
         if len(missing) > dead_letters:
-            raise DemoError(f"{len(missing)} published images are not in {self.db}")
-
-    def stop(self) -> None:
-        """End whatever still runs."""
-        for script in self.running:
-            if script.process.poll() is None:
-                script.process.kill()
-                script.process.wait()
+            raise RunError(f"{len(missing)} published images are not in {self.db}")
 
 
 @contextlib.contextmanager
@@ -207,7 +139,7 @@ def check_picture(path: Path) -> None:
     try:
         check_writable(path)
     except OSError as error:
-        raise DemoError(f"cannot write {path}: {error.strerror}") from error
+        raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 
 def main() -> None:
@@ -218,11 +150,11 @@ def main() -> None:
     try:
         check_picture(options.picture)
         with fresh_state(STATE_FOLDER, keep=options.keep) as folder:
-            demo = Demo(folder, options.broker, options.count)
+            demo = Demo(folder, options.broker, count=options.count)
             try:
                 summaries = demo.run()
             finally:
-                demo.stop()
+                demo.kill()
             rows, dead_letters = demo.rows(), demo.dead_letters()
             demo.check(rows, dead_letters)
             # Imported late: matplotlib takes a second that the scripts need for themselves.
@@ -238,7 +170,10 @@ def main() -> None:
             )
             draw_picture(rows, options.picture)
             print(f"\n{options.picture}")
-    except DemoError as error:
+            print(
+                "\nNext: `make page` runs it all again in a browser, with a pad to draw digits on."
+            )
+    except RunError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:
         sys.exit("demo: interrupted")

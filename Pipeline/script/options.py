@@ -41,7 +41,7 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
         "--broker", choices=BROKER_NAMES, help="default: MESSAGE_BROKER, else broker_config.ini"
     )
     common.add_argument(
-        "--config-dir", type=_folder, metavar="FOLDER", help="another folder of INI files"
+        "--config-dir", type=folder, metavar="FOLDER", help="another folder of INI files"
     )
     common.add_argument(
         "--wait-for-broker",
@@ -59,7 +59,7 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
     common.add_argument("--log-format", choices=("text", "json"), default="text", help="of logs")
     common.add_argument(
         "--metrics-port",
-        type=_port,
+        type=port,
         metavar="PORT",
         default=0,
         help="of Prometheus metrics and health; 0: off",
@@ -164,15 +164,17 @@ def not_negative(text: str) -> float:
     return _checked(text, float, "a number of at least 0", lambda value: 0 <= value < float("inf"))
 
 
-def _port(text: str) -> int:
+def port(text: str) -> int:
+    """Parse a TCP port; 0 is none, or any that is free."""
     return _checked(text, int, "a port from 0 to 65535", lambda value: 0 <= value <= 65535)
 
 
-def _folder(text: str) -> Path:
-    folder = path(text)
-    if not folder.is_dir():
+def folder(text: str) -> Path:
+    """Parse the name of a folder that is there."""
+    found = path(text)
+    if not found.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
-    return folder
+    return found
 
 
 def _checked(

@@ -208,7 +208,7 @@ class PredictStep:
                     f"the {counted(len(messages), 'image')}",
                 ),
             ):
-                predictions = self._classifier.predict(images)
+                predictions = self._classifier.predict(images, self._script.options.top)
             self._script.metrics.inference(time.perf_counter() - started)
         except Exception as error:  # noqa: BLE001 - whatever the model raises
             if len(messages) == 1:
@@ -219,6 +219,7 @@ class PredictStep:
                 self._predict_prepared([message], images[i : i + 1], received_at, outcome)
             return
         predicted_at = timestamp()
+        tops = predictions.top or [[] for _ in messages]
         outcome.predicted.extend(messages)
         outcome.records.extend(
             inference_record(
@@ -229,12 +230,14 @@ class PredictStep:
                 model=self._classifier.version,
                 received_at=received_at,
                 predicted_at=predicted_at,
+                top=top,
             )
-            for message, label, class_index, confidence in zip(
+            for message, label, class_index, confidence, top in zip(
                 messages,
                 predictions.labels,
                 predictions.class_indices.tolist(),
                 predictions.confidences.tolist(),
+                tops,
                 strict=True,
             )
         )

@@ -18,13 +18,10 @@ import argparse
 import contextlib
 import io
 import json
-import re
 import signal
 import sys
 import threading
 import time
-from collections import deque
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,91 +29,43 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from DB import DatabaseError, ResultDatabase, default_database, open_database
+from DB import default_database, open_database
 from DurableText import standard_streams
 from DurableText.command_line import file_with_suffix
 from Installation.command_line import command_parser
+from Pipeline.observability.overview import Overview, target
 from Pipeline.script.options import check_writable, place, positive
-from Pipeline.watch.stages import Stage, WatchedPipeline, pairwise_rates, problems
 from Pipeline.watch.view import line, view
 
-DEFAULT_TARGETS = ("9101", "9102", "9103", "9104")
 DEFAULT_INTERVAL_SECONDS = 1.0
-CURVE_POINTS = 120
 LAST_RESULTS = 5
 PICTURE_COLUMNS = 110
 # So long is looked before a picture is drawn, that rates and the curve show something.
 PICTURE_LOOKS = 15
 
 
-class Watch:
-    """Looks again and again, and remembers the last minutes for the curve."""
-
-    def __init__(self, targets: list[str], db: ResultDatabase) -> None:
-        """Begin with nothing seen.
-
-        Args:
-            targets: HOST:PORT of each script, all of which should answer; none for the usual.
-            db: for the last results.
-        """
-        self._pipeline = WatchedPipeline(targets or default_targets(), named=bool(targets))
-        self._db = db
-        self._stored: deque[tuple[float, int]] = deque(maxlen=CURVE_POINTS)
-        self.stages: list[Stage] = []
-        self.problems: list[str] = []
-
-    def look(self) -> None:
-        """Ask all scripts."""
-        self.stages = self._pipeline.look()
-        self.problems = problems(self.stages)
-        stored = sum(stage.total for stage in self.stages if stage.script == "app_2")
-        self._stored.append((time.monotonic(), stored))
+class Watch(Overview):
+    """Looks again and again, and draws what it saw."""
 
     def draw(self, console: Console) -> Any:
         """Draw for a terminal."""
         return view(
             self.stages,
             self.problems,
-            pairwise_rates(list(self._stored)),
-            last_rows(self._db, LAST_RESULTS),
+            self.rates,
+            self.last_results(LAST_RESULTS),
             columns=console.width,
             plain=not console.encoding.startswith("utf"),
         )
 
     def as_json(self) -> str:
         """Say everything as JSON."""
-        told = {
-            "well": not self.problems,
-            "problems": self.problems,
-            "stages": [asdict(stage) for stage in self.stages],
-            "last_results": last_rows(self._db, LAST_RESULTS),
-        }
+        told = {**self.as_dict(), "last_results": self.last_results(LAST_RESULTS)}
         return json.dumps(told, indent=2)
 
     def as_line(self) -> str:
         """Say everything in one line."""
         return line(self.stages, self.problems, datetime.now().astimezone())
-
-
-def last_rows(db: ResultDatabase, number: int) -> list[dict[str, Any]]:
-    """Read the last rows of a DB, newest first; none if it is not to be had from this machine."""
-    try:
-        return db.newest(number)
-    except DatabaseError:
-        return []
-
-
-def target(text: str) -> str:
-    """Parse HOST:PORT or PORT."""
-    match = re.fullmatch(r"(?:([^:/\s]+|\[[0-9a-fA-F:.]+\]):)?(\d{1,5})", text)
-    if match is None or not 1 <= int(match[2]) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither HOST:PORT nor PORT")
-    return f"{match[1] or 'localhost'}:{match[2]}"
-
-
-def default_targets() -> list[str]:
-    """Where the scripts are by habit."""
-    return [target(each) for each in DEFAULT_TARGETS]
 
 
 def parser() -> argparse.ArgumentParser:

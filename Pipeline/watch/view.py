@@ -8,12 +8,13 @@ from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from DurableText.command_line import duration_in_words, printable, rate_in_words
-from DurableText.moments import seconds_of
-from Pipeline.watch.stages import Stage
+from Pipeline.observability.overview import latency_of
+from Pipeline.observability.stages import Stage
 
 # Below this there is room for the essential only.
 NARROW_COLUMNS = 100
@@ -54,7 +55,7 @@ def view(
     # The verdict first: what does not fit into a low terminal is cut off at its foot.
     parts: list[RenderableType] = [
         _verdict(problems),
-        _narrow_table(stages, plain) if narrow else _wide_table(stages, plain),
+        _narrow_rows(stages) if narrow else _wide_table(stages, plain),
     ]
     if len(rates) >= SHORTEST_CURVE:
         parts.append(_curve(rates, columns, plain))
@@ -95,28 +96,23 @@ def _wide_table(stages: Sequence[Stage], plain: bool) -> Table:
     return table
 
 
-def _narrow_table(stages: Sequence[Stage], plain: bool) -> Table:
-    table = Table(
-        box=box.ASCII if plain else box.SIMPLE,
-        header_style=INK,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    table.add_column("stage", no_wrap=True, min_width=len("app_2"))
-    for title in ("rate", "waiting", "p99"):
-        table.add_column(title, justify="right", no_wrap=True)
+def _narrow_rows(stages: Sequence[Stage]) -> RenderableType:
+    """Two lines a stage: the numbers, and below them the state, folded where it is long."""
+    lines: list[RenderableType] = []
     for stage in stages:
-        colour = GOOD if stage.ready else QUIET if _may_be_away(stage) else BAD
-        port = f":{stage.target.rsplit(':', 1)[-1]}"
-        name = Text(SHORT.get(stage.script, port), colour)
-        table.add_row(name, rate_in_words(stage.rate), _waiting(stage), _duration(stage.p99))
-    return table
+        numbers = [rate_in_words(stage.rate), f"{_waiting(stage)} waiting", _duration(stage.p99)]
+        known = (stage.script != "?", stage.waiting is not None, stage.p99 is not None)
+        shown = [text for text, is_known in zip(numbers, known, strict=True) if is_known]
+        lines.append(Text.assemble(_name(stage, short=True), *(f"  {each}" for each in shown)))
+        lines.append(Padding(_state(stage), (0, 0, 0, 2)))
+    return Group(*lines)
 
 
-def _name(stage: Stage) -> Text:
+def _name(stage: Stage, *, short: bool = False) -> Text:
     if stage.script == "?":
         return Text(stage.target, QUIET if _may_be_away(stage) else BAD)
-    return Text.assemble(printable(stage.script), (f" :{stage.target.rsplit(':', 1)[-1]}", QUIET))
+    name = SHORT.get(stage.script, stage.script) if short else stage.script
+    return Text.assemble(printable(name), (f" :{stage.target.rsplit(':', 1)[-1]}", QUIET))
 
 
 def _state(stage: Stage) -> Text:
@@ -180,12 +176,6 @@ def _results(results: Sequence[dict[str, Any]], narrow: bool) -> Table:
 def _foreign(value: object, style: str = "") -> Text:
     """Show what another program wrote: no escape sequence of it counts, nor markup of rich."""
     return Text(printable(str(value)), style)
-
-
-def latency_of(row: dict[str, Any]) -> float | None:
-    """Seconds from published to stored; None where a row does not say."""
-    start, end = seconds_of(row.get("published_at")), seconds_of(row.get("stored_at"))
-    return None if start is None or end is None else max(0.0, end - start)
 
 
 def _verdict(problems: Sequence[str]) -> Text:

@@ -120,7 +120,7 @@ def test_what_was_not_acknowledged_is_delivered_and_nothing_else(old: Path) -> N
 
 def test_dead_letters_are_listed_and_go_home(old: Path) -> None:
     with MessageBrokerFactory.get_broker() as broker:
-        letters = read_letters(broker, "new_image_topic", 0.0)
+        letters = read_letters(broker, "new_image_topic", 0.0).letters
         assert {each.attributes["ce_id"] for each in letters} == {"no-image-0", "no-image-1"}
         assert all(each.attributes["dead_letter_reason"] for each in letters)
 

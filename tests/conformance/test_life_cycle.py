@@ -77,6 +77,28 @@ def test_a_topic_comes_with_its_dead_letter_topic(under_test: BrokerUnderTest) -
     assert_nothing_comes(broker.subscribe(dead_letter_topic(topic)))
 
 
+def test_a_subscription_that_is_deleted_begins_anew(under_test: BrokerUnderTest) -> None:
+    """A deleted subscription keeps nothing; made again, it gets what is published from then on."""
+    broker, topic = under_test.connect_with_topic()
+    name = under_test.unused_name("sub")
+    assert broker.delete_subscription(topic, name) is False
+
+    with broker.subscribe(topic, name) as subscription:
+        wait_until_ready(subscription)
+        broker.publish_batch(topic, numbered(3))
+        receive(subscription, 3)  # un-acked: it would come again
+    assert broker.delete_subscription(topic, name) is True
+    assert broker.delete_subscription(topic, name) is False
+    with pytest.raises(SubscriptionNotFoundError):
+        broker.backlog(topic, name)
+
+    with broker.subscribe(topic, name) as subscription:
+        wait_until_ready(subscription)
+        broker.publish(topic, b"later").result()
+        assert bodies(receive(subscription, 1)) == ["later"]
+    receive_bodies([broker.subscribe(topic)], [*numbers(3), "later"])
+
+
 def test_the_default_subscription_can_be_named(under_test: BrokerUnderTest) -> None:
     """`create_topic` can give the default subscription another name; it misses nothing."""
     broker = under_test.connect()
@@ -267,6 +289,7 @@ def test_a_closed_broker_says_so(under_test: BrokerUnderTest) -> None:
         lambda: broker.delete_topic(topic),
         lambda: broker.list_topics(),
         lambda: broker.backlog(topic),
+        lambda: broker.delete_subscription(topic, f"{topic}-other"),
         lambda: broker.ping(1),
     ]
     for call in calls:

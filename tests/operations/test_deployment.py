@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from Pipeline.watch.__main__ import DEFAULT_TARGETS
+from Pipeline.observability.stages import USUAL_PORTS
 from tests.pipeline.runner import ROOT
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
@@ -43,4 +43,4 @@ def test_the_scripts_reach_the_broker_by_a_listener_that_it_advertises_to_contai
 
 
 def test_the_image_exposes_the_ports_that_the_watch_looks_at() -> None:
-    assert f"EXPOSE {' '.join(DEFAULT_TARGETS)}\n" in DOCKERFILE
+    assert f"EXPOSE {' '.join(map(str, USUAL_PORTS.values()))}\n" in DOCKERFILE

@@ -17,6 +17,7 @@ COMMANDS = {
     "model_server_pub.py": "model_server_pub",
     "app_2.py": "app_2",
     "python -m Pipeline.watch": "Pipeline.watch.__main__",
+    "python -m Pipeline.page": "Pipeline.page.__main__",
     "python -m Pipeline.demo": "Pipeline.demo.__main__",
 }
 CONSUMERS = ("model_server_sub.py", "model_server_pub.py", "app_2.py")

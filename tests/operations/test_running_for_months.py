@@ -10,8 +10,8 @@ import pytest
 
 from MessageBroker import OutgoingMessage
 from Pipeline.events import image_event
+from Pipeline.observability.stages import WatchedPipeline, problems
 from Pipeline.serving.image_source import ImageSource
-from Pipeline.watch.stages import WatchedPipeline, problems
 from tests.brokers.harness import BrokerUnderTest
 from tests.operations.scripts import get, scrape, wait_until_ready
 from tests.pipeline.runner import Pipeline, Script, wait_until

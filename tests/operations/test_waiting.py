@@ -15,10 +15,10 @@ import pytest
 from MessageBroker import OutgoingMessage
 from MessageBroker.configuration import read_broker_config
 from Pipeline.observability.probe import Stall
+from Pipeline.observability.stages import DONE, STALL_SECONDS, Stage, problems
 from Pipeline.observability.waiting import STUCK_SECONDS, Reason, Waiting
 from Pipeline.script.script import Script
 from Pipeline.tally import Tally
-from Pipeline.watch.stages import DONE, STALL_SECONDS, Stage, problems
 from tests.brokers.harness import BrokerUnderTest
 from tests.operations.scripts import get, scrape, wait_until_ready
 from tests.pipeline.runner import ROOT, Clock, Pipeline, wait_until

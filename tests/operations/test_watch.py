@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import struct
@@ -26,11 +27,19 @@ from DB import open_database
 from DurableText import codec
 from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metrics import Sources
+from Pipeline.observability.overview import last_rows
+from Pipeline.observability.stages import (
+    DONE,
+    Stage,
+    Target,
+    WatchedPipeline,
+    parse,
+    problems,
+    quantile,
+)
 from Pipeline.observability.waiting import Waiting
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
-from Pipeline.watch.__main__ import last_rows
-from Pipeline.watch.stages import DONE, Stage, Target, WatchedPipeline, parse, problems, quantile
 from Pipeline.watch.view import line, view
 from tests.brokers.harness import LocalUnderTest
 from tests.operations.scripts import wait_until_ready
@@ -76,8 +85,8 @@ def test_once_as_json_tells_scripts_what_is_wrong(app_2: int) -> None:
     assert result.returncode == 1
     assert told["well"] is False
     assert told["problems"] == [
-        "model_server_sub is not seen anywhere",
-        "model_server_pub is not seen anywhere",
+        "model_server_sub is not seen anywhere: start it with --metrics-port 9102",
+        "model_server_pub is not seen anywhere: start it with --metrics-port 9103",
         f"localhost:{nobody}: away",
     ]
     assert told["stages"][0]["script"] == "app_2"
@@ -145,7 +154,7 @@ def test_what_cannot_be_watched_or_drawn_is_wrong_usage(arguments: list[str], sa
 def test_a_target_that_hangs_or_speaks_something_else_is_shown_as_such(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("Pipeline.watch.stages.SCRAPE_SECONDS", 0.2)
+    monkeypatch.setattr("Pipeline.observability.stages.SCRAPE_SECONDS", 0.2)
     with socket.socket() as hanging:
         hanging.bind(("127.0.0.1", 0))
         hanging.listen()
@@ -165,7 +174,7 @@ def test_a_fault_is_a_problem_for_a_while_and_is_counted_for_good(
     counts.dead_lettered = 2
     stage = target.look()
     assert f"app_2 (127.0.0.1:{app_2}): 2 dead-lettered" in problems([stage])
-    monkeypatch.setattr("Pipeline.watch.stages.FAULT_SECONDS", 0.0)
+    monkeypatch.setattr("Pipeline.observability.stages.FAULT_SECONDS", 0.0)
     for _ in range(4):
         stage = target.look()
     assert stage.faults == {"dead-lettered": 2}
@@ -226,7 +235,25 @@ def test_the_verdict_is_seen_in_the_lowest_terminal(columns: int) -> None:
     text = drawn(columns, stages=stages, rates=[1.0] * 50, results=[{"label": "7"}] * 5)
     assert "all is well" in text.splitlines()[0]
     states = [row for row in text.splitlines() if "ready" in row]
-    assert len(states) == (4 if columns == 100 else 0), "a state that is shown is shown in one line"
+    assert len(states) == len(DONE), "a state is shown in one line"
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_state_port_and_model_of_each_script_are_read_at_any_width(columns: int) -> None:
+    model = "mnist_cnn_model@ef2e39484451+int8"
+    stages = [
+        Stage(f"localhost:910{i}", script, "ready", ready=True, waiting=12_000, p99=0.25,
+              waits_for=("queue_full",), model=model if script == "model_server_sub" else None)
+        for i, script in enumerate(DONE, 1)
+    ]  # fmt: skip
+    stages[3] = replace(stages[3], ready=False, state="waiting for 12 s: the DB's disk is full")
+    text = re.sub(r"\x1b\[[0-9;]*m", "", drawn(columns, stages=stages))
+    told = " ".join(text.split())
+    for port in ("9101", "9102", "9103", "9104"):
+        assert f":{port}" in told
+    assert model in told.replace(" ", "")
+    assert "disk is full" in told
+    assert told.count("waits for queue_full") == 3
 
 
 def test_a_proxy_for_the_world_is_not_asked_for_a_script_on_this_network(

@@ -71,6 +71,7 @@ def test_the_wheel_alone_runs_the_pipeline_in_an_empty_folder(installed: Install
         (("edms", "broker", "ping", "--broker", "pubsub"), "pubsub"),
         (("edms-app-2", "--db", "postgresql://host/results"), "postgres"),
         (("edms", "train"), "training"),
+        (("edms", "page"), "page"),
     ],
 )
 def test_what_is_missing_is_named_with_the_extra_that_brings_it(

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from Pipeline.demo.__main__ import STATE_FOLDER, Demo, DemoError, RunningScript
+from Pipeline.demo.__main__ import STATE_FOLDER, Demo
+from Pipeline.running import RunError, RunningScript
 from tests.brokers.harness import clean_environment
 from tests.pipeline.runner import ROOT, Pipeline, read_terminal, wait_until
 
@@ -71,17 +72,17 @@ def test_a_script_that_fails_in_mid_run_ends_the_demo_and_is_named(
     def start(demo: Demo, name: str, *arguments: object) -> RunningScript:
         script = run_as_usual(demo, name, *arguments)
         if name == "app_1":
-            demo.running[2].process.kill()
+            demo.scripts[2].process.kill()
         return script
 
     run_as_usual = Demo.start
     monkeypatch.setattr(Demo, "start", start)
-    demo = Demo(tmp_path, "local", 10_000)
+    demo = Demo(tmp_path, "local", count=10_000)
     try:
-        with pytest.raises(DemoError, match=rf"app_2 ended with -9: see {tmp_path}/app_2.log"):
+        with pytest.raises(RunError, match=rf"app_2 ended with -9: see {tmp_path}/app_2.log"):
             demo.run()
     finally:
-        demo.stop()
+        demo.kill()
 
 
 def test_a_picture_that_cannot_be_drawn_is_told_before_the_run(tmp_path: Path) -> None:

@@ -40,10 +40,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "MessageBroker",
         "MessageBroker.core",
         "MessageBroker.dead_letters",
+        "MessageBroker.original_message",
         "MessageBroker.message_broker_factory",
         "DurableText",
     },
-    "MessageBroker.dead_letters": {"MessageBroker", "MessageBroker.core"},
+    "MessageBroker.dead_letters": {
+        "MessageBroker",
+        "MessageBroker.core",
+        "MessageBroker.original_message",
+    },
+    "MessageBroker.original_message": {"MessageBroker", "MessageBroker.core"},
     # The factory names the handlers as text: it imports the one that is wanted.
     "MessageBroker.message_broker_factory": {"MessageBroker", "MessageBroker.core"},
     "DurableText": set(),
@@ -67,6 +73,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "Modelling": set(),
     "Pipeline": {
         "MessageBroker",
+        "MessageBroker.core",
+        "MessageBroker.dead_letters",
+        "MessageBroker.original_message",
         "MessageBroker.message_broker_factory",
         "DurableText",
         "Queue",
@@ -89,6 +98,8 @@ CLIENTS = {
     "sqlite3": {"MessageBroker.local", "DB.text", "DB.sqlite"},
     "psycopg": {"DB.postgres"},
     "redis": {"Queue.redis"},
+    "starlette": {"Pipeline.page"},
+    "uvicorn": {"Pipeline.page"},
 }
 
 

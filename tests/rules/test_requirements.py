@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # What the user's list has beside the base: it trains, and reaches both brokers.
-OF_THE_USERS_LIST = ("kafka", "pubsub", "training")
+OF_THE_USERS_LIST = ("kafka", "pubsub", "training", "page")
 
 
 def pins_of(name: str) -> dict[str, Requirement]:

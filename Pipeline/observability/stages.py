@@ -34,6 +34,8 @@ DONE = {
     "model_server_pub": "serving_results_published",
     "app_2": "serving_results_stored",
 }
+# Where the scripts are by habit: their `--metrics-port`.
+USUAL_PORTS = {script: 9101 + i for i, script in enumerate(DONE)}
 FAULTS = {
     "dead-lettered": "serving_messages_dead_lettered",
     "not published": "serving_images_failed",
@@ -203,7 +205,7 @@ def problems(stages: Sequence[Stage]) -> list[str]:
     present = {stage.script for stage in stages}
     at_work = {stage.script for stage in stages if stage.ready}
     found = [
-        f"{script} is not seen anywhere"
+        f"{script} is not seen anywhere: start it with --metrics-port {USUAL_PORTS[script]}"
         for script in DONE
         if script not in present and script != "app_1"
     ]
