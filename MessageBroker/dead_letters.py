@@ -26,6 +26,7 @@ from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core import dead_letter as names
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.errors import MessageNotFoundError, MessageTooLargeError, PublishError
+from MessageBroker.event_content import attributes_of
 from MessageBroker.message import Message
 from MessageBroker.original_message import originals, source_topic
 
@@ -184,12 +185,12 @@ def topic_of_letters(topic: str) -> str:
 
 
 def _ids_of(letter: Message) -> set[str | None]:
-    attributes = letter.attributes
+    attributes, event = letter.attributes, attributes_of(letter)
     return {
         letter.id,
         attributes.get(names.MESSAGE_ID) or None,
-        attribute(attributes, "id"),
-        known_id(attributes),
+        attribute(event, "id"),
+        known_id(event),
     }
 
 

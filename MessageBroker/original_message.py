@@ -11,6 +11,7 @@ from MessageBroker.cloudevents import attribute, known_id, message_uuid
 from MessageBroker.core import dead_letter as names
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.errors import MessageNotFoundError
+from MessageBroker.event_content import attributes_of
 from MessageBroker.message import Message
 
 
@@ -35,7 +36,7 @@ def original_attributes(letter: Message, broker_name: str, prefix: str) -> dict[
     """
     attributes = {name: value for name, value in letter.attributes.items() if name not in names.ALL}
     message_id = letter.attributes.get(names.MESSAGE_ID)
-    if message_id and attribute(letter.attributes, "id") is None:
+    if message_id and attribute(attributes_of(letter), "id") is None:
         attributes[f"{prefix}id"] = message_uuid(broker_name, source_topic(letter), message_id)
     return attributes
 
@@ -80,14 +81,15 @@ def original_body(broker: BrokerCore, letter: Message) -> bytes:
 
 def image_id(broker_name: str, letter: Message) -> str:
     """Return the id by which results know the message that a letter was."""
-    attributes = letter.attributes
-    message_id = attributes.get(names.MESSAGE_ID, "")
-    return known_id(attributes) or message_uuid(broker_name, source_topic(letter), message_id)
+    message_id = letter.attributes.get(names.MESSAGE_ID, "")
+    return known_id(attributes_of(letter)) or message_uuid(
+        broker_name, source_topic(letter), message_id
+    )
 
 
 def _with_id(message: Message, broker_name: str, prefix: str, source: str) -> Message:
     """Give a message without a CloudEvents id the one by which it is known; it gets another."""
-    if attribute(message.attributes, "id") is not None:
+    if attribute(attributes_of(message), "id") is not None:
         return message
     known = message_uuid(broker_name, source, message.id)
     return replace(message, attributes={**message.attributes, f"{prefix}id": known})
@@ -95,6 +97,7 @@ def _with_id(message: Message, broker_name: str, prefix: str, source: str) -> Me
 
 def describe(letter: Message) -> dict[str, Any]:
     """Say what a person wants to know of a letter; its body by its size."""
+    event = attributes_of(letter)
     return {
         "id": letter.id,
         "topic": letter.topic,
@@ -104,8 +107,8 @@ def describe(letter: Message) -> dict[str, Any]:
         "time": letter.attributes.get(names.TIME, letter.publish_time.isoformat()),
         "source_topic": source_topic(letter),
         "message_id": letter.attributes.get(names.MESSAGE_ID, ""),
-        "event_id": attribute(letter.attributes, "id") or "",
-        "subject": attribute(letter.attributes, "subject") or "",
+        "event_id": attribute(event, "id") or "",
+        "subject": attribute(event, "subject") or "",
         "key": letter.key,
         "bytes": _size_of(letter),
         "place": letter.attributes.get(names.PLACE, ""),

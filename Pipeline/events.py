@@ -1,4 +1,4 @@
-"""The events on the two topics: CloudEvents 1.0 in binary mode.
+"""The events on the two topics: CloudEvents 1.0, written in binary mode and read in both.
 
 Programs that never heard of this project can publish images and read results; how the attributes
 are written stands in `MessageBroker.cloudevents`.
@@ -21,6 +21,13 @@ import uuid_utils
 from DurableText.moments import timestamp, valid_time
 from MessageBroker import Message, OutgoingMessage
 from MessageBroker.cloudevents import attribute, known_id, message_uuid
+from MessageBroker.event_content import (
+    CONTENT_TYPE,
+    EventContent,
+    EventContentError,
+    attributes_of,
+    content_of,
+)
 from MessageBroker.limits import cut
 from Queue import Record
 
@@ -30,7 +37,6 @@ IMAGE_SOURCE = "/event-driven-model-serving/app_1"
 PAGE_SOURCE = "/event-driven-model-serving/page"
 INFERENCE_SOURCE = "/event-driven-model-serving/model_server_pub"
 SPEC_VERSION = "1.0"
-CONTENT_TYPE = "content-type"
 TRACE_PARENT = "traceparent"
 JSON_TYPE = "application/json"
 
@@ -127,7 +133,7 @@ def image_origin(message: Message, broker_name: str) -> ImageOrigin:
     Foreign producers on Kafka know no limits of ours: what is too long for an attribute is cut, so
     that the result can be put into the queue and published.
     """
-    attributes = message.attributes
+    attributes = attributes_of(message)
     return ImageOrigin(
         id=known_id(attributes) or message_uuid(broker_name, message.topic, message.id),
         source=_cut(attribute(attributes, "subject")),
@@ -137,22 +143,30 @@ def image_origin(message: Message, broker_name: str) -> ImageOrigin:
     )
 
 
-def white_of_image(message: Message) -> float | None:
-    """Read what its event says is white in an image's array; None if it says nothing.
+def read_image(message: Message) -> tuple[bytes, float | None]:
+    """Read the image's bytes, and what its event says is white in an array; None for nothing.
 
     Raises:
-        EventError: It is no number above 0.
+        EventError: the message cannot be read as an event, or white is no number above 0.
     """
-    text = attribute(message.attributes, "white")
+    attributes, data = _content(message)
+    text = attribute(attributes, "white")
     if text is None:
-        return None
+        return data, None
     try:
         white = float(text)
     except ValueError:
         white = math.nan
     if not 0 < white < math.inf:
         raise EventError(f"the event's white is {text[:40]!r}: no number above 0")
-    return white
+    return data, white
+
+
+def _content(message: Message) -> EventContent:
+    try:
+        return content_of(message)
+    except EventContentError as error:
+        raise EventError(str(error)) from None
 
 
 def _cut(text: str | None) -> str | None:
@@ -242,11 +256,12 @@ def parse_inference(message: Message) -> dict[str, Any]:
     Raises:
         EventError: the message is none.
     """
-    event_type = attribute(message.attributes, "type")
+    attributes, data = _content(message)
+    event_type = attribute(attributes, "type")
     if event_type not in (None, INFERENCE_TYPE):
         raise EventError(f"the event is of type {event_type!r}, not {INFERENCE_TYPE!r}")
     try:
-        record = orjson.loads(message.data)
+        record = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise EventError(f"the body is no JSON: {error}") from None
     if not isinstance(record, dict):
@@ -254,6 +269,6 @@ def parse_inference(message: Message) -> dict[str, Any]:
     for name in ("id", "label"):
         if not isinstance(record.get(name), str) or not record[name]:
             raise EventError(f"the field {name!r} is missing or not a text")
-    if TRACE_PARENT in record and (published := message.attributes.get(TRACE_PARENT)):
+    if TRACE_PARENT in record and (published := attributes.get(TRACE_PARENT)):
         record[TRACE_PARENT] = cut(published)  # that of the span of publishing, if there was one
     return record

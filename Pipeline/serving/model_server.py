@@ -18,7 +18,7 @@ from DurableText.moments import timestamp
 from MessageBroker import Message, Subscription
 from Modelling.images.decoding_pool import PreparationStoppedError
 from Modelling.images.decoding_process import TOOK_TOO_LONG
-from Pipeline.events import EventError, image_origin, inference_record, white_of_image
+from Pipeline.events import EventError, image_origin, inference_record, read_image
 from Pipeline.observability.waiting import SLOW_MODEL_SECONDS, Reason
 from Pipeline.script.script import Script
 from Pipeline.serving.dead_letters import Rejected, move_away
@@ -172,11 +172,9 @@ class PredictStep:
             self._in_flight.working_on([message.id for message in messages]),
             self._watchdog.limit(self._limits.batch, kept_too_long),
         ):
-            readable, whites = _whites_of(messages, outcome)
+            readable, datas, whites = _readable(messages, outcome)
             try:
-                images, errors = self._classifier.prepare_batch(
-                    [each.data for each in readable], whites
-                )
+                images, errors = self._classifier.prepare_batch(datas, whites)
             except PreparationStoppedError:
                 logger.warning(
                     "stopping: %d images were not decoded in time; they come again", len(readable)
@@ -243,21 +241,23 @@ class PredictStep:
         )
 
 
-def _whites_of(
+def _readable(
     messages: Sequence[Message], outcome: BatchOutcome
-) -> tuple[list[Message], list[float | None]]:
-    """Read what is white in each image; those whose event says nonsense are rejected."""
+) -> tuple[list[Message], list[bytes], list[float | None]]:
+    """Read each image's bytes and what is white in it; whose event is none is rejected."""
     readable: list[Message] = []
+    datas: list[bytes] = []
     whites: list[float | None] = []
     for message in messages:
         try:
-            white = white_of_image(message)
+            data, white = read_image(message)
         except EventError as error:
             outcome.rejected.append(Rejected(message, UNDECODABLE, error))
         else:
             readable.append(message)
+            datas.append(data)
             whites.append(white)
-    return readable, whites
+    return readable, datas, whites
 
 
 class StoreStep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import pickle
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from MessageBroker import OutgoingMessage
 from Modelling.data_preparation import bundled_test_images, encode_npy
+from Pipeline.events import IMAGE_TYPE, INFERENCE_TYPE
 from tests.pipeline.runner import PATIENCE_SECONDS, Pipeline, dead_letters, wait_until
 from tests.queue.of_dicts import FileQueue
 
@@ -40,6 +42,17 @@ BAD = {
 }
 
 
+# Of CloudEvents in structured mode, on either topic, and in batched mode, which is refused.
+EVENT = {"specversion": "1.0", "id": "42", "source": "/scanner"}
+STRUCTURED_IMAGE = {**EVENT, "type": IMAGE_TYPE, "data_base64": base64.b64encode(GOOD).decode()}
+STRUCTURED_RESULT = {**EVENT, "type": INFERENCE_TYPE, "data": {"id": "structured", "label": "7"}}
+
+
+def event(case: str, body: object, mode: str = "cloudevents") -> OutgoingMessage:
+    attributes = {"case": case, "content-type": f"application/{mode}+json"}
+    return OutgoingMessage(orjson.dumps(body), attributes=attributes)
+
+
 def test_rubbish_is_dead_lettered_with_its_bytes_and_a_reason_and_the_rest_goes_on(
     pipeline_on_each_broker: Pipeline,
 ) -> None:
@@ -48,12 +61,30 @@ def test_rubbish_is_dead_lettered_with_its_bytes_and_a_reason_and_the_rest_goes_
     broker.create_topic(pipeline.images)
     messages = [OutgoingMessage(data, attributes={"case": case}) for case, data in BAD.items()]
     messages += [OutgoingMessage(GOOD, attributes={"case": f"good {i}"}) for i in range(50)]
+    messages += [
+        event("structured", STRUCTURED_IMAGE),
+        event("batched", [STRUCTURED_IMAGE], "cloudevents-batch"),
+    ]
+    broker.create_topic(pipeline.inferences)
     broker.publish_batch(pipeline.images, messages)
+    broker.publish_batch(
+        pipeline.inferences,
+        [
+            event("structured", STRUCTURED_RESULT),
+            event("batched", [STRUCTURED_RESULT], "cloudevents-batch"),
+        ],
+    )
     for script in (pipeline.sub(), pipeline.pub(), pipeline.app_2()):
         script.ready()
 
-    pipeline.wait_for_rows(50)
-    letters = dead_letters(broker, pipeline.images, len(BAD))
+    pipeline.wait_for_rows(52)
+    [refused] = dead_letters(broker, pipeline.inferences, 1)
+    assert "batched mode" in refused.attributes["dead_letter_error"]
+    letters = dead_letters(broker, pipeline.images, len(BAD) + 1)
+    [batched] = [each for each in letters if each.attributes["case"] == "batched"]
+    assert "batched mode" in batched.attributes["dead_letter_error"]
+    letters.remove(batched)
+    assert {"/scanner#42", "structured"} <= {row["id"] for row in pipeline.rows()}
     assert {letter.attributes["case"]: letter.data for letter in letters} == BAD
     for letter in letters:
         assert letter.attributes["dead_letter_reason"] == "undecodable image"
