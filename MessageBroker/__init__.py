@@ -15,6 +15,7 @@ from MessageBroker.configuration import DeliverySettings
 from MessageBroker.errors import (
     AuthenticationError,
     BrokerError,
+    BrokerReplacedError,
     BrokerUnavailableError,
     ClosedError,
     ConfigurationError,
@@ -31,6 +32,7 @@ __all__ = [
     "AuthenticationError",
     "BrokerError",
     "BrokerInterface",
+    "BrokerReplacedError",
     "BrokerUnavailableError",
     "ClosedError",
     "ConfigurationError",

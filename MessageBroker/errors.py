@@ -21,6 +21,10 @@ class BrokerUnavailableError(BrokerError):
     """Raised when the broker cannot be reached, or does not answer in time."""
 
 
+class BrokerReplacedError(BrokerError):
+    """Raised when what a broker has stored was removed, replaced or cut while it was in use."""
+
+
 class AuthenticationError(BrokerError):
     """Raised when the broker refuses the credentials, or they lack a permission."""
 

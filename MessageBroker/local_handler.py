@@ -27,6 +27,7 @@ from MessageBroker.core.outbox import Outbox
 from MessageBroker.environment import home_of, variable
 from MessageBroker.errors import ConfigurationError, SubscriptionNotFoundError
 from MessageBroker.local.catalogue import Catalogue
+from MessageBroker.local.files_in_use import make_folder
 from MessageBroker.local.publisher import LIMITS, Publisher, lane_of
 from MessageBroker.local.stream import LocalStream
 
@@ -152,7 +153,7 @@ class LocalHandler(BrokerCore):
 
 def _writable(folder: Path) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:

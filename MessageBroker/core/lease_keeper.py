@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from MessageBroker.core.driver import Stream
 from MessageBroker.core.outstanding import Outstanding
-from MessageBroker.errors import BrokerError, BrokerUnavailableError
+from MessageBroker.errors import BrokerError, BrokerReplacedError, BrokerUnavailableError
 from MessageBroker.message import Delivery
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,9 @@ class LeaseKeeper:
             with self._changed:
                 self._unsent_acks.extend(deliveries)
             return
+        except BrokerReplacedError as error:
+            logger.debug("%d acks of %s failed: %s", len(deliveries), self._name, error)
+            late = len(deliveries)  # the next receive tells
         except BrokerError as error:
             logger.error("%d acks of %s failed: %s", len(deliveries), self._name, error)
             late = len(deliveries)
@@ -79,6 +82,8 @@ class LeaseKeeper:
             logger.debug("%d messages are given back later: %s", len(deliveries), error)
             with self._changed:
                 self._unreleased.extend(deliveries)
+        except BrokerReplacedError as error:
+            logger.debug("%d messages were not given back: %s", len(deliveries), error)
         except BrokerError as error:
             logger.error(
                 "%d messages of %s were not given back: %s", len(deliveries), self._name, error
@@ -119,8 +124,8 @@ class LeaseKeeper:
                     outstanding = list(self._outstanding)
                 self._stream.renew(outstanding)
                 self._look()
-            except BrokerUnavailableError as error:
-                logger.debug("leases were not renewed: %s", error)
+            except (BrokerUnavailableError, BrokerReplacedError) as error:
+                logger.debug("leases were not renewed: %s", error)  # receive tells
             except BrokerError as error:
                 logger.error("the leases of %s were not renewed: %s", self._name, error)
             except Exception:

@@ -23,6 +23,7 @@ from MessageBroker.core.outstanding import Outstanding
 from MessageBroker.core.redelivery import Redelivery
 from MessageBroker.errors import (
     BrokerError,
+    BrokerReplacedError,
     BrokerUnavailableError,
     ClosedError,
     ConfigurationError,
@@ -179,11 +180,15 @@ class SubscriptionCore(Subscription):
         readable = [each for each in messages if each.delivery not in self._unread]
         unread = [each for each in messages if each.delivery in self._unread]
         try:
-            for message in unread:
-                error = self._unread[message.delivery]
-                if self._move_to_dead_letters([message], UNREAD_REASON, [error], unread=True):
-                    place = self._stream.place_of(message)
-                    logger.error("%s cannot be read, and was dead-lettered: %s", place, error)
+            errors = [self._unread[each.delivery] for each in unread]
+            moved = self._move_to_dead_letters(unread, UNREAD_REASON, errors, unread=True)
+            if moved:
+                logger.error(
+                    "%d records that cannot be read were dead-lettered, the first at %s: %s",
+                    moved,
+                    self._stream.place_of(unread[0]),
+                    errors[0],
+                )
         except BaseException:
             with self._lock:  # the next call hands them out
                 for message in readable:
@@ -385,6 +390,8 @@ class SubscriptionCore(Subscription):
                 given_back = self._leases.lose_all()
             try:
                 self._stream.close(given_back)
+            except BrokerReplacedError:
+                pass  # receive has told
             except BrokerError as error:  # its lease ends what could not be given back
                 logger.warning("%s was closed all the same: %s", self.subscription_id, error)
         self._outage.leave(self)

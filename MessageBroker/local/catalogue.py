@@ -3,16 +3,20 @@
 A topic lives in files of its own, made and removed only under the catalogue's lock. A process may
 be killed between two steps, so each order of steps is chosen for what it leaves behind:
 
-- Making: the file, then its row. Without the row the file is refuse.
+- Making: the file, then its row.
 - Deleting: the mark in the file, which stops everybody who has it open; then the rows; then the
   files. A topic whose file is marked is as good as deleted: deleting and making finish the work.
 
-Refuse is removed when a topic of its name is made or deleted the next time.
+Files without a row are looked at when a topic of their name is made or deleted the next time. Those
+that are marked, or never held a message, are refuse, and removed. One with messages is the topic:
+the catalogue was removed, or replaced by an older one. It is taken in again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
+import logging
 import re
 import shutil
 import sqlite3
@@ -23,6 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from MessageBroker.errors import (
+    BrokerError,
+    BrokerReplacedError,
     BrokerUnavailableError,
     ClosedError,
     ConfigurationError,
@@ -31,6 +37,8 @@ from MessageBroker.errors import (
 from MessageBroker.local.database import SharedDatabase
 from MessageBroker.local.store import TopicStore
 from MessageBroker.local.turnstile import PATIENCE_SECONDS
+
+logger = logging.getLogger(__name__)
 
 # File systems take 255 bytes; what follows the topic's name takes some.
 MAX_STEM = 200
@@ -41,6 +49,14 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS topic (name TEXT PRIMARY KEY, file TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS subscription (id TEXT PRIMARY KEY, topic TEXT NOT NULL);
 """
+
+
+class _State(enum.Enum):
+    """What a topic's file is."""
+
+    GONE = enum.auto()  # deleted, or not there
+    UNUSED = enum.auto()  # nothing was ever published to it
+    USED = enum.auto()
 
 
 class Catalogue:
@@ -86,7 +102,7 @@ class Catalogue:
             raise topic_not_found(f"local broker: there is no topic {topic!r}", topic)
         try:
             return TopicStore(path, topic)
-        except BrokerUnavailableError:
+        except (BrokerUnavailableError, BrokerReplacedError):
             if self._path_of(topic) == path:
                 raise
         return self.open(topic)  # it was deleted meanwhile, and perhaps made again
@@ -102,6 +118,7 @@ class Catalogue:
 
         Raises:
             BrokerUnavailableError: others take longer, or the catalogue cannot be written.
+            BrokerReplacedError: it was removed, replaced or cut.
         """
         patience = PATIENCE_SECONDS if timeout is None else timeout
         deadline = time.monotonic() + patience
@@ -122,16 +139,20 @@ class Catalogue:
     def make(self, topic: str) -> bool:
         """Make a topic, inside `changing`; False if it is there already."""
         path = self._path_of(topic)
-        if path is not None and path.exists() and not self._is_deleted(path, topic):
+        if path is not None and self._state_of(path, topic) is not _State.GONE:
             return False
         self._forget(topic)
         self._remove_refuse(topic)
+        left = self._left_behind(topic)
+        if left is not None:
+            logger.warning("%s has no entry in the catalogue: taken in again", left)
+            self._add(topic, left.name)
+            return False
         # A name of its own each time: nobody who still has the file of a deleted topic open can
         # take it for this one.
         file = f"{topic[:MAX_STEM]}.{uuid.uuid4().hex[:12]}.sqlite"
         TopicStore.make(self._folder / file, topic).close()
-        with self._reading() as db:
-            db.execute("INSERT INTO topic VALUES (?, ?)", (topic, file))
+        self._add(topic, file)
         return True
 
     def add_subscription(self, topic: str, subscription_id: str, *, from_start: bool) -> None:
@@ -186,9 +207,25 @@ class Catalogue:
         return True
 
     @staticmethod
-    def _is_deleted(path: Path, topic: str) -> bool:
-        with contextlib.closing(TopicStore(path, topic)) as store:
-            return store.is_deleted()
+    def _state_of(path: Path, topic: str) -> _State:
+        try:
+            with contextlib.closing(TopicStore(path, topic)) as store:
+                if store.is_deleted():
+                    return _State.GONE
+                return _State.USED if store.was_used() else _State.UNUSED
+        except BrokerReplacedError:  # it is not there, or empty
+            return _State.GONE
+
+    def _left_behind(self, topic: str) -> Path | None:
+        """Return a file of this topic that has no row, the newest of several."""
+        if len(topic) > MAX_STEM:
+            return None  # the name of the file does not tell whose it is
+        files = {path for path, _ in self._strangers(topic) if path.suffix == ".sqlite"}
+        return max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+    def _add(self, topic: str, file: str) -> None:
+        with self._reading() as db:
+            db.execute("INSERT INTO topic VALUES (?, ?)", (topic, file))
 
     def _forget(self, topic: str) -> None:
         with self._reading() as db:
@@ -196,18 +233,33 @@ class Catalogue:
             db.execute("DELETE FROM topic WHERE name = ?", (topic,))
 
     def _remove_refuse(self, topic: str) -> None:
-        """Remove files of this topic that are not in the catalogue, inside `changing`."""
+        """Remove files of this topic that nobody needs, inside `changing`."""
+        strangers = list(self._strangers(topic))
+        used = {stem for path, stem in strangers if self._holds_messages(path, topic)}
+        for path, stem in strangers:
+            if stem in used:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _holds_messages(self, path: Path, topic: str) -> bool:
+        """Tell whether a file may be needed; one that cannot be read now may."""
+        try:
+            return path.suffix == ".sqlite" and self._state_of(path, topic) is _State.USED
+        except BrokerError:
+            return True
+
+    def _strangers(self, topic: str) -> Iterator[tuple[Path, str]]:
+        """Yield files of this topic that are not in the catalogue, and their common stem."""
         with self._reading() as db:
             kept = {Path(file).stem for (file,) in db.execute("SELECT file FROM topic")}
         name = re.compile(rf"({re.escape(topic[:MAX_STEM])}\.[0-9a-f]{{12}})\.({SUFFIXES})")
         for entry in list(self._folder.iterdir()):
             found = name.fullmatch(entry.name)
-            if found is None or found[1] in kept:  # long names may share their stem
-                continue
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+            if found is not None and found[1] not in kept:  # long names may share their stem
+                yield entry, found[1]
 
     def _patience(self) -> float:
         """Seconds that the change under way may still wait, for whichever lock."""

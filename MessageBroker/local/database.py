@@ -4,13 +4,14 @@ Durability is SQLite's: WAL with `synchronous=FULL`, one fsync a transaction. Fa
 SQLite's busy handler polls, and starves a writer beside busy ones. See `local_turnstile`.
 
 A file is made once, and only by whoever holds the catalogue's lock; everybody else opens what is
-there. And a file that was removed or replaced under a process that has it open takes no more
-writes: they would be confirmed, and seen by nobody.
+there. And a file that was removed, replaced or cut under a process that has it open takes no more
+writes: they would be confirmed, and seen by nobody. See `files_in_use`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import shutil
 import sqlite3
 import time
@@ -18,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from MessageBroker.errors import BrokerUnavailableError, ConfigurationError
+from MessageBroker.errors import BrokerReplacedError, BrokerUnavailableError, ConfigurationError
+from MessageBroker.local.files_in_use import Change, FilesInUse
 from MessageBroker.local.turnstile import Turnstile
 
 # Sixteen messages of an image's size fit a page: twice the speed of SQLite's 4,096.
@@ -59,7 +61,13 @@ def _remedy(path: Path) -> str:
 
 
 class SharedDatabase:
-    """One connection to a file. For one thread at a time; open another for another."""
+    """One connection to a file. For one thread at a time; open another for another.
+
+    Attributes:
+        path: the file.
+        gone: why its name shows it no more, at the last look; whoever removes a file of this
+            broker leaves a mark in it.
+    """
 
     def __init__(self, path: Path, schema: str | None = None) -> None:
         """Open the file.
@@ -69,14 +77,20 @@ class SharedDatabase:
             schema: makes what is missing; None if all must be there.
 
         Raises:
-            BrokerUnavailableError: it cannot be opened now, or is not there.
+            BrokerUnavailableError: it cannot be opened now.
+            BrokerReplacedError: it is not there, or empty.
             ConfigurationError: it is damaged.
         """
         self.path = path
+        self.gone: Change | None = None
+        self._is_lost = False
+        self._counted = -1  # the counter in the file when one more was last seen in the log
         with translated_errors(path), contextlib.ExitStack() as opened:
             if schema is None and not path.exists():
-                raise self._removed()
-            self._turnstile = Turnstile(path, create=schema is not None)
+                raise self.replaced(path, "was removed")
+            self._files = FilesInUse(path, create=schema is not None)
+            opened.callback(self._files.close)
+            self._turnstile = Turnstile(path)
             opened.callback(self._turnstile.close)
             self._db = sqlite3.connect(
                 f"{path.as_uri()}?mode={'rw' if schema is None else 'rwc'}",
@@ -89,7 +103,9 @@ class SharedDatabase:
             # SQLite opens the file when it is first read: here, so that a file which is removed
             # from now on is still the one whose mark tells that it was deleted.
             is_made = self.value("PRAGMA user_version")
-            if schema is not None and not is_made:
+            if schema is None and not is_made:
+                raise self.replaced(path, "was emptied")
+            if not is_made:
                 with self._turnstile.held():
                     self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")
                     self._db.execute("PRAGMA journal_mode=WAL")
@@ -98,12 +114,25 @@ class SharedDatabase:
                     )
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA fullfsync=ON")  # macOS: fsync leaves data in the disk's cache
-            self._inode = path.stat().st_ino
+            self._files.begin()
+            self._look()
+            self.require_there()
             opened.pop_all()
 
     def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
+        """Close the connection; twice is fine.
+
+        Not where the files are others by now: SQLite would write what it knows into them, remove
+        the log of whoever uses them, and crash on an index that was cut. It is left open, also at
+        the end of the process, when Python closes whatever is left.
+        """
+        with contextlib.suppress(BrokerReplacedError):
+            self._look()
+        if self._is_lost:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._db))
+        else:
+            self._db.close()
+            self._files.close()
         self._turnstile.close()
 
     def value(self, sql: str, *parameters: Any) -> Any:
@@ -119,6 +148,7 @@ class SharedDatabase:
             BrokerUnavailableError, ConfigurationError: it cannot be read.
         """
         with translated_errors(self.path):
+            self._look()
             yield self._db
 
     @contextlib.contextmanager
@@ -131,15 +161,20 @@ class SharedDatabase:
 
         Raises:
             BrokerUnavailableError, ConfigurationError: it cannot be written.
+            BrokerReplacedError: it was removed, replaced or cut; nothing that is written counts.
         """
         began = time.monotonic()
         with translated_errors(self.path), self._turnstile.held(patience):
             if patience is not None:
                 self._wait_at_most(patience - (time.monotonic() - began))
+            self._look()
             try:  # a Ctrl-C may come as soon as the transaction has begun
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
+                self._count_checkpoint()
                 self._db.execute("COMMIT")
+                self._look()
+                self.require_there()  # while nobody else has the lock, and may delete it
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # it may not have begun, or be over
                     self._db.execute("ROLLBACK")
@@ -150,20 +185,37 @@ class SharedDatabase:
         self._db.execute(f"PRAGMA busy_timeout={milliseconds}")
 
     def require_there(self) -> None:
-        """Go on if the file still stands under its name.
+        """Go on if the names show the files that were opened; see `gone`.
 
         Raises:
-            BrokerUnavailableError: it was removed, moved or replaced.
+            BrokerReplacedError: they do not.
         """
-        try:
-            there = self.path.stat().st_ino == self._inode
-        except FileNotFoundError:
-            there = False
-        if not there:
-            raise self._removed()
+        if self.gone is not None:
+            raise self.replaced(self.gone.path, self.gone.what)
 
-    def _removed(self) -> BrokerUnavailableError:
-        return BrokerUnavailableError(
-            f"local broker: {self.path} was removed: move it back, or stop all that use it and "
-            "start anew"
+    def _look(self) -> None:
+        """See what became of the files, before SQLite does: it crashes on an index that was cut."""
+        self.gone = change = self._files.change()
+        if change is not None and not change.is_gone:
+            raise self.replaced(change.path, change.what)
+
+    def replaced(self, path: Path, what: str) -> BrokerReplacedError:
+        """Give the files up; return the error that says why.
+
+        Args:
+            path: the one that is another by now.
+            what: became of it.
+        """
+        self._is_lost = True
+        return BrokerReplacedError(
+            f"local broker: {path} {what} while it was in use, and nothing more is confirmed: move "
+            "it back, or start again with what is there"
         )
+
+    def _count_checkpoint(self) -> None:
+        """Count one up in the log if the last one to do so is in the file: see `files_in_use`."""
+        counted = self._files.counter
+        if counted != self._counted:
+            if self.value("PRAGMA user_version") == counted:
+                self._db.execute(f"PRAGMA user_version={counted + 1}")
+            self._counted = counted

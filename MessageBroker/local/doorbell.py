@@ -16,6 +16,8 @@ import os
 import select
 from pathlib import Path
 
+from MessageBroker.local.files_in_use import FILE_MODE, make_folder
+
 _DRAIN_BYTES = 4096
 
 
@@ -33,6 +35,11 @@ class Doorbell:
         self._poll = select.poll()
         self._poll.register(self._pipe, select.POLLIN)
 
+    @property
+    def hangs(self) -> bool:
+        """Whether others can find it."""
+        return self._path.exists()
+
     def hang_again(self) -> None:
         """Hang it up anew: others, or a cleaner of old files, have taken it down.
 
@@ -45,10 +52,10 @@ class Doorbell:
         os.close(pipe)
 
     def _hang(self) -> int:
-        self._path.parent.mkdir(exist_ok=True)
+        make_folder(self._path.parent)
         unfinished = self._path.with_name(f".{self._path.name}")
         unfinished.unlink(missing_ok=True)
-        os.mkfifo(unfinished)
+        os.mkfifo(unfinished, FILE_MODE)
         # Opened for writing too: a pipe whose last writer has gone reads as ended for ever.
         pipe = os.open(unfinished, os.O_RDWR | os.O_NONBLOCK)
         # Named when somebody listens, for `ring` removes bells where nobody does.

@@ -80,10 +80,11 @@ class TopicStore:
             clock: seconds, the same for all processes of this machine.
 
         Raises:
-            BrokerUnavailableError, ConfigurationError: it cannot be opened.
+            BrokerUnavailableError, BrokerReplacedError, ConfigurationError: it cannot be opened.
         """
         self.topic = topic
         self._purged_at = 0
+        self._end = 0  # of the log, as this connection wrote it
         self._bells = path.with_suffix(".bells")
         self._consumers = Consumers(self._bells, clock)
         self._database = SharedDatabase(path, schema)
@@ -123,11 +124,14 @@ class TopicStore:
         """Append messages, durable when it returns."""
         with self._writing() as db:
             first = self._value("SELECT next_seq FROM topic")
+            if first < self._end:
+                raise self._database.replaced(self._database.path, "went back to an older state")
             db.executemany(
                 "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?)",
                 ((seq, *row) for seq, row in enumerate(rows, first)),
             )
             db.execute("UPDATE topic SET next_seq = ?", (first + len(rows),))
+        self._end = first + len(rows)
         ring(self._bells)
 
     def mark_deleted(self, patience: float | None = None) -> None:
@@ -144,6 +148,11 @@ class TopicStore:
         """Tell whether `mark_deleted` was called."""
         with self._database.reading():
             return bool(self._value("SELECT deleted FROM topic"))
+
+    def was_used(self) -> bool:
+        """Tell whether anything was ever published to it."""
+        with self._database.reading():
+            return bool(self._value("SELECT next_seq > 1 FROM topic"))
 
     # ------------------------------------------------------------------ subscriptions
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from MessageBroker.errors import BrokerUnavailableError
+from MessageBroker.local.files_in_use import FILE_MODE
 
 # A transaction takes milliseconds: whoever waits for so long waits for somebody who hangs.
 PATIENCE_SECONDS = 8.0
@@ -30,21 +31,19 @@ class Turnstile:
     turn, so the first cannot overtake it.
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
-        """Open the lock's two files, beside `path`.
+    def __init__(self, path: Path) -> None:
+        """Open the lock's two files, beside `path`, making what is missing.
 
         Args:
             path: the file that the lock guards.
-            create: whether to make what is missing.
 
         Raises:
             OSError: they cannot be opened.
         """
-        mode = "ab" if create else "r+b"
         self.lock_path = path.with_suffix(".lock")
         with contextlib.ExitStack() as opened:
-            self._turn = opened.enter_context(path.with_suffix(".turn").open(mode, 0))
-            self._lock = opened.enter_context(self.lock_path.open(mode, 0))
+            self._turn = opened.enter_context(_open(path.with_suffix(".turn")))
+            self._lock = opened.enter_context(_open(self.lock_path))
             opened.pop_all()  # both are there: keep them open
         self._place: _PlaceInLine | None = None
         _opened.add(self)
@@ -98,6 +97,10 @@ class Turnstile:
             raise
         fcntl.flock(self._turn, fcntl.LOCK_UN)
         return True
+
+
+def _open(path: Path) -> IO[bytes]:
+    return open(path, "ab", 0, opener=lambda name, flags: os.open(name, flags, FILE_MODE))
 
 
 class _PlaceInLine:

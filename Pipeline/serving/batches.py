@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from MessageBroker import BrokerError, BrokerInterface
+from MessageBroker import BrokerInterface, BrokerUnavailableError
 from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
 from Pipeline.script.start_up import PING_SECONDS
@@ -63,6 +63,6 @@ def commit(script: Script, queue: ResultQueue, batch: QueueBatch) -> None:
 def _answers(broker: BrokerInterface) -> bool:
     try:
         broker.ping(PING_SECONDS)
-    except BrokerError:
+    except BrokerUnavailableError:
         return False
     return True

@@ -145,14 +145,19 @@ def test_a_letter_without_its_body_fits_every_topic() -> None:
     assert "dead_letter_bytes" not in without_body(letter, "topic/0/17", None)
 
 
-def test_what_cannot_be_read_is_moved_away_and_its_neighbours_flow() -> None:
+def test_what_cannot_be_read_is_moved_away_in_one_line_and_its_neighbours_flow(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stream, letters = ListStream(), DeadLetters()
     with subscription_over(stream, letters) as subscription:
-        unread = message("")
-        subscription._stream.on_unread(unread, "damaged")
-        stream.arrive(message("before"), unread, message("after"))
+        unread = [message(blanks) for blanks in ("", " ", "  ")]
+        for each in unread:
+            subscription._stream.on_unread(each, "damaged")
+        stream.arrive(message("before"), *unread, message("after"))
 
         assert receive_until(subscription, 2) == ["before", "after"]
 
-        wait_until(lambda: "" in stream.acknowledged, "it is acknowledged", 5)
-        assert letters.bodies == [""]
+        wait_until(lambda: len(stream.acknowledged) == 3, "they are acknowledged", 5)
+        assert letters.bodies == ["", "", ""]
+        assert caplog.text.count("cannot be read") == 1
+        assert "3 records" in caplog.text

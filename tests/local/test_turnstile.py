@@ -26,7 +26,7 @@ import fcntl, os, signal, sys
 from pathlib import Path
 from MessageBroker.local.turnstile import Turnstile
 path = Path(sys.argv[1])
-turnstile = Turnstile(path, create=True)
+turnstile = Turnstile(path)
 with turnstile.held():
     os.kill(os.getpid(), signal.SIGSTOP)
 """
@@ -78,7 +78,7 @@ def test_whoever_waits_for_a_stopped_process_is_told_which(script: str, path: Pa
 
 
 def test_a_lock_that_was_given_up_is_not_kept_when_it_comes_after_all(path: Path) -> None:
-    first, second = Turnstile(path, create=True), Turnstile(path)
+    first, second = Turnstile(path), Turnstile(path)
     with first.held():
         with pytest.raises(BrokerUnavailableError), second.held(0.05):
             pytest.fail("two hold the lock")
@@ -95,7 +95,7 @@ def test_a_lock_that_was_given_up_is_not_kept_when_it_comes_after_all(path: Path
 
 
 def test_a_turnstile_that_is_closed_while_it_waits_leaves_no_lock(path: Path) -> None:
-    first, second = Turnstile(path, create=True), Turnstile(path)
+    first, second = Turnstile(path), Turnstile(path)
     with first.held():
         with pytest.raises(BrokerUnavailableError), second.held(0.05):
             pytest.fail("two hold the lock")
@@ -109,7 +109,7 @@ def test_a_turnstile_that_is_closed_while_it_waits_leaves_no_lock(path: Path) ->
 
 
 def test_nobody_is_overtaken_for_long(path: Path) -> None:
-    Turnstile(path, create=True).close()
+    Turnstile(path).close()
     ending = threading.Event()
     entered = [0] * 3
 
@@ -133,7 +133,7 @@ def test_nobody_is_overtaken_for_long(path: Path) -> None:
 
 
 def test_a_signal_that_ends_the_waiting_leaves_no_lock(path: Path) -> None:
-    first, second = Turnstile(path, create=True), Turnstile(path)
+    first, second = Turnstile(path), Turnstile(path)
 
     def interrupt(*_: object) -> None:
         raise InterruptedError("ended by a signal")
@@ -164,7 +164,7 @@ def test_an_interrupt_as_soon_as_a_lock_is_held_leaves_none(
         if next(calls) == call:
             raise KeyboardInterrupt
 
-    mine, other = Turnstile(path, create=True), Turnstile(path, create=True)
+    mine, other = Turnstile(path), Turnstile(path)
     monkeypatch.setattr(fcntl, "flock", interrupt)
     with pytest.raises(KeyboardInterrupt), mine.held():
         pass
@@ -179,7 +179,7 @@ def test_a_child_made_by_fork_does_not_hold_the_lock_of_its_dead_parent(path: Pa
 import os, signal, sys
 from pathlib import Path
 from MessageBroker.local.turnstile import Turnstile
-with Turnstile(Path(sys.argv[1]), create=True).held():
+with Turnstile(Path(sys.argv[1])).held():
     if os.fork() == 0:
         print(os.getpid(), flush=True)
         signal.pause()

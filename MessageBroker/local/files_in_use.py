@@ -1,0 +1,170 @@
+"""The three files of a SQLite database, as a connection has them open, and what became of them.
+
+SQLite writes on into a file that was unlinked, and takes one that was cut or overwritten for what
+it was. So whoever is about to confirm something looks here first, and once more afterwards: the
+names show the files that are open, none is shorter than it was, and the database is no older one.
+
+The last is told by a counter in the database's header (`user_version`). Each checkpoint is followed
+by a transaction that counts one up, and so the next checkpoint brings a higher number into the
+file: a lower one than before was never written by SQLite.
+
+POSIX locks go when *any* descriptor of their file is closed in the process, SQLite's with them. So
+a database is opened here once in a process, before SQLite does, and closed after its last
+connection. https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# https://www.sqlite.org/fileformat.html#the_database_header
+_MAGIC = b"SQLite format 3\0"
+_COUNTER = slice(60, 64)
+_HEADER_BYTES = 64
+
+# State is for the user and the group: messages may be private.
+FILE_MODE = 0o640
+FOLDER_MODE = 0o750
+
+_Inode = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What somebody else did to a file.
+
+    Attributes:
+        path: the file.
+        what: was done, in words.
+        is_gone: its name shows none; what is open is as it was.
+    """
+
+    path: Path
+    what: str
+    is_gone: bool = False
+
+
+@dataclass
+class _Shared:
+    """What all connections of this process to one database have in common.
+
+    Attributes:
+        descriptors: of the database.
+        users: how many connections there are.
+        sizes: of each file, the largest that was seen: none shrinks while it is in use.
+        checkpoints: the highest counter that was seen in the database.
+    """
+
+    descriptors: list[int] = field(default_factory=list)
+    users: int = 0
+    sizes: dict[Path, int] = field(default_factory=dict)
+    checkpoints: int = 0
+
+
+_shared: dict[_Inode, _Shared] = {}
+_shared_lock = threading.Lock()
+
+
+class FilesInUse:
+    """The files of one connection. For one thread at a time."""
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        """Open the database file, before SQLite does.
+
+        Args:
+            path: the file.
+            create: whether to make it, empty, if it is missing.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        self._path = path
+        self._closed = False
+        with _shared_lock:
+            inode = _inode_of(path)
+            if inode not in _shared:
+                flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+                descriptor = os.open(path, flags, FILE_MODE)
+                inode = _inode(os.fstat(descriptor))
+                _shared.setdefault(inode, _Shared()).descriptors.append(descriptor)
+            self._shared = _shared[inode]
+            self._shared.users += 1
+        self._descriptor = self._shared.descriptors[0]
+        self._inodes = {path: inode}
+
+    def begin(self) -> None:
+        """Note the files that SQLite has made beside it; to be called when it has read something.
+
+        Raises:
+            OSError: they are not there.
+        """
+        for suffix in ("-wal", "-shm"):
+            path = self._path.with_name(self._path.name + suffix)
+            self._inodes[path] = _inode(path.stat())
+
+    def close(self) -> None:
+        """Close it, after SQLite's connection; twice is fine."""
+        with _shared_lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._shared.users -= 1
+            if not self._shared.users:
+                del _shared[self._inodes[self._path]]
+                for descriptor in self._shared.descriptors:
+                    os.close(descriptor)
+
+    @property
+    def counter(self) -> int:
+        """The counter in the database file, without what stands in the log only."""
+        return int.from_bytes(self._header()[_COUNTER], "big")
+
+    def change(self) -> Change | None:
+        """Tell what somebody else did to a file; None if all are as they were."""
+        sizes = self._shared.sizes
+        for path, inode in self._inodes.items():
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                return Change(path, "was removed", is_gone=True)
+            if _inode(status) != inode:
+                return Change(path, "was replaced by another one")
+            if status.st_size < sizes.get(path, 0):
+                return Change(path, "was cut")
+            sizes[path] = status.st_size
+        header = self._header()
+        if not header.startswith(_MAGIC):
+            return Change(self._path, "was overwritten")
+        checkpoints = int.from_bytes(header[_COUNTER], "big")
+        if checkpoints < self._shared.checkpoints:
+            return Change(self._path, "was overwritten by an older one")
+        self._shared.checkpoints = checkpoints
+        return None
+
+    def _header(self) -> bytes:
+        return os.pread(self._descriptor, _HEADER_BYTES, 0)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for state, with those above it; one that is there stays as it is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
+        missing.mkdir(FOLDER_MODE, exist_ok=True)
+    path.mkdir(FOLDER_MODE, exist_ok=True)  # raises where something else stands there
+
+
+def _inode(status: os.stat_result) -> _Inode:
+    return status.st_dev, status.st_ino
+
+
+def _inode_of(path: Path) -> _Inode | None:
+    with contextlib.suppress(FileNotFoundError):
+        return _inode(path.stat())
+    return None

@@ -1,0 +1,174 @@
+"""Files of the embedded broker that are removed, replaced or cut while programs use it.
+
+Each row of the table in `docs/durability.md`. What was confirmed before and cannot be there any
+more is told; nothing is confirmed afterwards; and whoever starts again goes on.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from MessageBroker import BrokerReplacedError, Message
+from MessageBroker.local_handler import LocalHandler
+from tests.conformance.stories import bodies, receive, wait_until
+from tests.durability.taken_away import TAKEN
+from tests.local.conftest import Connect
+from tests.pipeline.runner import ROOT
+
+# Several make SQLite write its log into the database file: a copy from before is an older one.
+LARGE = b"x" * (6 << 20)
+
+PARTS = {"database": "", "log": "-wal", "index of the log": "-shm"}
+# SQLite goes by the index, which it has in its memory: an older one cannot be told from a newer.
+UNTOLD = ("index of the log", "overwritten by an older copy")
+CASES = [(part, how) for part in PARTS for how in TAKEN if (part, how) != UNTOLD]
+
+
+def file_of(folder: Path, topic: str, suffix: str = "") -> Path:
+    (path,) = folder.glob(f"{topic}.????????????.sqlite{suffix}")
+    return path
+
+
+def publish(broker: LocalHandler, *datas: bytes) -> None:
+    for data in datas:
+        broker.publish("topic", data).result(30)
+
+
+def datas(messages: Sequence[Message]) -> list[bytes]:
+    return [each.data for each in messages]
+
+
+@pytest.mark.parametrize(("part", "how"), CASES)
+def test_nothing_is_confirmed_into_what_was_taken_away(
+    connect: Connect, folder: Path, part: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    subscription = connect().subscribe("topic")
+    publish(broker, b"before")
+    path = file_of(folder, "topic", PARTS[part])
+    older = path.read_bytes()
+    publish(broker, *[LARGE] * 8)
+    held = receive(subscription, 1)
+
+    TAKEN[how](path, older)
+
+    with pytest.raises(BrokerReplacedError, match=f"{re.escape(str(path))} was "):
+        publish(broker, b"after")
+    with pytest.raises(BrokerReplacedError, match="nothing more is confirmed"):
+        for _ in range(10):
+            subscription.receive(1, 1.0)
+    subscription.ack(held)  # the next receive tells, as it has
+    assert subscription.late_acks == 1
+    subscription.close()
+    broker.close()
+    assert [each.levelname for each in caplog.records if each.levelno > 30] == []
+
+
+# A process of its own, whose end is that of all that it has open.
+TAKING = """
+import sys
+from pathlib import Path
+from MessageBroker.errors import BrokerReplacedError
+from MessageBroker.local_handler import LocalHandler
+from tests.durability.taken_away import TAKEN
+
+folder, name, how = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+with LocalHandler(folder) as broker:
+    broker.create_topic("first")
+    [catalogue] = folder.glob("catalogue.sqlite")
+    older = catalogue.read_bytes()
+    broker.create_topic("topic")
+    broker.publish("topic", b"before").result(30)
+    [path] = folder.glob(name)
+    TAKEN[how](path, older if path == catalogue else path.read_bytes())
+    try:
+        broker.publish("topic", b"after").result(30)
+        print("confirmed")
+    except BrokerReplacedError as error:
+        print(error)
+"""
+
+
+def take_in_a_process(folder: Path, name: str, how: str) -> str:
+    command = [sys.executable, "-c", TAKING, str(folder), name, how]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("how", TAKEN)
+@pytest.mark.parametrize("part", PARTS)
+def test_the_next_start_goes_on_with_what_is_there(folder: Path, part: str, how: str) -> None:
+    said = take_in_a_process(folder, f"topic.*.sqlite{PARTS[part]}", how)
+    assert "nothing more is confirmed" in said or how == "overwritten by an older copy"
+    with LocalHandler(folder) as broker:
+        broker.create_topic("topic")
+        publish(broker, b"later")
+        subscription = broker.subscribe("topic")
+        wait_until(lambda: b"later" in datas(subscription.receive(100, 0.2)), "what comes later")
+
+
+@pytest.mark.parametrize("how", TAKEN)
+def test_a_catalogue_that_was_taken_away_costs_no_message(
+    folder: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The topic has files of its own."""
+    assert take_in_a_process(folder, "catalogue.sqlite", how) == "confirmed\n"
+    with LocalHandler(folder) as broker:
+        assert broker.create_topic("topic") is False
+        assert bodies(receive(broker.subscribe("topic"), 2)) == ["before", "after"]
+    assert ("taken in again" in caplog.text) == (how in ("deleted", "moved", "truncated"))
+
+
+@pytest.mark.parametrize("name", ["*.lock", "*.turn", "*.bells"])
+def test_locks_and_bells_that_were_removed_cost_nothing(
+    connect: Connect, folder: Path, name: str
+) -> None:
+    broker, consumer = connect(), connect()
+    broker.create_topic("topic")
+    subscription = consumer.subscribe("topic")
+    for path in folder.glob(name):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    publish(broker, b"one")
+    publish(connect(), b"two")
+    assert bodies(receive(subscription, 2)) == ["one", "two"]
+
+
+def remove(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def move(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("take", [remove, move])
+def test_nothing_is_confirmed_into_a_folder_that_is_gone(
+    connect: Connect, folder: Path, take: Callable[[Path], None]
+) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    publish(broker, b"before")
+    subscription = broker.subscribe("topic", "late")
+    take(folder)
+    for call in (
+        lambda: publish(broker, b"after"),
+        lambda: subscription.receive(1, 1.0),
+        lambda: broker.create_topic("another"),
+        lambda: broker.ping(5),
+    ):
+        with pytest.raises(BrokerReplacedError, match="was removed"):
+            call()
+    if take is move:
+        folder.with_name("elsewhere").rename(folder)
+        publish(broker, b"moved back")
+        received = receive(connect().subscribe("topic"), 2)
+        assert bodies(received) == ["before", "moved back"]
