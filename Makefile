@@ -93,4 +93,4 @@ sbom: $(VENV)/.development  ## write sbom.json, in CycloneDX: all that serving i
 
 clean:  ## remove what runs have made (the virtual environment stays)
 	rm -rf .local_broker .demo .page demo.png sbom.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f Queue/log* DB/db_for_app_2*
+	rm -f Queue/log* Queue/queue-*.json DB/db_for_app_2*

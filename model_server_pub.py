@@ -22,9 +22,9 @@ from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
 from Pipeline.script.script import Script
 from Pipeline.serving.batches import commit, take_batches
+from Pipeline.serving.queue_place import open_result_queue
 from Pipeline.serving.result_publisher import ResultPublisher
 from Pipeline.tally import Tally
-from Queue import open_queue
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +39,7 @@ def main(script: Script) -> None:
     """Take, publish, wait for the broker's confirmation, commit; until told to stop."""
     options, topic = script.options, script.topics.inferences
     with (
-        open_queue(options.queue) as queue,
+        open_result_queue(script) as queue,
         script.broker(topic) as broker,
         script.at_work(Sources(broker, queue=options.queue), last_line),
     ):

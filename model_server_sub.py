@@ -34,11 +34,11 @@ from Pipeline.script.script import Script
 from Pipeline.serving.in_flight import InFlight
 from Pipeline.serving.live_model import LiveModel
 from Pipeline.serving.model_server import Limits, PredictStep, StoreStep, batches_of
+from Pipeline.serving.queue_place import open_result_queue, place_of_state
 from Pipeline.serving.steps import Steps
 from Pipeline.serving.watchdog import Watchdog
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
-from Queue import open_queue
 
 logger = logging.getLogger("model_server_sub")
 
@@ -105,8 +105,8 @@ def main(script: Script) -> None:
                 max_bytes=options.max_model_bytes,
             ),
         ) as models,
-        open_queue(options.queue) as queue,
-        contextlib.closing(InFlight(options.queue)) as in_flight,
+        open_result_queue(script) as queue,
+        contextlib.closing(InFlight(place_of_state(options, queue))) as in_flight,
         script.broker(topic) as broker,
         script.subscribe(broker, topic) as subscription,
         Watchdog() as watchdog,

@@ -22,6 +22,7 @@ from Queue.queue_interface import (
     ResultQueue,
     encode_record,
 )
+from Queue.state import state_stem
 from Queue.text.file_queue import FileQueue
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "encode_record",
     "open_queue",
     "scheme_of",
+    "state_stem",
 ]

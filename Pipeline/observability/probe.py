@@ -24,7 +24,7 @@ from MessageBroker.broker_interface import dead_letter_topic, default_subscripti
 from Pipeline.observability import metric_table as table
 from Pipeline.observability.metrics import Sources
 from Pipeline.tally import Tally
-from Queue import open_queue
+from Queue import QueueError, ResultQueue, open_queue
 
 logger = logging.getLogger(__name__)
 
@@ -116,15 +116,22 @@ class GaugeProbe:
 
     def _ask_files(self) -> None:
         if self._queue is not None:
-            state = self._queue.status()
-            oldest = orjson.loads(state.oldest.body) if state.oldest else None
-            age = 0.0 if oldest is None else age_of(oldest.get("predicted_at"))
-            self._set(table.QUEUE_DEPTH, state.depth)
-            self._set(table.QUEUE_AGE, age)
+            self._ask_queue(self._queue)
             self._look_for_room(self._queue.path, table.QUEUE_BYTES, table.QUEUE_FREE)
         if self._db is not None:
             self._set(table.DB_ROWS, self._rows_of(self._db))
             self._look_for_room(self._db.path, table.DB_BYTES, table.DB_FREE)
+
+    def _ask_queue(self, queue: ResultQueue) -> None:
+        try:
+            state = queue.status()
+        except QueueError:
+            self._set(table.QUEUE_DEPTH, None)
+            self._set(table.QUEUE_AGE, None)
+            return
+        oldest = orjson.loads(state.oldest.body) if state.oldest else None
+        self._set(table.QUEUE_DEPTH, state.depth)
+        self._set(table.QUEUE_AGE, 0.0 if oldest is None else age_of(oldest.get("predicted_at")))
 
     def _rows_of(self, db: ResultDatabase) -> int | None:
         """Count; where that takes long it is done less often: it costs others as well."""

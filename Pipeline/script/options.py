@@ -51,6 +51,13 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
         help="how long to wait at the start for a broker that does not answer",
     )
     common.add_argument(
+        "--state-dir",
+        type=path,
+        metavar="FOLDER",
+        help="what must be remembered on this host; default: where the queue's text file is; with "
+        "a queue elsewhere Queue/",
+    )
+    common.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="info",
@@ -106,7 +113,7 @@ def add_queue_option(parser: argparse.ArgumentParser) -> None:
         type=place,
         metavar="FILE|URL",
         default=default_queue(),
-        help="the queue's text file; default: RESULT_QUEUE, else",
+        help="the queue: a text file, or redis://…; default: RESULT_QUEUE, else",
     )
 
 

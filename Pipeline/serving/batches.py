@@ -22,42 +22,59 @@ def take_batches(
     """Yield what the queue holds, as `Script.receive`; stand by while another publisher takes.
 
     The clock of `--exit-when-idle` runs only while something could go through: not while this one
-    stands by, nor while the broker is away.
+    stands by, nor while queue or broker are away; and nothing may be left that another publisher
+    has taken, for it comes here if that one dies.
     """
     options = script.options
     clock = IdleClock(options.exit_when_idle)
     turn = Turn(options.queue, script.metrics)
     at_work = False
     timeout = 0.0  # at first only a look: whose turn is it?
-    while not script.stop.requested:
-        batch = queue.take(options.batch_size, timeout)
-        timeout = POLL_SECONDS
-        if not at_work:
-            at_work = queue.active
+
+    def take() -> QueueBatch:
+        try:
+            return queue.take(options.batch_size, timeout)
+        except QueueUnavailableError:
             clock.restart()
-            if at_work:
-                turn.begin()
-                logger.info("ready: from %s", options.queue)
-            else:
-                turn.wait()
+            raise
+
+    while not script.stop.requested:
+        batch = script.wait_out({QueueUnavailableError: Reason.QUEUE}, take)
+        if batch is None:
+            return
+        timeout = POLL_SECONDS
+        if queue.active and not at_work:
+            turn.begin()
+            logger.info("ready: from %s", options.queue)
+        at_work = queue.active
+        if not at_work:  # yet, or any more: one that hung is superseded
+            turn.wait()
+            clock.restart()
         if batch:
             script.begin_batch(len(batch.records))
             yield batch
             clock.restart()
         elif clock.expired:
-            if _answers(broker):
+            if _is_empty(queue) and _answers(broker):
                 return
             clock.restart()
 
 
 def commit(script: Script, queue: ResultQueue, batch: QueueBatch) -> None:
-    """Commit a batch, waiting out a full disk; at a stop it stays, and comes again."""
+    """Commit a batch, waiting out what passes; at a stop it stays, and comes again."""
 
     def attempt() -> bool:
         queue.commit(batch)
         return True
 
     script.wait_out({QueueUnavailableError: Reason.QUEUE}, attempt)
+
+
+def _is_empty(queue: ResultQueue) -> bool:
+    try:
+        return queue.status().depth == 0
+    except QueueUnavailableError:
+        return False
 
 
 def _answers(broker: BrokerInterface) -> bool:

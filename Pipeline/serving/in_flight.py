@@ -38,20 +38,21 @@ class Suspicion(enum.Enum):
 
 
 class InFlight:
-    """The journal of one server, beside its queue. For one thread."""
+    """The journal of one server. For one thread."""
 
-    def __init__(self, queue_path: Path) -> None:
+    def __init__(self, place: Path) -> None:
         """Take over the journal that no living server holds, counting the crash that it tells.
 
         Args:
-            queue_path: the queue's text file; the journal is `<stem>.in_flight.<n>.json` beside it.
+            place: the journal is `<its stem>.in_flight.<n>.json` beside it: the queue's text file,
+                or a name in `--state-dir` (`place_of_state`).
 
         Raises:
             OSError: it cannot be written.
         """
-        queue_path.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         self._told = False
-        self._path, self._file = self._first_free(queue_path)
+        self._path, self._file = self._first_free(place)
         self._crashes = self._count_crash()
         try:
             self._write([])
@@ -62,9 +63,9 @@ class InFlight:
             ) from error
 
     @staticmethod
-    def _first_free(queue_path: Path) -> tuple[Path, int]:
+    def _first_free(place: Path) -> tuple[Path, int]:
         for i in range(MAX_SERVERS):
-            path = queue_path.with_name(f"{queue_path.stem}.in_flight.{i}.json")
+            path = place.with_name(f"{place.stem}.in_flight.{i}.json")
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,9 +73,7 @@ class InFlight:
                 os.close(file)
             else:
                 return path, file
-        raise OSError(
-            f"{MAX_SERVERS} model servers use {queue_path}: give this one another --queue"
-        )
+        raise OSError(f"{MAX_SERVERS} model servers use {place}: give this one another --state-dir")
 
     def _count_crash(self) -> dict[str, int]:
         content = os.pread(self._file, os.fstat(self._file).st_size, 0)

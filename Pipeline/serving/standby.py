@@ -28,6 +28,8 @@ class Turn:
 
     def wait(self) -> None:
         """Another process works on the file."""
+        if not self._stood_by:
+            self._since = time.monotonic()
         self._stood_by = True
         self._metrics.standing_by(True)
 
@@ -36,6 +38,7 @@ class Turn:
         self._metrics.standing_by(False)
         if not self._stood_by:
             return
+        self._stood_by = False
         seconds = time.monotonic() - self._since
         logger.info(
             "%s: taken over, after %.1f seconds of standing by",

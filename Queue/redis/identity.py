@@ -8,7 +8,6 @@ never goes back. Both are known in memory by whoever is connected, and over rest
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import uuid
@@ -21,6 +20,7 @@ from DurableText.storage import STORAGE, make_durable_directory
 from Queue.errors import QueueConfigurationError, QueueReplacedError
 from Queue.redis.scripts import MAKE
 from Queue.redis.session import Ask, Session
+from Queue.state import state_stem
 
 logger = logging.getLogger(__name__)
 
@@ -122,8 +122,7 @@ class Identity:
             )
 
     def _open(self, state_dir: Path) -> None:
-        digest = hashlib.sha256(self._name.encode()).hexdigest()[:12]
-        path = state_dir / f"redis.{digest}.seen.json"
+        path = state_dir / f"{state_stem(self._name)}.seen.json"
         try:
             make_durable_directory(STORAGE, state_dir)
             self._file = STORAGE.open(path, os.O_RDWR | os.O_CREAT)
