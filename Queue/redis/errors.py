@@ -76,7 +76,7 @@ def refused(error: Exception, name: str, was_connected: bool) -> QueueError:
     what = f"cannot connect to the queue {name}: {_words(error)}"
     found = _final(error, what)
     if found is None or was_connected:
-        hint = "does the server run, is it reached from here, does it want TLS (rediss://)?"
+        hint = "does the server run, and is it reached from here?"
         return QueueUnavailableError(f"{what}; {hint}" if found is None else str(found))
     return found
 

@@ -101,10 +101,12 @@ class RedisQueue(ResultQueue):
 
     def _greet(self, ask: Ask) -> None:
         """Find out, on each new connection, whether the server is fit and the queue the same."""
-        if not self._read_only:
-            self._replication.forget()
-            require_fitness(ask, self._url)
-            self._identity.make(self._session, ask)
+        if self._read_only:
+            ask("PING")  # which needs the password, if there is one
+            return
+        self._replication.forget()
+        require_fitness(ask, self._url)
+        self._identity.make(self._session, ask)
 
     @property
     def active(self) -> bool:

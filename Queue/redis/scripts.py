@@ -26,6 +26,18 @@ end
 """
 
 
+def _needs(*commands: str) -> str:
+    """Refuse before anything is done; in the middle the error would have no code of its own."""
+    checks = " and ".join(
+        f"redis.acl_check_cmd('{name}', KEYS[1]{arguments})"
+        for name, _, arguments in (command.partition(" ") for command in commands)
+    )
+    names = ", ".join(command.partition(" ")[0] for command in commands)
+    return f"""
+if not ({checks}) then return redis.error_reply('NOPERM {names} on ' .. KEYS[1]) end
+"""
+
+
 @dataclass(frozen=True)
 class Script:
     """The text of a script, and the name by which a server knows it once it has run."""
@@ -61,7 +73,7 @@ end
 """)
 
 # ARGV: mark, most records, bodies. Returns the last id; how many there are if it is full.
-PUT = Script(f"""{_SAME_QUEUE}
+PUT = Script(f"""{_needs("XADD ,'*','body',''")}{_SAME_QUEUE}
 local depth = redis.call('XLEN', KEYS[1])
 if depth + #ARGV - 2 > tonumber(ARGV[2]) then return depth end
 local last
@@ -79,7 +91,7 @@ return ARGV[2]
 
 # ARGV: mark, token, the first id that stays. Returns whose the lock is; nothing is done if it is
 # another one's. Nobody's is fine: what is removed here was published, whoever took it since.
-COMMIT_UP_TO = Script(f"""{_SAME_QUEUE}
+COMMIT_UP_TO = Script(f"""{_needs("XTRIM ,'MINID','0'")}{_SAME_QUEUE}
 local holder = redis.call('GET', KEYS[3])
 if holder and holder ~= ARGV[2] then return holder end
 redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[3])
@@ -92,7 +104,7 @@ if redis.call('GET', KEYS[3]) == ARGV[2] then redis.call('DEL', KEYS[3]) end
 """)
 
 # ARGV: mark, ids.
-COMMIT_EACH = Script(f"""{_SAME_QUEUE}
+COMMIT_EACH = Script(f"""{_needs(f"XACK ,'{GROUP}','0'", "XDEL ,'0'")}{_SAME_QUEUE}
 for i = 2, #ARGV do
     redis.call('XACK', KEYS[1], '{GROUP}', ARGV[i])
     redis.call('XDEL', KEYS[1], ARGV[i])

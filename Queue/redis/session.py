@@ -22,8 +22,9 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
-from Queue.errors import QueueError
+from Queue.errors import QueueConfigurationError, QueueError, QueueUnavailableError
 from Queue.redis.errors import may_have_arrived, refused, translated
+from Queue.redis.other_way import speaks_the_other_way
 from Queue.redis.scripts import Script
 from Queue.redis.url import RedisUrl, password
 
@@ -98,7 +99,9 @@ class Session:
                 self._pool.disconnect(inuse_connections=False)
             appended = None if may_have_arrived(error) else 0
             raise translated(error, action, self._url.name, appended) from error
-        except BaseException:  # Ctrl-C, or an answer of ours that says no: its state is unknown
+        except QueueError:  # all was answered, and the answer was no
+            raise
+        except BaseException:  # Ctrl-C: its state is unknown
             connection.disconnect()
             raise
         finally:
@@ -122,7 +125,14 @@ class Session:
         try:
             connection = self._pool.get_connection()
         except RedisError as error:
-            raise refused(error, self._url.name, self._was_connected) from error
+            found = refused(error, self._url.name, self._was_connected)
+            passing = isinstance(found, QueueUnavailableError)
+            if passing and not self._was_connected and speaks_the_other_way(self._url):
+                raise QueueConfigurationError(
+                    f"the server of the queue {self._url.name} "
+                    + ("wants TLS: rediss://" if self._url.tls is None else "has no TLS: redis://")
+                ) from error
+            raise found from error
         self._was_connected = True
         return connection
 
@@ -137,7 +147,7 @@ class Session:
 
     def _make_pool(self, answer_seconds: float) -> ConnectionPool:
         url = self._url
-        named: dict[str, Any] = {"host": url.host, "port": url.port}
+        named: dict[str, Any] = {"host": url.host, "port": url.port, "socket_keepalive": True}
         kind: type[Any] = Connection
         if url.socket is not None:
             named, kind = {"path": url.socket}, UnixDomainSocketConnection
@@ -150,7 +160,6 @@ class Session:
             credential_provider=_Credentials(url.user),
             socket_timeout=answer_seconds,
             socket_connect_timeout=min(CONNECT_SECONDS, answer_seconds),
-            socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
             driver_info=None,

@@ -1,0 +1,281 @@
+"""What can be wrong with the URL, the server and the rights: told by name, and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import Queue.redis.fitness
+from Queue import QueueConfigurationError, QueueUnavailableError, Record, open_queue
+from Queue.redis.url import parse
+from tests.brokers.certificates import Authority
+from tests.engines.redis_server import HOST, RedisServer, free_port
+from tests.engines.tls_proxy import tls_in_front_of
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "canary-7f3a"
+RECORDS = [Record("a", b'{"id":"a"}')]
+
+
+def run(url: str, *command: str, **environment: str) -> tuple[int, str]:
+    """Run a command on a queue; return its exit code and all of its output."""
+    done = subprocess.run(
+        [sys.executable, *(command or ("-m", "Queue", "status")), "--queue", url],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://me:{SECRET}@host/0",
+        f"redis://:{SECRET}@host",
+        f"rediss://me@host/0?password={SECRET}",
+        f"redis://host/0?stream=x&PASSWORD={SECRET}",
+        f"unix://me:{SECRET}@/run/redis.sock",
+        f"rediss://host/0?ssl_password={SECRET}",
+    ],
+)
+def test_a_password_in_the_url_is_refused_and_shown_nowhere(url: str) -> None:
+    with pytest.raises(QueueConfigurationError, match="REDIS_PASSWORD") as caught:
+        open_queue(url)
+    told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert SECRET not in told.replace(url, "")
+    code, output = run(url)
+    assert (code, SECRET in output) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis:///0", "no host"),
+        ("redis://host/none", "number of the database"),
+        ("redis://host/-1", "number of the database"),
+        ("redis://host:port/0", "cannot be read"),
+        ("redis://host:99999/0", "cannot be read"),
+        ("redis://host/0?strem=x", "'strem', which is unknown"),
+        ("redis://host/0?db=1", "'db', which is unknown"),
+        ("redis://host/0?ssl_ca_certs=x", "unknown"),
+        ("redis://host/0?stream=a&stream=b", "twice"),
+        ("redis://host/0?stream={x}", "stream"),
+        ("redis://host/0?stream=", "stream"),
+        ("redis://host/0?consumers=few", "one, many"),
+        ("redis://host/0?lease=0", "lease"),
+        ("redis://host/0?lease=nan", "lease"),
+        ("redis://host/0?lease=soon", "lease"),
+        ("redis://host/0?max_records=0", "max_records"),
+        ("redis://host/0?max_records=1e6", "max_records"),
+        ("redis://host/0?replicas=-1", "replicas"),
+        ("redis://host/0?durability=none", "always, server"),
+        ("redis://host/0?stream", "cannot be read"),
+        ("redis://host/0#x", "#"),
+        ("unix://relative", "no socket"),
+        ("rediss://host/0?ssl_ca_certs=/nowhere/ca.pem", "/nowhere/ca.pem"),
+    ],
+)
+def test_a_wrong_url_is_told(url: str, said: str) -> None:
+    with pytest.raises(QueueConfigurationError) as caught:
+        open_queue(url)
+    assert said in str(caught.value)
+
+
+def test_the_name_shows_where_it_is() -> None:
+    url = parse("redis://me@[::1]:7000/3?consumers=many&lease=5&max_records=10&replicas=2")
+    assert url.name == "redis://me@[::1]:7000/3?stream=results"
+    assert (url.shared, url.lease, url.max_records, url.replicas) == (True, 5.0, 10, 2)
+    assert parse("unix:///run/r.sock?db=2").name == "unix:///run/r.sock?db=2&stream=results"
+    assert parse("REDIS://Host").name == "redis://host:6379/0?stream=results"
+
+
+def test_scripts_wait_for_a_server_as_for_the_broker_and_then_say_what_to_do(
+    tmp_path: Path,
+) -> None:
+    code, output = run(
+        f"redis://{HOST}:{free_port()}/0", "model_server_pub.py", "--broker", "local",
+        "--wait-for-broker", "3", LOCAL_BROKER_PATH=str(tmp_path),
+    )  # fmt: skip
+    assert code == 1
+    assert "waiting for it for 3 seconds" in output
+    assert "does the server run" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"appendfsync": "everysec"},
+        {"appendonly": "no"},
+        {"maxmemory_policy": "allkeys-lru"},
+        {"no_appendfsync_on_rewrite": "yes"},
+    ],
+)
+def test_a_server_that_would_lose_what_it_confirms_is_refused_unless_it_is_said_to_be_enough(
+    redis: RedisServer, settings: dict[str, str]
+) -> None:
+    redis.set(**settings)
+    with pytest.raises(QueueConfigurationError, match="durability=server") as caught:
+        open_queue(redis.url())
+    (name,) = settings
+    assert name.replace("_", "-") in str(caught.value)
+    with open_queue(redis.url(durability="server")) as queue:
+        queue.put(RECORDS)
+
+
+def test_a_check_notices_that_it_would_lose_something_from_now_on(redis: RedisServer) -> None:
+    with open_queue(redis.url()) as queue:
+        queue.check(5.0)
+        redis.set(appendfsync="everysec")
+        with pytest.raises(QueueConfigurationError, match="appendfsync everysec"):
+            queue.check(5.0)
+
+
+def test_a_server_that_hides_its_settings_is_refused_unless_it_is_said_to_be_enough(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = ("on", "nopass", "~*", "+@all", "-config")
+    redis.ask("ACL", "SETUSER", "limited", *rules)
+    url = redis.url().replace("://", "://limited@")
+    with pytest.raises(QueueConfigurationError, match="durability=server"):
+        open_queue(url)
+    with open_queue(f"{url}&durability=server") as queue:
+        queue.put(RECORDS)
+
+
+def test_a_right_that_is_missing_is_told(redis: RedisServer) -> None:
+    redis.ask("ACL", "SETUSER", "limited", "on", "nopass", "~*", "+@all", "-xadd")
+    url = redis.url().replace("://", "://limited@")
+    with (
+        open_queue(url) as queue,
+        pytest.raises(QueueConfigurationError, match=r"NOPERM .*ACL"),
+    ):
+        queue.put(RECORDS)
+
+
+def test_a_server_that_is_too_old_is_refused(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Queue.redis.fitness, "OLDEST", (99, 0))
+    with pytest.raises(QueueConfigurationError, match=r"99\.0 is the oldest"):
+        open_queue(redis.url())
+
+
+def test_a_key_of_another_kind_is_refused_and_left_alone(redis: RedisServer) -> None:
+    redis.ask("SET", "results", "21")
+    with pytest.raises(QueueConfigurationError, match=r"somebody else's: .*\?stream="):
+        open_queue(redis.url())
+    assert redis.ask("GET", "results") == b"21"
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[RedisServer]:
+    """A server that wants a password."""
+    with RedisServer(requirepass=SECRET) as server:
+        yield server
+
+
+def test_the_password_comes_from_the_environment_or_a_file(
+    guarded: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_PASSWORD", SECRET)
+    with open_queue(guarded.url("a")) as queue:
+        queue.put(RECORDS)
+        assert SECRET not in repr(queue) + queue.name
+    with open_queue(guarded.url("a").replace("://", "://default@")) as queue:
+        assert queue.status().depth == 1
+    file = tmp_path / "password"
+    file.write_text(f"{SECRET}\n")
+    monkeypatch.setenv("REDIS_PASSWORD_FILE", str(file))
+    with pytest.raises(QueueConfigurationError, match="both"):
+        open_queue(guarded.url("a"))
+    monkeypatch.delenv("REDIS_PASSWORD")
+    open_queue(guarded.url("a")).close()
+    monkeypatch.setenv("REDIS_PASSWORD_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(QueueConfigurationError, match="nowhere"):
+        open_queue(guarded.url("a"))
+
+
+@pytest.mark.parametrize("password", ["wrong-51cd", ""])
+def test_a_wrong_password_is_told_at_once_and_not_shown(
+    guarded: RedisServer, password: str
+) -> None:
+    for command in ((), ("model_server_pub.py", "--broker", "local")):
+        code, output = run(guarded.url(), *command, REDIS_PASSWORD=password)
+        assert code == 2
+        assert "REDIS_PASSWORD" in output
+        assert "wrong-51cd" not in output
+        assert "Traceback" not in output
+
+
+def test_a_password_that_is_changed_in_mid_run_is_trouble_that_passes(
+    guarded: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_PASSWORD", SECRET)
+    with open_queue(guarded.url("b")) as queue:
+        guarded.kill()
+        guarded.start()
+        monkeypatch.setenv("REDIS_PASSWORD", "not-yet")
+        with pytest.raises(QueueUnavailableError, match="REDIS_PASSWORD"):
+            queue.put(RECORDS)
+        monkeypatch.setenv("REDIS_PASSWORD", SECRET)
+        queue.put(RECORDS)
+
+
+def test_a_unix_socket(redis: RedisServer) -> None:
+    url = f"unix://{redis.socket}?db=1&stream=results"
+    with open_queue(url) as queue:
+        queue.put(RECORDS)
+        assert queue.take(1, 5).records == RECORDS
+    assert open_queue(redis.url().replace("/0?", "/1?")).status().depth == 1
+    with pytest.raises(QueueUnavailableError, match="does the server run"):
+        open_queue("unix:///nowhere/socket")
+
+
+def test_tls_and_what_can_be_wrong_with_it(tmp_path: Path, redis: RedisServer) -> None:
+    authority = Authority(tmp_path / "ours")
+    stranger = Authority(tmp_path / "theirs")
+    issued = authority.issue("server", host=HOST)
+    with tls_in_front_of(redis.port, issued.certificate, issued.key) as port:
+        url = f"rediss://{HOST}:{port}/0?ssl_ca_certs="
+        with open_queue(f"{url}{authority.file}") as queue:
+            queue.put(RECORDS)
+            assert queue.take(1, 5).records == RECORDS
+        for wrong in (f"{url}{stranger.file}", f"rediss://{HOST}:{port}/0"):
+            with pytest.raises(QueueConfigurationError, match="TLS"):
+                open_queue(wrong)
+        with pytest.raises(QueueConfigurationError, match="wants TLS"):
+            open_queue(f"redis://{HOST}:{port}/0")
+    with pytest.raises(QueueConfigurationError, match="has no TLS"):
+        open_queue(redis.url().replace("redis://", "rediss://"))
+
+
+def test_without_the_client_a_line_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['redis'] = None\n"
+        "from Queue.__main__ import main\n"
+        "sys.exit(main(['status', '--queue', 'redis://host/0']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install '.[redis]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_of_redis_is_imported_for_a_text_file(tmp_path: Path) -> None:
+    code = (
+        "import sys, model_server_pub; from Queue import open_queue\n"
+        "open_queue(sys.argv[1]).close()\n"
+        "print([name for name in ('redis', 'hiredis') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "log.txt")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
