@@ -10,6 +10,9 @@ WORKDIR /app
 # First what changes seldom: a change of the code does not install TensorFlow again.
 COPY requirements.txt .
 RUN pip install --no-cache-dir -r requirements.txt
+# The clients of the engines for more than one host; in the versions that the tests run with.
+COPY requirements-dev.txt .
+RUN grep -E '^(redis|psycopg)\[' requirements-dev.txt | pip install --no-cache-dir -r /dev/stdin
 
 COPY app_1.py app_2.py model_server_sub.py model_server_pub.py ./
 COPY MessageBroker MessageBroker
@@ -23,7 +26,7 @@ COPY Pipeline Pipeline
 # What the scripts write: queue and DB on the volumes, or, without options, where the defaults are
 # (the folders themselves; the code in them stays root's). Nothing else is written.
 RUN useradd --uid 10001 serving \
-  && mkdir -p /state/queue /state/db .local_broker \
+  && mkdir -p /state/queue /state/db /state/host .local_broker \
   && chown -R serving /state .local_broker \
   && chown serving Queue DB
 USER serving

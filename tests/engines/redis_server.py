@@ -15,7 +15,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pytest
+from tests.servers import free_port, skip_if_missing
 
 HOST = "127.0.0.1"
 # It answers after 10 to 100 ms on an idle machine; a loaded one needs many times that.
@@ -93,7 +92,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it; return once it answers."""
-        binary = find_or_skip()
+        binary = find_binary()
         lines = [f"{name} {value}\n" for name, value in self.settings.items()]
         lines += [f"port {self.port}\n", f"unixsocket {self.socket}\n", f"dir {self.folder}\n"]
         (self.folder / "redis.conf").write_text("".join(lines))
@@ -210,22 +209,9 @@ def find_binary() -> Path:
     raise RedisMissingError(HOW_TO_GET_IT)
 
 
-def find_or_skip() -> Path:
+def find_or_skip() -> None:
     """Skip the test where Redis is missing; fail in CI, which must skip nothing."""
-    try:
-        return find_binary()
-    except RedisMissingError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-        return port
+    skip_if_missing(find_binary, RedisMissingError)
 
 
 def main() -> None:

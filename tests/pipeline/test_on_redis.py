@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.engines.redis_server import RedisServer, find_or_skip
-from tests.operations.scripts import free_port, get, scrape
+from tests.operations.scripts import get, scrape
 from tests.pipeline.runner import Pipeline, wait_until
+from tests.servers import free_port
 
 IMAGES = 1000
 

@@ -15,8 +15,9 @@ import Queue.redis.fitness
 from Queue import QueueConfigurationError, QueueUnavailableError, Record, open_queue
 from Queue.redis.url import parse
 from tests.brokers.certificates import Authority
-from tests.engines.redis_server import HOST, RedisServer, free_port
+from tests.engines.redis_server import HOST, RedisServer
 from tests.engines.tls_proxy import tls_in_front_of
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "canary-7f3a"
