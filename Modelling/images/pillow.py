@@ -98,7 +98,9 @@ def decode_with_pillow(
     except MemoryError:
         raise ImageError("image that does not fit into memory") from None
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise nearly anything
-        raise ImageError("truncated or damaged image", f"{kind}: {shortened(error)}") from None
+        # Of a header that cannot be read Pillow tells an address in memory, and no more.
+        said = "its header" if type(error).__name__ == "UnidentifiedImageError" else error
+        raise ImageError("truncated or damaged image", f"{kind}: {shortened(said)}") from None
 
 
 def _cut_off_jpeg(data: bytes, reading: _Reading) -> npt.NDArray[Any]:

@@ -31,6 +31,12 @@ BEST_SPREAD = 2.0
 CENTRED = 0.5
 OFF_CENTRE_PENALTY = 20.0
 
+# Less, and what arrives is of another range than those that are asked about, of 16 bits, say.
+LEAST_SPREAD = 1 / 16
+
+# How far above black, in its deviation, the mean of pixels is at least; MNIST's is 0.4.
+CENTRE_ABOVE_BLACK = 0.1
+
 # How much nearer, in the logarithm of the deviation, one range must be to what a batch
 # normalisation remembers. [0, 1] and [0, 255] are 5.5 apart.
 CLEARLY_NEARER = 1.5
@@ -67,7 +73,7 @@ def find_input_range(model: Any) -> FoundRange:
         black, white = arriving[UNIT]
         untouched = np.abs(black).max() < SAME and np.abs(white - 1).max() < SAME
         if not untouched:
-            return _by_arithmetic(arriving)
+            return _by_arithmetic(model, arriving)
         return _by_batch_normalisation(model) or _unknown("it does nothing to its pixels")
     except Exception as error:  # noqa: BLE001 - a foreign model may do anything with such images
         return _unknown(f"it could not be probed: {type(error).__name__}")
@@ -80,14 +86,34 @@ def _unknown(why: str) -> FoundRange:
 Arriving = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
-def _by_arithmetic(arriving: dict[InputRange, Arriving]) -> FoundRange:
+def _by_arithmetic(model: Any, arriving: dict[InputRange, Arriving]) -> FoundRange:
     distances = {each: _distance(*ends) for each, ends in arriving.items()}
     best = min(distances, key=lambda each: distances[each])
     black, white = (float(end.mean()) for end in arriving[best])
     why = f"its own arithmetic makes [{black:.3g}, {white:.3g}] of them"
     if abs(distances[UNIT] - distances[BYTES]) < SAME:
         return FoundRange(UNIT, "its own arithmetic makes the same of all ranges")
+    if abs(white - black) < LEAST_SPREAD:
+        return _unknown(why)
+    if _is_centred_on_black(model, best):
+        return _unknown("its first normalisation is centred on black, as of pixels in [-1, 1]")
     return FoundRange(best, why)
+
+
+def _is_centred_on_black(model: Any, input_range: InputRange) -> bool:
+    """Tell whether the mean that a model remembers of its pixels is black in this range.
+
+    Of pixels that are black or brighter it is brighter, in each range that is asked about.
+    """
+    black = np.full(_shape_of(model), input_range.offset[0], np.float32)
+    layer, seen = _arriving(
+        model, black, lambda each: _has_kernel(each) or _is_trained_normalisation(each)
+    )
+    if not _is_trained_normalisation(layer):
+        return False
+    deviation = np.sqrt(np.asarray(layer.moving_variance, np.float64))
+    above = np.asarray(layer.moving_mean, np.float64) - seen.reshape(-1, seen.shape[-1]).mean(0)
+    return bool((above < CENTRE_ABOVE_BLACK * deviation).all())
 
 
 def _distance(black: npt.NDArray[np.float64], white: npt.NDArray[np.float64]) -> float:
@@ -101,17 +127,21 @@ def _distance(black: npt.NDArray[np.float64], white: npt.NDArray[np.float64]) ->
 
 def _interval(model: Any, input_range: InputRange) -> Arriving:
     """Tell what arrives at the first kernel of black and of white images."""
-    shape = (1, *(int(size) for size in model.inputs[0].shape[1:]))
     black, white = (
-        _arriving(model, np.full(shape, shade, np.float32), _has_kernel)
+        _arriving(model, np.full(_shape_of(model), shade, np.float32), _has_kernel)
         for shade in (input_range.offset[0], input_range.offset[0] + input_range.scale[0])
     )
     return black[1], white[1]
 
 
+def _shape_of(model: Any) -> tuple[int, ...]:
+    """Tell the shape of one image, as a batch."""
+    return (1, *(int(size) for size in model.inputs[0].shape[1:]))
+
+
 def _by_batch_normalisation(model: Any) -> FoundRange | None:
     """Compare what the first batch normalisation remembers with what it sees."""
-    pictures = _pictures(tuple(int(size) for size in model.inputs[0].shape[1:]))
+    pictures = _pictures(_shape_of(model)[1:])
     distances: dict[InputRange, float] = {}
     for each in (UNIT, BYTES):
         given = pictures * each.scale[0] + each.offset[0]

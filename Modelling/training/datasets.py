@@ -125,7 +125,7 @@ def _download(name: str) -> Arrays:
     except Exception as error:  # noqa: BLE001 - Keras wraps what the network raises in its own
         raise OSError(
             f"the data set {name} cannot be downloaded ({shortened(error)}); "
-            "download it elsewhere and give it as --data FILE"
+            "download it elsewhere and give it as --data FILE.npz"
         ) from None
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
 

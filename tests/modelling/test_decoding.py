@@ -278,3 +278,12 @@ class Exploding:
 def test_what_is_no_image_is_refused_with_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         decode_image(data)
+
+
+def test_what_is_damaged_is_told_the_same_each_time() -> None:
+    told = set()
+    for _ in range(3):
+        with pytest.raises(ImageError, match="truncated or damaged image: TIFF") as caught:
+            decode_image(b"II*\0\x08\0\0\0\0\0")
+        told.add(str(caught.value))
+    assert told == {"truncated or damaged image: TIFF: its header"}

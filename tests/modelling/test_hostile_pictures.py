@@ -80,6 +80,30 @@ def test_only_codings_that_are_known_to_be_scaled_are_scaled(encode: Encode) -> 
     assert not headers.jpeg_can_be_scaled(plain[:frame])
 
 
+def test_a_picture_that_takes_more_memory_than_it_may_costs_itself(encode: Encode) -> None:
+    """The budget is the system's: it holds whatever a header did not show."""
+    small, large = (encode(Image.new("RGB", (side, side)), "PNG") for side in (64, 6000))
+    code = (
+        "import sys\n"
+        "from Modelling.images import decoding_worker\n"
+        "from Modelling.images.batch_preparation import prepare_or_error\n"
+        "from Modelling.data_preparation import Preparation\n"
+        "data = sys.stdin.buffer.read()\n"
+        f"small, large = data[:{len(small)}], data[{len(small)}:]\n"
+        "preparation = Preparation((8, 8, 3), 'resize')\n"
+        "prepare_or_error(small, None, preparation)  # imports\n"
+        "decoding_worker.ADDRESS_SPACE = 64 << 20\n"
+        "decoding_worker._limit_memory()\n"
+        "for each in (large, small): print(prepare_or_error(each, None, preparation))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, input=small + large, capture_output=True, check=True
+    )
+    first, second = run.stdout.decode().split("\n", 1)
+    assert first == "image that does not fit into memory"
+    assert second.startswith("Prepared(")
+
+
 def test_a_jpeg_of_thousands_of_scans_is_refused_by_its_header() -> None:
     data = hostile.jpeg_of_many_scans(2000, 2000)
     started = time.process_time()

@@ -39,14 +39,12 @@ def behind(change: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
     return build
 
 
-def normalised_first(mean: float) -> Callable[[Any], Any]:
+def normalised_first(mean: float, deviation: float | None = None) -> Callable[[Any], Any]:
     def build(keras: Any) -> Any:
         normalisation = keras.layers.BatchNormalization()
         model = behind(lambda k, x: normalisation(x))(keras)
-        deviation = mean / 2
-        normalisation.set_weights(
-            [np.ones(3), np.zeros(3), np.full(3, mean), np.full(3, deviation**2)]
-        )
+        variance = (deviation or mean / 2) ** 2
+        normalisation.set_weights([np.ones(3), np.zeros(3), np.full(3, mean), np.full(3, variance)])
         return model
 
     return build
@@ -116,7 +114,16 @@ def test_a_model_shows_which_range_it_wants(name: str, keras: Any) -> None:
     assert (found.input_range, found.known) == (expected, True), found.why
 
 
-@pytest.mark.parametrize("build", [behind(lambda k, x: x), remembering(1)])
+@pytest.mark.parametrize(
+    "build",
+    [
+        behind(lambda k, x: x),
+        remembering(1),
+        normalised_first(0.01, 0.57),  # of pixels in [-1, 1]
+        behind(lambda k, x: x / 65_535),
+    ],
+    ids=["as it is", "[0, 1] or [-1, 1]", "centred on black", "16 bits"],
+)
 def test_a_range_that_cannot_be_known_is_told_as_a_guess(
     build: Callable[[Any], Any], keras: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
