@@ -124,25 +124,29 @@ class FilesInUse:
         return int.from_bytes(self._header()[_COUNTER], "big")
 
     def change(self) -> Change | None:
-        """Tell what somebody else did to a file; None if all are as they were."""
-        sizes = self._shared.sizes
+        """Tell what somebody else did to a file; None if all are as they were.
+
+        What was seen by others is read first: they go on while this one looks.
+        """
+        sizes, checkpoints = self._shared.sizes, self._shared.checkpoints
         for path, inode in self._inodes.items():
+            size = sizes.get(path, 0)
             try:
                 status = path.stat()
             except FileNotFoundError:
                 return Change(path, "was removed", is_gone=True)
             if _inode(status) != inode:
                 return Change(path, "was replaced by another one")
-            if status.st_size < sizes.get(path, 0):
+            if status.st_size < size:
                 return Change(path, "was cut")
             sizes[path] = status.st_size
         header = self._header()
         if not header.startswith(_MAGIC):
             return Change(self._path, "was overwritten")
-        checkpoints = int.from_bytes(header[_COUNTER], "big")
-        if checkpoints < self._shared.checkpoints:
+        counter = int.from_bytes(header[_COUNTER], "big")
+        if counter < checkpoints:
             return Change(self._path, "was overwritten by an older one")
-        self._shared.checkpoints = checkpoints
+        self._shared.checkpoints = counter
         return None
 
     def _header(self) -> bytes:

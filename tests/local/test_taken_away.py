@@ -6,6 +6,7 @@ more is told; nothing is confirmed afterwards; and whoever starts again goes on.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from MessageBroker import BrokerReplacedError, Message
+from MessageBroker.local.database import SharedDatabase
 from MessageBroker.local_handler import LocalHandler
 from tests.conformance.stories import bodies, receive, wait_until
 from tests.durability.taken_away import TAKEN
@@ -77,6 +79,7 @@ TAKING = """
 import sys
 from pathlib import Path
 from MessageBroker.errors import BrokerReplacedError
+from MessageBroker.local.database import SharedDatabase
 from MessageBroker.local_handler import LocalHandler
 from tests.durability.taken_away import TAKEN
 
@@ -172,3 +175,26 @@ def test_nothing_is_confirmed_into_a_folder_that_is_gone(
         publish(broker, b"moved back")
         received = receive(connect().subscribe("topic"), 2)
         assert bodies(received) == ["before", "moved back"]
+
+
+def test_files_that_grow_while_somebody_looks_are_not_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = SharedDatabase(tmp_path / "file.sqlite", "CREATE TABLE t (n INTEGER);")
+    writing = SharedDatabase(tmp_path / "file.sqlite")
+    stat = Path.stat
+
+    def grow_meanwhile(path: Path) -> os.stat_result:
+        status = stat(path)
+        if path.name.endswith("-wal"):
+            monkeypatch.setattr(Path, "stat", stat)
+            with writing.writing() as db:
+                db.execute("INSERT INTO t VALUES (1)")
+        return status
+
+    monkeypatch.setattr(Path, "stat", grow_meanwhile)
+    with looking.reading():
+        assert looking.gone is None
+    assert Path.stat is stat
+    looking.close()
+    writing.close()
