@@ -34,7 +34,10 @@ SIZE = 32
 
 
 def version():
-    return keras.__version__.replace("-tf", "")
+    found = getattr(keras, "__version__", None)
+    if found is None:  # `tensorflow.keras` of 2.13 to 2.15 does not say
+        found = __import__("keras").__version__
+    return found.replace("-tf", "")
 
 
 def rescaling(*arguments, **options):
