@@ -128,7 +128,7 @@ def test_attributes_of_a_structured_event_are_texts() -> None:
     [
         (structured([EVENT], "application/cloudevents-batch+json"), "batched mode"),
         (structured([EVENT], "Application/CloudEvents-Batch+JSON"), "batched mode"),
-        (structured(EVENT, "cloudevents.avro"), "application/cloudevents+avro"),
+        (structured(EVENT, "application/cloudevents+avro"), "the format"),
         (structured([EVENT]), "no JSON object"),
         (received({"content-type": STRUCTURED}, b"\xff"), "no JSON"),
         (structured({**EVENT, "id": ""}), "'id' is missing"),
