@@ -1,0 +1,1 @@
+"""What other programs may rely on: the fields, and the documents that are made of them."""
