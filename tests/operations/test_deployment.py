@@ -1,19 +1,49 @@
-"""What the files for Docker say, held against the scripts. Docker itself is not needed."""
+"""What the files of deploy/ and Docker say: by their own tools, and held against the scripts."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import kubernetes_validate
 import pytest
+import yaml
 
 from Pipeline.observability.stages import USUAL_PORTS
-from tests.pipeline.runner import ROOT
+from tests.pipeline.runner import ROOT, Pipeline, wait_until
+from tests.servers import free_port
+
+DEPLOY = ROOT / "deploy"
+DASHBOARD = DEPLOY / "grafana" / "dashboard.json"
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 SCRIPTS = ("app_1", "model_server_sub", "model_server_pub", "app_2")
+
+
+def needed(tool: str, package: str) -> str:
+    """Find a tool; where it is missing, skip and say where it comes from, but never in CI."""
+    found = shutil.which(tool)
+    if found is None:
+        assert not os.environ.get("CI"), f"{tool} is missing: {package}"
+        pytest.skip(f"{tool} is not installed: {package}")
+    return found
+
+
+def command_of(script: str) -> str:
+    return f"edms-{script.replace('_', '-')}"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -22,10 +52,10 @@ def test_each_script_is_a_service_whose_options_it_takes(script: str) -> None:
     assert service, f"no service {script}"
     command = re.search(r"^    command: (.*)$", service[1], re.MULTILINE)
     if command is None:
-        assert f"entrypoint: [python, {script}.py]" in service[1]
+        assert f"entrypoint: [{command_of(script)}]" in service[1]
         return
-    file, *arguments = shlex.split(command[1])
-    assert file == f"{script}.py"
+    name, *arguments = shlex.split(command[1])
+    assert name == command_of(script)
     options = importlib.import_module(script).parser().parse_args(arguments)
     assert f'ports: ["127.0.0.1:{options.metrics_port}:{options.metrics_port}"]' in service[1]
     path = options.db if script == "app_2" else options.queue
@@ -44,3 +74,164 @@ def test_the_scripts_reach_the_broker_by_a_listener_that_it_advertises_to_contai
 
 def test_the_image_exposes_the_ports_that_the_watch_looks_at() -> None:
     assert f"EXPOSE {' '.join(map(str, USUAL_PORTS.values()))}\n" in DOCKERFILE
+
+
+def test_every_image_has_a_version() -> None:
+    images = re.findall(r"^ +image: (\S+)$", COMPOSE, re.MULTILINE)
+    images += re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    ours = "event-driven-model-serving"
+    assert [each for each in images if each != ours and not re.search(r":v?\d+\.\d+", each)] == []
+
+
+# ---------------------------------------------------------------------- systemd
+
+
+@pytest.mark.parametrize("unit", sorted((DEPLOY / "systemd").iterdir()), ids=lambda unit: unit.stem)
+def test_systemd_takes_each_unit_and_the_script_its_options(unit: Path, tmp_path: Path) -> None:
+    text = unit.read_text()
+    command = re.search(r"^ExecStart=/opt/edms/bin/(\S+) (.*)$", text, re.MULTILINE)
+    assert command is not None
+    script = command[1].removeprefix("edms-").replace("-", "_")
+    importlib.import_module(script).parser().parse_args(shlex.split(command[2]))
+
+    installed = tmp_path / command[1]  # systemd wants to see the program
+    installed.write_text("#!/bin/sh\n")
+    installed.chmod(0o755)
+    copy = tmp_path / unit.name
+    copy.write_text(text.replace("/opt/edms/bin", str(tmp_path)))
+    tool = needed("systemd-analyze", "systemd")
+    done = subprocess.run([tool, "verify", "--man=no", copy], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert str(copy) not in done.stderr, done.stderr  # a warning of it
+
+
+# ---------------------------------------------------------------------- Kubernetes
+
+
+def manifests(folder: Path) -> list[dict[str, Any]]:
+    """Return what a Kustomization names, and what those name that it names."""
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    found: list[dict[str, Any]] = []
+    for name in kustomization["resources"]:
+        path = folder / name
+        found += manifests(path) if path.is_dir() else yaml.safe_load_all(path.read_text())
+    return found
+
+
+KUSTOMIZATIONS = sorted(
+    path.parent for path in (DEPLOY / "kubernetes").glob("*/kustomization.yaml")
+)
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda folder: folder.name)
+def test_kubernetes_takes_each_manifest_and_the_scripts_their_arguments(folder: Path) -> None:
+    for manifest in manifests(folder):
+        if manifest["apiVersion"].startswith("keda.sh/"):  # KEDA's own kind
+            assert {*manifest["spec"]} >= {"scaleTargetRef", "triggers"}
+            continue
+        kubernetes_validate.validate(manifest, "1.34", strict=True)
+        pod = manifest.get("spec", {}).get("template", {}).get("spec", {})
+        for container in pod.get("containers", ()):
+            check_container(pod, container)
+
+
+def check_container(pod: dict[str, Any], container: dict[str, Any]) -> None:
+    """Hold a container against its script, and against what `restricted` pods may do."""
+    command, *arguments = container["args"]
+    script = command.removeprefix("edms-").replace("-", "_")
+    options = importlib.import_module(script).parser().parse_args(arguments)
+    assert [port["containerPort"] for port in container["ports"]] == [options.metrics_port]
+    assert container["resources"]["limits"]["memory"]
+    security = container["securityContext"]
+    assert security["readOnlyRootFilesystem"]
+    assert not security["allowPrivilegeEscalation"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    names = {port["name"] for port in container["ports"]}
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["port"] in names
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    written = options.state_dir or Path(options.db if script == "app_2" else options.queue).parent
+    assert str(written) in mounted
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda folder: folder.name)
+def test_kustomize_builds_each_folder(folder: Path) -> None:
+    tool = needed("kustomize", "go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1")
+    done = subprocess.run([tool, "build", folder], capture_output=True, text=True, check=True)
+    built = [*yaml.safe_load_all(done.stdout)]
+    assert {each["metadata"].get("namespace", "edms") for each in built} == {"edms"}
+    kinds = [each["kind"] for each in built if each["metadata"]["name"] == "app-2"]
+    assert ("Deployment" in kinds) == (folder.name == "postgres")
+    assert ("StatefulSet" in kinds) != (folder.name == "postgres")
+
+
+# ---------------------------------------------------------------------- Prometheus, Grafana
+
+
+@pytest.mark.parametrize(
+    "check", ["check rules rules.yml", "check config prometheus.yml", "test rules rules_test.yml"]
+)
+def test_promtool_takes_rules_and_configuration(check: str) -> None:
+    tool = needed("promtool", "prometheus")
+    done = subprocess.run(
+        [tool, *check.split()], cwd=DEPLOY / "prometheus", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_query_of_the_dashboard_has_an_answer_from_a_running_pipeline(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    ports = {script: free_port() for script in ("sub", "pub", "app_2")}
+    scripts = [getattr(pipeline, name)("--metrics-port", ports[name]) for name in ports]
+    for script in scripts:
+        script.ready()
+    pipeline.app_1("--count", 100_000, "--rate", 50)
+    with running_prometheus(list(ports.values()), tmp_path) as address:
+        queries = {
+            target["expr"].replace("$__rate_interval", "20s")
+            for panel in json.loads(DASHBOARD.read_text())["panels"]
+            for target in panel["targets"]
+        }
+        assert len(queries) > 20
+
+        def unanswered() -> set[str]:
+            return {query for query in queries if not answer(address, query)}
+
+        wait_until(lambda: not unanswered(), "each query of the dashboard has an answer")
+
+
+@contextlib.contextmanager
+def running_prometheus(ports: list[int], folder: Path) -> Iterator[str]:
+    """Scrape these ports every half second; yield where Prometheus answers."""
+    tool, port = needed("prometheus", "prometheus"), free_port()
+    targets = [f"127.0.0.1:{each}" for each in ports]
+    config = {
+        "global": {"scrape_interval": "500ms"},
+        "scrape_configs": [{"job_name": "serving", "static_configs": [{"targets": targets}]}],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{port}"
+    process = subprocess.Popen(
+        [tool, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+         f"--web.listen-address={address}"],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answer(address: str, query: str) -> list[Any]:
+    """Ask Prometheus; nothing while it does not answer. A wrong query is an error."""
+    url = f"http://{address}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return list(json.load(response)["data"]["result"])
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{query}: {error.read().decode()}") from None
+    except OSError:
+        return []
