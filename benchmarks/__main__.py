@@ -29,6 +29,7 @@ BENCHMARKS = {
     "engine": "How fast the model runs, by engine and batch size",
     "brokers": "Each broker beside its bare client",
     "queue": "The queue beside a bare loop of write and fdatasync, and beside its peers",
+    "queue_engines": "The engines behind the queue, side by side",
     "db": "The DB",
     "db_engines": "The engines behind the DB, side by side",
     "pipeline": "The four scripts against the bare model, and the latency under load",

@@ -35,7 +35,7 @@ from typing import Any
 
 import orjson
 
-from Queue import FileQueue, ResultQueue, encode_record
+from Queue import FileQueue, ResultQueue, encode_record, open_queue
 
 RESULTS = Path(__file__).resolve().parent / "results" / "queue.json"
 
@@ -258,8 +258,8 @@ def measure_threads(results: dict[str, Any], rounds: int) -> None:
 # --- from a put to a take that waits in another process ---
 
 
-def _report_arrivals(path: Path, count: int, pipe: Any) -> None:
-    with FileQueue(path) as queue:
+def _report_arrivals(where: str, count: int, pipe: Any) -> None:
+    with open_queue(where) as queue:
         queue.take(1, timeout=0)
         pipe.send("ready")
         arrivals = []
@@ -275,12 +275,12 @@ def _report_arrivals(path: Path, count: int, pipe: Any) -> None:
         pipe.send((arrivals, (time.process_time() - begin) / 5))
 
 
-def wake_ups(count: int) -> tuple[list[float], float]:
+def wake_ups(where: str, count: int) -> tuple[list[float], float]:
     """Return the ms from a put's begin to its arrival, and an idle consumer's share of a core."""
-    with folder() as path, FileQueue(path / "log.txt") as queue:
+    with open_queue(where) as queue:
         ours, theirs = multiprocessing.get_context("spawn").Pipe()
         consumer = multiprocessing.get_context("spawn").Process(
-            target=_report_arrivals, args=(path / "log.txt", count, theirs)
+            target=_report_arrivals, args=(where, count, theirs)
         )
         consumer.start()
         ours.recv()
@@ -293,7 +293,8 @@ def wake_ups(count: int) -> tuple[list[float], float]:
 
 
 def measure_wake_ups(results: dict[str, Any], rounds: int) -> None:
-    arrivals, idle = wake_ups(rounds * 200)
+    with folder() as path:
+        arrivals, idle = wake_ups(str(path / "log.txt"), rounds * 200)
     results["put_to_take_ms_p50"] = round(percentile(arrivals, 0.5), 3)
     results["put_to_take_ms_p99"] = round(percentile(arrivals, 0.99), 3)
     results["idle_consumer_share_of_a_core"] = round(idle, 5)

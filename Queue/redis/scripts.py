@@ -105,9 +105,10 @@ if redis.call('GET', KEYS[3]) == ARGV[2] then redis.call('DEL', KEYS[3]) end
 
 # ARGV: mark, ids.
 COMMIT_EACH = Script(f"""{_needs(f"XACK ,'{GROUP}','0'", "XDEL ,'0'")}{_SAME_QUEUE}
-for i = 2, #ARGV do
-    redis.call('XACK', KEYS[1], '{GROUP}', ARGV[i])
-    redis.call('XDEL', KEYS[1], ARGV[i])
+for first = 2, #ARGV, 1000 do  -- of what Lua's stack holds
+    local last = math.min(first + 999, #ARGV)
+    redis.call('XACK', KEYS[1], '{GROUP}', unpack(ARGV, first, last))
+    redis.call('XDEL', KEYS[1], unpack(ARGV, first, last))
 end
 """)
 

@@ -51,6 +51,10 @@ class QueueUnderTest(ABC):
         """Open the test's queue; closed at the end of the test."""
         return self._opened.enter_context(self._connect())
 
+    def open_impatient(self) -> ResultQueue:
+        """Open it so that an engine that hangs is waited for only `PATIENCE_SECONDS`."""
+        return self.open()
+
     @abstractmethod
     def open_small(self) -> ResultQueue:
         """Open the test's queue with room for about `SMALL` records."""
@@ -134,7 +138,7 @@ class QueueUnderTest(ABC):
 
     @abstractmethod
     def _connect(self) -> ResultQueue:
-        """Open the queue with the tests' patience."""
+        """Open the queue."""
 
 
 class TextUnderTest(QueueUnderTest):
@@ -227,15 +231,16 @@ class RedisUnderTest(QueueUnderTest):
         )
 
     def _connect(self) -> ResultQueue:
-        return self._open(self.place)
+        return open_queue(self.place)
 
-    def open_small(self) -> ResultQueue:
-        return self._opened.enter_context(self._open(self._url(max_records=SMALL)))
-
-    def _open(self, url: str) -> ResultQueue:
+    def open_impatient(self) -> ResultQueue:
         from Queue.redis.queue import RedisQueue
 
-        return RedisQueue(url, answer_seconds=PATIENCE_SECONDS)
+        queue = RedisQueue(self.place, answer_seconds=PATIENCE_SECONDS)
+        return self._opened.enter_context(queue)
+
+    def open_small(self) -> ResultQueue:
+        return self._opened.enter_context(open_queue(self._url(max_records=SMALL)))
 
     def kill_engine(self, worker: Worker) -> list[str]:
         self.server.kill()

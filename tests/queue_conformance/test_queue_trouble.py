@@ -37,7 +37,7 @@ def test_away(engine: QueueUnderTest) -> None:
 
 def test_hanging(engine: QueueUnderTest) -> None:
     """An engine that hangs is not waited for without end; afterwards the same put is right."""
-    queue = engine.open()
+    queue = engine.open_impatient()
     queue.put(numbered(3))
 
     with engine.hanging():
@@ -84,7 +84,7 @@ def test_read_only(engine: QueueUnderTest) -> None:
 
 def test_a_take_in_trouble(engine: QueueUnderTest) -> None:
     """A take that met trouble is taken again, and skips nothing."""
-    queue = engine.open()
+    queue = engine.open_impatient()
     queue.put(numbered(3))
     ids = ids_of(queue.take(1, timeout=5))
     for trouble in (engine.away, engine.hanging):

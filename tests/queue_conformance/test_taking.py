@@ -94,10 +94,12 @@ def test_a_waiting_take_wakes(engine: QueueUnderTest) -> None:
     """A take that waits gets what is put meanwhile, from another process's queue as well."""
     queue, other = engine.open(), engine.open()
     assert not queue.take(1, timeout=0)
-    threading.Timer(0.3, other.put, [named("a")]).start()
+    putting = threading.Timer(0.3, other.put, [named("a")])
+    putting.start()
     began = time.monotonic()
 
     assert ids_of(queue.take(10, timeout=60)) == ["a"]
+    putting.join()
 
     assert time.monotonic() - began < 30
 
