@@ -25,9 +25,11 @@ from Modelling.images.decoding import (
     decode,
     decode_image,
     encode_npy,
+    is_array,
     unit_range,
 )
 from Modelling.images.digits import SIZE, WORKING_SIDE, as_mnist_form, normalise_digit
+from Modelling.images.pixels import is_mask
 from Modelling.images.resizing import ANTIALIASED, CROPPING_WAYS, as_unit, resized
 from Modelling.network.checkpoint import DIGITS, RESIZE
 from Modelling.network.side_file import SideFile, require_preprocessing
@@ -109,9 +111,10 @@ class Preparation:
             proportional=digits or self.resize in CROPPING_WAYS,
             white=white,
         )
-        pixels = prepare_image(
-            decoded.pixels, self.input_shape, self.preprocessing, resize=self.resize
-        )
+        image = decoded.pixels
+        if white is None and is_array(data) and is_mask(image):
+            image = image.astype(np.bool_)
+        pixels = prepare_image(image, self.input_shape, self.preprocessing, resize=self.resize)
         return Prepared(pixels, decoded.cut_off)
 
 

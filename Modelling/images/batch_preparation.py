@@ -21,6 +21,7 @@ from Modelling.data_preparation import Preparation, Prepared
 from Modelling.errors import ImageError, shortened
 from Modelling.images.decoding import Pixels, encode_npy
 from Modelling.images.digits import DIGITS, SIZE, mnist_form_mask
+from Modelling.images.pixels import MASK
 
 logger = logging.getLogger(__name__)
 
@@ -119,11 +120,12 @@ def _fill_with_plain_arrays(
     pixels: npt.NDArray[np.uint8] = joined.reshape(len(plain), length)[:, header_length:].reshape(
         len(plain), *shape
     )
+    in_form = pixels.reshape(len(plain), -1).max(1) > MASK  # of a mask white is something else
     if preparation.preprocessing == DIGITS and shape == (SIZE, SIZE, 1):
-        in_form = mnist_form_mask(pixels[..., 0])
-        if not in_form.all():
-            pixels = pixels[in_form]
-            plain = [index for index, good in zip(plain, in_form, strict=True) if good]
+        in_form &= mnist_form_mask(pixels[..., 0])
+    if not in_form.all():
+        pixels = pixels[in_form]
+        plain = [index for index, good in zip(plain, in_form, strict=True) if good]
     if len(plain) == len(datas):
         np.divide(pixels, np.float32(255), out=images)
         return ()

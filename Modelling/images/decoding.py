@@ -56,6 +56,11 @@ UNPARSABLE = re.compile(rb"\\|[0-9][A-Za-z_]")
 KINDS = {"b": "bool", "u": "unsigned integer", "i": "integer", "f": "float"}
 
 
+def is_array(data: bytes) -> bool:
+    """Tell whether an image is a `.npy` file."""
+    return data.startswith(NPY_MAGIC)
+
+
 def encode_npy(image: npt.NDArray[Any]) -> bytes:
     """Encode an array as the bytes of a `.npy` file, as `decode_image` reads it."""
     return _npy_header(image.dtype.str, image.shape) + image.tobytes()
@@ -115,7 +120,7 @@ def decode(
     """
     if not data:
         raise ImageError("empty message: no image in it")
-    if not data.startswith(NPY_MAGIC):
+    if not is_array(data):
         return Decoded(*decode_with_pillow(data, enough, proportional=proportional, white=white))
     image = _decode_npy(data)
     height, width = image.shape[:2]

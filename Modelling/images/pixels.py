@@ -27,6 +27,10 @@ OVERSHOOT = 0.1001
 FLOAT_WHITES = (1, 16, 255, 65_535)
 INTEGER_WHITES = (1, 16, 255, 1023, 4095, 16_383, 65_535)
 
+# The largest value of a mask: bytes of nothing but 0 and 1, as a comparison of arrays gives them.
+# Pixels of a picture, of which 255 is white, are never all so dark.
+MASK = 1
+
 # Share of the pixels, or at least one of them, that may be brighter than white: a hot pixel or a
 # glint must not decide how bright all others are. Of few pixels each counts.
 GLINTS = 0.001
@@ -49,6 +53,11 @@ def check_size(width: int, height: int) -> None:
             f"image of more than {MAX_PIXELS:,} pixels, or with a side longer than {MAX_SIDE:,}",
             f"{width} x {height}",
         )
+
+
+def is_mask(pixels: npt.NDArray[Any]) -> bool:
+    """Tell whether an array of bytes holds nothing but 0 and 1, and both or 1 alone."""
+    return pixels.dtype == np.uint8 and bool(pixels.size) and int(pixels.max()) == MASK
 
 
 def unit_range(pixels: npt.NDArray[Any], white: float | None = None) -> Pixels:

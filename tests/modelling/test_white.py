@@ -13,6 +13,7 @@ from Modelling.data_preparation import ImageError, Preparation, decode_image, en
 from Modelling.images.batch_preparation import prepare_batch
 from Modelling.images.digits import DIGITS
 from Modelling.images.pixels import unit_range
+from Modelling.network.checkpoint import RESIZE
 from Modelling.predict_cnn import Classifier
 
 Encode = Callable[..., bytes]
@@ -40,6 +41,17 @@ def test_floats_may_shoot_over_white_as_bicubic_resizing_leaves_them(
 def test_black_and_white_and_seventeen_greys_are_not_black(white: int, dtype: type) -> None:
     image = ramp(white, dtype)
     assert unit_range(image).max() == 1
+
+
+@pytest.mark.parametrize("side", [28, 30])
+def test_bytes_of_zero_and_one_are_a_mask(side: int) -> None:
+    mask = np.arange(side * side, dtype=np.uint8).reshape(side, side) % 2
+    preparation = Preparation((28, 28, 1), RESIZE)
+    (pixels, whole), _ = prepare_batch([encode_npy(mask), encode_npy(mask * 255)], preparation)
+    assert np.allclose(pixels, whole, atol=1 / 255)
+    assert pixels.max() > 0.4
+    (dark,), _ = prepare_batch([encode_npy(mask)], preparation, [255.0])
+    assert dark.max() <= 1 / 255 + 1e-6
 
 
 def test_scikit_learns_digits_are_read(mnist: Mnist, classifier: Classifier) -> None:
