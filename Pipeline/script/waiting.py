@@ -32,7 +32,8 @@ def wait_out(
     Args:
         trouble: the errors that pass by themselves, and what is waited for then.
         attempt: what to try; it returns something other than None.
-        stop: ends the waiting.
+        stop: ends the waiting; once its grace is over, nothing is tried any more: an engine that
+            hangs takes seconds to find that out, each time.
         waiting: told what is waited for.
         pause_seconds: between two tries.
 
@@ -41,7 +42,7 @@ def wait_out(
     """
     telling = _Telling(trouble, waiting)
     try:
-        while True:
+        while not stop.requested or stop.grace_left > 0:
             try:
                 result = attempt()
             except tuple(trouble) as error:
@@ -51,6 +52,7 @@ def wait_out(
             else:
                 telling.over()
                 return result
+        return None
     finally:
         telling.end()
 

@@ -47,7 +47,7 @@ BLOCK_SECONDS = 0.5
 STANDBY_SECONDS = 0.2
 ROOM_PAUSE_SECONDS = 0.05
 
-# So long `close` waits for a `take` of another thread.
+# So long `close` waits for a `take` of another thread, and then for the server.
 CLOSE_SECONDS = 2.0
 
 
@@ -242,6 +242,7 @@ class RedisQueue(ResultQueue):
         taken = self._take_lock.acquire(timeout=CLOSE_SECONDS)
         try:
             if taken and self._consumer is not None:
+                self._session.hurry(CLOSE_SECONDS)
                 self._consumer.leave()
         except QueuePassingError as error:
             logger.info("%s; others go on after %g s", error, self._url.lease)

@@ -117,6 +117,11 @@ class Session:
         finally:
             pool.disconnect()
 
+    def hurry(self, seconds: float) -> None:
+        """Let answers, and what waits for one, take no longer than `seconds` from now on."""
+        before, self._pool = self._pool, self._make_pool(seconds)
+        before.disconnect()
+
     def close(self) -> None:
         """Close all connections."""
         self._pool.disconnect()

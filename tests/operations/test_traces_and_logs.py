@@ -155,6 +155,17 @@ def test_what_is_waited_out_is_told_at_its_beginning_and_its_end(
     assert end["seconds"] > 0
 
 
+def test_nothing_is_tried_any_more_once_the_grace_of_a_stop_is_over() -> None:
+    """An engine that hangs takes seconds to find out, for each batch that is on its way."""
+    stop = Stop(grace_seconds=0.0)
+    stop.request()
+    tried: list[int] = []
+
+    assert wait_out({OSError: Reason.QUEUE}, lambda: tried.append(1), stop, Waiting()) is None
+
+    assert not tried
+
+
 def event_of(script: Script, event: str) -> dict[str, Any]:
     """The fields of the first line of this event, once it is there."""
     script.says(f'"event": "{event}"')

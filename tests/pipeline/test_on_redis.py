@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.engines.redis_server import RedisServer, find_or_skip
 from tests.operations.scripts import get, scrape
-from tests.pipeline.runner import Pipeline, wait_until
+from tests.pipeline.runner import Pipeline, Script, wait_until
 from tests.servers import free_port
 
 IMAGES = 1000
@@ -73,7 +74,7 @@ def test_several_publishers_share_a_queue_and_end_when_nothing_is_left(
     pipeline.assert_each_stored_once()
 
 
-def test_a_second_publisher_stands_by_and_takes_over(
+def test_a_publisher_that_hangs_is_superseded_and_stands_by_once_it_goes_on(
     pipeline: Pipeline, redis: RedisServer
 ) -> None:
     pipeline.queue = redis.url("strict", lease=2)
@@ -82,6 +83,40 @@ def test_a_second_publisher_stands_by_and_takes_over(
     second = pipeline.pub("--state-dir", pipeline.folder, "--metrics-port", port)
     second.says("standing by")
     wait_until(lambda: scrape(port).values.get("serving_standby") == 1, "it stands by")
-    first.kill()
+    sub = pipeline.sub("--state-dir", pipeline.folder, "--batch-size", 16)
+    app_2 = pipeline.app_2()
+    app_1 = pipeline.app_1("--count", IMAGES, "--rate", 200)
+    pipeline.wait_for_rows(IMAGES // 10)
+    first.process.send_signal(signal.SIGSTOP)
     second.ready().says("taken over")
-    second.terminate()
+    first.process.send_signal(signal.SIGCONT)
+    first.says("has taken over")
+    pipeline.wait_for_rows(IMAGES)
+    app_1.end()
+    for script in (first, second, sub, app_2):
+        script.terminate()
+    pipeline.assert_each_stored_once()
+
+
+def test_a_server_that_was_emptied_ends_both_sides_and_a_start_goes_on(
+    pipeline: Pipeline, redis: RedisServer
+) -> None:
+    pipeline.queue = redis.url("emptied", lease=2)
+
+    def start() -> list[Script]:
+        state = ("--state-dir", pipeline.folder)
+        return [pipeline.sub(*state, "--batch-size", 16).ready(), pipeline.pub(*state).ready()]
+
+    scripts = start()
+    app_2 = pipeline.app_2()
+    app_1 = pipeline.app_1("--count", 100_000, "--rate", 100)
+    pipeline.wait_for_rows(50)
+    redis.ask("FLUSHALL")
+    for script in scripts:
+        assert "no longer what was opened" in script.end(1)
+
+    scripts = start()
+    assert any("came back without what this host knows" in each.output for each in scripts)
+    pipeline.wait_for_rows(pipeline.stored() + 100)
+    for script in (app_1, *scripts, app_2):
+        script.terminate()
