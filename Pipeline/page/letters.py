@@ -313,10 +313,11 @@ class LetterDesk:
                 settled += outcome.settled
                 failures |= outcome.failures
         missed = set(selection.ids) - set(settled) - set(failures)
+        by_others = [each for each in missed if "done" not in self._outcomes.get(each, {})]
         self._note(settled, {"done": done})
         for letter_id, why in failures.items():
             self._note([letter_id], {"done": "stays", "why": shown_text(why)})
-        self._note(missed, {"done": "was not there any more: somebody else has settled it"})
+        self._note(by_others, {"done": "was not there any more: somebody else has settled it"})
         parts = [f"{counted(len(settled), 'letter')} {done}"]
         if failures:
             parts.append(f"{counted(len(failures), 'letter')} cannot be sent and stay")
@@ -333,10 +334,16 @@ class LetterDesk:
 
     def _note(self, letter_ids: Collection[str], outcome: dict[str, Any]) -> None:
         for letter_id in letter_ids:
-            told = {**self._outcomes.pop(letter_id, {}), **outcome, "at": timestamp()}
+            before = self._outcomes.pop(letter_id, None) or {"what": self._name(letter_id)}
+            told = {**before, **outcome, "at": timestamp()}
             self._outcomes[letter_id] = told
         while len(self._outcomes) > MAX_OUTCOMES:
             self._outcomes.popitem(last=False)
+
+    def _name(self, letter_id: str) -> str:
+        """Say which letter it was, as long as it is known."""
+        told = self._shelf.descriptions.get(letter_id, {})
+        return shown_text(told.get("subject") or told.get("event_id") or letter_id)
 
     def outcomes(self) -> list[dict[str, Any]]:
         """Return what became of the letters that were settled last, the newest first."""

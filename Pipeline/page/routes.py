@@ -194,7 +194,8 @@ class Routes:
         reason = command.get("reason")
         if isinstance(reason, str) and command.get("minutes") is None:
             return Selection(reasons=frozenset([reason]))
-        shown = self._parts.letters.ids(_filter(command))
+        which = _filter(command)
+        shown = self._parts.letters.ids(which) if which != Filter() else []
         if not shown:
             raise WrongRequestError("no letter that was read is meant")
         return Selection(ids=frozenset(shown))

@@ -6,7 +6,7 @@ export const percent = (value) => `${(100 * value).toFixed(value > 0.9995 || val
 /** Seconds in the unit that fits. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "";
-  if (seconds < 1) return `${Math.round(1000 * seconds)} ms`;
+  if (seconds < 1) return `${Number((1000 * seconds).toPrecision(seconds < 0.01 ? 1 : 3))} ms`;
   if (seconds < 120) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
   return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 }

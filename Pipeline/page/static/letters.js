@@ -11,6 +11,7 @@ import { on } from "./stream.js";
 const PAGE = 50;
 let offset = 0;
 let listing = null;
+let outcomes = [];
 let visible = false;
 let desk = { doing: null, read_at: null };
 
@@ -22,7 +23,7 @@ export function start() {
   byId("letters-replay").addEventListener("click", () => settleShown("replay"));
   byId("letters-purge").addEventListener("click", () => settleShown("purge"));
   on("letters", (told) => {
-    const isNew = told.read_at !== desk.read_at;
+    const isNew = told.read_at !== desk.read_at || told.said !== desk.said;
     desk = told;
     const badge = byId("letters-badge");
     badge.hidden = !(told.count + told.arrived);
@@ -30,7 +31,7 @@ export function start() {
     say();
     if (visible && isNew) load(offset);
   });
-  on("journey", () => visible && listing && draw());
+  on("journey", () => visible && drawOutcomes());
 }
 
 /** Called when the view is shown: what was never read is read. */
@@ -46,8 +47,10 @@ const query = () => ({ reason: byId("letters-reason").value, minutes: byId("lett
 async function load(from) {
   try {
     listing = await ask("/api/letters", { ...query(), offset: from });
+    outcomes = (await ask("/api/letters/outcomes")).outcomes;
     offset = from;
     draw();
+    drawOutcomes();
   } catch (error) {
     byId("letters-said").textContent = error.message;
   }
@@ -58,9 +61,12 @@ function draw() {
   const chosen = reasons.value;
   reasons.replaceChildren(el("option", { value: "" }, "any"), ...listing.reasons.map((each) =>
     el("option", { value: each.reason }, `${each.shown} (${number(each.count)})`)));
-  reasons.value = [...reasons.options].some((each) => each.value === chosen) ? chosen : "";
-  const letters = listing.letters.map((each) => ({ ...each, became: became(each.outcome) }));
-  refresh(byId("letters-list"), letters, (each) => each.id, row);
+  reasons.value = chosen;
+  if (reasons.selectedIndex < 0) {
+    reasons.value = "";  // the last of this reason is gone: the others are shown
+    return load(0);
+  }
+  refresh(byId("letters-list"), listing.letters, (each) => each.id, row);
   byId("letters-before").disabled = offset === 0;
   byId("letters-after").disabled = offset + PAGE >= listing.shown;
   for (const id of ["letters-replay", "letters-purge"]) byId(id).disabled = listing.shown === 0;
@@ -82,9 +88,15 @@ function say() {
   byId("letters-said").className = desk.error ? "bad" : "";
 }
 
+function drawOutcomes() {
+  const told = outcomes.map((each) => ({ ...each, became: became(each) }));
+  byId("letters-settled").hidden = !told.length;
+  refresh(byId("letters-outcomes"), told, (each) => each.id, (each) =>
+    el("li", {}, `${each.what || each.id} `, el("span", { class: "quiet" }, ago(each.at)), ` ${each.became}`));
+}
+
 /** What happened to a letter that was settled, and then to its image. */
 function became(outcome) {
-  if (!outcome) return "";
   const journey = outcome.image && journeyOf(outcome.image);
   const then = !journey || outcome.done !== "replayed" ? ""
     : journey.state === "stored" ? ` → stored as ${journey.result.label}`
@@ -99,7 +111,7 @@ function row(letter) {
     el("div", {},
       el("p", {}, el("strong", {}, letter.reason || "(no reason)"), ` ${letter.error}`),
       el("p", { class: "quiet" }, `${ago(letter.time)} · ${letter.source_topic} · attempt ${letter.attempts || "?"} · ${bytes(letter.bytes)}${letter.subject ? ` · ${letter.subject}` : ""}`),
-      letter.became ? el("p", { class: "warn" }, letter.became) : null),
+      letter.outcome ? el("p", { class: "warn" }, became(letter.outcome)) : null),
     el("div", { class: "bar" },
       el("button", { type: "button", "data-name": "look", onclick: () => lookAt(letter.id) }, "Look"),
       el("button", { type: "button", "data-name": "replay", onclick: settle("replay") }, "Replay"),

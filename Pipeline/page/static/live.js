@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { byId, el, refresh } from "./dom.js";
 import { duration, number, rate } from "./format.js";
-import { resultCard } from "./result_card.js";
+import { showResults } from "./result_card.js";
 import { sparkline } from "./sparkline.js";
 import { on } from "./stream.js";
 
@@ -24,7 +24,7 @@ export async function start() {
     const problems = live.problems.length ? live.problems : ["all is well"];
     refresh(byId("problems"), problems, (each) => each, (text) => el("li", { class: live.well ? "well" : "" }, text));
   });
-  on("results", ({ results }) => refresh(byId("last-results"), results, (each) => String(each.id), resultCard));
+  on("results", ({ results }) => showResults(byId("last-results"), results));
 }
 
 function card(stage) {

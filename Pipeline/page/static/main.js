@@ -23,6 +23,7 @@ function view() {
     else link.removeAttribute("aria-current");
     shown?.(each === chosen);
   }
+  document.title = `${byId(`${chosen}-title`).textContent} · Event-driven model serving`;
 }
 
 function status() {

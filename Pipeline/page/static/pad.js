@@ -2,6 +2,8 @@
 
 // Pixels of either side of the picture, whatever the pad's size on the screen.
 const SIDE = 448;
+// Of the brush: as thick as the pens of MNIST's writers, where a digit fills half the pad.
+const WIDTH = 48;
 const PAPER = "#ffffff";
 const INK = "#101418";
 // How far the keyboard's pen goes at once, of the side.
@@ -13,7 +15,7 @@ export class Pad {
   constructor(canvas, onenter) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
-    this.width = 34;
+    this.width = WIDTH;
     this.strokes = [];
     this.stroke = null;
     this.pen = { x: 0.5, y: 0.3, down: false };

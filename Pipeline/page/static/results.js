@@ -1,10 +1,10 @@
 // The DB: the newest results by whatever one looks for, the summary's figures, and who is taken for whom.
 
 import { ask } from "./api.js";
-import { byId, el, refresh } from "./dom.js";
+import { byId, el } from "./dom.js";
 import { duration, number, percent, rate } from "./format.js";
 import { matrix } from "./matrix.js";
-import { resultCard } from "./result_card.js";
+import { showResults } from "./result_card.js";
 
 // How soon a summary that is being counted is asked for again (ms).
 const AGAIN = 1000;
@@ -28,7 +28,7 @@ async function look() {
   const asked = Object.fromEntries(new FormData(byId("results-form")));
   try {
     const told = await ask("/api/results", asked);
-    refresh(byId("results-list"), told.results, (each) => String(each.id), resultCard);
+    showResults(byId("results-list"), told.results);
     byId("results-said").textContent = told.found === undefined
       ? told.results.length ? "" : "no result has this id"
       : `${number(told.results.length)} of ${number(told.found)} found among the newest ${number(told.looked_through)} of ${told.db}`;
