@@ -64,6 +64,7 @@ def test_the_documents_are_up_to_date() -> None:
         assert path.read_text(encoding="utf-8") == text, "run `python -m tests.contract`"
 
 
+@pytest.mark.soak
 def test_the_asyncapi_document_is_valid_by_the_official_schema() -> None:
     schema = json.loads((tool("specs") / "schemas" / "3.0.0.json").read_text())
     assert [each.message for each in Draft7Validator(schema).iter_errors(asyncapi())] == []
