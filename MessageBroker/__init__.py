@@ -25,7 +25,8 @@ from MessageBroker.errors import (
     TopicNotFoundError,
 )
 from MessageBroker.message import Message
-from MessageBroker.message_broker_factory import BROKER_NAMES, MessageBrokerFactory
+from MessageBroker.message_broker_factory import MessageBrokerFactory, add_broker_option
+from MessageBroker.registry import BROKER_NAMES, register_broker
 
 __all__ = [
     "BROKER_NAMES",
@@ -45,4 +46,6 @@ __all__ = [
     "Subscription",
     "SubscriptionNotFoundError",
     "TopicNotFoundError",
+    "add_broker_option",
+    "register_broker",
 ]

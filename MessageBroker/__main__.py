@@ -40,7 +40,7 @@ from MessageBroker.errors import (
     TopicNotFoundError,
 )
 from MessageBroker.message import Message
-from MessageBroker.message_broker_factory import BROKER_NAMES, MessageBrokerFactory
+from MessageBroker.message_broker_factory import MessageBrokerFactory, add_broker_option
 
 DEFAULT_PING_SECONDS = 10.0
 
@@ -349,9 +349,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add(commands: Any, name: str, command: Command) -> argparse.ArgumentParser:
     added: argparse.ArgumentParser = commands.add_parser(name, help=command.__doc__)
-    added.add_argument(
-        "--broker", choices=BROKER_NAMES, help="default: MESSAGE_BROKER, else broker_config.ini"
-    )
+    add_broker_option(added)
     added.add_argument("--config-dir", type=Path, help="another folder of INI files")
     added.add_argument("--json", action="store_true", help="print JSON")
     added.set_defaults(run=run_command, command=command)

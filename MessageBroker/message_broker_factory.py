@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import argparse
 import os
 import re
 from pathlib import Path
 
-from Installation.extras import needs
 from MessageBroker.broker_interface import BrokerInterface
 from MessageBroker.configuration import (
     BROKER_CONFIG,
@@ -15,18 +14,11 @@ from MessageBroker.configuration import (
     config_folder,
     read_broker_config,
 )
-from MessageBroker.core.broker import BrokerCore
 from MessageBroker.errors import ConfigurationError
+from MessageBroker.registry import BROKER_NAMES, OWN_NAMES, handler_of
 
 BROKER_VARIABLE = "MESSAGE_BROKER"
 
-# Imported only when asked for: nobody needs the client library of a broker that they do not use.
-_HANDLERS = {
-    "kafka": ("MessageBroker.kafka_handler", "KafkaHandler"),
-    "pubsub": ("MessageBroker.google_pubsub_handler", "PubSubHandler"),
-    "local": ("MessageBroker.local_handler", "LocalHandler"),
-}
-BROKER_NAMES = tuple(_HANDLERS)
 # What may be a misspelt name of a broker, and is no secret that was set in the wrong place.
 _A_WORD = re.compile(r"[a-z-]{1,20}")
 
@@ -44,8 +36,8 @@ class MessageBrokerFactory:
         """Create the handler of a broker. It connects when it is first used.
 
         Args:
-            name: `kafka`, `pubsub` or `local`; None for the environment variable
-                `MESSAGE_BROKER`, else `[broker] name` in `broker_config.ini`.
+            name: `kafka`, `pubsub`, `local`, or one that another package brings; None for the
+                environment variable `MESSAGE_BROKER`, else `[broker] name` in `broker_config.ini`.
             config_dir: the folder of the INI files that differ from the project's own; None for
                 the one that `MESSAGE_BROKER_CONFIG_DIR` names.
             delivery: how messages are delivered; None for `[delivery]` in `broker_config.ini`.
@@ -61,16 +53,27 @@ class MessageBrokerFactory:
             (config.name, f"{folder / BROKER_CONFIG} [broker] name"),
         )
         chosen, said_by = next((each for each in candidates if each[0]), candidates[-1])
-        if chosen not in _HANDLERS:
+        if chosen is None or chosen not in BROKER_NAMES:
             shown = (
                 repr(chosen) if _A_WORD.fullmatch(chosen or "") else "(a value that is not shown)"
             )
             raise ConfigurationError(
                 f"{said_by} names the broker {shown}: choose one of {', '.join(BROKER_NAMES)}"
             )
-        module, class_name = _HANDLERS[chosen]
-        with needs(f"the broker {chosen}", ConfigurationError):
-            handler: type[BrokerCore] = getattr(importlib.import_module(module), class_name)
-        broker = handler.from_config(folder, delivery or config.delivery)
+        broker = handler_of(chosen).from_config(folder, delivery or config.delivery)
         broker.configured_topics = (config.topics.images, config.topics.inferences)
         return broker
+
+
+def add_broker_option(parser: argparse._ActionsContainer, default: str | None = None) -> None:
+    """Add `--broker`; by default what `get_broker` takes."""
+    parser.add_argument(
+        "--broker",
+        choices=BROKER_NAMES,
+        # The names of what is installed are looked for only when they are needed.
+        metavar=f"{{{','.join(OWN_NAMES)}}}",
+        default=default,
+        help="default: %(default)s"
+        if default
+        else "default: MESSAGE_BROKER, else broker_config.ini",
+    )

@@ -31,7 +31,7 @@ from DB import open_database
 from DurableText.command_line import file_with_suffix
 from Installation.command_line import command_parser
 from Installation.places import CODE, in_checkout, state_folder
-from MessageBroker import BROKER_NAMES, MessageBrokerFactory
+from MessageBroker import MessageBrokerFactory, add_broker_option
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
 from Pipeline.running import LOOK_SECONDS, STOP_SECONDS, RunError, RunningPipeline
@@ -182,9 +182,7 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = command_parser("python -m Pipeline.demo", description=__doc__)
-    parser.add_argument(
-        "--broker", choices=BROKER_NAMES, default="local", help="default: %(default)s"
-    )
+    add_broker_option(parser, "local")
     parser.add_argument(
         "--count",
         type=count,

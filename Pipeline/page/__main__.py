@@ -32,7 +32,7 @@ from DB import DatabaseConfigurationError, default_database
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 from Installation.command_line import command_parser
 from Installation.extras import needs
-from MessageBroker import BROKER_NAMES, BrokerError, ConfigurationError
+from MessageBroker import BrokerError, ConfigurationError, add_broker_option
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Pipeline.observability.overview import target
 from Pipeline.script import options as opt
@@ -70,9 +70,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="holds the token; without it one is made for each start, where one is needed",
     )
-    parser.add_argument(
-        "--broker", choices=BROKER_NAMES, help="default: MESSAGE_BROKER, else broker_config.ini"
-    )
+    add_broker_option(parser)
     parser.add_argument(
         "--config-dir", type=opt.folder, metavar="FOLDER", help="another folder of INI files"
     )
@@ -104,7 +102,7 @@ def main() -> int:
     stop = Stop()
     stop.on_signals()
     try:
-        with needs("the page", ScriptError):
+        with needs("the page", ConfigurationError):
             from Pipeline.page.assembly import serve
 
         token = token_of(options)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from Installation.command_line import command_parser
-from MessageBroker import BROKER_NAMES
+from MessageBroker import add_broker_option
 
 Number = TypeVar("Number", int, float)
 
@@ -37,9 +37,7 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
         formatter_class=_HelpWithDefaults,
     )
     common = parser.add_argument_group("options of all scripts")
-    common.add_argument(
-        "--broker", choices=BROKER_NAMES, help="default: MESSAGE_BROKER, else broker_config.ini"
-    )
+    add_broker_option(common)
     common.add_argument(
         "--config-dir", type=folder, metavar="FOLDER", help="another folder of INI files"
     )

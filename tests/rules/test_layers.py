@@ -35,7 +35,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "MessageBroker.google_pubsub",
     },
     "MessageBroker.local_handler": {"MessageBroker", "MessageBroker.core", "MessageBroker.local"},
-    "MessageBroker.__init__": {"MessageBroker", "MessageBroker.message_broker_factory"},
+    "MessageBroker.__init__": {
+        "MessageBroker",
+        "MessageBroker.message_broker_factory",
+        "MessageBroker.registry",
+    },
     "MessageBroker.__main__": {
         "MessageBroker",
         "MessageBroker.core",
@@ -51,7 +55,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "MessageBroker.original_message": {"MessageBroker", "MessageBroker.core"},
     # The factory names the handlers as text: it imports the one that is wanted.
-    "MessageBroker.message_broker_factory": {"MessageBroker", "MessageBroker.core"},
+    "MessageBroker.message_broker_factory": {
+        "MessageBroker",
+        "MessageBroker.core",
+        "MessageBroker.registry",
+    },
+    "MessageBroker.registry": {"MessageBroker", "MessageBroker.core"},
     "DurableText": set(),
     "DurableText.standard_streams": set(),
     "DurableText.closing": set(),
