@@ -161,6 +161,7 @@ class ResultQueue(ClosedAtExit):
             QueueRecordError: one of them cannot be stored; nothing is written.
             QueueFullError: the queue was full all the time; nothing is written.
             QueueUnavailableError: it cannot be written; `appended` says how many records count.
+            QueueReplacedError: it is no longer what was opened; nothing of this counts.
             QueueClosedError: the queue is closed, was opened to read, or is to be opened anew.
         """
 
@@ -180,6 +181,7 @@ class ResultQueue(ClosedAtExit):
 
         Raises:
             QueueUnavailableError: it cannot be read for now.
+            QueueReplacedError: it is no longer what was opened.
             QueueClosedError: the queue is closed, or is being closed while this waits.
         """
 
@@ -187,11 +189,13 @@ class ResultQueue(ClosedAtExit):
     def commit(self, batch: QueueBatch) -> None:
         """Mark a batch as done; it is never handed out again. Durable when it returns.
 
-        An empty batch, and one that is committed already, is fine.
+        An empty batch, and one that is committed already, is fine. One of a consumer that was
+        superseded while it gave no sign of life is late, and may change nothing: it comes again.
 
         Raises:
             QueueOrderError: an earlier batch is not committed yet.
             QueueUnavailableError: it counts as not committed; committing it again is fine.
+            QueueReplacedError: it is no longer what the batch was taken from; nothing is committed.
             QueueClosedError: the queue is closed.
         """
 

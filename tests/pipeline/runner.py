@@ -17,20 +17,28 @@ from typing import Any
 
 import orjson
 
+from DB import open_database
 from MessageBroker.core.broker import BrokerCore
 from tests.brokers.harness import BrokerUnderTest, clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.05
+# A server has work with each look.
+SERVER_LOOK_SECONDS = 0.3
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+def wait_until(
+    condition: Callable[[], bool],
+    what: str,
+    seconds: float = PATIENCE_SECONDS,
+    look_seconds: float = LOOK_SECONDS,
+) -> None:
     """Look again and again until it is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}"
-        time.sleep(LOOK_SECONDS)
+        time.sleep(look_seconds)
 
 
 @dataclass
@@ -80,8 +88,8 @@ class Pipeline:
     def __init__(self, broker: BrokerUnderTest, folder: Path) -> None:
         self.broker = broker
         self.folder = folder
-        self.queue = folder / "Queue" / "log.txt"
-        self.db = folder / "DB" / "db.txt"
+        self.queue: Path | str = folder / "Queue" / "log.txt"
+        self.db: Path | str = folder / "DB" / "db.txt"
         self.ids_file = folder / "ids.txt"
         self.config_dir = folder / "config"
         shutil.copytree(broker.config_dir, self.config_dir, ignore=shutil.ignore_patterns("broker"))
@@ -136,21 +144,35 @@ class Pipeline:
     def ids(self) -> list[str]:
         return self.ids_file.read_text().split()
 
-    def rows(self, db: Path | None = None) -> list[dict[str, Any]]:
-        path = db or self.db
-        if not path.exists():
+    def rows(self, db: Path | str | None = None) -> list[dict[str, Any]]:
+        where = db or self.db
+        if isinstance(where, str):
+            with open_database(where, read_only=True) as opened:
+                return list(opened)
+        if not where.exists():
             return []
-        lines = path.read_bytes().split(b"\n")
+        lines = where.read_bytes().split(b"\n")
         return [orjson.loads(line) for line in lines[:-1] if line]
 
-    def stored(self, db: Path | None = None) -> int:
-        path = db or self.db
-        return path.read_bytes().count(b"\n") if path.exists() else 0
+    def stored(self, db: Path | str | None = None) -> int:
+        where = db or self.db
+        if isinstance(where, str):
+            with open_database(where, read_only=True) as opened:
+                return opened.count()
+        return where.read_bytes().count(b"\n") if where.exists() else 0
 
-    def wait_for_rows(self, count: int, db: Path | None = None) -> None:
-        wait_until(lambda: self.stored(db) >= count, f"{count} rows in {db or self.db}")
+    def wait_for_rows(
+        self, count: int, db: Path | str | None = None, seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        where = db or self.db
+        wait_until(
+            lambda: self.stored(where) >= count,
+            f"{count} rows in {where}",
+            seconds,
+            SERVER_LOOK_SECONDS if isinstance(where, str) else LOOK_SECONDS,
+        )
 
-    def assert_each_stored_once(self, db: Path | None = None) -> None:
+    def assert_each_stored_once(self, db: Path | str | None = None) -> None:
         """What app_1 reported is in the DB, each image once."""
         stored = [row["id"] for row in self.rows(db)]
         assert len(stored) == len(set(stored)), "an id is twice in the DB"

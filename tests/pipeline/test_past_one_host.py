@@ -19,7 +19,7 @@ from tests.brokers.harness import BrokerUnderTest
 from tests.engines import postgres_server, redis_server
 from tests.engines.postgres_server import PostgresServer
 from tests.engines.redis_server import RedisServer
-from tests.pipeline.runner import Pipeline, Script, wait_until
+from tests.pipeline.runner import Pipeline, Script
 
 ON_KAFKA = pytest.mark.parametrize("running_broker", ["kafka"], indirect=True)
 # A publisher that was killed, and what it had taken: another's after so long.
@@ -37,7 +37,7 @@ class Fleet:
         self.postgres = postgres
         name = pipeline.images.replace("-", "_").replace(".", "_")[-40:]
         pipeline.queue = redis.url(name, consumers="many", lease=LEASE_SECONDS)
-        self.db = postgres.url(table=name)
+        pipeline.db = postgres.url(table=name)
         self.killed: collections.Counter[str] = collections.Counter()
         self._start: dict[str, Callable[[], Script]] = {
             "model_server_sub": lambda: pipeline.sub(
@@ -46,7 +46,7 @@ class Fleet:
             "model_server_pub": lambda: pipeline.pub(
                 "--state-dir", pipeline.folder, "--batch-size", 64
             ),
-            "app_2": lambda: pipeline.start("app_2", "--db", self.db, "--batch-size", 64),
+            "app_2": lambda: pipeline.app_2("--batch-size", 64),
         }
         self._running = {kind: [start(), start()] for kind, start in self._start.items()}
         for scripts in self._running.values():
@@ -71,23 +71,13 @@ class Fleet:
             chosen.kill()
             scripts.append(self._start[kind]())
 
-    def stored(self) -> int:
-        """Count the rows; 0 while the server is away."""
-        with open_database(self.db, read_only=True) as db:
-            return db.count()
-
-    def wait_for(self, count: int, seconds: float) -> None:
-        """Wait until so many rows are stored."""
-        wait_until(lambda: self.stored() >= count, f"{count} rows", seconds)
-
-    def end(self) -> list[str]:
-        """End all; return the ids in the DB."""
+    def end(self) -> None:
+        """End all."""
         for scripts in self._running.values():
             for script in scripts:
                 script.ready().terminate()
-        with open_database(self.db, read_only=True) as db:
+        with open_database(self.pipeline.db, read_only=True) as db:
             assert next(db.conflicts(), None) is None
-            return [row["id"] for row in db]
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +106,13 @@ def test_each_is_killed_in_turn_and_every_image_is_stored_once(fleet: Fleet) -> 
     app_1 = fleet.pipeline.app_1("--count", count, "--rate", 200)
     kinds = ("model_server_sub", "redis", "model_server_pub", "postgres", "app_2")
     for number, kind in enumerate(kinds, start=1):
-        fleet.wait_for(count * number // 8, 120)
+        fleet.pipeline.wait_for_rows(count * number // 8, seconds=120)
         fleet.kill(kind)
-    fleet.wait_for(count, 180)
+    fleet.pipeline.wait_for_rows(count, seconds=180)
     app_1.end()
+    fleet.end()
 
-    assert sorted(fleet.end()) == sorted(fleet.pipeline.ids())
+    fleet.pipeline.assert_each_stored_once()
 
 
 @ON_KAFKA
@@ -132,12 +123,13 @@ def test_twenty_thousand_images(fleet: Fleet) -> None:
     app_1 = fleet.pipeline.app_1("--count", count, "--rate", 400)
     kinds = ("model_server_sub", "redis", "model_server_pub", "postgres", "app_2", "kafka")
     for number in range(1, 13):
-        fleet.wait_for(count * number // 16, 300)
+        fleet.pipeline.wait_for_rows(count * number // 16, seconds=300)
         fleet.kill(kinds[number % len(kinds)])
-    fleet.wait_for(count, 600)
+    fleet.pipeline.wait_for_rows(count, seconds=600)
     app_1.end()
+    fleet.end()
 
-    assert sorted(fleet.end()) == sorted(fleet.pipeline.ids())
+    fleet.pipeline.assert_each_stored_once()
     print(f"\n{count:,} images, killed: {dict(fleet.killed)}")
 
 
@@ -153,13 +145,14 @@ def test_a_thousand_kills(fleet: Fleet) -> None:
         time.sleep(random.uniform(0.2, 2.0))
         fleet.kill(random.choice(kinds))
         if number % 20 == 0:
-            before = fleet.stored()
-            fleet.wait_for(before + 100, 300)  # it goes on
+            before = fleet.pipeline.stored()
+            fleet.pipeline.wait_for_rows(before + 100, seconds=300)  # it goes on
     app_1.terminate()
     published = fleet.pipeline.ids()
-    fleet.wait_for(len(published), 900)
+    fleet.pipeline.wait_for_rows(len(published), seconds=900)
+    fleet.end()
 
-    stored = fleet.end()
+    stored = [row["id"] for row in fleet.pipeline.rows()]
     print(f"\n{len(published):,} images, {KILLS} kills: {dict(fleet.killed)}")
     assert len(stored) == len(set(stored))
     assert set(published) <= set(stored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -160,6 +161,31 @@ def test_a_right_that_is_missing_is_told(redis: RedisServer) -> None:
         pytest.raises(QueueConfigurationError, match=r"NOPERM .*ACL"),
     ):
         queue.put(RECORDS)
+
+
+@pytest.mark.parametrize("consumers", ["one", "many"])
+def test_the_rights_that_the_documentation_gives_are_enough(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, consumers: str
+) -> None:
+    rules = re.findall(
+        r"^ACL SETUSER .*$", (ROOT / "docs" / "scaling.md").read_text(), re.MULTILINE
+    )
+    assert len(rules) == 2
+    for rule in rules:
+        redis.ask(*rule.split())
+    monkeypatch.setenv("REDIS_PASSWORD", "secret")
+    url = redis.url(consumers=consumers)
+    with (
+        open_queue(url.replace("://", "://serving@")) as queue,
+        open_queue(url.replace("://", "://looking@"), read_only=True) as reader,
+    ):
+        queue.put(RECORDS)
+        assert reader.status().depth == 1
+        assert reader.status().bytes
+        queue.commit(queue.take(1, timeout=5))
+        queue.check(5.0)
+        reader.check(5.0)
+        assert reader.verify().records == 0
 
 
 def test_a_server_that_is_too_old_is_refused(
