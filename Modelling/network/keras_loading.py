@@ -26,6 +26,10 @@ from Modelling.network.keras_operations import operation_layers
 
 WEIGHTS_FILE = "model.weights.h5"
 
+# The group of a model's layers in files of Keras 2.12 to 2.14, and how a layer is numbered there.
+LAYERS_COUNTED_TWICE = "_layer_checkpoint_dependencies"
+NUMBERED = re.compile(r"_\d+$")
+
 # What Keras writes before the cause of an error, behind the place and the whole configuration.
 # Errors lie in each other: the last cause is the first.
 CAUSES = ("Error encountered:", "Exception encountered:")
@@ -47,7 +51,7 @@ def load(file: KerasFile, *, safe_mode: bool, max_bytes: int) -> Any:
     import keras
 
     with (
-        keras.saving.custom_object_scope(operation_layers()),
+        keras.saving.custom_object_scope({**operation_layers(), **_layers_of_applications()}),
         limited_weights(file.path, max_bytes),
     ):
         if not file.archive:
@@ -61,8 +65,16 @@ def load(file: KerasFile, *, safe_mode: bool, max_bytes: int) -> Any:
             model = keras.saving.deserialize_keras_object(config, safe_mode=safe_mode)
         with _weights_of(file.path) as weights:
             require_hdf5_size(weights, max_bytes, file.path)
+            _renumber_layers(weights)
             model.load_weights(weights)
         return model
+
+
+def _layers_of_applications() -> dict[str, type]:
+    """Name the layers of Keras' own applications that Keras itself does not find by name."""
+    from keras.src.applications import convnext
+
+    return {each.__name__: each for each in (convnext.LayerScale, convnext.StochasticDepth)}
 
 
 def _load_hdf5(file: KerasFile, *, safe_mode: bool) -> Any:
@@ -91,6 +103,33 @@ def _built_as_of_old(file: KerasFile, *, safe_mode: bool) -> Any:
 def _weights_of(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
         yield Path(archive.extract(WEIGHTS_FILE, folder))
+
+
+def _renumber_layers(weights: Path) -> None:
+    """Count the layers of each class as Keras does today: one after another.
+
+    Keras 2.12 to 2.14 counted each layer that has weights twice: `conv2d`, `conv2d_2`, `conv2d_4`.
+    """
+    import h5py
+
+    with weights.open("r+b") as raw, h5py.File(raw, "r+") as hdf5:
+        if LAYERS_COUNTED_TWICE in hdf5:
+            _renumber_group(hdf5)
+
+
+def _renumber_group(group: Any) -> None:
+    by_class: dict[str, list[int]] = {}
+    for name in group:
+        kind, _, number = name.rpartition("_") if NUMBERED.search(name) else (name, "", "0")
+        by_class.setdefault(kind, []).append(int(number))
+    if group.name.endswith(f"/{LAYERS_COUNTED_TWICE}"):
+        for kind, numbers in by_class.items():
+            for today, number in enumerate(sorted(numbers)):
+                if today != number:  # it is lower, and free by now
+                    group.move(f"{kind}_{number}", f"{kind}_{today}")
+    for inner in group.values():
+        if hasattr(inner, "move"):
+            _renumber_group(inner)
 
 
 def cause_of(error: BaseException) -> str:

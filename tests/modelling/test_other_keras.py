@@ -48,6 +48,23 @@ def test_it_is_known_which_keras_wrote_it(name: str) -> None:
     assert read_keras_file(FOLDER / name).written_by == f"Keras {Path(name).parent}"
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_a_layer_of_keras_own_applications_is_known_by_its_name(
+    keras: Any, tmp_path: Path, suffix: str
+) -> None:
+    """Keras itself does not find ConvNeXt's in an `.h5`."""
+    from keras.src.applications.convnext import LayerScale
+
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(LayerScale(0.3, 3)(image))
+    model = keras.Model(image, keras.layers.Dense(2, activation="softmax")(x))
+    path = tmp_path / f"scaled{suffix}"
+    model.save(path)
+    given = np.random.default_rng(0).random((4, 8, 8, 3)).astype(np.float32)
+    answers = np.asarray(load_keras_model(path)(given, training=False))
+    assert np.allclose(answers, np.asarray(model(given, training=False)), atol=1e-6)
+
+
 def edited(source: str, target: Path, **changes: Any) -> Path:
     """A copy of a `.keras` whose first Conv2D or DepthwiseConv2D has other keys."""
     with zipfile.ZipFile(FOLDER / source) as old, zipfile.ZipFile(target, "w") as new:
