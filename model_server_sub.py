@@ -18,15 +18,18 @@ if __name__ == "__main__":  # before all that takes time
 
 import argparse
 import contextlib
-import functools
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from DurableText.command_line import counted
 from Modelling.images.decoding_pool import IMAGE_SECONDS, DecodingPool
 from Modelling.network.declared_size import add_max_model_bytes
 from Modelling.network.input_range import input_range_option
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT, load_classifier
+from Modelling.predictor import PredictorSource
+from Modelling.predictors.checkpoint_source import CheckpointSource
+from Modelling.predictors.images import ImagePredictor
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
@@ -94,17 +97,7 @@ def main(script: Script) -> None:
     options, topic = script.options, script.topics.images
     with (
         DecodingPool(image_seconds=options.image_seconds, give_up=_late(script.stop)) as decoders,
-        LiveModel(
-            options.checkpoint,
-            options.threads,
-            script.stop,
-            load=functools.partial(
-                load_classifier,
-                decoders=decoders,
-                input_range=options.input_range,
-                max_bytes=options.max_model_bytes,
-            ),
-        ) as models,
+        LiveModel(source_of(options, decoders), script.stop) as models,
         open_result_queue(script) as queue,
         contextlib.closing(InFlight(place_of_state(options, queue))) as in_flight,
         script.broker(topic) as broker,
@@ -121,6 +114,22 @@ def main(script: Script) -> None:
             for messages in script.receive(subscription):
                 for batch in batches_of(messages, in_flight.suspicion):
                     steps.put(batch)
+
+
+def source_of(options: argparse.Namespace, decoders: DecodingPool) -> PredictorSource:
+    """Tell what answers: the checkpoint that the options name."""
+
+    def load(checkpoint: Path) -> ImagePredictor:
+        classifier = load_classifier(
+            checkpoint,
+            threads=options.threads,
+            decoders=decoders,
+            input_range=options.input_range,
+            max_bytes=options.max_model_bytes,
+        )
+        return ImagePredictor(classifier, options.top)
+
+    return CheckpointSource(options.checkpoint, load)
 
 
 def _late(stop: Stop) -> Callable[[], bool]:

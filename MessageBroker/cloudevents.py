@@ -40,6 +40,11 @@ def attribute(attributes: Mapping[str, str], name: str) -> str | None:
     return attributes.get(kafka) or attributes.get(pubsub) or None
 
 
+def plain_name(name: str) -> str:
+    """Return an attribute's name without the prefix of its broker's binding."""
+    return name.removeprefix(KAFKA_PREFIX).removeprefix(PUBSUB_PREFIX)
+
+
 def known_id(attributes: Mapping[str, str]) -> str | None:
     """Return the id by which an event is known in all that follows from it; None without an id.
 

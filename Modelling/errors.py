@@ -29,6 +29,12 @@ def shortened(error: BaseException | str, length: int = LONGEST_REASON) -> str:
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
+# The reason of a picture that was given up.
+TOOK_TOO_LONG = "took too long"
+
+UNDECODABLE = "undecodable image"
+
+
 class ImageError(ValueError):
     """Raised when bytes are no image that can be classified.
 
@@ -44,6 +50,15 @@ class ImageError(ValueError):
         self.reason = shortened(reason)
         self.detail = shortened(detail) if detail else ""
         super().__init__(shortened(f"{reason}: {detail}" if detail else reason))
+
+    @property
+    def kind(self) -> str:
+        """What such faults are gathered under: few words, the same for many."""
+        return TOOK_TOO_LONG if self.reason == TOOK_TOO_LONG else UNDECODABLE
+
+
+class PreparationStoppedError(Exception):
+    """Raised when items are given up because nobody waits for them any more."""
 
 
 class CheckpointError(Exception):

@@ -9,9 +9,8 @@ Source: https://www.w3.org/TR/trace-context/ for `traceparent`.
 from __future__ import annotations
 
 import functools
-import math
 from collections import ChainMap
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import uuid_utils
 
 from DurableText.moments import timestamp, valid_time
 from MessageBroker import Message, OutgoingMessage
-from MessageBroker.cloudevents import attribute, known_id, message_uuid
+from MessageBroker.cloudevents import attribute, known_id, message_uuid, plain_name
 from MessageBroker.event_content import (
     CONTENT_TYPE,
     EventContent,
@@ -29,6 +28,7 @@ from MessageBroker.event_content import (
     content_of,
 )
 from MessageBroker.limits import cut
+from Modelling.predictor import Answer, Item, is_reserved
 from Queue import Record
 
 IMAGE_TYPE = "event-driven-model-serving.image.v1"
@@ -143,23 +143,33 @@ def image_origin(message: Message, broker_name: str) -> ImageOrigin:
     )
 
 
-def read_image(message: Message) -> tuple[bytes, float | None]:
-    """Read the image's bytes, and what its event says is white in an array; None for nothing.
+class _PlainAttributes(Mapping[str, str]):
+    """Attributes by CloudEvents' own names, looked up when they are asked for: few are."""
+
+    __slots__ = ("_attributes",)
+
+    def __init__(self, attributes: Mapping[str, str]) -> None:
+        self._attributes = attributes
+
+    def __getitem__(self, name: str) -> str:
+        value = attribute(self._attributes, name)
+        return self._attributes[name] if value is None else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(map(plain_name, self._attributes)))
+
+    def __len__(self) -> int:
+        return len(set(map(plain_name, self._attributes)))
+
+
+def read_item(message: Message) -> Item:
+    """Read what a message brings for a predictor.
 
     Raises:
-        EventError: the message cannot be read as an event, or white is no number above 0.
+        EventError: the message cannot be read as an event.
     """
     attributes, data = _content(message)
-    text = attribute(attributes, "white")
-    if text is None:
-        return data, None
-    try:
-        white = float(text)
-    except ValueError:
-        white = math.nan
-    if not 0 < white < math.inf:
-        raise EventError(f"the event's white is {text[:40]!r}: no number above 0")
-    return data, white
+    return Item(data, _PlainAttributes(attributes))
 
 
 def _content(message: Message) -> EventContent:
@@ -179,33 +189,23 @@ def _cut(text: str | None) -> str | None:
 def inference_record(
     origin: ImageOrigin,
     *,
-    label: str,
-    class_index: int,
-    confidence: float,
+    answer: Answer,
     model: str,
     received_at: str,
     predicted_at: str,
-    top: Sequence[tuple[str, float]] = (),
 ) -> dict[str, Any]:
     """Make the body of an inference event. Fields without a value are left out.
 
     Args:
         origin: what the image says of itself.
-        label: of the most probable class.
-        class_index: its index.
-        confidence: its probability.
+        answer: what the predictor says.
         model: which one answered.
         received_at: when the model server had the image, RFC 3339.
         predicted_at: when it had the answer.
-        top: the most probable classes with their probabilities, where they were asked for.
     """
-    best = [{"label": each, "probability": round(share, 5)} for each, share in top]
     record: dict[str, Any] = {
         "id": origin.id,
-        "label": label,
-        "class_index": class_index,
-        "confidence": round(confidence, 5),
-        "top": best or None,
+        **answer,
         "model": model,
         "source": origin.source,
         "expected_label": origin.expected_label,
@@ -266,9 +266,14 @@ def parse_inference(message: Message) -> dict[str, Any]:
         raise EventError(f"the body is no JSON: {error}") from None
     if not isinstance(record, dict):
         raise EventError(f"the body is a JSON {type(record).__name__}, not an object")
-    for name in ("id", "label"):
-        if not isinstance(record.get(name), str) or not record[name]:
-            raise EventError(f"the field {name!r} is missing or not a text")
+    if not isinstance(record.get("id"), str) or not record["id"]:
+        raise EventError("the field 'id' is missing or not a text")
+    # A predictor of one's own may say something else than a label; nobody says nothing.
+    label = record.get("label")
+    if not (isinstance(label, str) and label) and (
+        "label" in record or all(map(is_reserved, record))
+    ):
+        raise EventError("the field 'label' is missing or not a text")
     if TRACE_PARENT in record and (published := attributes.get(TRACE_PARENT)):
         record[TRACE_PARENT] = cut(published)  # that of the span of publishing, if there was one
     return record

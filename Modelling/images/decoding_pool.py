@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from DurableText.closing import ClosedAtExit
 from Modelling.cores import available_cores
 from Modelling.data_preparation import Preparation
+from Modelling.errors import PreparationStoppedError
 from Modelling.images.decoding_process import (
     Answer,
     DecodingProcess,
@@ -53,10 +54,6 @@ FAILED_STARTS = 3
 
 # Between two looks whether the work is to be given up.
 LOOK_SECONDS = 0.1
-
-
-class PreparationStoppedError(Exception):
-    """Raised when pictures are given up because nobody waits for them any more."""
 
 
 class DecodingPool(ClosedAtExit):

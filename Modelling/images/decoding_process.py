@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from Modelling.data_preparation import Preparation, Prepared
-from Modelling.errors import ImageError
+from Modelling.errors import TOOK_TOO_LONG, ImageError
 from Modelling.images.decoding_worker import HEAD, NOT_BEGUN, READY, SharedMemory
 
 # How long a process may take to start: the import of NumPy and Pillow, on a machine that swaps.
@@ -31,7 +31,6 @@ START_SECONDS = 60.0
 # machine has no time at all: it is ended.
 REAL_TIME_FACTOR = 60
 
-TOOK_TOO_LONG = "took too long"
 CRASHED = "crashed its decoder"
 KILLED = "ended its decoder, which was killed: probably for its memory"
 

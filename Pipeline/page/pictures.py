@@ -16,8 +16,8 @@ import numpy as np
 
 from MessageBroker import Message
 from Modelling.data_preparation import Preparation, preparation_of
-from Modelling.errors import CheckpointError
-from Modelling.images.decoding_pool import DecodingPool, PreparationStoppedError
+from Modelling.errors import CheckpointError, PreparationStoppedError
+from Modelling.images.decoding_pool import DecodingPool
 from Modelling.images.pixels import Pixels
 from Modelling.images.resizing import CROP_ANTIALIASED
 from Modelling.network.checkpoint import read_side_file

@@ -1,6 +1,6 @@
 """What `model_server_sub.py` does with a batch: predict, store, acknowledge.
 
-Two steps overlap with receiving. *Predict* makes the images into one array and runs the model.
+Two steps overlap with receiving. *Predict* makes the images into one batch and runs the model.
 *Store* puts the results durably into the queue, dead-letters what is no image, and only then
 acks. An image that cannot be decoded or predicted costs itself, not its batch.
 """
@@ -16,9 +16,9 @@ from typing import Any
 from DurableText.command_line import counted
 from DurableText.moments import timestamp
 from MessageBroker import Message, Subscription
-from Modelling.images.decoding_pool import PreparationStoppedError
-from Modelling.images.decoding_process import TOOK_TOO_LONG
-from Pipeline.events import EventError, image_origin, inference_record, read_image
+from Modelling.errors import UNDECODABLE, ImageError, PreparationStoppedError, shortened
+from Modelling.predictor import Answer, Item
+from Pipeline.events import EventError, image_origin, inference_record, read_item
 from Pipeline.observability.waiting import SLOW_MODEL_SECONDS, Reason
 from Pipeline.script.script import Script
 from Pipeline.serving.dead_letters import Rejected, move_away
@@ -37,7 +37,7 @@ from Queue import (
 
 logger = logging.getLogger(__name__)
 
-UNDECODABLE = "undecodable image"
+UNREADABLE = "unreadable item"
 UNPREDICTABLE = "prediction failed"
 KILLED_THE_SERVER = "killed the model server"
 
@@ -141,7 +141,7 @@ class PredictStep:
         """
         self._script = script
         self._models = models
-        self._classifier = models.current()
+        self._predictor = models.current()
         self._in_flight = in_flight
         self._broker_name = broker_name
         self._watchdog = watchdog
@@ -149,7 +149,7 @@ class PredictStep:
 
     def predict(self, received: Received) -> BatchOutcome:
         """Predict a batch, but for one that is condemned."""
-        self._classifier = self._models.current()  # a reload takes over here, between two batches
+        self._predictor = self._models.current()  # a reload takes over here, between two batches
         outcome = BatchOutcome()
         if received.suspicion is Suspicion.CONDEMNED:
             outcome.rejected.extend(
@@ -172,92 +172,88 @@ class PredictStep:
             self._in_flight.working_on([message.id for message in messages]),
             self._watchdog.limit(self._limits.batch, kept_too_long),
         ):
-            readable, datas, whites = _readable(messages, outcome)
+            readable, items = _readable(messages, outcome)
             try:
-                images, errors = self._classifier.prepare_batch(datas, whites)
+                self._answer(readable, items, received_at, outcome)
             except PreparationStoppedError:
                 logger.warning(
                     "stopping: %d images were not decoded in time; they come again", len(readable)
                 )
-                return
-            good: list[Message] = []
-            for message, error in zip(readable, errors, strict=True):
-                if error is None:
-                    good.append(message)
-                else:
-                    reason = TOOK_TOO_LONG if error.reason == TOOK_TOO_LONG else UNDECODABLE
-                    outcome.rejected.append(Rejected(message, reason, error))
-            if good:
-                self._predict_prepared(good, images, received_at, outcome)
 
-    def _predict_prepared(
-        self, messages: Sequence[Message], images: Any, received_at: str, outcome: BatchOutcome
+    def _answer(
+        self,
+        messages: Sequence[Message],
+        items: Sequence[Item],
+        received_at: str,
+        outcome: BatchOutcome,
     ) -> None:
+        """Answer items together; one by one where that fails, so that each costs itself alone."""
+        if not messages:
+            return
         try:
-            started = time.perf_counter()
-            with (
-                self._script.waiting.on(
-                    Reason.MODEL, "the model has not answered", SLOW_MODEL_SECONDS
-                ),
-                self._watchdog.limit(
-                    self._limits.predict,
-                    f"the model has not answered within --predict-timeout "
-                    f"({self._limits.predict} s): the server ends, and counts it as a crash of "
-                    f"the {counted(len(messages), 'image')}",
-                ),
-            ):
-                predictions = self._classifier.predict(images, self._script.options.top)
-            self._script.metrics.inference(time.perf_counter() - started)
+            batch, errors = self._predictor.prepare_batch(items)
+            good = [m for m, error in zip(messages, errors, strict=True) if error is None]
+            answers = self._run(batch, good) if good else ()
+            answered = list(zip(good, answers, strict=True))
+        except PreparationStoppedError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever the model raises
             if len(messages) == 1:
-                outcome.rejected.append(Rejected(messages[0], UNPREDICTABLE, str(error)))
+                outcome.rejected.append(Rejected(messages[0], UNPREDICTABLE, shortened(error)))
                 return
-            logger.warning("a batch of %d failed (%s): one by one", len(messages), error)
-            for i, message in enumerate(messages):
-                self._predict_prepared([message], images[i : i + 1], received_at, outcome)
+            logger.warning("a batch of %d failed (%s): one by one", len(messages), shortened(error))
+            for message, item in zip(messages, items, strict=True):
+                self._answer([message], [item], received_at, outcome)
             return
+        for message, refused in zip(messages, errors, strict=True):
+            if refused is not None:
+                reason = refused.kind if isinstance(refused, ImageError) else UNREADABLE
+                outcome.rejected.append(Rejected(message, reason, refused))
         predicted_at = timestamp()
-        tops = predictions.top or [[] for _ in messages]
-        outcome.predicted.extend(messages)
+        outcome.predicted.extend(good)
         outcome.records.extend(
             inference_record(
                 image_origin(message, self._broker_name),
-                label=label,
-                class_index=class_index,
-                confidence=confidence,
-                model=self._classifier.version,
+                answer=answer,
+                model=self._predictor.version,
                 received_at=received_at,
                 predicted_at=predicted_at,
-                top=top,
             )
-            for message, label, class_index, confidence, top in zip(
-                messages,
-                predictions.labels,
-                predictions.class_indices.tolist(),
-                predictions.confidences.tolist(),
-                tops,
-                strict=True,
-            )
+            for message, answer in answered
         )
+
+    def _run(self, batch: Any, messages: Sequence[Message]) -> Sequence[Answer]:
+        """Run the model, watched: one that never answers must be seen, and may be ended."""
+        started = time.perf_counter()
+        with (
+            self._script.waiting.on(Reason.MODEL, "the model has not answered", SLOW_MODEL_SECONDS),
+            self._watchdog.limit(
+                self._limits.predict,
+                f"the model has not answered within --predict-timeout "
+                f"({self._limits.predict} s): the server ends, and counts it as a crash of "
+                f"the {counted(len(messages), 'image')}",
+            ),
+        ):
+            answers = self._predictor.predict(batch)
+        self._script.metrics.inference(time.perf_counter() - started)
+        return answers
 
 
 def _readable(
     messages: Sequence[Message], outcome: BatchOutcome
-) -> tuple[list[Message], list[bytes], list[float | None]]:
-    """Read each image's bytes and what is white in it; whose event is none is rejected."""
+) -> tuple[list[Message], list[Item]]:
+    """Read what each message brings; whose event is none is rejected."""
     readable: list[Message] = []
-    datas: list[bytes] = []
-    whites: list[float | None] = []
+    items: list[Item] = []
     for message in messages:
         try:
-            data, white = read_image(message)
+            item = read_item(message)
         except EventError as error:
             outcome.rejected.append(Rejected(message, UNDECODABLE, error))
         else:
             readable.append(message)
-            datas.append(data)
-            whites.append(white)
-    return readable, datas, whites
+            items.append(item)
+    return readable, items
 
 
 class StoreStep:

@@ -24,7 +24,7 @@ from Pipeline.events import (
     inference_events,
     inference_record,
     parse_inference,
-    read_image,
+    read_item,
 )
 from Queue import encode_record
 
@@ -55,7 +55,8 @@ def test_an_image_that_the_official_sdk_writes_is_read(write: Any) -> None:
         "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     }  # fmt: skip
     message = from_sdk(write(CloudEvent(attributes, IMAGE)))
-    assert read_image(message) == (IMAGE, 255.0)
+    item = read_item(message)
+    assert (item.data, item.attributes["white"]) == (IMAGE, "255")
     origin = image_origin(message, "kafka")
     assert (origin.id, origin.source, origin.expected_label) == (
         "/scanner/3#42", "scan 7.png", "7",
@@ -80,8 +81,8 @@ def test_the_official_sdk_reads_what_is_written_here() -> None:
     assert (read.get_id(), read.get_type(), read.get_data()) == (event_id, IMAGE_TYPE, IMAGE)
     origin = image_origin(received(image.attributes or {}, image.data), "kafka")
     record = inference_record(
-        origin, label="7", class_index=7, confidence=0.5, model="m@1", received_at=timestamp(),
-        predicted_at=timestamp(),
+        origin, answer={"label": "7", "class_index": 7, "confidence": 0.5}, model="m@1",
+        received_at=timestamp(), predicted_at=timestamp(),
     )  # fmt: skip
     [result] = inference_events([encode_record(record)], prefix="ce_")
     read = kafka.from_kafka_event(as_kafka(result))
@@ -142,7 +143,7 @@ def test_attributes_of_a_structured_event_are_texts() -> None:
 def test_what_is_no_event_is_refused_by_name(message: Message, said: str) -> None:
     with pytest.raises(EventContentError, match=said):
         content_of(message)
-    for read in (read_image, parse_inference):
+    for read in (read_item, parse_inference):
         with pytest.raises(EventError, match=said):
             read(message)
     assert attributes_of(message) == message.attributes

@@ -82,8 +82,11 @@ def test_the_asyncapi_document_is_valid_by_the_official_parser() -> None:
 def test_every_field_that_is_written_is_told() -> None:
     origin = ImageOrigin("1", "a.png", "7", MOMENT, TRACE)
     record = inference_record(
-        origin, label="7", class_index=7, confidence=0.5, model="m@1", received_at=MOMENT,
-        predicted_at=MOMENT, top=[("7", 0.5)],
+        origin, model="m@1", received_at=MOMENT, predicted_at=MOMENT,
+        answer={
+            "label": "7", "class_index": 7, "confidence": 0.5,
+            "top": [{"label": "7", "probability": 0.5}],
+        },
     )  # fmt: skip
     assert set(record) <= {each.name for each in RESULT}
     Draft202012Validator(schemas()["inference.v1"]).validate(record)

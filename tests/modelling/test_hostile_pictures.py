@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from Modelling.data_preparation import ImageError, Preparation, decode_image, encode_npy
+from Modelling.errors import PreparationStoppedError
 from Modelling.images import headers
 from Modelling.images.batch_preparation import prepare_batch
-from Modelling.images.decoding_pool import DecodingPool, PreparationStoppedError
+from Modelling.images.decoding_pool import DecodingPool
 from Modelling.images.digits import DIGITS
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, RESIZE
 from tests.modelling import hostile

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,9 +19,14 @@ import h5py
 import numpy as np
 import pytest
 
+from Modelling.data_preparation import encode_npy
 from Modelling.errors import CheckpointError
-from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, write_atomically
-from Pipeline.serving.live_model import LiveModel, Signature, try_out
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, PATIENCE, write_atomically
+from Modelling.predict_cnn import load_classifier
+from Modelling.predictor import Item, Predictor
+from Modelling.predictors.checkpoint_source import CheckpointSource
+from Modelling.predictors.images import ImagePredictor
+from Pipeline.serving.live_model import LiveModel, Signature
 from Pipeline.stop import Stop
 from tests.brokers.harness import clean_environment
 from tests.operations.scripts import CheckpointFolder, scrape
@@ -29,6 +34,22 @@ from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, read_termina
 from tests.servers import free_port
 
 RELOADS = 10
+
+
+def load_with_one_thread(path: Path) -> Predictor:
+    return ImagePredictor(load_classifier(path, threads=1))
+
+
+def live(
+    path: Path,
+    *,
+    stop: Stop | None = None,
+    look_seconds: float = 0.02,
+    patience: float = PATIENCE,
+    load: Callable[[Path], Predictor] = load_with_one_thread,
+) -> LiveModel:
+    source = CheckpointSource(path, load, patience=patience)
+    return LiveModel(source, stop or Stop(), look_seconds=look_seconds)
 
 
 @pytest.fixture
@@ -40,7 +61,7 @@ def checkpoint(tmp_path: Path) -> CheckpointFolder:
 def model(checkpoint: CheckpointFolder, caplog: pytest.LogCaptureFixture) -> Iterator[LiveModel]:
     """It looks often, and waits for half a second instead of five: the rule is the same."""
     caplog.set_level(logging.INFO)
-    with LiveModel(checkpoint.path, 1, Stop(), look_seconds=0.02, patience=0.5) as model:
+    with live(checkpoint.path, patience=0.5) as model:
         yield model
 
 
@@ -50,16 +71,17 @@ def test_a_new_checkpoint_takes_over_by_itself(
     before = model.current()
     version = checkpoint.install(1)
     wait_until(lambda: model.version.startswith(version), "the new one answers")
-    images = np.zeros((1, 28, 28, 1), np.float32)
+    item = Item(encode_npy(np.eye(28, dtype=np.uint8) * 255), {})
+    expected = before.predict(before.prepare_batch([item])[0])
     assert model.current() is not before
-    assert model.current().predict(images).labels == before.predict(images).labels
+    assert model.current().predict(model.current().prepare_batch([item])[0]) == expected
     assert model.reloads == {"swapped": 1, "refused": 0}
 
 
 def test_files_that_arrive_one_by_one_are_awaited(
     checkpoint: CheckpointFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with LiveModel(checkpoint.path, 1, Stop(), look_seconds=0.02) as model:
+    with live(checkpoint.path) as model:
         new, side = checkpoint.successor(1)
         old_version = model.version
         write_atomically(checkpoint.path, new)
@@ -114,7 +136,7 @@ def test_a_checkpoint_that_declares_more_than_the_limit_does_not_take_over(tmp_p
     shutil.copy(path, large)
     with h5py.File(large, "a") as file:
         file.create_dataset("model_weights/large", (1 << 42,), "u1", chunks=(1 << 20,))
-    with LiveModel(path, 1, Stop(), look_seconds=0.02, patience=0.5) as model:
+    with live(path, patience=0.5) as model:
         before = model.current()
         large.replace(path)
         wait_until(lambda: model.reloads["refused"] > 0, "it was refused")
@@ -136,24 +158,21 @@ def test_a_compiled_form_that_comes_after_all_patience_is_over_is_noticed(
 def test_a_model_that_never_had_a_side_file_needs_none_later(checkpoint: CheckpointFolder) -> None:
     """Somebody else's model; loading it (with TensorFlow) is not what is tested here."""
     checkpoint.side_file.unlink()
-    stop, load = Stop(), SureOfItself
-    with LiveModel(checkpoint.path, 1, stop, look_seconds=0.02, load=load) as model:
+    with live(checkpoint.path, load=SureOfItself) as model:
         new, _ = checkpoint.successor(1)
         write_atomically(checkpoint.path, new)
         wait_until(lambda: model.version == open_sha(checkpoint.path), "the new one answers")
 
 
 class SureOfItself:
-    """A classifier of which only the version counts."""
+    """A predictor of which only the version counts."""
 
-    labels = ("0", "1")
-    input_shape = (28, 28, 1)
-
-    def __init__(self, checkpoint: Path, threads: int | None) -> None:
+    def __init__(self, checkpoint: Path) -> None:
         self.version = open_sha(checkpoint)
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        return np.tile(np.float32([1, 0]), (len(images), 1))
+    def warm_up(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def open_sha(path: Path) -> str:
@@ -188,7 +207,7 @@ def test_hangup_alone_makes_it_look_at_once(
     before = signal.getsignal(signal.SIGHUP)
     try:
         # By itself it would never look.
-        with LiveModel(checkpoint.path, 1, Stop(), look_seconds=3600.0) as model:
+        with live(checkpoint.path, look_seconds=3600.0) as model:
             model.on_signal()
             version = checkpoint.install(1)
             os.kill(os.getpid(), signal.SIGHUP)
@@ -199,16 +218,15 @@ def test_hangup_alone_makes_it_look_at_once(
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_model_that_answers_nonsense_does_not_take_over(model: LiveModel) -> None:
+def test_a_model_that_answers_nonsense_does_not_take_over() -> None:
     class Diverged:
-        input_shape = (28, 28, 1)
+        version, labels, input_shape = "diverged@1", ("0",) * 10, (28, 28, 1)
 
         def probabilities(self, images: np.ndarray) -> np.ndarray:
             return np.full((len(images), 10), np.nan, np.float32)
 
     with pytest.raises(CheckpointError, match="probabilities"):
-        try_out(Diverged())  # type: ignore[arg-type]
-    try_out(model.current())
+        ImagePredictor(Diverged()).warm_up()  # type: ignore[arg-type]
 
 
 def test_reloads_under_load_lose_nothing_and_every_result_names_its_model(

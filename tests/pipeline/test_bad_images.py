@@ -249,7 +249,7 @@ def test_an_image_that_ends_the_server_is_dead_lettered_after_four_times_and_no_
 SILENT_MODEL = """
 import threading
 from Modelling import predict_cnn
-predict_cnn.Classifier.predict = lambda self, images: threading.Event().wait()
+predict_cnn.Classifier.predict = lambda self, *arguments: threading.Event().wait()
 """
 
 

@@ -71,9 +71,7 @@ def test_what_a_foreign_program_wrote_at_length_still_fits_into_the_result() -> 
     origin = image_origin(received(dict.fromkeys(names, long)), "kafka")
     record = inference_record(
         origin,
-        label="7",
-        class_index=7,
-        confidence=1.0,
+        answer={"label": "7"},
         model="m@1",
         received_at="",
         predicted_at="",
@@ -110,9 +108,7 @@ def test_the_result_has_the_images_id_and_leaves_out_what_is_unknown() -> None:
     origin = image_origin(received({"ce_id": "5", "traceparent": "00-a-b-01"}), "local")
     record = inference_record(
         origin,
-        label="7",
-        class_index=7,
-        confidence=0.998714,
+        answer={"label": "7", "class_index": 7, "confidence": 0.99871},
         model="m@1",
         received_at=timestamp(PUBLISHED),
         predicted_at=timestamp(PUBLISHED),

@@ -1,0 +1,119 @@
+"""`Predictor`: whatever answers messages, behind one seam. The contract of every model stands here.
+
+The Keras classifier keeps it, files of other frameworks do, and so may a class of one's own:
+
+    class Iris:
+        def __init__(self, checkpoint: Path | None, threads: int | None) -> None: ...
+        version = "iris@1"
+        def warm_up(self) -> None: ...
+        def prepare_batch(self, items): ...      # -> batch, errors
+        def predict(self, batch): ...            # -> [{"label": "setosa", "confidence": 0.98}, …]
+        def close(self) -> None: ...
+
+The pipeline knows nothing else of a model. It calls `prepare_batch` and `predict` for each batch,
+hands a successor's predictions out between two batches, and moves away what cannot be answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from Modelling.errors import ImageError
+
+Answer = dict[str, Any]
+
+# Why an item cannot be answered; None for one that can. A picture's fault says what is its kind.
+ItemErrors = Sequence["ImageError | str | None"]
+
+# What the pipeline writes into a result by itself: no answer has them; nor what ends in `_at`.
+RESERVED = frozenset(
+    ("id", "model", "source", "expected_label", "traceparent", "top", "unsure", "seq")
+) | frozenset(("stored_at", "crc"))
+RESERVED_SUFFIX = "_at"
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether a name in a result is the pipeline's own."""
+    return name in RESERVED or name.endswith(RESERVED_SUFFIX)
+
+
+class Item(NamedTuple):
+    """What a message brings.
+
+    Attributes:
+        data: its body, whatever that holds.
+        attributes: what is said of it, by name: CloudEvents' own (`subject`, `white`) without the
+            prefix of their broker, and all others as they came.
+    """
+
+    data: bytes
+    attributes: Mapping[str, str]
+
+
+class Predictor(Protocol):
+    """Answers items in batches.
+
+    It is made by `Class(checkpoint, threads)`: a path, None where none was given; and the number of
+    CPU threads it may use, None for all cores. Anew for each reload, beside the one that answers,
+    which is closed after its last batch.
+
+    Attributes:
+        version: names the model in each result; another one for other weights.
+    """
+
+    version: str
+
+    def warm_up(self) -> None:
+        """Do once what would make the first items wait; what is unfit to answer raises here."""
+        ...
+
+    def prepare_batch(self, items: Sequence[Item]) -> tuple[Any, ItemErrors]:
+        """Make items into whatever `predict` takes. Any thread may call it.
+
+        Returns:
+            The batch of those without an error, in their order; and for each item None, or why it
+            cannot be answered: that one goes to the dead-letter topic, the others go on.
+        """
+        ...
+
+    def predict(self, batch: Any) -> Sequence[Answer]:
+        """Answer a batch; one thread calls it.
+
+        Returns:
+            A JSON object for each item of the batch, in order. `label` (a text), `class_index` and
+            `confidence` (0 to 1) mean what they do everywhere; other names are free, but for
+            those that are `RESERVED`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds; nothing is called afterwards."""
+        ...
+
+
+class PredictorSource(Protocol):
+    """Makes a predictor, and its successors when the files change that it is made of.
+
+    Attributes:
+        name: what is served, for logs.
+    """
+
+    name: str
+
+    def files(self) -> Sequence[Path]:
+        """Tell whose change means that there is a successor; files may be missing."""
+        ...
+
+    def load(self, looking: Callable[[], None]) -> Predictor:
+        """Make the first one, or a successor once its files belong together; warmed up.
+
+        Args:
+            looking: Called each time before files are looked at: what changes from there on is
+                looked at once more.
+
+        Raises:
+            CheckpointError: It cannot be used; the text says why.
+        """
+        ...

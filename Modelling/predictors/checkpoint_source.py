@@ -1,0 +1,107 @@
+"""A checkpoint in files, which may change while it is served."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from Modelling.errors import CheckpointError
+from Modelling.network.checkpoint import (
+    PATIENCE,
+    RETRY_INTERVAL,
+    Checkpoint,
+    open_checkpoint,
+    sha256_of,
+    side_file_path,
+)
+from Modelling.predictor import Predictor
+
+
+class CheckpointSource:
+    """Makes predictors of one checkpoint's files; see `PredictorSource`.
+
+    Attributes:
+        name: The checkpoint's path.
+    """
+
+    def __init__(
+        self, checkpoint: Path, load: Callable[[Path], Predictor], *, patience: float = PATIENCE
+    ) -> None:
+        """Remember how it is loaded.
+
+        Args:
+            checkpoint: See `open_checkpoint`.
+            load: Loads it.
+            patience: Seconds for which files that do not belong together are looked at again.
+        """
+        self.name = str(checkpoint)
+        self._checkpoint = checkpoint
+        self._load = load
+        self._patience = patience
+        self._forms: tuple[Path, ...] = ()
+        self._had_side_file = False
+        self._serves = False
+
+    def files(self) -> Sequence[Path]:
+        """Return the checkpoint, its side file and the compiled forms that this names."""
+        return (self._checkpoint, side_file_path(self._checkpoint), *self._forms)
+
+    def load(self, looking: Callable[[], None]) -> Predictor:
+        """Load what is there; of a successor wait until all of its files belong together.
+
+        The loader would be content without the side file, and answer with numbers in place of
+        labels; and without the compiled forms, and take TensorFlow, which is slower by far and
+        takes seconds to import: not what a half-copied checkpoint should cause.
+
+        Raises:
+            CheckpointError: They still do not after the patience.
+        """
+        deadline = time.monotonic() + self._patience
+        while True:
+            looking()
+            found = open_checkpoint(self._checkpoint, patience=self._patience)
+            forms, self._forms = self._forms, _forms_of(found)
+            if forms != self._forms:
+                looking()
+            lack = self._what_lacks(found) if self._serves else None
+            if lack is None:
+                return self._loaded(found)
+            if time.monotonic() >= deadline:
+                raise CheckpointError(f"{self._checkpoint}: {lack}: copy all of its files")
+            time.sleep(RETRY_INTERVAL)
+
+    def _loaded(self, found: Checkpoint) -> Predictor:
+        predictor = self._load(self._checkpoint)
+        predictor.warm_up()
+        self._serves = True
+        self._had_side_file = found.side is not None
+        return predictor
+
+    def _what_lacks(self, checkpoint: Checkpoint) -> str | None:
+        if checkpoint.side is None:
+            if self._had_side_file:
+                return f"its side file {side_file_path(checkpoint.path).name} is missing"
+            return None
+        late = [
+            each.file
+            for each in checkpoint.side.engines.values()
+            if not _has(checkpoint.path.with_name(Path(each.file).name), each.sha256)
+        ]
+        if late:
+            named = "is missing or not the one that its side file names"
+            return f"{', '.join(late)} beside it {named}"
+        return None
+
+
+def _forms_of(checkpoint: Checkpoint) -> tuple[Path, ...]:
+    """Tell where the compiled forms lie that a side file names."""
+    engines = checkpoint.side.engines.values() if checkpoint.side else ()
+    return tuple(checkpoint.path.with_name(Path(each.file).name) for each in engines)
+
+
+def _has(path: Path, sha256: str) -> bool:
+    try:
+        return sha256_of(path) == sha256
+    except OSError:
+        return False

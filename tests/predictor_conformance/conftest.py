@@ -1,0 +1,51 @@
+"""The predictors that are held against the contract: one line each in `PREDICTORS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from Modelling.data_preparation import bundled_test_images, encode_npy
+from Modelling.predict_cnn import DEFAULT_CHECKPOINT, load_classifier
+from Modelling.predictor import Item, Predictor
+from Modelling.predictors.images import ImagePredictor
+
+
+@dataclass(frozen=True)
+class UnderTest:
+    """A predictor that is warmed up, and items for it."""
+
+    predictor: Predictor
+    good: list[Item]
+    bad: Item
+
+
+def keras(_folder: Path) -> UnderTest:
+    predictor = ImagePredictor(load_classifier(DEFAULT_CHECKPOINT, threads=1), top=3)
+    return UnderTest(predictor, digits(), Item(b"no image", {}))
+
+
+def digits() -> list[Item]:
+    return [Item(encode_npy(image), {}) for image in bundled_test_images()[0][:6]]
+
+
+PREDICTORS: dict[str, Callable[[Path], UnderTest]] = {"keras": keras}
+
+
+@pytest.fixture(scope="session", params=PREDICTORS)
+def under_test(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[UnderTest]:
+    found = PREDICTORS[request.param](tmp_path_factory.mktemp(request.param))
+    found.predictor.warm_up()
+    yield found
+    found.predictor.close()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
