@@ -84,8 +84,12 @@ class Quarantine:
         self._storage = storage
         self._known: dict[tuple[int, int, int], None] | None = None  # the newest stand last
 
-    def keep(self, lines: Sequence[CorruptLine]) -> None:
+    def keep(self, lines: Sequence[CorruptLine], level: int = logging.ERROR) -> None:
         """Write those of `lines` that are not there yet; durable when it returns.
+
+        Args:
+            lines: what was found.
+            level: at which it is logged: a torn end that nobody was told of is no damage.
 
         Raises:
             OSError: it could not be written; calling again is fine.
@@ -109,8 +113,13 @@ class Quarantine:
         finally:
             storage.close(fd)
         for line in fresh:
-            logger.error(
-                "%s at byte %d: %s; kept in %s", line.file, line.offset, line.reason, self._path
+            logger.log(
+                level,
+                "%s at byte %d: %s; kept in %s",
+                line.file,
+                line.offset,
+                line.reason,
+                self._path,
             )
         for line in fresh:
             _remember(known, line.place)

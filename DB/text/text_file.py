@@ -17,6 +17,7 @@ reader. Overwriting needs no new blocks, so it works on a full disk too.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
@@ -26,14 +27,15 @@ from DurableText import codec
 from DurableText.codec import CHUNK_BYTES, scan
 from DurableText.quarantine import CorruptLine, Quarantine
 from DurableText.storage import Storage, write_all
+from DurableText.torn_end import blank, torn_from, was_cut_short
 
 logger = logging.getLogger(__name__)
 
 # How much is read for one row; a longer one costs a second read.
 ROW_BYTES = 2048
 
-# Longest line of blanks that takes the place of a torn end.
-BLANK_LINE_BYTES = 64 * 1024
+# With which a row begins.
+ROW_PREFIX = b'{"'
 
 # At most so much is written again on recovery: far more than ever lies between two syncs.
 REWRITE_BYTES = 64 << 20
@@ -91,7 +93,13 @@ class TextFile:
                 be called before the next `append`.
         """
         start = self.end
-        write_all(self._storage, self._fd, data, start)
+        try:
+            write_all(self._storage, self._fd, data, start)
+        except OSError:
+            with contextlib.suppress(OSError):  # else `recover` does
+                size = self.size()
+                blank(self._storage, self._fd, torn_from(self.read, start, size), size)
+            raise
         try:
             self._storage.sync(self._fd)
         except OSError as error:
@@ -116,9 +124,10 @@ class TextFile:
     def recover(self, start: int) -> None:
         """Make whole and durable what lies behind `start`, and set `end`."""
         size = self.size()
-        torn = self._torn_from(start, size)
+        torn = torn_from(self.read, start, size)
         if torn < size:
-            self._blank(torn, size)
+            self._put_aside(torn, size)
+            blank(self._storage, self._fd, torn, size)
         offset = max(start, size - REWRITE_BYTES)
         while offset < size:
             data = self.read(min(CHUNK_BYTES, size - offset), offset)
@@ -134,29 +143,14 @@ class TextFile:
         if fd >= 0:
             self._storage.close(fd)
 
-    def _torn_from(self, start: int, size: int) -> int:
-        """Return where the last line without a newline begins; `size` if there is none."""
-        offset = size
-        while offset > start:
-            step = min(CHUNK_BYTES, offset - start)
-            newline = self.read(step, offset - step).rfind(b"\n")
-            if newline >= 0:
-                return offset - step + newline + 1
-            offset -= step
-        return start
-
-    def _blank(self, torn: int, size: int) -> None:
-        logger.warning(
-            "%s: the last line was torn off (bytes %d to %d); blanked", self.path, torn, size
-        )
+    def _put_aside(self, torn: int, size: int) -> None:
         for offset in range(torn, size, codec.MAX_LINE_BYTES):  # mostly one piece
             raw = self.read(min(size - offset, codec.MAX_LINE_BYTES), offset)
-            reason = codec.what_is_wrong(raw)
-            self._quarantine.keep([CorruptLine(raw, self.path.name, 0, offset, reason)])
-        while torn < size:
-            length = min(BLANK_LINE_BYTES, size - torn)
-            write_all(self._storage, self._fd, b" " * (length - 1) + b"\n", torn)
-            torn += length
+            if was_cut_short(raw, ROW_PREFIX):
+                level, reason = logging.WARNING, "torn off while it was written"
+            else:
+                level, reason = logging.ERROR, codec.what_is_wrong(raw)
+            self._quarantine.keep([CorruptLine(raw, self.path.name, 0, offset, reason)], level)
 
     def _write_again(self, data: bytes, start: int) -> None:
         """Recover from a failed fsync: the kernel believes the pages to be clean.

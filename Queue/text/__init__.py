@@ -50,8 +50,9 @@ Which crash each recovery is for
 --------------------------------
 
 * The last line lacks its newline (a kill, a full disk or a power loss in the middle of a write):
-  the next producer ends it with one, so that nothing is glued to it (`Writer._heal`), and readers
-  hand it over as corrupt. Until then it counts as being written.
+  until a producer has looked at it, it counts as being written. A line that was cut short is
+  overwritten with blanks, for nobody was told of it; anything else gets a newline, so that nothing
+  is glued to it, and readers hand it over as corrupt (`torn_end`).
 * A line is glued to a torn one (the newline in between was lost with its page): the intact record
   at its end is still handed out (`numbered_lines.salvage`).
 * A sync failed: the kernel believes the pages to be clean although they never reached the disk, and
@@ -67,9 +68,9 @@ Which crash each recovery is for
   next one finds each and goes on; what is done twice does no harm.
 * A producer was interrupted in this process (Ctrl-C): the queue is to be opened anew
   (`group_commit`). A read was broken off: the reader goes back to what was handed out.
-* The disk is full: the newline of a torn line needs room as well. A log with nothing left to be
-  read is removed (`disk_room.remove_if_committed`); the cursor's blocks were set aside in time, so
-  that a full disk can be drained.
+* The disk is full: what was written of a line is blanked, which needs no room. A log with nothing
+  left to be read is removed (`disk_room.remove_if_committed`); the cursor's blocks were set aside
+  in time, so that a full disk can be drained.
 * Bits flipped, or a page was lost: the line is corrupt, its neighbours are not. It and the gap it
   leaves go to the quarantine and to the consumer, once, before the cursor passes them.
 """

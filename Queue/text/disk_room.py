@@ -66,9 +66,8 @@ def remove_if_committed(storage: Storage, paths: QueuePaths, last_seq: int) -> b
     finally:
         storage.close(fd)
     whole, _, torn = tail.rpartition(b"\n")
-    last = numbered_lines.seq_of(
-        whole.rpartition(b"\n")[2]
-    )  # none if it is damaged: it is to be told
+    # Blank lines stand where others were torn. None if the last is damaged: it is to be told.
+    last = numbered_lines.seq_of(whole.rstrip(b" \n").rpartition(b"\n")[2])
     done = cursor.peek(storage, paths.cursor)
     if not last or done is None or done.next_seq <= max(last, last_seq):
         return False

@@ -181,7 +181,7 @@ class Reader:
         line = self._lines[self._index]
         start = numbered_lines.salvage(line) if not codec.is_intact(line) else 0
         decoded = numbered_lines.decode_numbered(line[start:])
-        if decoded is None and line:
+        if decoded is None and line.strip(b" "):
             self._add_finding(segment, corrupt, line, codec.what_is_wrong(line))
         elif decoded is not None:
             if start:

@@ -271,7 +271,7 @@ class _Lines:
             for line in lines:
                 if codec.decode(line) is not None:
                     self.intact += 1
-                elif line:
+                elif line.strip(b" "):
                     self.damaged += 1
                 end += len(line) + 1
         self.torn = max(0, size - end)

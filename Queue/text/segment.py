@@ -146,7 +146,7 @@ def looks_foreign(head: bytes) -> bool:
         if codec.is_intact(line):
             return not line.startswith(codec.SEQ_PREFIX)
     if b"\0" in whole_lines or all(
-        codec.SEQ_PREFIX.startswith(line) for line in whole_lines.split(b"\n")
+        codec.SEQ_PREFIX.startswith(line.strip(b" ")) for line in whole_lines.split(b"\n")
     ):
         return False
     if b'"seq":' in whole_lines or b'"crc":"' in whole_lines:

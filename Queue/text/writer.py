@@ -17,7 +17,7 @@ import os
 
 from DurableText.storage import NO_ROOM, Storage
 from Queue.errors import QueueConfigurationError, QueueReplacedError, QueueUnavailableError
-from Queue.text import cursor, numbered_lines, place, segment
+from Queue.text import cursor, numbered_lines, place, segment, torn_end
 from Queue.text import disk_room as room
 from Queue.text.segment import QueuePaths
 
@@ -50,7 +50,7 @@ class Writer:
         self._end = 0
         self._next_seq = 1
         self._lost: OSError | None = None  # a sync that failed, and that `flush` has not told yet
-        self._has_record = False  # an intact line stands in the open file
+        self._has_record = False  # an intact line stands in the open file, or no damage at least
         self._suspect = False  # a sync of the open file has failed
         self._was_full = False  # the disk had no room when it was tried last
         self._identity = (0, 0)
@@ -80,6 +80,8 @@ class Writer:
         self._unflushed = self._unflushed or not sync
         written, failure = self._write(data)
         whole = len(lines) if failure is None else data.count(b"\n", 0, written)
+        torn = data.rfind(b"\n", 0, written) + 1
+        is_healed = torn_end.blank_own(self._storage, self._paths, end + torn, end + written)
         self._next_seq = first + whole
         self._has_record = self._has_record or whole > 0
         self._was_full = failure is not None and failure.errno in NO_ROOM
@@ -89,8 +91,13 @@ class Writer:
         self._tail = data[max(0, written - place.TAIL_BYTES) : written]
         self._check_place()
         if failure is not None:
-            # The rest of a line may stand at the end now; `prepare` finds and heals it.
-            self._end = UNKNOWN
+            self._tail = b""
+            if not is_healed:
+                self._end = UNKNOWN  # `prepare` finds what stands at the end, and heals it
+            if not whole and self._was_full:
+                self.prepare()
+                if not self._was_full:  # it has made room
+                    return self.append(bodies, sync)
             raise QueueUnavailableError(
                 f"{self._paths.log}: {whole} of {len(lines)} records appended, then: {failure}; "
                 "make room, or look at the disk, and put the rest again",
@@ -126,7 +133,7 @@ class Writer:
             self._unflushed = False
 
     def seal(self, void_from: int | None = None) -> None:
-        """Close the active segment for good and begin a new one; nothing if it is empty.
+        """Close the active segment for good and begin a new one; nothing if it holds nothing.
 
         The directory is synced before anything can be acknowledged in the new file. A kill before
         that leaves the old name or the new one, and either is read in the right order.
@@ -142,6 +149,8 @@ class Writer:
         if not suspect:  # also if ours are synced: another producer's may not be
             self._sync_all()
         first = segment.first_seq(storage, self._fd)
+        if first is None and self._is_blank() and not suspect:
+            return
         if first is None:  # nothing but damage: it gets a number of its own
             first = self._next_seq
             self._next_seq += 1
@@ -212,10 +221,10 @@ class Writer:
             if self._storage.read(self._fd, len(tail), known_end - len(tail)) != tail:
                 self._end, self._tail = known_end, tail
                 raise self._replaced()
-            end = self._heal(status.st_size)
+            end = torn_end.heal(self._storage, self._paths, self._fd, status.st_size)
             last = segment.last_seq(self._storage, self._fd, end, known_end)
             self._next_seq = max(self._next_seq, (last or 0) + 1)
-            self._has_record = self._has_record or last is not None
+            self._has_record = self._has_record or last is not None or self._is_blank()
             self._end = end
             return True
         return False
@@ -266,10 +275,10 @@ class Writer:
                 f"{paths.log} is not a log of this queue (its lines have no seq and crc); "
                 "name another file with --queue, or move this one away"
             )
-        end = self._heal(size)
+        end = torn_end.heal(storage, paths, self._fd, size)
         numbers = [self._next_seq]
         last = segment.last_seq(storage, self._fd, end)
-        self._has_record = last is not None
+        self._has_record = last is not None or self._is_blank()
         numbers.append((last or 0) + 1)
         for sealed in segment.list_sealed(storage, paths)[-RECENT_SEGMENTS:]:
             numbers.append(sealed.first_seq + 1)
@@ -284,6 +293,10 @@ class Writer:
         numbers.append(committed.next_seq if committed else 1)
         self._next_seq = max(numbers)
         return end
+
+    def _is_blank(self) -> bool:
+        """Return whether the log shows nothing but blanks, in place of a torn line."""
+        return not self._storage.read(self._fd, segment.SCAN_BYTES, 0).strip(b" \n")
 
     def _open(self) -> None:
         """Open the log, making it if missing, and make its name durable.
@@ -309,20 +322,6 @@ class Writer:
         except BaseException:
             self.close()
             raise
-
-    def _heal(self, size: int) -> int:
-        """End the last line if it was torn off; return the end of the log, which was `size`.
-
-        A full disk may refuse even the newline, and the next record must not be glued to the torn
-        one: so the end counts as unknown until this returns.
-        """
-        if size and self._storage.read(self._fd, 1, size - 1) != b"\n":
-            self._storage.append(self._fd, b"\n")
-            logger.warning(
-                "%s: the last line was torn off at byte %d; ended it", self._paths.log, size
-            )
-            size += 1
-        return size
 
     def _write(self, data: bytes) -> tuple[int, OSError | None]:
         """Append `data`; return how much of it was written, and what stopped it."""

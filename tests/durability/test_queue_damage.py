@@ -5,7 +5,7 @@ import json
 import pytest
 
 import DurableText.quarantine
-from DurableText.codec import frame
+from DurableText.codec import frame, is_intact
 from Queue import QueueConfigurationError
 from Queue.text.cursor import SLOT_BYTES, Position, _encode
 from Queue.text.numbered_lines import frame_numbered
@@ -73,18 +73,24 @@ def test_truncated_at_every_byte_of_the_last_three_lines_the_rest_is_read_and_ap
         disk.put(tmp_path / "log.txt", healthy[:size])
         whole = healthy[:size].count(b"\n")
         numbers, corrupt = drain(disk, put=[100])
-        torn = size - healthy[:size].rfind(b"\n") - 1
-        if torn == len(healthy[:size].rsplit(b"\n")[-1]) and torn and not corrupt:
+        torn = healthy[:size].rsplit(b"\n")[-1]
+        if is_intact(torn):
             whole += 1  # only the newline was missing
+        assert corrupt == [], f"cut at {size}: a line that was cut short is no damage"
+        assert len(quarantined(disk)) == (bool(torn) and not is_intact(torn)), f"cut at {size}"
         assert numbers == [*range(1, whole + 1), 100], f"cut at {size}"
         last = disk.content(tmp_path / "log.txt").splitlines()[-1]
         assert json.loads(last)["n"] == 100, "the next record is not on a line of its own"
         assert drain(disk) == ([], [])
 
 
+CUT_SHORT = [b'{"seq":11']
+
+
 @pytest.mark.parametrize(
     "tail",
     [
+        *CUT_SHORT,
         b"\0",
         b"\0" * 5000,
         b"\0" * 5000 + b"\n",
@@ -92,7 +98,6 @@ def test_truncated_at_every_byte_of_the_last_three_lines_the_rest_is_read_and_ap
         b"garbage\nmore garbage\n",
         b"\n\n\n",
         b'{"seq":11,"n":11}\n',
-        b'{"seq":11',
         b"x" * (3 << 20),
         b"\0" * (3 << 20) + b"\n",
     ],
@@ -102,7 +107,8 @@ def test_a_tail_of_garbage_is_passed_and_the_next_record_is_not_glued_to_it(disk
     disk.put(disk.folder / "log.txt", lines(1, 10) + tail)
     numbers, corrupt = drain(disk, put=[11])
     assert numbers == list(range(1, 12))
-    assert bool(corrupt) == bool(tail.strip(b"\n"))
+    assert bool(corrupt) == (bool(tail.strip(b"\n")) and tail not in CUT_SHORT)
+    assert bool(quarantined(disk)) == bool(tail.strip(b"\n"))
     assert drain(disk) == ([], [])
 
 

@@ -95,6 +95,9 @@ def test_a_full_disk_under_queue_and_db_is_told_and_waited_out(
         script.terminate()
         assert script.output.count("; waiting") == 1
         assert script.output.count("it works again") == 1
+        assert " ERROR " not in script.output
+    # What was torn off when the disk was full is no damage: nobody was told of it.
+    assert pipeline.pub("--exit-when-idle", 1).end().endswith(" 0 dead-lettered")
 
 
 def test_a_dead_letter_topic_that_is_gone_is_told_and_no_idleness(pipeline: Pipeline) -> None:
