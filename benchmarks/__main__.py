@@ -34,6 +34,7 @@ BENCHMARKS = {
     "db_engines": "The engines behind the DB, side by side",
     "pipeline": "The four scripts against the bare model, and the latency under load",
     "budget": "Where the time of one image goes",
+    "page": "What the page costs beside 200 images a second",
     "two_servers": "Two model servers against one",
     "endurance": "Does the cost of an image grow with the backlog and the DB?",
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from DB import ResultDatabase
 from DurableText.command_line import printable
+from DurableText.moments import age_of
 from Pipeline.observability.overview import Overview
 from Pipeline.page.board import Board
 from Pipeline.page.journeys import Journeys
@@ -24,6 +25,10 @@ LOOK_SECONDS = 1.0
 DB_LOOK_SECONDS = 0.25
 # The last results as pictures.
 LAST_RESULTS = 12
+# An image comes to us about when its result is stored; where it takes longer there is none.
+PICTURE_SECONDS = 1.0
+# So many a second may be stored, that still some with their pictures are found.
+ROWS_LOOKED_AT = 400
 # Of the curves: three minutes, at a look a second.
 CURVE_POINTS = 180
 
@@ -75,13 +80,15 @@ class Live:
         return {target: list(points) for target, points in list(self._curves.items())}
 
     def _run(self, look: Any, pause: float) -> None:
+        due = time.monotonic()
         while True:
             try:
                 look()
             except Exception:
                 # What is shown grows old, which is seen; nothing else may suffer from it.
                 logger.exception("a look at the pipeline failed")
-            if self._closed.wait(pause):
+            due = max(due + pause, time.monotonic())
+            if self._closed.wait(due - time.monotonic()):
                 return
 
     def _look(self) -> None:
@@ -94,7 +101,16 @@ class Live:
         told["problems"] = [printable(each) for each in told["problems"]]
         told["stages"] = [shown_row(stage) for stage in told["stages"]]
         self._board.post("live", {"at": now, **told})
-        rows = self._overview.last_results(LAST_RESULTS)
-        has = self._pictures.has
-        results = [{**shown_row(row), "has_picture": has(row.get("id"))} for row in rows]
-        self._board.post("results", {"at": now, "results": results})
+        self._board.post("results", {"at": now, "results": self._last_results(now)})
+
+    def _last_results(self, now: float) -> list[dict[str, Any]]:
+        """Return the last results; but for those whose picture is still on its way to us."""
+        results: list[dict[str, Any]] = []
+        for row in self._overview.last_results(ROWS_LOOKED_AT):
+            has_picture = self._pictures.has(row.get("id"))
+            age = age_of(row.get("stored_at"), now)
+            if has_picture or age is None or age > PICTURE_SECONDS:
+                results.append({**shown_row(row), "has_picture": has_picture})
+            if len(results) == LAST_RESULTS:
+                break
+        return results

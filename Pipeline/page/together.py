@@ -40,7 +40,10 @@ def main() -> None:
     pipeline = RunningPipeline(options.folder.resolve(), "local")
     try:
         where = start(pipeline, options)
-        print(f"draw a digit:  {where}\nlogs and state: {pipeline.folder}\nCtrl-C stops it all")
+        print(
+            f"draw a digit:  {where}\nlogs and state: {pipeline.folder}\nCtrl-C stops it all",
+            flush=True,
+        )
         while True:
             time.sleep(LOOK_SECONDS)
             for script in pipeline.scripts:
