@@ -26,7 +26,7 @@ def ids_of(batch: QueueBatch) -> list[str]:
     return [record.id for record in batch.records]
 
 
-def drained(queue: ResultQueue, timeout: float = 0.3) -> list[str]:
+def drained(queue: ResultQueue, timeout: float = 0.1) -> list[str]:
     """Take and commit until nothing has come for a while; return the ids."""
     found: list[str] = []
     while batch := queue.take(100, timeout):
