@@ -28,7 +28,7 @@ from Pipeline.observability.metrics import Metrics, ModelSource, Sources
 from Pipeline.observability.metrics_server import MetricsServer
 from Pipeline.observability.prediction_mix import PredictionMix
 from Pipeline.observability.probe import GaugeProbe
-from Pipeline.observability.waiting import NOT_ASSIGNED, Waiting
+from Pipeline.observability.waiting import NOT_ASSIGNED, Reason, Waiting
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
 
@@ -122,8 +122,7 @@ class LiveMetrics(Metrics, Collector):
         if self._script in table.STANDBY_SCRIPTS:
             yield _gauge(table.STANDBY, 1 if self._standing_by else 0)
         yield from self._log_lines.families()
-        waits = {reason.value: int(yes) for reason, yes in self._waiting.reasons().items()}
-        yield _gauges(table.WAITING, "reason", waits)
+        yield _gauges(table.WAITING, "reason", self._waits())
         about = {"script": self._script, "version": __version__}
         work = self._work
         if work is None:
@@ -145,6 +144,14 @@ class LiveMetrics(Metrics, Collector):
             yield _gauge(metric, value)
         for topic, letters in work.probe.letters().items():
             yield _gauges(table.DEAD_LETTERS, "topic", {topic: letters})
+
+    def _waits(self) -> dict[str, int]:
+        """Tell what is waited for; the broker also where nothing is to be sent, and nobody does."""
+        waits = {reason.value: int(yes) for reason, yes in self._waiting.reasons().items()}
+        if self._work is not None:
+            is_away = self._work.probe.why_not_ready() is not None
+            waits[Reason.BROKER] = max(waits.get(Reason.BROKER, 0), int(is_away))
+        return waits
 
     def _families_of_models(self, models: ModelSource) -> Iterator[Family]:
         yield self._inferences.family()

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
+from DurableText.command_line import counted
 from Installation import NAME, __version__
 from MessageBroker import BrokerInterface, Message, Subscription
 from MessageBroker.configuration import DeliverySettings, TopicNames, read_broker_config
@@ -90,8 +91,10 @@ class Script:
     def receive(self, subscription: Subscription) -> Iterator[list[Message]]:
         """Yield what comes, up to `--batch-size` at a time, until a stop or `--exit-when-idle`."""
         clock = IdleClock(self.options.exit_when_idle)
+        letters = 0
         while not self.stop.requested and not clock.expired:
             messages = subscription.receive(self.options.batch_size, POLL_SECONDS)
+            letters = self._tell_letters(subscription, letters)
             if not self._could_receive(subscription):
                 clock.restart()
             if messages:
@@ -101,14 +104,24 @@ class Script:
 
     def _could_receive(self, subscription: Subscription) -> bool:
         """Tell whether nothing came because nothing is there; say what is waited for."""
-        outstanding, ready = subscription.outstanding, subscription.ready
-        if not outstanding:  # what could not be moved away has gone elsewhere
-            self.waiting.end(Reason.DEAD_LETTER)
+        ready = subscription.ready
         if ready:
             self.waiting.end(Reason.BROKER)
         else:
             self.waiting.begin(Reason.BROKER, NOT_ASSIGNED)
-        return ready and not outstanding
+        return ready and not subscription.outstanding
+
+    def _tell_letters(self, subscription: Subscription, before: int) -> int:
+        """Say whether letters wait, beside the messages that flow on; return how many."""
+        letters = subscription.letters_waiting
+        if letters:
+            self.waiting.begin(
+                Reason.DEAD_LETTER,
+                f"{counted(letters, 'dead letter')} of {subscription.topic} cannot be sent",
+            )
+        elif before or not subscription.outstanding:  # what was not moved away has gone elsewhere
+            self.waiting.end(Reason.DEAD_LETTER)
+        return letters
 
     def within_grace(
         self,

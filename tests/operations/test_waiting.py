@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ import pytest
 
 from MessageBroker import OutgoingMessage
 from MessageBroker.configuration import read_broker_config
+from Modelling.data_preparation import bundled_test_images, encode_npy
 from Pipeline.observability.probe import Stall
 from Pipeline.observability.stages import DONE, STALL_SECONDS, Stage, problems
 from Pipeline.observability.waiting import STUCK_SECONDS, Reason, Waiting
@@ -21,7 +24,7 @@ from Pipeline.script.script import Script
 from Pipeline.tally import Tally
 from tests.brokers.harness import BrokerUnderTest
 from tests.operations.scripts import get, scrape, wait_until_ready
-from tests.pipeline.runner import ROOT, Clock, Pipeline, wait_until
+from tests.pipeline.runner import ROOT, Clock, Pipeline, dead_letters, wait_until
 from tests.queue.of_dicts import FileQueue
 from tests.servers import free_port
 
@@ -111,6 +114,49 @@ def test_a_dead_letter_topic_that_is_gone_is_told_and_no_idleness(pipeline: Pipe
     assert f"there is no topic '{pipeline.images}-dead-letter'" in sub.output
 
     assert pipeline.sub("--exit-when-idle", 2).end().endswith("1 dead-lettered")
+
+
+# The rule is the same as with 10 seconds.
+IMPATIENT = """
+from MessageBroker.core import letters
+letters.PATIENCE_SECONDS = 0.5
+"""
+
+
+def test_letters_that_wait_are_told_and_end_nothing(pipeline: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
+    port = free_port()
+    sub = pipeline.sub("--metrics-port", port, PYTHONPATH=f"{tmp_path}:{ROOT}").ready()
+    reason = 'serving_waiting{reason="dead_letter"}'
+    broker = pipeline.connect()
+    [topic] = Path(pipeline.broker.environment["LOCAL_BROKER_PATH"]).glob(
+        f"{pipeline.images}-dead-letter.*.sqlite"
+    )
+    with contextlib.closing(sqlite3.connect(topic, isolation_level=None, timeout=10)) as other:
+        other.execute("BEGIN EXCLUSIVE")  # away, alone
+        broker.publish(pipeline.images, b"no image").result()
+        wait_until(lambda: scrape(port).values.get(reason) == 1, "a letter waits")
+        good = encode_npy(bundled_test_images()[0][0])
+        broker.publish_batch(pipeline.images, [OutgoingMessage(good)] * 10)
+        wait_until(lambda: pipeline.queue.read_bytes().count(b"\n") == 10, "the others flow on")
+        assert scrape(port).values[reason] == 1
+        assert sub.process.poll() is None
+    wait_until(lambda: scrape(port).values[reason] == 0, "it was sent")
+    sub.terminate()
+    assert len(dead_letters(broker, pipeline.images, 1)) == 1
+
+
+def test_an_idle_publisher_says_that_its_broker_is_away(
+    pipeline: Pipeline, embedded_broker: BrokerUnderTest
+) -> None:
+    port = free_port()
+    pipeline.pub("--metrics-port", port).ready()
+    wait_until_ready(port)
+    reason = 'serving_waiting{reason="broker"}'
+    assert scrape(port).values[reason] == 0
+    with embedded_broker.outage():
+        wait_until(lambda: scrape(port).values[reason] == 1, "it is told")
+    wait_until(lambda: scrape(port).values[reason] == 0, "it is back")
 
 
 def test_the_clock_of_idleness_stands_while_anything_is_unacked(
