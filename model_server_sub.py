@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         type=opt.path,
         metavar="FILE",
         default=DEFAULT_CHECKPOINT,
-        help=".h5 or .keras of Keras",
+        help=".h5 or .keras of Keras, .onnx, .tflite, or a SavedModel folder",
     )
     parser.add_argument(
         "--threads", type=opt.threads, metavar="N", help="of the model; default: all cores"

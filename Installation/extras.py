@@ -21,6 +21,7 @@ EXTRA_OF = {
     "keras": "training",
     "h5py": "training",
     "onnxruntime": "onnx",
+    "onnx": "onnx",
     "redis": "redis",
     "hiredis": "redis",
     "psycopg": "postgres",

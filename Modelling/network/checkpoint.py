@@ -47,7 +47,10 @@ __all__ = [
 DEFAULT_CHECKPOINT = Path(__file__).parents[1] / "model_checkpoints" / "mnist_cnn_model.h5"
 
 # In lower case. `.hdf5` is `.h5`.
-CHECKPOINT_SUFFIXES = (".h5", ".hdf5", ".keras")
+CHECKPOINT_SUFFIXES = (".h5", ".hdf5", ".keras", ".onnx", ".tflite")
+
+# What a folder holds that TensorFlow wrote.
+SAVED_MODEL = "saved_model.pb"
 
 # Seconds for which a pair that does not match is looked at again: it may just be being copied.
 PATIENCE = 5.0
@@ -81,7 +84,7 @@ def open_checkpoint(
     """Find out what a checkpoint is and that its side file belongs to it.
 
     Args:
-        path: A `.h5` or `.keras` file.
+        path: A file of Keras, ONNX or LiteRT, or a SavedModel folder.
         patience: Seconds for which a pair that does not match is looked at again.
         need_match: Whether a side file of another checkpoint is refused.
 
@@ -89,9 +92,11 @@ def open_checkpoint(
         CheckpointError: The file is missing or empty, or does not match its side file.
     """
     path = Path(path)
-    if path.suffix.lower() not in CHECKPOINT_SUFFIXES:
+    saved_model = (path / SAVED_MODEL).exists()
+    if not saved_model and path.suffix.lower() not in CHECKPOINT_SUFFIXES:
         raise CheckpointError(
-            f"{path}: a checkpoint is a .h5 or .keras file, as model.save() of Keras writes it"
+            f"{path}: a checkpoint is a .h5 or .keras file, as model.save() of Keras writes it, "
+            "a .onnx or .tflite file, or a folder with saved_model.pb"
         )
     deadline = time.monotonic() + patience
     while True:

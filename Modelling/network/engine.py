@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,11 +27,19 @@ from Modelling.network.declared_size import (
     require_tensor_sizes,
     tensor_bytes,
 )
+from Modelling.network.foreign import ForeignEngine
 from Modelling.network.input_range import UNIT, InputRange
 from Modelling.network.keras_models import KerasClassifier, load_keras_model
+from Modelling.network.onnx import open_onnx
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
 from Modelling.network.range_probe import FoundRange
-from Modelling.network.tensorflow import gpu_device_present, import_tensorflow, quiet
+from Modelling.network.saved_model import open_saved_model
+from Modelling.network.tensorflow import (
+    gpu_device_present,
+    import_tensorflow,
+    limit_tensorflow_threads,
+    quiet,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -249,7 +258,27 @@ def open_engine(
         and import_tensorflow().config.list_physical_devices("GPU")
     ):
         engine = "tensorflow"
+    opener = _foreign_opener(checkpoint.path)
+    if opener is not None:
+        served = opener(checkpoint, threads, input_range, max_bytes)
+        if served.range_found is not None:
+            tell_range(checkpoint.path, served.range_found)
+        return served
     input_range = input_range or _range_by_side_file(checkpoint)
+    if checkpoint.path.suffix.lower() == ".tflite":
+        return _open_litert_file(checkpoint, threads, input_range, max_bytes)
+    return _open_keras(checkpoint, engine, threads, allow_code, input_range, max_bytes)
+
+
+def _open_keras(
+    checkpoint: Checkpoint,
+    engine: str | None,
+    threads: int | None,
+    allow_code: bool,
+    input_range: InputRange | None,
+    max_bytes: int,
+) -> Engine:
+    """Open the fastest compiled form of a Keras file, else the file itself."""
     if engine != "tensorflow":
         compiled = _open_compiled(checkpoint, engine, threads, input_range, max_bytes)
         if compiled is not None:
@@ -265,6 +294,29 @@ def open_engine(
         raise CheckpointError(f"{checkpoint.path}: it cannot be run: {shortened(error)}") from None
     tell_range(checkpoint.path, served.range_found)
     return served
+
+
+def _foreign_opener(path: Path) -> Callable[..., ForeignEngine] | None:
+    """Return what opens a file of another framework; None where it is of this one's own."""
+    if path.is_dir():
+        return open_saved_model
+    return open_onnx if path.suffix.lower() == ".onnx" else None
+
+
+def _open_litert_file(
+    checkpoint: Checkpoint, threads: int | None, input_range: InputRange | None, max_bytes: int
+) -> Engine:
+    path = checkpoint.path
+    try:
+        require_size(path, path.stat().st_size, max_bytes)
+        compiled = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if hashlib.sha256(compiled).hexdigest() != checkpoint.sha256:
+        raise CheckpointError(f"{path}: it changed while it was read: copy it again")
+    if input_range is None:
+        tell_range(path, FoundRange(UNIT, UNSAID, known=False))
+    return LiteRTEngine(compiled, "tflite", threads, input_range, max_bytes)
 
 
 def _open_compiled(
@@ -328,14 +380,3 @@ def _compiled_form(checkpoint: Checkpoint, name: str, max_bytes: int) -> bytes |
         return None
     # Of the very bytes that will run: the file may be replaced at any moment.
     return compiled if hashlib.sha256(compiled).hexdigest() == entry.sha256 else None
-
-
-def limit_tensorflow_threads(threads: int) -> None:
-    """Give TensorFlow so many CPU threads. It takes this once, before it makes its first tensor."""
-    tf = import_tensorflow()
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:
-        # It has started already in this process (at a reload, say), with what it was given then.
-        return

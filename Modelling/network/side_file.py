@@ -25,7 +25,6 @@ from Modelling.network.input_range import UNIT, InputRange, range_of_pairs
 from Modelling.network.side_file_place import find_side_file, side_file_to_write
 
 # Preprocessing: scale the whole image to the model's input.
-# Preprocessing: scale the whole image to the model's input.
 RESIZE = "resize"
 
 # Above this all classes are as good as equally probable.
@@ -60,6 +59,7 @@ class SideFile:
         scale: An older way to say the range: pixels in [0, 1] are multiplied by it.
         offset: What is added then.
         layout: `NHWC` or `NCHW`.
+        output: Which of several outputs holds the classes, by its name.
         white: What is white in arrays and in deep grey pictures; None to tell by the image.
         temperature: What logits are divided by, so that confidences are what they say.
         engines: Compiled forms by name (`float32`, `int8`).
@@ -77,6 +77,7 @@ class SideFile:
     scale: tuple[float, ...] | None = None
     offset: tuple[float, ...] | None = None
     layout: str | None = None
+    output: str | None = None
     white: float | None = None
     temperature: float | None = None
     engines: dict[str, EngineFile] = field(default_factory=dict)
@@ -149,6 +150,7 @@ def _side_file(raw: Any) -> SideFile:
         scale=_numbers(raw.get("scale"), "scale", shape[2], zero=False),
         offset=_numbers(raw.get("offset"), "offset", shape[2]),
         layout=_one_of(raw.get("layout"), "layout", LAYOUTS),
+        output=None if raw.get("output") is None else _text(raw["output"], "output"),
         white=_positive(raw.get("white"), "white", MAX_WHITE),
         temperature=_positive(raw.get("temperature"), "temperature", MAX_TEMPERATURE),
         engines=_engines(raw.get("engines", {})),

@@ -49,6 +49,17 @@ def gpu_device_present() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
 
 
+def limit_tensorflow_threads(threads: int) -> None:
+    """Give TensorFlow so many CPU threads. It takes this once, before it makes its first tensor."""
+    tf = import_tensorflow()
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        # It has started already in this process (at a reload, say), with what it was given then.
+        return
+
+
 @contextlib.contextmanager
 def quiet(*, show: bool = True) -> Iterator[None]:
     """Hold back what native code writes to stdout and stderr.

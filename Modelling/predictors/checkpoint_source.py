@@ -15,6 +15,7 @@ from Modelling.network.checkpoint import (
     sha256_of,
     side_file_path,
 )
+from Modelling.network.hashes import files_of
 from Modelling.predictor import Predictor
 
 
@@ -45,7 +46,8 @@ class CheckpointSource:
 
     def files(self) -> Sequence[Path]:
         """Return the checkpoint, its side file and the compiled forms that this names."""
-        return (self._checkpoint, side_file_path(self._checkpoint), *self._forms)
+        inside = files_of(self._checkpoint) if self._checkpoint.is_dir() else ()
+        return (self._checkpoint, side_file_path(self._checkpoint), *inside, *self._forms)
 
     def load(self, looking: Callable[[], None]) -> Predictor:
         """Load what is there; of a successor wait until all of its files belong together.

@@ -42,6 +42,7 @@ _SIDE_FILE: dict[str, Schema] = {
     "scale": _BY_CHANNEL,
     "offset": _BY_CHANNEL,
     "layout": {"enum": list(LAYOUTS)},
+    "output": TEXT,
     "white": {"type": "number", "exclusiveMinimum": 0},
     "temperature": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TEMPERATURE},
     "engines": {

@@ -150,7 +150,7 @@ def test_a_missing_checkpoint_says_how_to_make_one(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"\.h5 or \.keras"):
-        load_classifier(tmp_path / "model.onnx")
+        load_classifier(tmp_path / "model.pt")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from Modelling.data_preparation import bundled_test_images, encode_npy
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT, load_classifier
 from Modelling.predictor import Item, Predictor
 from Modelling.predictors.images import ImagePredictor
+from tests.modelling.foreign import colours_onnx, one_of_each_colour
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,13 @@ def digits() -> list[Item]:
     return [Item(encode_npy(image), {}) for image in bundled_test_images()[0][:6]]
 
 
-PREDICTORS: dict[str, Callable[[Path], UnderTest]] = {"keras": keras}
+def onnx(folder: Path) -> UnderTest:
+    classifier = load_classifier(colours_onnx(folder / "colours.onnx"), threads=1)
+    images = [Item(encode_npy(image), {}) for image in one_of_each_colour()]
+    return UnderTest(ImagePredictor(classifier), images * 2, Item(b"no image", {}))
+
+
+PREDICTORS: dict[str, Callable[[Path], UnderTest]] = {"keras": keras, "onnx": onnx}
 
 
 @pytest.fixture(scope="session", params=PREDICTORS)

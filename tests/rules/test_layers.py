@@ -110,6 +110,8 @@ CLIENTS = {
     "tensorflow": {"Modelling"},
     "keras": {"Modelling"},
     "ai_edge_litert": {"Modelling"},
+    "onnx": {"Modelling"},
+    "onnxruntime": {"Modelling"},
     "confluent_kafka": {"MessageBroker.kafka"},
     "google": {"MessageBroker.google_pubsub"},
     "grpc": {"MessageBroker.google_pubsub"},

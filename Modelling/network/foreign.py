@@ -1,0 +1,258 @@
+"""Networks of other frameworks as an `Engine`: what an image model's tensors may look like.
+
+A runtime (ONNX Runtime, TensorFlow) says what its network takes and gives, and runs it; all else is
+the same for each: where the channels stand, a batch that is fixed or open, sizes that are open,
+numbers of 16 bits, which of several outputs is meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from Modelling.errors import CheckpointError, shortened
+from Modelling.images.pixels import Pixels
+from Modelling.network.checkpoint import Checkpoint
+from Modelling.network.input_range import BYTES, UNIT, InputRange
+from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
+from Modelling.network.range_probe import FoundRange
+from Modelling.network.side_file import SideFile
+
+# Images per call, which bounds the room that activations take.
+CHUNK = 64
+
+# Channels that a picture may have: grey, RGB, RGBA.
+CHANNELS = (1, 3, 4)
+
+# Names of tensors in an error.
+MOST_NAMED = 8
+
+FLOATS = (np.float32, np.float16, np.float64)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What a network takes or gives.
+
+    Attributes:
+        name: As the file says.
+        shape: Its sizes; None for one that is open.
+        dtype: Of its numbers; None for what is no tensor of numbers.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: Any
+
+    def __str__(self) -> str:
+        kind = np.dtype(self.dtype).name if self.dtype else "no numbers"
+        sizes = ", ".join("N" if size is None else str(size) for size in self.shape)
+        return f"{self.name} {kind} ({sizes})"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a picture is laid out in a network's input.
+
+    Attributes:
+        picture: Height, width and channels.
+        shape: Sizes of one picture in the tensor.
+        channels_first: Whether the channels come before the rows.
+    """
+
+    picture: tuple[int, int, int]
+    shape: tuple[int, ...]
+    channels_first: bool
+
+    def apply(self, images: Pixels) -> Pixels:
+        """Lay (N, H, W, C) out as the network takes it."""
+        if self.channels_first:
+            images = images.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(images).reshape(len(images), *self.shape)
+
+
+class ForeignEngine:
+    """Runs a network of another framework; see `Engine`."""
+
+    def __init__(
+        self,
+        name: str,
+        image: Tensor,
+        output: Tensor,
+        call: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
+        side: SideFile | None,
+        input_range: InputRange | None,
+    ) -> None:
+        """Find out how pictures are laid out, and what the answers are.
+
+        Args:
+            name: The engine's.
+            image: The input.
+            output: The output that holds the classes.
+            call: Runs the network on a batch.
+            side: What is known of it.
+            input_range: Of the pixels that it wants; None if nothing is said of it.
+
+        Raises:
+            CheckpointError: It is no image classifier.
+        """
+        self.name = name
+        self.keep: Any = None
+        self._layout = layout_of(image, side)
+        self._dtype = image.dtype
+        self._batch = image.shape[0]
+        self._call = call
+        self.input_shape = self._layout.picture
+        bytes_in = image.dtype == np.uint8
+        self._range = input_range or (BYTES if bytes_in else UNIT)
+        why = "its input holds bytes" if bytes_in else "its side file does not say it"
+        self.range_found = None if input_range else FoundRange(self._range, why, known=bytes_in)
+        self._kind = OutputKind.PROBABILITIES
+        try:
+            outputs = self._outputs(noise(self.input_shape))
+        except Exception as error:  # noqa: BLE001 - whatever a runtime raises
+            raise CheckpointError(f"it cannot be run: {shortened(error)}") from None
+        if outputs.ndim != 2 or len(outputs) != len(noise(self.input_shape)):
+            raise CheckpointError(
+                f"{output} answers {outputs.shape} for 8 images: needed is (8, classes)"
+            )
+        self._kind = kind_of(outputs)
+        self.classes = classes_of(outputs.shape[1])
+
+    def run(self, images: Pixels) -> npt.NDArray[np.float32]:
+        """Run the network in chunks; see `Engine.run`."""
+        probabilities = np.empty((len(images), self.classes), np.float32)
+        for start in range(0, len(images), CHUNK):
+            outputs = self._outputs(images[start : start + CHUNK])
+            probabilities[start : start + len(outputs)] = to_probabilities(outputs, self._kind)
+        return probabilities
+
+    def _outputs(self, images: Pixels) -> npt.NDArray[np.float32]:
+        pixels = self._range.apply(images)
+        if self._dtype == np.uint8:
+            pixels = np.rint(np.clip(pixels, 0, 255))
+        batch = self._layout.apply(pixels).astype(self._dtype, copy=False)
+        if self._batch is None:
+            return np.asarray(self._call(batch), np.float32)
+        return np.concatenate(list(map(self._fixed, _cut(batch, self._batch))))
+
+    def _fixed(self, part: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Run a batch of the only size that the network takes; what lacks is filled with zeros."""
+        assert self._batch is not None
+        lack = self._batch - len(part)
+        filled = np.concatenate([part, np.zeros((lack, *part.shape[1:]), part.dtype)])
+        return np.asarray(self._call(filled), np.float32)[: len(part)]
+
+
+def _cut(batch: npt.NDArray[Any], size: int) -> list[npt.NDArray[Any]]:
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
+def only_input(inputs: Sequence[Tensor]) -> Tensor:
+    """Return the one input that pictures go into.
+
+    Raises:
+        CheckpointError: There are several, or none, or it takes no numbers.
+    """
+    if len(inputs) != 1:
+        raise CheckpointError(
+            f"it has {len(inputs)} inputs, {_named(inputs)}: one, for images, is needed; give the "
+            "others their values when you export it"
+        )
+    if inputs[0].dtype not in (*FLOATS, np.uint8):
+        raise CheckpointError(f"its input {inputs[0]} takes no pixels: float or uint8 is needed")
+    return inputs[0]
+
+
+def chosen_output(outputs: Sequence[Tensor], side: SideFile | None) -> Tensor:
+    """Return the output with the classes: the one that the side file names, or the only fit one.
+
+    Raises:
+        CheckpointError: There is none, or several; the text says which can be chosen.
+    """
+    fit = [each for each in outputs if each.dtype in FLOATS and len(each.shape) == 2]
+    wanted = side.output if side else None
+    if wanted is not None:
+        fit = [each for each in fit if each.name == wanted]
+    if len(fit) == 1:
+        return fit[0]
+    how = f"its side file chooses {wanted!r}: " if wanted else ""
+    raise CheckpointError(
+        f"{how}it has the outputs {_named(outputs)}: one of float (N, classes) is needed; where "
+        'several are, choose by "output": "NAME" in the side file'
+    )
+
+
+def _named(tensors: Sequence[Tensor]) -> str:
+    more = f" and {len(tensors) - MOST_NAMED} more" if len(tensors) > MOST_NAMED else ""
+    return shortened(", ".join(map(str, tensors[:MOST_NAMED])) + more)
+
+
+def layout_of(image: Tensor, side: SideFile | None) -> Layout:
+    """Tell how pictures are laid out, by the tensor's sizes and the side file.
+
+    Raises:
+        CheckpointError: They do not tell; the text says what to write.
+    """
+    sizes = image.shape[1:]
+    if side is not None and len(sizes) in (1, 2):
+        return _flat(image, side.input_shape)
+    if len(sizes) == 2:
+        height, width = _known(sizes, image)
+        return Layout((height, width, 1), (height, width), channels_first=False)
+    if len(sizes) != 3:
+        raise CheckpointError(
+            f"its input {image} holds no images: needed is (N, height, width, channels) or "
+            '(N, channels, height, width), or rows of pixels and "input_shape" in the side file'
+        )
+    first = _channels_first(sizes, side, image)
+    if side is not None:
+        height, width, channels = side.input_shape
+        told = (channels, height, width) if first else (height, width, channels)
+        if any(size not in (None, want) for size, want in zip(sizes, told, strict=True)):
+            raise CheckpointError(
+                f"its input {image} is no {'NCHW' if first else 'NHWC'} of the side file's "
+                f"input_shape {list(side.input_shape)}"
+            )
+        return Layout(side.input_shape, told, first)
+    known = _known(sizes, image)
+    picture = (known[1], known[2], known[0]) if first else (known[0], known[1], known[2])
+    return Layout(picture, known, first)
+
+
+def _flat(image: Tensor, picture: tuple[int, int, int]) -> Layout:
+    sizes = image.shape[1:]
+    if all(sizes) and math.prod(size or 1 for size in sizes) != math.prod(picture):
+        raise CheckpointError(f"its input {image} does not hold pictures of {picture}")
+    shape = tuple(size or 0 for size in sizes) if all(sizes) else (math.prod(picture),)
+    return Layout(picture, shape, channels_first=False)
+
+
+def _channels_first(sizes: tuple[int | None, ...], side: SideFile | None, image: Tensor) -> bool:
+    if side is not None and side.layout is not None:
+        return side.layout == "NCHW"
+    first, last = sizes[0] in CHANNELS, sizes[2] in CHANNELS
+    if first == last:
+        raise CheckpointError(
+            f'its input {image} may be NCHW or NHWC: write "layout" into the side file'
+        )
+    return first
+
+
+def _known(sizes: tuple[int | None, ...], image: Tensor) -> tuple[int, ...]:
+    if not all(sizes):
+        raise CheckpointError(
+            f'its input {image} has open sizes: write "input_shape": [height, width, channels] '
+            "into the side file"
+        )
+    return tuple(size or 0 for size in sizes)
+
+
+def told_range(checkpoint: Checkpoint) -> InputRange | None:
+    """Return the range of pixels that the side file says."""
+    return checkpoint.side.pixel_range if checkpoint.side else None

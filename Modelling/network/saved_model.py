@@ -1,0 +1,115 @@
+"""SavedModel folders, run by TensorFlow.
+
+A graph may hold operations that read and write files, or run Python: what is loaded comes from
+strangers, so a folder whose graph has such is refused before anything of it is loaded.
+
+Source: https://www.tensorflow.org/guide/saved_model
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from Modelling.errors import CheckpointError, shortened
+from Modelling.network.checkpoint import Checkpoint
+from Modelling.network.declared_size import require_size
+from Modelling.network.foreign import (
+    ForeignEngine,
+    Tensor,
+    chosen_output,
+    only_input,
+    told_range,
+)
+from Modelling.network.hashes import files_of
+from Modelling.network.input_range import InputRange
+from Modelling.network.tensorflow import import_tensorflow, limit_tensorflow_threads, quiet
+
+SIGNATURE = "serving_default"
+
+# Parts of names of operations that reach out of the graph. Those by which every SavedModel restores
+# its own variables are none of them.
+UNSAFE = (
+    "ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "Dataset", "Reader", "FromTextFile",
+    "Summary", "DecodeProtoV2", "XlaLaunch", "Send", "Recv", "RpcCall",
+)  # fmt: skip
+
+
+def open_saved_model(
+    checkpoint: Checkpoint, threads: int | None, input_range: InputRange | None, max_bytes: int
+) -> ForeignEngine:
+    """Load a SavedModel's signature `serving_default`.
+
+    Args:
+        checkpoint: See `open_checkpoint`.
+        threads: CPU threads, taken before TensorFlow's first tensor; all cores if None.
+        input_range: Of the pixels that it wants; what the side file says if None.
+        max_bytes: That its files may take together.
+
+    Raises:
+        CheckpointError: It is unsafe, too large, or no image classifier.
+    """
+    path = checkpoint.path
+    require_size(path, sum(each.stat().st_size for each in files_of(path)), max_bytes)
+    tf = import_tensorflow()
+    if threads:
+        limit_tensorflow_threads(threads)
+    try:
+        _require_safe(path)
+        with quiet(show=False):
+            loaded = tf.saved_model.load(str(path))
+        if SIGNATURE not in loaded.signatures:
+            raise CheckpointError(f"it has no signature {SIGNATURE}")
+        function = loaded.signatures[SIGNATURE]
+        image = only_input(
+            [_tensor(name, each) for name, each in function.structured_input_signature[1].items()]
+        )
+        output = chosen_output(
+            [_tensor(name, each) for name, each in function.structured_outputs.items()],
+            checkpoint.side,
+        )
+
+        def call(batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            answers: npt.NDArray[Any] = function(**{image.name: tf.constant(batch)})[
+                output.name
+            ].numpy()
+            return answers
+
+        engine = ForeignEngine(
+            "saved_model", image, output, call, checkpoint.side,
+            input_range or told_range(checkpoint),
+        )  # fmt: skip
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - whatever a foreign model makes TensorFlow raise
+        raise CheckpointError(f"{path}: it cannot be loaded: {shortened(error)}") from None
+    engine.keep = loaded  # its variables live as long as it does
+    return engine
+
+
+def _tensor(name: str, described: Any) -> Tensor:
+    shape = described.shape
+    sizes = tuple(shape.as_list()) if shape.rank is not None else ()
+    dtype = described.dtype.as_numpy_dtype
+    return Tensor(name, sizes, dtype if np.issubdtype(dtype, np.number) else None)
+
+
+def _require_safe(path: Path) -> None:
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    operations = {
+        node.op
+        for meta in saved.meta_graphs
+        for nodes in (meta.graph_def.node, *(f.node_def for f in meta.graph_def.library.function))
+        for node in nodes
+    }
+    unsafe = sorted(each for each in operations if any(part in each for part in UNSAFE))
+    if unsafe:
+        raise CheckpointError(
+            f"its graph reaches out of itself, by {shortened(', '.join(unsafe))}: nothing of it "
+            "was loaded"
+        )

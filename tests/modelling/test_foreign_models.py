@@ -1,0 +1,175 @@
+"""Files of other frameworks answer as Keras' do; what cannot or must not run is refused by name."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from Modelling.data_preparation import encode_npy
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
+from Modelling.network.foreign import Tensor, layout_of, only_input
+from Modelling.predict_cnn import CheckpointError, Classifier, load_classifier
+from tests.modelling.foreign import SIDE, colours_onnx, one_of_each_colour, weights
+
+
+def write_side(path: Path, **more: Any) -> None:
+    side = {
+        "sha256": sha256(path.read_bytes()).hexdigest(),
+        "labels": ["red", "green", "blue"],
+        "input_shape": [SIDE, SIDE, 3],
+    }
+    path.with_name(f"{path.name}.json").write_text(json.dumps({**side, **more}))
+
+
+def labels_of(classifier: Classifier) -> list[str]:
+    images, errors = classifier.prepare_batch([encode_npy(i) for i in one_of_each_colour()])
+    assert not any(errors)
+    return classifier.predict(images).labels
+
+
+@pytest.mark.parametrize(
+    ("made", "side"),
+    [
+        ({}, {}),
+        ({"layout": "NCHW"}, {}),
+        ({"shape": [1, SIDE, SIDE, 3]}, {}),
+        ({"shape": [2, SIDE, SIDE, 3]}, {}),
+        ({"shape": ["N", None, None, 3]}, {}),
+        ({"shape": [None, None, None, None], "layout": "NCHW"}, {"layout": "NCHW"}),
+        ({"dtype": TensorProto.FLOAT16}, {}),
+        ({"dtype": TensorProto.DOUBLE}, {}),
+        ({"shape": ["N", SIDE * SIDE * 3]}, {}),
+        ({}, {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}),
+        ({"extra_outputs": ("again",)}, {"output": "again"}),
+        ({}, {"temperature": 2.0}),
+    ],
+    ids=str,
+)
+def test_an_onnx_file_answers_however_it_was_exported(
+    made: dict[str, Any], side: dict[str, Any], tmp_path: Path
+) -> None:
+    path = colours_onnx(tmp_path / "colours.onnx", **made)
+    write_side(path, **side)
+    classifier = load_classifier(path, threads=1)
+    assert labels_of(classifier) == ["red", "green", "blue"]
+    digest = sha256(path.read_bytes()).hexdigest()[:12]
+    assert (classifier.engine, classifier.version) == ("onnx", f"colours@{digest}")
+
+
+def test_without_a_side_file_an_onnx_file_answers_with_numbers(tmp_path: Path) -> None:
+    assert labels_of(load_classifier(colours_onnx(tmp_path / "a.onnx"))) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ({"softmax_domain": "com.evil"}, "operators of its maker's own, com.evil.Softmax"),
+        ({"extra_outputs": ("again",)}, 'choose by "output"'),
+        (
+            {"extra_inputs": [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])]},
+            "has 2 inputs, x float32 .*, y float32",
+        ),
+        ({"shape": ["N", None, None, 3]}, 'write "input_shape"'),
+        ({"shape": ["N", SIDE * SIDE * 3]}, 'rows of pixels and "input_shape"'),
+    ],
+    ids=str,
+)
+def test_an_onnx_file_that_is_no_image_classifier_is_refused_by_name(
+    made: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    path = colours_onnx(tmp_path / "colours.onnx", **made)
+    with pytest.raises(CheckpointError, match=said):
+        load_classifier(path)
+
+
+def test_a_tensor_that_may_be_either_layout_or_holds_no_pixels_is_refused() -> None:
+    with pytest.raises(CheckpointError, match='write "layout"'):
+        layout_of(Tensor("x", (None, 3, SIDE, 3), np.float32), None)
+    with pytest.raises(CheckpointError, match="takes no pixels"):
+        only_input([Tensor("x", (None, 3), np.int64)])
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/passwd", "link.bin"])
+def test_weights_outside_of_the_folder_are_not_read(location: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(weights("NHWC").tobytes())
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    path = colours_onnx(folder / "colours.onnx")
+    point_to(path, location)
+    with pytest.raises(CheckpointError, match="outside its folder"):
+        load_classifier(path)
+
+
+def test_weights_beside_the_file_are_read_and_count(tmp_path: Path) -> None:
+    path = colours_onnx(tmp_path / "colours.onnx")
+    (tmp_path / "weights.bin").write_bytes(weights("NHWC").tobytes())
+    point_to(path, "weights.bin")
+    write_side(path)
+    assert labels_of(load_classifier(path)) == ["red", "green", "blue"]
+    with pytest.raises(CheckpointError, match="--max-model-bytes"):
+        load_classifier(path, max_bytes=2000)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(CheckpointError, match=r"weights\.bin.*missing"):
+        load_classifier(path)
+
+
+def point_to(path: Path, location: str) -> None:
+    model = onnx.load(path)
+    [tensor] = model.graph.initializer
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    path.write_bytes(model.SerializeToString())
+
+
+def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "colours.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(CheckpointError, match="not an ONNX file"):
+        load_classifier(path)
+
+
+def test_a_litert_file_answers_as_the_form_that_it_is(mnist: Any, tmp_path: Path) -> None:
+    path = tmp_path / "digits.tflite"
+    form = DEFAULT_CHECKPOINT.with_suffix(".float32.tflite")
+    path.write_bytes(form.read_bytes())
+    pixels = (mnist[0][:8] / np.float32(255))[..., None]
+    expected = load_classifier(engine="float32", threads=1)
+    answered = load_classifier(path, threads=1)
+    assert np.array_equal(answered._engine.run(pixels), expected._engine.run(pixels))
+    assert answered.version.startswith("digits@")
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_saved_model_answers_unless_its_graph_reaches_out(safe: bool, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.w = tf.Variable(weights("NHWC"))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, 3], tf.float32, "x")])
+    def serve(x: Any) -> Any:
+        if not safe:
+            tf.io.write_file(str(tmp_path / "written"), "by the model")
+        return {"p": tf.nn.softmax(tf.reshape(x, [-1, SIDE * SIDE * 3]) @ module.w)}
+
+    path = tmp_path / "colours"
+    tf.saved_model.save(module, str(path), signatures={"serving_default": serve})
+    if not safe:
+        with pytest.raises(CheckpointError, match="WriteFile"):
+            load_classifier(path)
+        assert not (tmp_path / "written").exists()
+        return
+    classifier = load_classifier(path)
+    assert labels_of(classifier) == ["0", "1", "2"]
+    (path / "assets").mkdir(exist_ok=True)
+    (path / "assets" / "words.txt").write_text("another")
+    assert load_classifier(path).version != classifier.version
