@@ -224,10 +224,8 @@ class SharingConsumer(Consumer):
 
     def renew(self) -> None:
         """See `Consumer.renew`."""
-        if self._held:
-            self._session.run(
-                RENEW, self._identity.mark, self.token, self.token, 0, MOST_HELD, action="renew"
-            )
+        if held := sorted(self._held.copy()):
+            self._session.run(RENEW, self._identity.mark, self.token, *held, action="renew")
 
     def leave(self) -> None:
         """See `Consumer.leave`."""

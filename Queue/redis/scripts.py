@@ -112,19 +112,23 @@ for first = 2, #ARGV, 1000 do  -- of what Lua's stack holds
 end
 """)
 
+# ARGV: mark, consumer, ids. Begins the lease anew of those that are still this consumer's. What it
+# does not know of, as an answer was lost, is whoever's asks after the lease. JUSTID: no delivery.
+RENEW = Script(f"""{_SAME_QUEUE}
+for i = 3, #ARGV do
+    local id = ARGV[i]
+    if #redis.call('XPENDING', KEYS[1], '{GROUP}', id, id, 1, ARGV[2]) == 1 then
+        redis.call('XCLAIM', KEYS[1], '{GROUP}', ARGV[2], 0, id, 'JUSTID')
+    end
+end
+""")
+
 # ARGV: mark, consumer, another consumer, milliseconds, most. What the one has taken goes to the
-# other, as if that had been idle for so long. JUSTID: it counts as no delivery.
-_HAND_OVER = f"""
-local ids = {{}}
+# other, as if that had been idle for so long.
+LEAVE = Script(f"""{_SAME_QUEUE}
 for _, each in ipairs(redis.call('XPENDING', KEYS[1], '{GROUP}', '-', '+', ARGV[5], ARGV[2])) do
-    ids[#ids + 1] = each[1]
+    redis.call('XCLAIM', KEYS[1], '{GROUP}', ARGV[3], 0, each[1], 'IDLE', ARGV[4], 'JUSTID')
 end
-for i = 1, #ids do
-    redis.call('XCLAIM', KEYS[1], '{GROUP}', ARGV[3], 0, ids[i], 'IDLE', ARGV[4], 'JUSTID')
-end
-"""
-RENEW = Script(f"{_SAME_QUEUE}{_HAND_OVER}return #ids")
-LEAVE = Script(f"""{_SAME_QUEUE}{_HAND_OVER}
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], '{GROUP}', ARGV[2])
 """)
 
