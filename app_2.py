@@ -42,6 +42,19 @@ def parser() -> argparse.ArgumentParser:
         default=default_database(),
         help="the DB: a text file, postgresql://… or sqlite:///file; default: RESULT_DB, else",
     )
+    group = parser.add_argument_group("parts of a text DB")
+    group.add_argument(
+        "--rotate-bytes", type=opt.count, metavar="N", help="begin a new part at so many bytes"
+    )
+    group.add_argument(
+        "--rotate-days", type=opt.positive, metavar="N", help="begin a new part after so many days"
+    )
+    group.add_argument(
+        "--keep",
+        type=opt.count,
+        metavar="N",
+        help="remove older parts but so many; their ids are known no more (default: keep all)",
+    )
     return parser
 
 

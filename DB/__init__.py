@@ -13,6 +13,7 @@ from DB.errors import (
     DatabaseUnavailableError,
 )
 from DB.results import InsertOutcome
+from DB.rotation import Rotation
 
 __all__ = [
     "DEFAULT_PATH",
@@ -26,6 +27,7 @@ __all__ = [
     "DatabaseUnavailableError",
     "InsertOutcome",
     "ResultDatabase",
+    "Rotation",
     "default_database",
     "open_database",
     "scheme_of",

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("python -m DB", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="summary|verify|get|import")
+    commands = parser.add_subparsers(required=True, metavar="summary|verify|get|import|rotate")
     summary = commands.add_parser("summary", help="how many, per label, accuracy, latency, models")
     summary.add_argument(
         "--plot",
@@ -47,7 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     take = commands.add_parser("import", help="take the results of another DB over into --db")
     take.add_argument("source", type=_where, metavar="FILE|URL", help="the DB that is read")
     take.set_defaults(run=_import)
-    for command in (summary, check, get, take):
+    rotate = commands.add_parser(
+        "rotate", help="begin a new part of a text DB that nobody writes (else: app_2 --rotate-…)"
+    )
+    rotate.add_argument("--keep", type=_number, metavar="N", help="remove older parts but so many")
+    rotate.set_defaults(run=_rotate)
+    for command in (summary, check, get, take, rotate):
         command.add_argument(
             "--db",
             type=_where,
@@ -56,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
             help="default: RESULT_DB, else %(default)s",
         )
     return parser
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
 
 
 def _where(text: str) -> str:
@@ -100,6 +111,15 @@ def _get(options: argparse.Namespace) -> int:
             print(f"{db.name}: no result with the id {options.id!r}", file=sys.stderr)
             return 1
     print_json(row)
+    return 0
+
+
+def _rotate(options: argparse.Namespace) -> int:
+    with open_database(options.db, wait=False) as db:
+        part, gone = db.rotate(options.keep)
+    print(f"{part} is complete" if part else f"{db.name} holds no row yet", file=sys.stderr)
+    for each in gone:
+        print(f"{each} is removed", file=sys.stderr)
     return 0
 
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from DB.database_interface import ResultDatabase
 from DB.errors import DatabaseConfigurationError
+from DB.rotation import Rotation
 from Installation.extras import needs
 from Installation.places import state_folder
 
@@ -33,6 +34,7 @@ def open_database(
     timeout: float | None = None,
     stop: Callable[[], bool] | None = None,
     read_only: bool = False,
+    rotation: Rotation | None = None,
 ) -> ResultDatabase:
     """Open the DB at a path or URL. An engine's client is imported only here.
 
@@ -42,6 +44,7 @@ def open_database(
         timeout: seconds to wait for it at most; None waits without limit.
         stop: asked while waiting, as `threading.Event.is_set`; True ends it.
         read_only: nothing is made, changed or waited for; the DB may come later.
+        rotation: when the text begins a new part; a server has means of its own.
 
     Raises:
         DatabaseConfigurationError: the URL is wrong, the engine's client is not installed, or what
@@ -56,7 +59,11 @@ def open_database(
 
         if read_only:
             return TextReader(where)
-        return TextDatabase(where, wait=wait, timeout=timeout, stop=stop)
+        return TextDatabase(where, wait=wait, timeout=timeout, stop=stop, rotation=rotation)
+    if rotation is not None:
+        raise DatabaseConfigurationError(
+            f"{scheme}:// has no parts to rotate: rotation is for the text DB"
+        )
     if scheme == "sqlite":
         from DB.sqlite.database import SqliteDatabase
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from DB.errors import DatabaseConfigurationError
 from DB.results import InsertOutcome, Result
 from DB.summary import Summary, Tally
 from DurableText.closing import ClosedAtExit
-from DurableText.findings import Findings
+from DurableText.findings import MAX_PROBLEMS, Findings
 
 Row = dict[str, Any]
 
@@ -30,6 +31,15 @@ class Verification(Findings):
 
     rows: int = 0
     bytes: int = 0
+
+    def __add__(self, other: Verification) -> Verification:
+        return Verification(
+            [*self.problems, *other.problems][:MAX_PROBLEMS],
+            self.problem_count + other.problem_count,
+            [*self.notes, *other.notes],
+            self.rows + other.rows,
+            self.bytes + other.bytes,
+        )
 
 
 class ResultDatabase(ClosedAtExit):
@@ -136,6 +146,21 @@ class ResultDatabase(ClosedAtExit):
             DatabaseUnavailableError: it did not answer within `timeout` seconds, or is read only.
             DatabaseReplacedError, DatabaseConfigurationError, DatabaseClosedError: as `insert`.
         """
+
+    def rotate(self, keep: int | None = None) -> tuple[Path | None, list[Path]]:  # noqa: ARG002
+        """Begin a new part now, if there is any row, and drop the oldest.
+
+        Args:
+            keep: so many parts stay; None keeps all.
+
+        Returns:
+            The part that is complete now, and those that are gone, whose ids nobody knows any more.
+
+        Raises:
+            DatabaseConfigurationError: this engine has no parts: a server has means of its own.
+            DatabasePassingError, DatabaseReplacedError, DatabaseClosedError: as `insert`.
+        """
+        raise DatabaseConfigurationError(f"{self.name} has no parts to rotate: a text DB has")
 
     @abstractmethod
     def close(self) -> None:

@@ -38,6 +38,7 @@ class IndexedText:
         storage: Storage,
         check_format: Callable[[bytes], None] | None = None,
         identity: Callable[[dict[str, Any]], str] = lambda row: str(row["id"]),
+        secret: bytes | None = None,
     ) -> None:
         """Open text and index, and take in what the index does not know yet.
 
@@ -47,6 +48,7 @@ class IndexedText:
             storage: the layer for system calls.
             check_format: is given the first bytes of the text, and raises if they are not of ours.
             identity: what a row is known by; its key is always its id's.
+            secret: what keys are made with, if the index is made; None for a new one.
 
         Raises:
             OSError: the text cannot be used.
@@ -55,6 +57,7 @@ class IndexedText:
         self._path = path
         self._index_path = index_path
         self._identity = identity
+        self._secret = secret
         with contextlib.ExitStack() as opened:
             self._text = TextFile(path, storage)
             opened.callback(self._text.close)
@@ -69,6 +72,10 @@ class IndexedText:
     def end(self) -> int:
         """Everything before it is on the disk, in whole lines."""
         return self._text.end
+
+    def first_line(self) -> bytes:
+        """Return the first line; b"" where there is none."""
+        return self._text.line_at(0) or b""
 
     def sync(self) -> None:
         """Sync the text, which shows whether the disk can be written at all."""
@@ -163,7 +170,7 @@ class IndexedText:
     def _open_index(self) -> Index:
         path = self._index_path
         try:
-            index = Index(path)
+            index = Index(path, self._secret)
         except IndexDamagedError as error:
             logger.warning("%s: %s; making it anew", path, error)
             remove(path)

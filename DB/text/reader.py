@@ -15,6 +15,7 @@ from DB.errors import DatabaseUnavailableError, opened_to_read
 from DB.results import InsertOutcome, Result
 from DB.summary import Summary, Tally
 from DB.text.index import IndexDamagedError
+from DB.text.parts import part_paths
 from DB.text.verification import verify
 from DurableText import codec
 from DurableText.codec import CHUNK_BYTES, scan
@@ -43,7 +44,7 @@ class TextReader(ResultDatabase):
         self.path = real_path(path)
         self.name = str(self.path)
         self._storage = storage
-        self._count = LineCount(self.path)
+        self._counts: dict[Path, LineCount] = {}
 
     def insert(self, results: Sequence[Result]) -> InsertOutcome:
         """Refuse: see `ResultDatabase.insert`."""
@@ -58,7 +59,7 @@ class TextReader(ResultDatabase):
         raise opened_to_read(self.name, len(results))
 
     def __iter__(self) -> Iterator[Row]:
-        return self._rows_of(self.path)
+        return (row for line in self._all_lines() if (row := codec.decode(line)) is not None)
 
     def iter_shadow(self) -> Iterator[Row]:
         """See `ResultDatabase.iter_shadow`."""
@@ -70,7 +71,15 @@ class TextReader(ResultDatabase):
 
     def newest(self, number: int) -> list[Row]:
         """See `ResultDatabase.newest`."""
-        with self._errors("read"), self._opened(self.path) as fd:
+        found: list[Row] = []
+        for path in reversed(self._texts()):
+            found += self._newest_of(path, number - len(found))
+            if len(found) >= number:
+                break
+        return found
+
+    def _newest_of(self, path: Path, number: int) -> list[Row]:
+        with self._errors("read"), self._opened(path) as fd:
             size = self._storage.stat_open(fd).st_size
             window = TAIL_BYTES
             while True:
@@ -84,12 +93,15 @@ class TextReader(ResultDatabase):
     def count(self) -> int:
         """Return how many lines there are; each call reads only what is new since the last."""
         with self._errors("count"):
-            return self._count.count()
+            texts = self._texts()
+            counts = {path: self._counts.get(path) or LineCount(path) for path in texts}
+            self._counts = counts
+            return sum(each.count() for each in counts.values())
 
     def get(self, result_id: str) -> Row | None:
         """Search the whole text: the index is the writer's."""
         quoted = b'"id":' + orjson.dumps(result_id)
-        for line in self._lines_of(self.path):
+        for line in self._all_lines():
             if quoted in line:
                 row = codec.decode(line)
                 if row is not None and row.get("id") == result_id:
@@ -99,7 +111,7 @@ class TextReader(ResultDatabase):
     def summary(self) -> Summary:
         """See `ResultDatabase.summary`; corrupt lines are counted as such."""
         tally = Tally()
-        for line in self._lines_of(self.path):
+        for line in self._all_lines():
             row = codec.decode(line)
             if row is not None:
                 tally.add(row)
@@ -109,11 +121,14 @@ class TextReader(ResultDatabase):
 
     def verify(self) -> Verification:
         """Read everything; needs about 20 bytes a row of temporary disk."""
-        return verify(self.path)
+        found = Verification()
+        for path in self._texts():
+            found += verify(path)
+        return found
 
     def check(self, timeout: float) -> None:  # noqa: ARG002 (a file answers at once)
         """See `ResultDatabase.check`."""
-        with self._errors("read"), self._opened(self.path):
+        with self._errors("read"), self._opened(self._texts()[-1]):
             pass
 
     def close(self) -> None:
@@ -125,6 +140,31 @@ class TextReader(ResultDatabase):
     def _rows_of_side_file(self, name: str) -> Iterator[Row]:
         path = self._side_file(name)
         return self._rows_of(path) if path.exists() else iter(())
+
+    def _texts(self) -> list[Path]:
+        """Return the parts, the oldest first, and the text that is written, which comes last.
+
+        Between two renames of a rotation, or after a kill there, that one may be missing.
+        """
+        parts = part_paths(self.path, self._storage)
+        return parts if parts and not self.path.exists() else [*parts, self.path]
+
+    def _all_lines(self) -> Iterator[bytes]:
+        """Yield the lines of all parts and of the text, each once, also across a rotation.
+
+        The text is opened first: if it becomes a part meanwhile, it is known by its inode.
+        """
+        with contextlib.ExitStack() as opened:
+            self._check_usable()
+            with self._errors("read"):
+                texts = self._texts()
+                last = opened.enter_context(self._opened(texts[-1]))
+                end, inode = self._end(texts[-1], last), self._storage.stat_open(last).st_ino
+                parts = [each for each in self._texts()[:-1] if each.stat().st_ino != inode]
+            for part in parts:
+                if part.exists():  # else it was just dropped
+                    yield from self._lines_of(part)
+            yield from self._lines_in(last, end)
 
     def _rows_of(self, path: Path) -> Iterator[Row]:
         for line in self._lines_of(path):
@@ -138,14 +178,18 @@ class TextReader(ResultDatabase):
             self._check_usable()
             with self._errors("read"):
                 fd = opened.enter_context(self._opened(path))
-                groups = scan(partial(self._storage.read, fd), 0, self._end(path, fd))
-            while True:
-                self._check_usable()
-                with self._errors("read"):
-                    _, lines = next(groups, (0, None))
-                if lines is None:
-                    return
-                yield from lines
+                end = self._end(path, fd)
+            yield from self._lines_in(fd, end)
+
+    def _lines_in(self, fd: int, end: int) -> Iterator[bytes]:
+        groups = scan(partial(self._storage.read, fd), 0, end)
+        while True:
+            self._check_usable()
+            with self._errors("read"):
+                _, lines = next(groups, (0, None))
+            if lines is None:
+                return
+            yield from lines
 
     def _check_usable(self) -> None:
         """Do nothing: a reader holds nothing that could be closed."""

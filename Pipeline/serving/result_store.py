@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from DB import (
@@ -11,9 +12,11 @@ from DB import (
     DatabaseUnavailableError,
     InsertOutcome,
     ResultDatabase,
+    Rotation,
     open_database,
     scheme_of,
 )
+from DurableText.command_line import EXIT_USAGE
 from MessageBroker import Message, Subscription
 from Pipeline.events import EventError, parse_inference
 from Pipeline.observability.waiting import Reason
@@ -21,7 +24,7 @@ from Pipeline.script.script import Script
 from Pipeline.script.start_up import wait_until_it_answers
 from Pipeline.serving.dead_letters import Rejected, move_away
 from Pipeline.serving.standby import Turn
-from Pipeline.stop import StoppedError
+from Pipeline.stop import ScriptError, StoppedError
 
 NO_INFERENCE_EVENT = "no inference event"
 
@@ -46,7 +49,7 @@ def open_db(script: Script) -> ResultDatabase:
         return script.stop.requested
 
     def attempt(_seconds_left: float) -> ResultDatabase:
-        return open_database(where, stop=shall_end)
+        return open_database(where, stop=shall_end, rotation=rotation_of(script.options))
 
     try:
         if scheme_of(where) is None:
@@ -59,6 +62,19 @@ def open_db(script: Script) -> ResultDatabase:
         raise StoppedError from error
     turn.begin()
     return db
+
+
+def rotation_of(options: argparse.Namespace) -> Rotation | None:
+    """Return when a text DB begins a new part; None for never.
+
+    Raises:
+        ScriptError: parts are to be removed that nothing makes.
+    """
+    if options.rotate_bytes is None and options.rotate_days is None:
+        if options.keep is not None:
+            raise ScriptError("--keep needs --rotate-bytes or --rotate-days", EXIT_USAGE)
+        return None
+    return Rotation(options.rotate_bytes, options.rotate_days, options.keep)
 
 
 class ResultStore:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.engines.postgres_server import PostgresServer, find_or_skip
+from tests.pipeline.conftest import embedded_broker, pipeline  # noqa: F401 - fixtures
 
 _numbers = itertools.count(1)
 

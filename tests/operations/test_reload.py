@@ -78,6 +78,20 @@ def test_a_new_checkpoint_takes_over_by_itself(
     assert model.reloads == {"swapped": 1, "refused": 0}
 
 
+def test_a_link_that_is_switched_releases_a_checkpoint_and_takes_it_back(tmp_path: Path) -> None:
+    releases = [CheckpointFolder(tmp_path / name) for name in ("old", "new")]
+    versions = [f"@{open_sha(releases[0].path)[:12]}", releases[1].install(1)]
+    link, other = tmp_path / "current", tmp_path / "next"
+    link.symlink_to("old")
+    served = link / releases[0].path.name
+    with LiveModel(served, 1, Stop(), look_seconds=0.02, patience=0.5) as model:
+        for number in (1, 0):
+            other.symlink_to(("old", "new")[number])
+            other.replace(link)
+            wait_until(lambda n=number: versions[n] in model.version, "the other one answers")
+        assert model.reloads == {"swapped": 2, "refused": 0}
+
+
 def test_files_that_arrive_one_by_one_are_awaited(
     checkpoint: CheckpointFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
