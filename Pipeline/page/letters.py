@@ -148,16 +148,14 @@ class LetterDesk:
         """Read all letters, soon."""
         self._do("reading", self._read, once=True)
 
-    def settle(self, action: str, selection: Selection, topics: Sequence[str] = ()) -> None:
+    def settle(self, action: str, selection: Selection) -> None:
         """Replay or purge letters, soon, and read what is left.
 
         Args:
             action: `replay` or `purge`.
             selection: which.
-            topics: whose; none for all.
         """
-        chosen = [each for each in self._topics if not topics or each in topics]
-        self._do(f"{action} under way", lambda: self._settle(action, selection, chosen))
+        self._do(f"{action} under way", lambda: self._settle(action, selection))
         self.read()
 
     def listing(self, which: Filter, offset: int) -> dict[str, Any]:
@@ -295,7 +293,7 @@ class LetterDesk:
             timestamp(),
         )
 
-    def _settle(self, action: str, selection: Selection, topics: Sequence[str]) -> None:
+    def _settle(self, action: str, selection: Selection) -> None:
         act = {"replay": replay, "purge": purge}[action]
         done = {"replay": "replayed", "purge": "purged"}[action]
         settled: list[str] = []
@@ -305,7 +303,7 @@ class LetterDesk:
         with self._open_broker(READING) as opened:
             broker = cast("BrokerCore", opened)
             broker.ping(READING_SECONDS)
-            for topic in topics:
+            for topic in self._topics_of(selection):
                 try:
                     outcome: Outcome = act(broker, topic, selection)
                 except TopicNotFoundError:
@@ -324,6 +322,13 @@ class LetterDesk:
         if missed:
             parts.append(f"{counted(len(missed), 'letter')} not there any more")
         self._said = ", ".join(parts)
+
+    def _topics_of(self, selection: Selection) -> list[str]:
+        """Tell where the letters are: those that were read say it, others may be anywhere."""
+        read = [self._shelf.letters.get(each) for each in selection.ids]
+        known = {each.topic for each in read if each is not None}
+        everywhere = not selection.ids or None in read
+        return [each for each in self._topics if everywhere or topic_of_letters(each) in known]
 
     def _follow(self, selection: Selection) -> None:
         letters = [each for each in self._shelf.letters.values() if selection.takes(each)]
