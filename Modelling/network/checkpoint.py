@@ -27,7 +27,7 @@ from Modelling.network.side_file import (
     write_atomically,
     write_side_file,
 )
-from Modelling.network.side_file_place import side_file_path
+from Modelling.network.side_file_place import side_file_path, side_file_to_write
 
 __all__ = [
     "DIGITS",
@@ -74,8 +74,11 @@ class Checkpoint:
 
 
 def engine_path(checkpoint: Path, engine: str) -> Path:
-    """Tell where `train_cnn.py` and `quantise.py` put a compiled form of a checkpoint."""
-    return checkpoint.with_suffix(f".{engine}.tflite")
+    """Tell where `train_cnn.py` and `quantise.py` put a compiled form of a checkpoint.
+
+    It is called after the side file, as that is: not over one that is of another file.
+    """
+    return side_file_to_write(checkpoint).with_suffix(f".{engine}.tflite")
 
 
 def open_checkpoint(

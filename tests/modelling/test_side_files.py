@@ -64,6 +64,22 @@ def test_two_checkpoints_with_one_stem_have_a_side_file_each(
         assert side.labels == labels
 
 
+def test_two_checkpoints_with_one_stem_keep_their_compiled_forms(
+    model: Any, tmp_path: Path
+) -> None:
+    paths = [tmp_path / "mine.h5", tmp_path / "mine.keras"]
+    for path in paths:
+        model.layers[-1].set_weights([weight + 1 for weight in model.layers[-1].get_weights()])
+        model.save(path)
+    for path in paths:
+        assert quantise.main([str(path), "--labels", "a,b,c"]) == 0
+    for path in paths:
+        side = open_checkpoint(path, patience=0).side
+        assert side is not None
+        engine = side.engines["float32"]
+        assert sha256_of(tmp_path / engine.file) == engine.sha256
+
+
 def test_the_side_file_of_the_whole_name_comes_first_and_must_match(
     model: Any, tmp_path: Path
 ) -> None:
