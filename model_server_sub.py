@@ -30,6 +30,7 @@ from Modelling.predict_cnn import DEFAULT_CHECKPOINT, load_classifier
 from Modelling.predictor import PredictorSource
 from Modelling.predictors.checkpoint_source import CheckpointSource
 from Modelling.predictors.images import ImagePredictor
+from Modelling.predictors.own_python import OwnSource
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
@@ -56,8 +57,13 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint",
         type=opt.path,
         metavar="FILE",
-        default=DEFAULT_CHECKPOINT,
-        help=".h5 or .keras of Keras, .onnx, .tflite, or a SavedModel folder",
+        help=".h5 or .keras of Keras, .onnx, .tflite, or a SavedModel folder; "
+        "default: the shipped one",
+    )
+    parser.add_argument(
+        "--predictor",
+        metavar="package.module:Class",
+        help="Python of your own that answers; it is given --checkpoint, if there is one",
     )
     parser.add_argument(
         "--threads", type=opt.threads, metavar="N", help="of the model; default: all cores"
@@ -68,6 +74,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="K",
         default=0,
         help="add the K most probable classes with their probabilities to each result; 0: none",
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=opt.probability,
+        metavar="P",
+        default=0.0,
+        help='mark results with less confidence as "unsure": true; 0: none',
     )
     parser.add_argument(
         "--image-seconds",
@@ -117,7 +130,9 @@ def main(script: Script) -> None:
 
 
 def source_of(options: argparse.Namespace, decoders: DecodingPool) -> PredictorSource:
-    """Tell what answers: the checkpoint that the options name."""
+    """Tell what answers: Python of one's own, or the checkpoint that the options name."""
+    if options.predictor is not None:
+        return OwnSource(options.predictor, options.checkpoint, options.threads)
 
     def load(checkpoint: Path) -> ImagePredictor:
         classifier = load_classifier(
@@ -129,7 +144,7 @@ def source_of(options: argparse.Namespace, decoders: DecodingPool) -> PredictorS
         )
         return ImagePredictor(classifier, options.top)
 
-    return CheckpointSource(options.checkpoint, load)
+    return CheckpointSource(options.checkpoint or DEFAULT_CHECKPOINT, load)
 
 
 def _late(stop: Stop) -> Callable[[], bool]:

@@ -31,9 +31,22 @@ def as_text(summary: Summary) -> str:
         )
     for model, count in summary.models.items():
         lines.append(f"model        {printable(model)}  {count:,}")
+    lines += _unsure(summary)
     lines += _labels(summary)
     lines += _confusions(summary)
     return "\n".join(lines)
+
+
+def _unsure(summary: Summary) -> list[str]:
+    if not summary.unsure:
+        return []
+    lines = [f"unsure       {summary.unsure:,} below the server's --min-confidence"]
+    for result_id, label, confidence in summary.unsure_first:
+        how = "" if confidence is None else f"  {confidence:.2%}"
+        lines.append(f"             {printable(result_id)}  {printable(label)}{how}")
+    if summary.unsure > len(summary.unsure_first):
+        lines.append(f"             and {summary.unsure - len(summary.unsure_first):,} more")
+    return lines
 
 
 def _labels(summary: Summary) -> list[str]:

@@ -25,6 +25,10 @@ MAX_NAMES = 1000
 MAX_NAME_CHARACTERS = 200
 
 OTHER = "(other)"
+
+# Unsure results that are listed: enough to look at.
+MAX_UNSURE = 20
+
 # Bins of the time line; a second wide at first.
 MAX_BINS = 2048
 
@@ -42,6 +46,8 @@ class Summary:
         right: how many of those there are per label.
         confusions: (expected, given, how often), most frequent first.
         models: results per model.
+        unsure: results that are marked as unsure.
+        unsure_first: the first of them: id, label and confidence.
         latency_p50: seconds from `published_at` to `stored_at`, half of the results were faster;
             None without any.
         latency_p95: the same for 95 of 100.
@@ -62,6 +68,8 @@ class Summary:
     right: dict[str, int] = field(default_factory=dict)
     confusions: list[tuple[str, str, int]] = field(default_factory=list)
     models: dict[str, int] = field(default_factory=dict)
+    unsure: int = 0
+    unsure_first: list[tuple[str, str, float | None]] = field(default_factory=list)
     latency_p50: float | None = None
     latency_p95: float | None = None
     latency_p99: float | None = None
@@ -102,6 +110,11 @@ class Summary:
             "last_stored_at": last.isoformat() if last else None,
             "throughput_per_second": self.throughput,
             "models": self.models,
+            "unsure": self.unsure,
+            "unsure_first": [
+                {"id": each, "label": label, "confidence": confidence}
+                for each, label, confidence in self.unsure_first
+            ],
         }
 
 
@@ -178,6 +191,8 @@ class Tally:
         self.labels: Counter[str] = Counter()
         self.models: Counter[str] = Counter()
         self.right: Counter[str] = Counter()
+        self.unsure = 0
+        self.unsure_first: list[tuple[str, str, float | None]] = []
         self.pairs: Counter[tuple[str, str]] = Counter()
         self.latencies = _Latencies()
         self.time_line = _TimeLine()
@@ -192,6 +207,8 @@ class Tally:
         label = _name(row.get("label"))
         _count(self.labels, _short(label))
         _count(self.models, _short(_name(row.get("model"))))
+        if row.get("unsure") is True:
+            self._add_unsure(row, label)
         if "expected_label" in row:
             expected = _name(row["expected_label"])
             self.known += 1
@@ -201,6 +218,13 @@ class Tally:
             else:
                 _count(self.pairs, (_short(expected), _short(label)), (OTHER, OTHER))
         self._add_times(row)
+
+    def _add_unsure(self, row: Mapping[str, Any], label: str) -> None:
+        self.unsure += 1
+        if len(self.unsure_first) < MAX_UNSURE:
+            confidence = row.get("confidence")
+            known = confidence if isinstance(confidence, (int, float)) else None
+            self.unsure_first.append((str(row.get("id")), _short(label), known))
 
     def _add_times(self, row: Mapping[str, Any]) -> None:
         if row.get("stored_at") != self._stored_text:  # the same for all of one insert
@@ -227,6 +251,8 @@ class Tally:
             correct=self.correct,
             right=dict(self.right.most_common()),
             confusions=[(e, g, n) for (e, g), n in self.pairs.most_common()],
+            unsure=self.unsure,
+            unsure_first=list(self.unsure_first),
             models=dict(self.models.most_common()),
             latency_p50=self.latencies.percentile(0.50),
             latency_p95=self.latencies.percentile(0.95),

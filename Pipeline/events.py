@@ -193,6 +193,7 @@ def inference_record(
     model: str,
     received_at: str,
     predicted_at: str,
+    min_confidence: float = 0.0,
 ) -> dict[str, Any]:
     """Make the body of an inference event. Fields without a value are left out.
 
@@ -202,10 +203,12 @@ def inference_record(
         model: which one answered.
         received_at: when the model server had the image, RFC 3339.
         predicted_at: when it had the answer.
+        min_confidence: an answer that is less confident is marked as unsure.
     """
     record: dict[str, Any] = {
         "id": origin.id,
         **answer,
+        "unsure": True if answer.get("confidence", 1.0) < min_confidence else None,
         "model": model,
         "source": origin.source,
         "expected_label": origin.expected_label,

@@ -164,6 +164,11 @@ def positive(text: str) -> float:
     return _checked(text, float, "a number above 0", lambda value: 0 < value < float("inf"))
 
 
+def probability(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    return _checked(text, float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+
 def not_negative(text: str) -> float:
     """Parse a number of at least 0."""
     return _checked(text, float, "a number of at least 0", lambda value: 0 <= value < float("inf"))

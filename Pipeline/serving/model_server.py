@@ -194,7 +194,8 @@ class PredictStep:
             batch, errors = self._predictor.prepare_batch(items)
             good = [m for m, error in zip(messages, errors, strict=True) if error is None]
             answers = self._run(batch, good) if good else ()
-            answered = list(zip(good, answers, strict=True))
+            if len(answers) != len(good):
+                raise ValueError(f"{len(answers)} answers for {len(good)} items")
         except PreparationStoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the model raises
@@ -218,8 +219,9 @@ class PredictStep:
                 model=self._predictor.version,
                 received_at=received_at,
                 predicted_at=predicted_at,
+                min_confidence=self._script.options.min_confidence,
             )
-            for message, answer in answered
+            for message, answer in zip(good, answers, strict=True)
         )
 
     def _run(self, batch: Any, messages: Sequence[Message]) -> Sequence[Answer]:

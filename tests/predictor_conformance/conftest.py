@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from examples.iris import MEASURES, rows_as_json
 from Modelling.data_preparation import bundled_test_images, encode_npy
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT, load_classifier
 from Modelling.predictor import Item, Predictor
 from Modelling.predictors.images import ImagePredictor
+from Modelling.predictors.own_python import OwnSource
 from tests.modelling.foreign import colours_onnx, one_of_each_colour
 
 
@@ -40,7 +43,28 @@ def onnx(folder: Path) -> UnderTest:
     return UnderTest(ImagePredictor(classifier), images * 2, Item(b"no image", {}))
 
 
-PREDICTORS: dict[str, Callable[[Path], UnderTest]] = {"keras": keras, "onnx": onnx}
+def iris(_folder: Path) -> UnderTest:
+    rows = json.loads(rows_as_json())["measures"][::30]
+    good = [Item(json.dumps(dict(zip(MEASURES, row, strict=True))).encode(), {}) for row in rows]
+    return UnderTest(own("examples.iris:Iris"), good, Item(b'{"sepal_length": "x"}', {}))
+
+
+def sentiment(_folder: Path) -> UnderTest:
+    texts = ("not bad at all", "awful", "a chair", "thanks, great", "never good")
+    good = [Item(text.encode(), {}) for text in texts]
+    return UnderTest(own("examples.sentiment:Sentiment"), good, Item(b"\xff", {}))
+
+
+def own(name: str) -> Predictor:
+    return OwnSource(name, None, 1).load(lambda: None)
+
+
+PREDICTORS: dict[str, Callable[[Path], UnderTest]] = {
+    "keras": keras,
+    "onnx": onnx,
+    "iris": iris,
+    "sentiment": sentiment,
+}
 
 
 @pytest.fixture(scope="session", params=PREDICTORS)

@@ -1,0 +1,197 @@
+"""Python of one's own behind the seam: `package.module:Class`, for rows, texts, sound, anything.
+
+What it returns is held against the contract before the pipeline sees it: a result that the queue or
+the DB could not take would hold up all others.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from Modelling.errors import CheckpointError, shortened
+from Modelling.network.hashes import files_of
+from Modelling.predictor import Answer, Item, Predictor, is_reserved
+
+# Of an answer as JSON. A line of the queue may have 1 MiB, and the pipeline adds to it.
+MAX_ANSWER_BYTES = 512 << 10
+
+# Characters of a version: it stands in each result, and in labels of metrics.
+MAX_VERSION_CHARACTERS = 200
+
+
+class AnswerError(Exception):
+    """Raised when a predictor of one's own breaks the contract; the text says how."""
+
+
+class OwnSource:
+    """Makes predictors of a class of one's own; see `PredictorSource`.
+
+    Attributes:
+        name: `package.module:Class`.
+    """
+
+    def __init__(self, name: str, checkpoint: Path | None, threads: int | None) -> None:
+        """Remember what is made.
+
+        Args:
+            name: `package.module:Class`; the working directory is on the path.
+            checkpoint: Given to the class, and watched; None for nothing.
+            threads: Given to the class.
+        """
+        self.name = name
+        self._checkpoint = checkpoint
+        self._threads = threads
+
+    def files(self) -> Sequence[Path]:
+        """Return the checkpoint's. Code is not watched: a module is imported once."""
+        if self._checkpoint is None:
+            return ()
+        inside = files_of(self._checkpoint) if self._checkpoint.is_dir() else ()
+        return (self._checkpoint, *inside)
+
+    def load(self, looking: Callable[[], None]) -> Predictor:
+        """Import the class, make one of it, and warm it up.
+
+        Raises:
+            CheckpointError: That fails; the text says where.
+        """
+        looking()
+        with self._told("cannot be imported"):
+            made_by = self._import()
+        with self._told("cannot be made"):
+            predictor = OwnPredictor(made_by(self._checkpoint, self._threads))
+        with self._told("cannot be warmed up"):
+            predictor.warm_up()
+        return predictor
+
+    def _import(self) -> Any:
+        module, _, name = self.name.partition(":")
+        if not module or not name:
+            raise CheckpointError("--predictor is package.module:Class")
+        if "" not in sys.path and str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        return getattr(importlib.import_module(module), name)
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            said = shortened(error) if isinstance(error, CheckpointError) else _named(error)
+            raise CheckpointError(f"--predictor {self.name} {what}: {said}") from error
+
+
+class OwnPredictor:
+    """A predictor of one's own, held against the contract.
+
+    Attributes:
+        version: Its own.
+    """
+
+    def __init__(self, own: Any) -> None:
+        """Take it over.
+
+        Args:
+            own: An instance of the class.
+
+        Raises:
+            AnswerError: It lacks what a predictor has.
+        """
+        lacking = [
+            each for each in ("warm_up", "prepare_batch", "predict", "close")
+            if not callable(getattr(own, each, None))
+        ]  # fmt: skip
+        if lacking:
+            raise AnswerError(f"it has no {', '.join(lacking)}")
+        version = getattr(own, "version", None)
+        if not isinstance(version, str) or not version.isprintable() or not version.strip():
+            raise AnswerError(f"its version must be a text, not {shortened(repr(version))}")
+        if len(version) > MAX_VERSION_CHARACTERS:
+            raise AnswerError(f"its version is longer than {MAX_VERSION_CHARACTERS} characters")
+        self._own = own
+        self.version = version
+
+    def warm_up(self) -> None:
+        """Warm it up."""
+        self._own.warm_up()
+
+    def prepare_batch(self, items: Sequence[Item]) -> tuple[Any, list[str | None]]:
+        """Prepare a batch, with an error or none for each item.
+
+        Raises:
+            AnswerError: It does not say that of each.
+        """
+        with _exits_told():
+            batch, errors = self._own.prepare_batch(items)
+        if len(errors) != len(items):
+            raise AnswerError(f"prepare_batch gave {len(errors)} errors for {len(items)} items")
+        return batch, [None if error is None else shortened(str(error)) for error in errors]
+
+    def predict(self, batch: Any) -> list[Answer]:
+        """Predict a batch.
+
+        Raises:
+            AnswerError: An answer is none that a result could hold.
+        """
+        with _exits_told():
+            answers = list(self._own.predict(batch))
+        for answer in answers:
+            check_answer(answer)
+        return answers
+
+    def close(self) -> None:
+        """Close it."""
+        self._own.close()
+
+
+def check_answer(answer: Any) -> None:
+    """Make sure that an answer is a JSON object that a result can hold.
+
+    Raises:
+        AnswerError: It is none; the text says why.
+    """
+    if not isinstance(answer, dict):
+        raise AnswerError(f"an answer is {shortened(repr(answer))}: no JSON object")
+    try:
+        size = len(orjson.dumps(answer))
+        json.dumps(answer, allow_nan=False)  # which orjson writes as null
+    except (TypeError, ValueError, RecursionError) as error:
+        raise AnswerError(f"an answer is no JSON: {shortened(error)}") from None
+    if size > MAX_ANSWER_BYTES:
+        raise AnswerError(f"an answer has {size:,} bytes, {MAX_ANSWER_BYTES:,} are the most")
+    reserved = sorted(filter(is_reserved, answer))
+    if reserved:
+        raise AnswerError(f"an answer has names of the pipeline's own: {', '.join(reserved)[:80]}")
+    if all(answer[name] is None for name in answer):
+        raise AnswerError("an answer says nothing")
+    label = answer.get("label", "a label")
+    if not isinstance(label, str) or not label:
+        raise AnswerError(f"label must be a text, not {shortened(repr(label))}")
+    index, confidence = answer.get("class_index", 0), answer.get("confidence", 0)
+    if type(index) is not int or index < 0:
+        raise AnswerError(f"class_index must be a number from 0, not {shortened(repr(index))}")
+    if type(confidence) not in (int, float) or not 0 <= confidence <= 1:
+        raise AnswerError(
+            f"confidence must be a number from 0 to 1, not {shortened(repr(confidence))}"
+        )
+
+
+@contextmanager
+def _exits_told() -> Iterator[None]:
+    """Tell `sys.exit` as what it is: the thread that predicts would end without a word."""
+    try:
+        yield
+    except SystemExit as error:
+        raise AnswerError(f"it called sys.exit({error.code!r})") from error
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {shortened(error)}"

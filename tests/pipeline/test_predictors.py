@@ -1,0 +1,157 @@
+"""Models of all kinds through the whole pipeline, and predictors that break their word."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from examples.colours_onnx import write
+from examples.iris import MEASURES
+from MessageBroker import OutgoingMessage
+from Modelling.errors import CheckpointError
+from Modelling.predictor import Item
+from Modelling.predictors.own_python import AnswerError, OwnPredictor, OwnSource, check_answer
+from tests.pipeline.runner import ROOT, Pipeline, dead_letters
+
+
+def run(pipeline: Pipeline, bodies: list[bytes], *options: object) -> list[dict[str, Any]]:
+    """Publish bodies, serve them, and return the rows of the DB by their order."""
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.images)
+    messages = [
+        OutgoingMessage(body, attributes={"ce_id": str(number), "ce_source": "s"})
+        for number, body in enumerate(bodies)
+    ]
+    broker.publish_batch(pipeline.images, messages)
+    sub = pipeline.sub(*options, "--exit-when-idle", 1, PYTHONPATH=f"{ROOT}:{pipeline.folder}")
+    sub.end()
+    pipeline.pub("--exit-when-idle", 1).end()
+    pipeline.app_2("--exit-when-idle", 1).end()
+    return sorted(pipeline.rows(), key=lambda row: row["id"])
+
+
+def test_rows_of_irises_are_served_by_a_scikit_learn_pipeline(pipeline: Pipeline) -> None:
+    setosa = dict(zip(MEASURES, (5.1, 3.5, 1.4, 0.2), strict=True))
+    virginica = dict(zip(MEASURES, (6.3, 3.3, 6.0, 2.5), strict=True))
+    bodies = [json.dumps(setosa).encode(), b"no row", json.dumps(virginica).encode()]
+    rows = run(pipeline, bodies, "--predictor", "examples.iris:Iris", "--min-confidence", 0.99999)
+    assert [row["label"] for row in rows] == ["setosa", "virginica"]
+    assert all(row["model"].startswith("iris@") and row["unsure"] is True for row in rows)
+    [letter] = dead_letters(pipeline.connect(), pipeline.images, 1)
+    assert (letter.data, letter.attributes["dead_letter_reason"]) == (b"no row", "unreadable item")
+
+
+def test_texts_are_served_and_their_own_fields_are_kept(pipeline: Pipeline) -> None:
+    bodies = [b"thanks, that was great", b"slow and broken"]
+    rows = run(pipeline, bodies, "--predictor", "examples.sentiment:Sentiment")
+    assert [(row["label"], row["score"]) for row in rows] == [("friendly", 2), ("unfriendly", -2)]
+
+
+def test_an_onnx_file_is_served(pipeline: Pipeline) -> None:
+    write(pipeline.folder / "colours.onnx")
+    bodies = []
+    for colour in ("blue", "red"):
+        file = io.BytesIO()
+        Image.new("RGB", (20, 20), colour).save(file, "png")
+        bodies.append(file.getvalue())
+    rows = run(pipeline, bodies, "--checkpoint", pipeline.folder / "colours.onnx")
+    assert [row["label"] for row in rows] == ["blue", "red"]
+
+
+BREAKS_ITS_WORD = """
+class Broken:
+    version = "broken@1"
+    def __init__(self, checkpoint, threads): pass
+    def warm_up(self): pass
+    def close(self): pass
+    def prepare_batch(self, items):
+        return [item.data for item in items], [None for item in items]
+    def predict(self, batch):
+        if b"few" in batch: return []
+        if b"raises" in batch: raise RuntimeError("no idea")
+        if b"exits" in batch: raise SystemExit(3)
+        if b"nan" in batch: return [{"score": float("nan")} for _ in batch]
+        if b"object" in batch: return [{"score": object()} for _ in batch]
+        return [{"text": body.decode()} for body in batch]
+"""
+
+
+def test_a_predictor_that_breaks_its_word_for_an_item_costs_that_item_alone(
+    pipeline: Pipeline,
+) -> None:
+    (pipeline.folder / "broken.py").write_text(BREAKS_ITS_WORD)
+    faults = {
+        "few": "0 answers",
+        "raises": "no idea",
+        "exits": "sys.exit(3)",
+        "nan": "no JSON",
+        "object": "no JSON",
+    }
+    bodies = [b"a", *(each.encode() for each in faults), b"z"]
+    rows = run(pipeline, bodies, "--predictor", "broken:Broken")
+    assert [row["text"] for row in rows] == ["a", "z"]
+    assert "label" not in rows[0]
+    for letter in dead_letters(pipeline.connect(), pipeline.images, len(faults)):
+        assert letter.attributes["dead_letter_reason"] == "prediction failed"
+        assert faults[letter.data.decode()] in letter.attributes["dead_letter_error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no_such_module:Class", "cannot be imported: ModuleNotFoundError"),
+        ("broken_import:Class", "cannot be imported: SyntaxError"),
+        ("examples.sentiment:Nobody", "cannot be imported: AttributeError"),
+        ("examples.sentiment", "package.module:Class"),
+        ("raising:Raising", "cannot be made: ZeroDivisionError"),
+        ("pathlib:PurePath", "cannot be made"),
+    ],
+)
+def test_a_predictor_that_cannot_be_had_is_named(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_import.py").write_text("class Class(:")
+    (tmp_path / "raising.py").write_text(
+        "class Raising:\n    def __init__(self, checkpoint, threads): 1 / 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CheckpointError, match=said):
+        OwnSource(name, None, None).load(lambda: None)
+    sys.modules.pop("raising", None)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None, [], "text", {}, {"label": None}, {"id": "x"}, {"received_at": "now"}, {"top": []},
+        {"label": 7}, {"label": ""}, {"label": "a", "confidence": 1.5},
+        {"label": "a", "confidence": np.float32(0.5)}, {"a": {"b": [math.inf]}}, {1: "x"},
+        {"a": "\ud800"}, {"a": "x" * (600 << 10)}, {"label": "a", "class_index": -1},
+    ],
+    ids=lambda answer: repr(answer)[:40],
+)  # fmt: skip
+def test_what_no_result_could_hold_is_no_answer(answer: Any) -> None:
+    with pytest.raises(AnswerError):
+        check_answer(answer)
+
+
+def test_errors_must_be_as_many_as_items() -> None:
+    class Forgetful:
+        version = "f@1"
+
+        def warm_up(self) -> None: ...
+        def close(self) -> None: ...
+        def predict(self, batch: Any) -> Any: ...
+        def prepare_batch(self, items: Any) -> Any:
+            return items, []
+
+    with pytest.raises(AnswerError, match="0 errors for 1 items"):
+        OwnPredictor(Forgetful()).prepare_batch([Item(b"", {})])
