@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo page test test-failed check format soak bench bench-check kafka pubsub postgres redis lock licences sbom clean
+.PHONY: help docs venv demo page test test-failed check format soak bench bench-check kafka pubsub postgres redis lock licences sbom clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,10 +44,14 @@ test: $(VENV)/.development  ## run all tests
 test-failed: $(VENV)/.development  ## run what failed last time once more, in one process
 	exec $(BIN)/python -m pytest -m "not soak" --last-failed --last-failed-no-failures none
 
-check: $(VENV)/.development  ## lint, formatting, types
+check: $(VENV)/.development  ## lint, formatting, types, the links of the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs: $(VENV)/.development  ## build the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.development  ## format the code
 	$(BIN)/ruff check --fix .

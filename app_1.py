@@ -38,7 +38,7 @@ from Pipeline.tally import Tally
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = opt.script_parser("app_1", "Publish images.")
+    parser = opt.script_parser("app_1", __doc__ or "")
     parser.add_argument(
         "images",
         nargs="*",

@@ -32,7 +32,7 @@ logger = logging.getLogger("app_2")
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = opt.script_parser("app_2", "Store the results.")
+    parser = opt.script_parser("app_2", __doc__ or "")
     opt.add_consumer_options(parser)
     opt.add_subscription_option(parser)
     parser.add_argument(

@@ -29,7 +29,7 @@ from Pipeline.tally import Tally
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = opt.script_parser("model_server_pub", "Publish the results in the queue.")
+    parser = opt.script_parser("model_server_pub", __doc__ or "")
     opt.add_consumer_options(parser)
     opt.add_queue_option(parser)
     return parser

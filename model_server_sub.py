@@ -49,7 +49,7 @@ logger = logging.getLogger("model_server_sub")
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = opt.script_parser("model_server_sub", "Classify images.")
+    parser = opt.script_parser("model_server_sub", __doc__ or "")
     opt.add_consumer_options(parser)
     opt.add_subscription_option(parser)
     opt.add_queue_option(parser)

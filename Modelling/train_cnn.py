@@ -110,7 +110,10 @@ def train(options: Options, dataset: Dataset) -> tuple[Any, dict[str, list[float
     )
     history = _fit(model, optimizer, batches, validation, options.epochs, [best])
 
-    print(f"\nepoch {best.best_epoch + 1} was the best; now in 8 bits")
+    print(
+        f"\nepoch {best.best_epoch + 1} was the best; "
+        f"now {EIGHT_BIT_EPOCHS} more in 8 bits, on top of --epochs"
+    )
     calibration = dataset.train_images[training[:CALIBRATION_IMAGES]].astype(np.float32) / WHITE
     eight_bits = EightBitNetwork(model, calibration)
     optimizer = keras.optimizers.Adam(

@@ -64,7 +64,7 @@ def draw_loss(
                 color=colour, label=who, linewidth=1.8, marker="o", markersize=3,
             )  # fmt: skip
         axes.axvline(best_epoch, color="#333333", linewidth=0.8, linestyle=":")
-        axes.annotate("best", (best_epoch, 1), **_ABOVE, ha="right", xytext=(-3, -9))
+        axes.annotate("best before 8 bits", (best_epoch, 1), **_ABOVE, ha="right", xytext=(-3, -9))
         if eight_bit_epochs:
             axes.axvspan(first_in_eight_bits, len(epochs) + 0.3, color="#f3ead7", zorder=0)
             axes.annotate("8 bits", (first_in_eight_bits, 1), **_ABOVE, xytext=(3, -9))

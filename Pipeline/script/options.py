@@ -22,8 +22,10 @@ DEFAULT_BROKER_WAIT_SECONDS = 10.0
 DEFAULT_METRICS_HOST = "127.0.0.1"
 
 
-class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the default of each option that has one."""
+class _HelpWithDefaults(
+    argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter
+):
+    """Shows the default of each option that has one, and the examples as they stand."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
@@ -33,9 +35,11 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
     """Make a parser with the options that all four scripts have."""
     parser = command_parser(
         f"{script}.py",
-        description=description,
         formatter_class=_HelpWithDefaults,
     )
+    parser.description = description
+    if parser.prog != f"{script}.py":  # an installed command
+        parser.description = description.replace(f"python {script}.py", parser.prog)
     common = parser.add_argument_group("options of all scripts")
     add_broker_option(common)
     common.add_argument(
