@@ -52,6 +52,7 @@ from Modelling.network.tensorflow import import_tensorflow, quiet
 from Modelling.quantise import CALIBRATION_IMAGES, INT8, compile_forms, write_forms
 from Modelling.training.architecture import build_cnn
 from Modelling.training.augmentation import CLOTHES, HANDWRITING, Augmentation, augment
+from Modelling.training.calibration import Calibration, calibrate
 from Modelling.training.datasets import LABELS, Dataset, load_dataset
 from Modelling.training.eight_bits import EightBitNetwork
 from Modelling.training.options import Options, parse_options
@@ -76,6 +77,7 @@ PATIENCE = 8
 
 WHITE = np.float32(255)
 
+Images = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float32]
 
@@ -214,15 +216,15 @@ def _validation_batches(dataset: Dataset, chosen: Indices) -> Any:
     return tf.data.Dataset.from_tensor_slices((pixels, classes)).batch(500)
 
 
-def evaluate(model: Any, dataset: Dataset) -> Probabilities:
-    """Predict the test images: (N, classes) float32."""
-    pixels = dataset.test_images.astype(np.float32) / WHITE
+def evaluate(model: Any, images: Images) -> Probabilities:
+    """Predict images as they are in a data set: (N, classes) float32."""
+    pixels = images.astype(np.float32) / WHITE
     probabilities: Probabilities = model.predict(pixels, batch_size=500, verbose=0)
     return probabilities
 
 
 def write_checkpoint(
-    options: Options, dataset: Dataset, model: Any, training: dict[str, Any]
+    options: Options, dataset: Dataset, model: Any, training: dict[str, Any], temperature: float
 ) -> SideFile:
     """Write the checkpoint, its compiled forms, and last the side file.
 
@@ -244,6 +246,7 @@ def write_checkpoint(
         input_shape=dataset.input_shape,
         preprocessing=DIGITS if _is_like_mnist(options, dataset) else RESIZE,
         input_range=UNIT,
+        temperature=temperature,
         engines=write_forms(options.output, forms),
         training=training,
     )
@@ -315,25 +318,40 @@ def _train_and_write(options: Options, dataset: Dataset) -> int:
     started = time.monotonic()
     model, history, best_epoch = train(options, dataset)
     seconds = time.monotonic() - started
-    probabilities = evaluate(model, dataset)
+    probabilities = evaluate(model, dataset.test_images)
     accuracy = float((probabilities.argmax(1) == dataset.test_classes).mean())
     if not np.isfinite(probabilities).all():
         print("train_cnn: the training diverged; no checkpoint was written", file=sys.stderr)
         return 1
 
     # The checkpoint first: nothing that goes wrong with a picture shall lose it.
-    side = write_checkpoint(
-        options, dataset, model, _provenance(options, history, best_epoch, accuracy, seconds)
-    )
+    calibration = _calibrated(options, dataset, model)
+    told = _provenance(options, history, best_epoch, accuracy, seconds)
+    told["validation_calibration_error"] = [
+        round(calibration.before, 5),
+        round(calibration.after, 5),
+    ]
+    side = write_checkpoint(options, dataset, model, told, calibration.temperature)
     title = f"{options.output.stem}: test accuracy {accuracy:.2%}"
     _draw(options, dataset, history, best_epoch, probabilities, title)
     print(f"\ntest accuracy {accuracy:.2%} (best epoch {best_epoch}, {seconds / 60:.1f} minutes)")
+    print(
+        f"expected calibration error {calibration.before:.2%} on the validation images, "
+        f"{calibration.after:.2%} at temperature {calibration.temperature:g}"
+    )
     for name, engine in side.engines.items():
         print(f"{name:8} test accuracy {engine.test_accuracy:.2%}  {engine.file}")
     if INT8 not in side.engines:
         print("int8     not kept: it is less accurate than float32")
     print(f"written  {options.output}, {options.plots}/")
     return 0
+
+
+def _calibrated(options: Options, dataset: Dataset, model: Any) -> Calibration:
+    """Fit the temperature on the validation images: neither trained on nor measured with."""
+    validating, _ = split(options, len(dataset.train_images))
+    answers = evaluate(model, dataset.train_images[validating])
+    return calibrate(answers, dataset.train_classes[validating])
 
 
 def _draw(

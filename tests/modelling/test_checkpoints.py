@@ -87,7 +87,7 @@ def test_the_float32_engine_answers_as_keras_does(mnist: Mnist) -> None:
     keras_model = load_keras_model(DEFAULT_CHECKPOINT)
     expected = keras_model.predict(pixels, batch_size=500, verbose=0)
     for engine in ("float32", "tensorflow"):
-        answered = load_classifier(engine=engine).probabilities(pixels)
+        answered = load_classifier(engine=engine)._engine.run(pixels)
         assert np.abs(answered - expected).max() < 1e-4
 
 
