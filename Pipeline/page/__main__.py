@@ -23,9 +23,12 @@ import argparse
 import functools
 import ipaddress
 import logging
+import os
 import secrets
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 
 from DB import DatabaseConfigurationError, default_database
@@ -43,6 +46,9 @@ logger = logging.getLogger("page")
 
 DEFAULT_PORT = 8080
 DEFAULT_HOST = "127.0.0.1"
+# What waits for a broker when the page ends may do so for this long: whatever was confirmed is
+# durable, and letters that are under way are there twice, never not at all.
+END_SECONDS = 10.0
 # Characters of a token: what is shorter can be guessed.
 SHORTEST_TOKEN = 16
 
@@ -106,6 +112,7 @@ def main() -> int:
             from Pipeline.page.assembly import serve
 
         token = token_of(options)
+        end_at_last(stop)
         serve(options, token, stop, ready=functools.partial(tell_where, options, token))
     except (ConfigurationError, DatabaseConfigurationError) as error:
         logger.error("%s", error)
@@ -117,6 +124,19 @@ def main() -> int:
         logger.error("%s", error)
         return EXIT_FAILED
     return EXIT_DONE
+
+
+def end_at_last(stop: Stop) -> None:
+    """End the process once it was told to stop, whatever its threads still wait for."""
+
+    def end() -> None:
+        while not stop.wait(END_SECONDS):
+            pass
+        time.sleep(END_SECONDS)
+        logger.warning("the end took more than %g s: what was under way is left", END_SECONDS)
+        os._exit(EXIT_DONE)
+
+    threading.Thread(target=end, name="end", daemon=True).start()
 
 
 def token_of(options: argparse.Namespace) -> str | None:

@@ -73,7 +73,6 @@ def parts_of(options: argparse.Namespace, port: int) -> Iterator[Parts]:
             board,
             journeys,
         )
-        opened.callback(letters.close)
 
         def take_letters(messages: Sequence[Message]) -> None:
             journeys.take_letters(messages)

@@ -156,7 +156,11 @@ class BrokerLink:
             while not self._closed.is_set():
                 messages = subscription.receive(RECEIVE_MESSAGES, RECEIVE_SECONDS)
                 if messages:
-                    take(messages)
+                    try:
+                        take(messages)
+                    except Exception:
+                        # Whatever a message holds, it must not end the following of the others.
+                        logger.exception("messages of %s were passed over", topic)
                     subscription.ack(messages)
                     self._closed.wait(GATHER_SECONDS)
 

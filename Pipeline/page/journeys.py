@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 MAX_JOURNEYS = 200
 # Not confirmed by the broker yet: more are refused until it has confirmed some.
 MAX_UNCONFIRMED = 50
+MAX_UNCONFIRMED_BYTES = 64 << 20
 # Rows of the DB that are looked through for images that are awaited.
 ROWS_LOOKED_AT = 1000
 # The DB is asked for one image itself after so long, and again after twice as long.
@@ -54,6 +55,7 @@ class Journey:
         state: `sent`, `published`, `predicted`, `stored`, `dead letter` or `refused`.
         times: RFC 3339, by the names of DESIGN: `published_at`, `received_at`, `predicted_at`,
             `result_published_at`, `stored_at`; and `dead_lettered_at`.
+        size: bytes of the image, if it was published here.
         result: the fields of its inference event, or of its row.
         why: why it was refused, or is a dead letter.
     """
@@ -62,6 +64,7 @@ class Journey:
     name: str
     state: str = "sent"
     times: dict[str, str] = field(default_factory=dict)
+    size: int = 0
     result: dict[str, Any] = field(default_factory=dict)
     why: str | None = None
     ask_at: float = 0.0
@@ -124,9 +127,9 @@ class Journeys:
             BrokerError: the broker will never take it.
         """
         with self._lock:
-            waiting = sum(each.state == "sent" for each in self._journeys.values())
-        if waiting >= MAX_UNCONFIRMED:
-            raise TooManyError(f"{waiting} images wait for the broker already")
+            waiting = [each.size for each in self._journeys.values() if each.state == "sent"]
+        if len(waiting) >= MAX_UNCONFIRMED or sum(waiting) + len(data) > MAX_UNCONFIRMED_BYTES:
+            raise TooManyError(f"{len(waiting)} images wait for the broker already")
         published_at = timestamp()
         event_id, event = image_event(
             data,
@@ -137,7 +140,7 @@ class Journeys:
             time=published_at,
             source=PAGE_SOURCE,
         )
-        self.follow(event_id, name, state="sent", published_at=published_at)
+        self._follow(Journey(event_id, name, "sent", {"published_at": published_at}, len(data)))
         try:
             confirmed = self._broker.publish(self._topic, data, attributes=event.attributes)
         except BrokerError as error:
@@ -146,16 +149,15 @@ class Journeys:
         confirmed.add_done_callback(lambda future: self._on_confirmed(event_id, future))
         return event_id
 
-    def follow(
-        self, event_id: str, name: str, *, state: str = "published", published_at: str | None = None
-    ) -> None:
+    def follow(self, event_id: str, name: str) -> None:
         """Follow an image that was published, by whomever."""
-        journey = Journey(event_id, name, state, ask_at=time.monotonic() + ASK_SECONDS)
-        if published_at is not None:
-            journey.times["published_at"] = published_at
+        self._follow(Journey(event_id, name, "published"))
+
+    def _follow(self, journey: Journey) -> None:
+        journey.ask_at = time.monotonic() + ASK_SECONDS
         with self._lock:
-            self._journeys.pop(event_id, None)
-            self._journeys[event_id] = journey
+            self._journeys.pop(journey.id, None)
+            self._journeys[journey.id] = journey
             self._tell(journey)
             while len(self._journeys) > MAX_JOURNEYS:
                 forgotten, _ = self._journeys.popitem(last=False)
@@ -182,22 +184,22 @@ class Journeys:
     # ------------------------------------------------------------------ what comes of it
 
     def take_inferences(self, messages: Sequence[Message]) -> None:
-        """Look through results that were published."""
+        """Look through results that were published; the DB may have had them before we do."""
         for message in messages:
-            if not self._is_awaited(attribute(message.attributes, "id")):
+            with self._lock:
+                journey = self._journeys.get(attribute(message.attributes, "id") or "")
+            if journey is None or "result_published_at" in journey.times:
                 continue
             try:
                 result = parse_inference(message)
             except EventError:
                 continue  # app_2 makes a dead letter of it
             with self._lock:
-                journey = self._journeys.get(result["id"])
-                if journey is None or journey.state == "stored":
-                    continue
-                journey.state, journey.result, journey.why = "predicted", result, None
                 journey.times["result_published_at"] = timestamp(message.publish_time)
                 self._take_times(journey, result)
-                journey.ask_at = time.monotonic() + ASK_SECONDS
+                if not journey.done:
+                    journey.state, journey.result, journey.why = "predicted", result, None
+                    journey.ask_at = time.monotonic() + ASK_SECONDS
                 self._tell(journey)
 
     def take_letters(self, letters: Sequence[Message]) -> None:
@@ -210,7 +212,9 @@ class Journeys:
             if event_id is None:
                 continue
             with self._lock:
-                journey = self._journeys[event_id]
+                journey = self._journeys.get(event_id)
+                if journey is None:
+                    continue  # it has just been forgotten
                 journey.state = "dead letter"
                 reason = attributes.get(dead_letter.REASON, "")
                 journey.why = f"{reason}: {attributes.get(dead_letter.ERROR, '')}"
@@ -224,7 +228,9 @@ class Journeys:
             if not isinstance(event_id, str) or not self._is_awaited(event_id):
                 continue
             with self._lock:
-                journey = self._journeys[event_id]
+                journey = self._journeys.get(event_id)
+                if journey is None:
+                    continue  # it has just been forgotten
                 journey.state, journey.why = "stored", None
                 journey.result = row
                 self._take_times(journey, row)

@@ -8,10 +8,10 @@ browsers that replay the same letter at once replay it once, and the second is t
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -123,7 +123,9 @@ class LetterDesk:
         self._topics = topics
         self._board = board
         self._journeys = journeys
-        self._worker = ThreadPoolExecutor(1, "letters")
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        # A daemon: what waits for a broker that is away must not keep the page from ending.
+        threading.Thread(target=self._run, name="letters", daemon=True).start()
         self._lock = threading.Lock()
         self._doing: list[str] = []
         self._error: str | None = None
@@ -133,9 +135,9 @@ class LetterDesk:
         self._outcomes: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._tell()
 
-    def close(self) -> None:
-        """Do nothing more; what is under way is left."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
 
     def take_letters(self, letters: Sequence[Message]) -> None:
         """Note that letters have just come."""
@@ -252,7 +254,7 @@ class LetterDesk:
                 return  # it waits for its turn already
             self._doing.append(what)
         self._tell()
-        self._worker.submit(done)
+        self._work.put(done)
 
     def _read(self) -> None:
         self._error = None

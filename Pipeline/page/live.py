@@ -63,6 +63,8 @@ class Live:
             threading.Thread(target=self._run, args=each, name=name, daemon=True)
             for name, each in {
                 "metrics": (self._look, LOOK_SECONDS),
+                # Apart: a DB that hangs keeps nothing else from being seen.
+                "results": (self._look_at_results, LOOK_SECONDS),
                 "rows": (journeys.look_into_db, DB_LOOK_SECONDS),
             }.items()
         ]
@@ -101,6 +103,9 @@ class Live:
         told["problems"] = [printable(each) for each in told["problems"]]
         told["stages"] = [shown_row(stage) for stage in told["stages"]]
         self._board.post("live", {"at": now, **told})
+
+    def _look_at_results(self) -> None:
+        now = time.time()
         self._board.post("results", {"at": now, "results": self._last_results(now)})
 
     def _last_results(self, now: float) -> list[dict[str, Any]]:

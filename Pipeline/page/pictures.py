@@ -86,17 +86,27 @@ class Pictures:
 
     def small(self, image_id: str) -> bytes | None:
         """Return a small picture of an image that is kept, as PNG; None without."""
-        return self._of("small", image_id, self.small_of)
+        return self._of("small", image_id, self._small_of)
 
     def seen(self, image_id: str) -> bytes | None:
         """Return an image that is kept as the model saw it, as PNG; None without."""
         return self._of("seen", image_id, self._seen_of)
 
-    def _of(self, kind: str, image_id: str, make: Callable[[bytes], bytes | None]) -> bytes | None:
+    def of_letter(self, letter_id: str, data: bytes) -> bytes | None:
+        """Return a small picture of what a dead letter holds, as PNG; None if it is none."""
+        return self._of("letter", letter_id, self._small_of, data)
+
+    def _of(
+        self,
+        kind: str,
+        image_id: str,
+        make: Callable[[bytes], bytes | None],
+        data: bytes | None = None,
+    ) -> bytes | None:
         with self._lock:
             if (kind, image_id) in self._made:
                 return self._made[kind, image_id]
-            data = self._images.get(image_id)
+            data = self._images.get(image_id) if data is None else data
         if data is None:
             return None
         made = make(data)
@@ -108,8 +118,7 @@ class Pictures:
 
     # ------------------------------------------------------------------ making
 
-    def small_of(self, data: bytes) -> bytes | None:
-        """Make a small picture of any image, as PNG; None if it cannot be decoded."""
+    def _small_of(self, data: bytes) -> bytes | None:
         return self._made_of(data, SMALL)
 
     def _seen_of(self, data: bytes) -> bytes | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio.to_thread
 import orjson
+from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -38,8 +39,9 @@ STATIC = Path(__file__).parent / "static"
 MAX_COMMAND_BYTES = 1 << 20
 # Bodies of images that are read at once, each up to what a message may have.
 MAX_UPLOADS = 4
-# Threads for what waits for disks and brokers.
+# Threads for what waits for disks and brokers, and for pictures.
 MAX_THREADS = 12
+MAX_DECODING = 4
 # What browsers show themselves, in an `img`; nothing of it runs.
 SHOWN_BY_BROWSERS = {
     PNG: "image/png", JPEG: "image/jpeg", GIF: "image/gif", WEBP: "image/webp",
@@ -115,6 +117,18 @@ class Routes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._uploads = asyncio.Semaphore(MAX_UPLOADS)
+        # Apart: pictures that take long keep each other waiting, and nothing else.
+        self._decoding = CapacityLimiter(MAX_DECODING)
+        self._waiting = CapacityLimiter(MAX_THREADS)
+
+    async def _ask(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Do what waits for a disk or a broker, while others are served."""
+        asking = partial(work, *arguments, **named)
+        return await anyio.to_thread.run_sync(asking, limiter=self._waiting)
+
+    async def _decode(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Make a picture, while others are served."""
+        return await anyio.to_thread.run_sync(partial(work, *arguments), limiter=self._decoding)
 
     # ------------------------------------------------------------------ the page itself
 
@@ -146,7 +160,7 @@ class Routes:
             data = await _body(request, MAX_MESSAGE_BYTES)
             if not data:
                 raise WrongRequestError("the image has no bytes")
-            image_id = await _in_thread(
+            image_id = await self._ask(
                 self._parts.journeys.publish,
                 data,
                 name=name,
@@ -160,8 +174,8 @@ class Routes:
         """Show an image that was published lately: small, or as the model saw it."""
         makers = {"small": self._parts.pictures.small, "seen": self._parts.pictures.seen}
         maker = makers.get(request.query_params.get("kind", "small"))
-        made = await _in_thread(maker, request.query_params.get("id", "")) if maker else None
-        return _png(made)
+        image_id = request.query_params.get("id", "")
+        return _png(await self._decode(maker, image_id) if maker else None)
 
     # ------------------------------------------------------------------ dead letters
 
@@ -169,7 +183,7 @@ class Routes:
         """Tell of a page of the letters that were read."""
         which = _filter(request.query_params)
         offset = int(_number(request.query_params, "offset", 0, 0, 10**9))
-        return JSONResponse(await _in_thread(self._parts.letters.listing, which, offset))
+        return JSONResponse(await self._ask(self._parts.letters.listing, which, offset))
 
     async def read_letters(self, _request: Request) -> Response:
         """Read them again."""
@@ -210,8 +224,9 @@ class Routes:
 
     async def letter_picture(self, request: Request) -> Response:
         """Show a letter: small, or as it is where a browser shows it and we could decode it too."""
-        data = self._parts.letters.letter(request.query_params.get("id", "")).data
-        small = await _in_thread(self._parts.pictures.small_of, data)
+        letter = self._parts.letters.letter(request.query_params.get("id", ""))
+        data = letter.data
+        small = await self._decode(self._parts.pictures.of_letter, letter.id, data)
         kind = SHOWN_BY_BROWSERS.get(format_of(data) or "")
         if small is not None and kind is not None and "whole" in request.query_params:
             return Response(data, media_type=kind)
@@ -219,7 +234,7 @@ class Routes:
 
     async def letter_body(self, request: Request) -> Response:
         """Give its original bytes, to be saved: never to be shown."""
-        data = await _in_thread(self._parts.letters.body_of, request.query_params.get("id", ""))
+        data = await self._ask(self._parts.letters.body_of, request.query_params.get("id", ""))
         headers = {"content-disposition": 'attachment; filename="dead-letter.bin"'}
         return Response(data, media_type=UNKNOWN_TYPE, headers=headers)
 
@@ -229,7 +244,7 @@ class Routes:
         """Tell of the newest results that are wanted, or the one with an id."""
         asked = request.query_params
         if asked.get("id"):
-            row = await _in_thread(self._parts.results.get, asked["id"].strip())
+            row = await self._ask(self._parts.results.get, asked["id"].strip())
             return JSONResponse({"results": [] if row is None else [row]})
         query = Query(
             label=asked.get("label") or None,
@@ -239,18 +254,11 @@ class Routes:
             least_sure_first=asked.get("order") == "least-sure",
             count=int(_number(asked, "count", DEFAULT_ROWS, 1, MAX_ROWS)),
         )
-        return JSONResponse(await _in_thread(self._parts.results.newest, query))
+        return JSONResponse(await self._ask(self._parts.results.newest, query))
 
     async def summary(self, _request: Request) -> Response:
         """Tell the summary's figures, as they were counted last."""
         return JSONResponse(self._parts.results.summary())
-
-
-async def _in_thread(work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Do what waits, while others are served."""
-    limiter = anyio.to_thread.current_default_thread_limiter()
-    limiter.total_tokens = MAX_THREADS
-    return await anyio.to_thread.run_sync(partial(work, *arguments, **named))
 
 
 async def _body(request: Request, most: int) -> bytes:
