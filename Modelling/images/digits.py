@@ -19,9 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from Modelling.errors import ImageError
-from Modelling.images.paper import ink_beside_digit, ink_on_paper
+from Modelling.images.clutter import is_cluttered
+from Modelling.images.components import Mask
+from Modelling.images.paper import has_even_border, ink_on_paper
 from Modelling.images.pixels import Pixels, unit_range
 from Modelling.images.reduction import reduced_array
+from Modelling.images.strokes import strokes_on
 
 # The name of this preprocessing in a side file.
 DIGITS = "digits"
@@ -44,6 +47,9 @@ MIN_CONTRAST = 0.08
 # Share of the full contrast below which a pixel is paper. On MNIST's training images, enlarged and
 # coloured, 0.12 costs no accuracy; 0.05 and less let JPEG's noise in.
 INK_FLOOR = 0.12
+
+GRAIN = 0.004
+LEAST_PHOTOGRAPH = 112
 
 # Brightness, of 255, up to which a frame's pixel is black: JPEG leaves a few.
 DARKEST = 8
@@ -105,14 +111,36 @@ def normalise_digit(image: npt.NDArray[Any]) -> Pixels:
     Raises:
         ImageError: There is no ink on the image.
     """
-    ink = ink_on_paper(_opaque(_reduced(image)))
+    picture = _opaque(_reduced(image))
+    large = min(picture.shape[:2]) >= LEAST_PHOTOGRAPH
+    ink = _photographed(picture) if large and not has_even_border(picture) else None
+    if ink is None:
+        ink = _drawn(picture, large=large)
+    return _centred(_boxed(_thickened(ink)))
+
+
+def _photographed(picture: Pixels) -> Pixels | None:
+    strokes = strokes_on(np.rint(picture * 255).astype(np.uint8))
+    return None if strokes is None else _cropped(strokes, strokes > 0)
+
+
+def _drawn(picture: Pixels, *, large: bool) -> Pixels:
+    ink = ink_on_paper(picture)
     # On a larger picture single pixels are noise.
     contrast = float(np.quantile(ink[::2, ::2], 0.999) if min(ink.shape) > 99 else ink.max())
     if contrast < MIN_CONTRAST:
         raise ImageError("blank image: no ink that differs from its border")
     ink = np.clip(ink / contrast, 0, 1)
-    ink = _cropped(ink)
-    return _centred(_boxed(_thickened(ink)))
+    floor = max(INK_FLOOR, 0.5 * _otsu_threshold(ink)) if _is_grainy(ink) else INK_FLOOR
+    dark = ink >= floor
+    if large:
+        if is_cluttered(dark):
+            strokes = _photographed(picture)
+            if strokes is None:
+                raise ImageError("no digit found: nothing on the picture is like strokes of a pen")
+            return strokes
+        dark = _without_specks(dark)
+    return _cropped(np.where(ink >= floor, ink, np.float32(0)), dark)
 
 
 def _reduced(image: npt.NDArray[Any]) -> Pixels:
@@ -140,25 +168,17 @@ def _opaque(image: Pixels) -> Pixels:
     return colour * alpha + paper * (1 - alpha)
 
 
-def _cropped(ink: Pixels) -> Pixels:
-    """Cut to the ink; what is fainter than the threshold becomes paper."""
-    floor = max(INK_FLOOR, 0.5 * _otsu_threshold(ink)) if _is_grainy(ink) else INK_FLOOR
-    dark = ink >= floor
-    if min(ink.shape) > 4 * SIZE:
-        dark = _without_specks(dark)
-        beside = ink_beside_digit(dark)
-        if beside is not None:
-            dark, ink = dark & ~beside, np.where(beside, np.float32(0), ink)
+def _cropped(ink: Pixels, dark: Mask) -> Pixels:
+    """Cut to where there is ink."""
     rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
     if not len(rows):
         raise ImageError("blank image: only specks, no stroke")
-    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return np.where(cropped >= floor, cropped, np.float32(0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _is_grainy(ink: Pixels) -> bool:
-    """Photographs and JPEGs have grain on the paper, drawings have none."""
-    return float(np.median(ink[::2, ::2])) > 0.004
+    """Tell whether the paper has grain: photographs have it, and JPEGs, but no drawings."""
+    return float(np.median(ink[::2, ::2])) > GRAIN
 
 
 def _otsu_threshold(ink: Pixels) -> float:

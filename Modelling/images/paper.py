@@ -48,19 +48,17 @@ CLOSE_TO_PAPER = 0.03
 # Median distances from the fitted paper up to which a pixel is paper: 3 standard deviations.
 SPREAD = 3 * 1.4826
 
-# Pixels, in height and width, that count as one where ink is followed from the border.
-BLOCK = 4
-
-# Blocks from the border within which a frame begins.
-AT_BORDER = 2
-
-# Share of the picture's height or width that a frame or a table's edge covers at least. A bar of a
-# digit that was cut out tightly is shorter.
-ALONG = 0.9
-
 Mask = npt.NDArray[np.bool_]
 # Of 1, x, y, x^2, y^2 and xy, or the first three of them, for each channel.
 Coefficients = npt.NDArray[np.float64]
+
+
+def has_even_border(image: Pixels) -> bool:
+    """Tell whether half of the border, or more, is of one brightness: a drawing, or a clean scan."""
+    height, width = image.shape[:2]
+    border = image[_rim(height, width, max(1, min(height, width) // 30))]
+    distance = np.abs(border - np.median(border, axis=0)).max(1)
+    return bool((distance < SAME).mean() >= 0.5)
 
 
 def ink_on_paper(image: Pixels) -> Pixels:
@@ -151,55 +149,3 @@ def _fit(terms: npt.NDArray[Any], pixels: Pixels) -> Coefficients:
     damping = 1e-6 * len(terms) * np.eye(terms.shape[1])
     fitted: Coefficients = np.linalg.solve(terms.T @ terms + damping, terms.T @ pixels)
     return fitted
-
-
-def ink_beside_digit(dark: Mask) -> Mask | None:
-    """Find a frame or a table's edge: ink at the border that runs along the picture.
-
-    Args:
-        dark: (H, W), where there is ink.
-
-    Returns:
-        (H, W), where there is such ink; None if there is none, or if what would be left is less
-        than half as high: then it may be the digit itself that touches the border.
-    """
-    blocks = _in_blocks(dark)
-    at_border = blocks.copy()
-    at_border[AT_BORDER:-AT_BORDER, AT_BORDER:-AT_BORDER] = False
-    if not at_border.any():
-        return None
-    reached = _connected(at_border, blocks)
-    rows, columns = np.flatnonzero(reached.any(1)), np.flatnonzero(reached.any(0))
-    high, wide = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
-    left = np.flatnonzero((blocks & ~reached).any(1))
-    if max(high / blocks.shape[0], wide / blocks.shape[1]) < ALONG or not len(left):
-        return None
-    if 2 * (left[-1] - left[0] + 1) < high:
-        return None
-    height, width = dark.shape
-    beside: Mask = reached.repeat(BLOCK, 0)[:height].repeat(BLOCK, 1)[:, :width]
-    return beside
-
-
-def _connected(start: Mask, blocks: Mask) -> Mask:
-    """Find all blocks of ink that are connected, by their sides, with those to start with."""
-    reached = start
-    while True:
-        grown = reached.copy()
-        grown[1:] |= reached[:-1]
-        grown[:-1] |= reached[1:]
-        grown[:, 1:] |= reached[:, :-1]
-        grown[:, :-1] |= reached[:, 1:]
-        np.logical_and(grown, blocks, out=grown)
-        if (grown == reached).all():
-            return grown
-        reached = grown
-
-
-def _in_blocks(dark: Mask) -> Mask:
-    """Tell whether there is any ink in each block."""
-    height, width = dark.shape
-    padded = np.pad(dark, ((0, -height % BLOCK), (0, -width % BLOCK)))
-    rows, columns = padded.shape
-    blocks: Mask = padded.reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK).max((1, 3))
-    return blocks
