@@ -1,4 +1,4 @@
-"""What becomes of photographed digits: scene by scene, how many are right, and how many surely wrong.
+"""What becomes of photographed digits: how many are right, scene by scene, how many surely wrong.
 
 python -m benchmarks.photographs                    on digits that nothing was tuned on
 python -m benchmarks.photographs --tuning           on those that may be looked at while tuning
@@ -23,7 +23,7 @@ from Modelling.predict_cnn import Classifier, load_classifier
 
 # Of the 10,000 test images: the first half may be looked at, the second half is reported.
 TUNING, REPORTED = slice(0, 5000), slice(5000, 10_000)
-SEEDS = {"tuning": 1, "reported": 2}
+SEEDS = {"tuning": 1, "reported": 3}
 
 SURE = 0.9
 

@@ -119,9 +119,13 @@ def shadow(digit: np.ndarray, rng: np.random.Generator) -> bytes:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     across, along = np.cos(angle), np.sin(angle)
-    edge = (x - width * rng.uniform(0.2, 0.8)) * across + (y - height * rng.uniform(0.2, 0.8)) * along
+    edge = (x - width * rng.uniform(0.2, 0.8)) * across + (
+        y - height * rng.uniform(0.2, 0.8)
+    ) * along
     if rng.random() < 0.3:  # somebody's head
-        edge += rng.uniform(-1, 1) * ((x - width / 2) * along - (y - height / 2) * across) ** 2 / 600
+        edge += (
+            rng.uniform(-1, 1) * ((x - width / 2) * along - (y - height / 2) * across) ** 2 / 600
+        )
     dark = blurred(edge > 0, rng.uniform(0, 30))
     return taken(sheet.picture * (1 - dark * rng.uniform(0.2, 0.5)), rng)
 
@@ -163,7 +167,8 @@ def printed_box(digit: np.ndarray, rng: np.random.Generator) -> bytes:
     left, top, right, bottom = sheet.box
     thick = int(rng.integers(2, 9))
     sides = (
-        left - rng.uniform(6, max(7, left - thick - 2)), top - rng.uniform(6, max(7, top - thick - 2)),
+        left - rng.uniform(6, max(7, left - thick - 2)),
+        top - rng.uniform(6, max(7, top - thick - 2)),
         right + rng.uniform(6, max(7, width - right - thick - 2)),
         bottom + rng.uniform(6, max(7, height - bottom - thick - 2)),
     )  # fmt: skip
@@ -194,7 +199,9 @@ def finger(digit: np.ndarray, rng: np.random.Generator) -> bytes:
     direction = near - (x0, y0)
     far = np.linalg.norm(direction)
     # From far outside the picture to where it keeps clear of the digit's box.
-    tip = np.array([x0, y0]) + direction / far * min(rng.uniform(40, 220), max(10, far - thick * 0.6))
+    tip = np.array([x0, y0]) + direction / far * min(
+        rng.uniform(40, 220), max(10, far - thick * 0.6)
+    )
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     unit = direction / far
     behind = (x - tip[0]) * unit[0] + (y - tip[1]) * unit[1]

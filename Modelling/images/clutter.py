@@ -1,4 +1,4 @@
-"""Whether what differs from the paper is a digit alone, or has a shadow, a table or a box with it."""
+"""Whether what differs from the paper is a digit alone, or a shadow, a table or a box with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from Modelling.images.thin import stroke_widths
 SMALL_PART = 0.03
 
 # How many times as long as broad strokes are at least. A sheet or a shadow is 1 or little more.
-SLIM = 1.8
+SLIM = 1.2
 
 # Stroke width, as a share of the picture's longer side, from which on straight sides are a sheet's.
 WIDE = 0.2
@@ -43,6 +43,11 @@ def is_cluttered(dark: Mask) -> bool:
         if broad and straight_sides(shape) >= BOXY_SIDES:
             return True
     return False
+
+
+def reaches_all_sides(dark: Mask) -> bool:
+    """Tell whether what differs from the paper was cut out tightly: it touches all four sides."""
+    return bool(dark[0].any() and dark[-1].any() and dark[:, 0].any() and dark[:, -1].any())
 
 
 def _covers_a_side(dark: Mask) -> bool:

@@ -38,12 +38,15 @@ class Components:
     def at_border(self) -> Mask:
         """Which of them touch the border."""
         height, width = self.labels.shape
-        touching: Mask = (self.top == 0) | (self.left == 0)
-        return touching | (self.bottom == height - 1) | (self.right == width - 1)
+        touching: Mask = np.minimum(self.top, self.left) == 0
+        touching |= self.bottom == height - 1
+        touching |= self.right == width - 1
+        return touching
 
     def sums(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Add up (H, W) over each of them."""
-        return np.bincount(self.labels.ravel(), values.ravel(), len(self.area))
+        weights = values.ravel().astype(np.float64)
+        return np.bincount(self.labels.ravel(), weights, len(self.area)).astype(np.float64)
 
     def window(self, number: int) -> tuple[slice, slice]:
         """Give the rows and columns of a component's bounding box."""
@@ -52,10 +55,12 @@ class Components:
 
     @property
     def height(self) -> npt.NDArray[np.intp]:
+        """Rows of each."""
         return self.bottom - self.top + 1
 
     @property
     def width(self) -> npt.NDArray[np.intp]:
+        """Columns of each."""
         return self.right - self.left + 1
 
 
@@ -96,7 +101,7 @@ def _joined(
     above = np.repeat(np.arange(len(starts)), touching)
     below = np.arange(len(above)) - np.repeat(np.cumsum(touching) - touching, touching)
     below += np.repeat(low, touching)
-    roots = np.arange(len(starts))
+    roots: npt.NDArray[np.intp] = np.arange(len(starts))
     while True:
         least = np.minimum(roots[above], roots[below])
         before = roots.copy()

@@ -7,7 +7,9 @@ of the anti-aliasing technique used by the normalization algorithm. The images w
 position this point at the center of the 28x28 field." (LeCun, Cortes, Burges,
 http://yann.lecun.com/exdb/mnist/)
 
-Before that comes what NIST's scanner did: find the ink, see `paper`.
+Before that comes what NIST's scanner did: find the ink. On drawings, scans and small images it is
+what differs from the paper, see `paper`; on photographs, and wherever more than a digit differs
+from the paper, it is what has been written with a pen, see `strokes`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from Modelling.errors import ImageError
-from Modelling.images.clutter import is_cluttered
+from Modelling.images.clutter import is_cluttered, reaches_all_sides
 from Modelling.images.components import Mask
 from Modelling.images.paper import has_even_border, ink_on_paper
 from Modelling.images.pixels import Pixels, unit_range
@@ -48,7 +50,10 @@ MIN_CONTRAST = 0.08
 # coloured, 0.12 costs no accuracy; 0.05 and less let JPEG's noise in.
 INK_FLOOR = 0.12
 
+# Median of the paper's ink above which it has grain.
 GRAIN = 0.004
+
+# Height and width, in pixels, from which on an image may be more than a digit on paper.
 LEAST_PHOTOGRAPH = 112
 
 # Brightness, of 255, up to which a frame's pixel is black: JPEG leaves a few.
@@ -109,22 +114,35 @@ def normalise_digit(image: npt.NDArray[Any]) -> Pixels:
         (28, 28) float32 in [0, 1], light ink on black.
 
     Raises:
-        ImageError: There is no ink on the image.
+        ImageError: There is no ink on the image, or no digit.
     """
     picture = _opaque(_reduced(image))
     large = min(picture.shape[:2]) >= LEAST_PHOTOGRAPH
-    ink = _photographed(picture) if large and not has_even_border(picture) else None
-    if ink is None:
-        ink = _drawn(picture, large=large)
+    ink = _drawn(picture) if not large or has_even_border(picture) else _photographed(picture)
     return _centred(_boxed(_thickened(ink)))
 
 
-def _photographed(picture: Pixels) -> Pixels | None:
+def _photographed(picture: Pixels) -> Pixels:
+    """Find the digit among whatever else is on a photograph, and cut it out."""
     strokes = strokes_on(np.rint(picture * 255).astype(np.uint8))
-    return None if strokes is None else _cropped(strokes, strokes > 0)
+    if strokes.ink is not None:
+        return _cropped(strokes.ink, strokes.ink > 0)
+    ink, dark = _on_plain_paper(picture)
+    if (strokes.cut_off or reaches_all_sides(dark)) and not is_cluttered(dark):
+        return _cropped(ink, _without_specks(dark))
+    raise ImageError("no digit found: nothing on the image is like the strokes of a pen")
 
 
-def _drawn(picture: Pixels, *, large: bool) -> Pixels:
+def _drawn(picture: Pixels) -> Pixels:
+    """Cut out what is on even paper, if it is a digit alone."""
+    ink, dark = _on_plain_paper(picture)
+    if min(ink.shape) < LEAST_PHOTOGRAPH:
+        return _cropped(ink, dark)
+    return _photographed(picture) if is_cluttered(dark) else _cropped(ink, _without_specks(dark))
+
+
+def _on_plain_paper(picture: Pixels) -> tuple[Pixels, Mask]:
+    """Measure the ink, from 0 to 1, and tell where it is more than grain."""
     ink = ink_on_paper(picture)
     # On a larger picture single pixels are noise.
     contrast = float(np.quantile(ink[::2, ::2], 0.999) if min(ink.shape) > 99 else ink.max())
@@ -133,14 +151,7 @@ def _drawn(picture: Pixels, *, large: bool) -> Pixels:
     ink = np.clip(ink / contrast, 0, 1)
     floor = max(INK_FLOOR, 0.5 * _otsu_threshold(ink)) if _is_grainy(ink) else INK_FLOOR
     dark = ink >= floor
-    if large:
-        if is_cluttered(dark):
-            strokes = _photographed(picture)
-            if strokes is None:
-                raise ImageError("no digit found: nothing on the picture is like strokes of a pen")
-            return strokes
-        dark = _without_specks(dark)
-    return _cropped(np.where(ink >= floor, ink, np.float32(0)), dark)
+    return np.where(dark, ink, np.float32(0)), dark
 
 
 def _reduced(image: npt.NDArray[Any]) -> Pixels:

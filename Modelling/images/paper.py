@@ -54,7 +54,7 @@ Coefficients = npt.NDArray[np.float64]
 
 
 def has_even_border(image: Pixels) -> bool:
-    """Tell whether half of the border, or more, is of one brightness: a drawing, or a clean scan."""
+    """Tell whether half of the border is of one brightness: on drawings and clean scans."""
     height, width = image.shape[:2]
     border = image[_rim(height, width, max(1, min(height, width) // 30))]
     distance = np.abs(border - np.median(border, axis=0)).max(1)

@@ -9,14 +9,18 @@ do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from Modelling.images.components import Mask, components_of
+from Modelling.images.components import Components, Mask, components_of
 from Modelling.images.frames import frames_in
 from Modelling.images.hats import Bytes, Hat, hats_of
 from Modelling.images.pixels import Pixels
 from Modelling.images.thin import Thin, stroke_widths
+
+# Least score of a digit. Fingers have up to 3,000, faint pencil 3,800 and more.
+LEAST_SCORE = 2000
 
 # Score from which on a digit is so clear in one channel that the others need not be looked at.
 GOOD_SCORE = 4000
@@ -47,40 +51,32 @@ NO_NOISE = 3
 DARK = 13
 
 
-def strokes_on(picture: Bytes) -> Pixels | None:
-    """Find a digit's strokes on (H, W, C).
+@dataclass(frozen=True)
+class Strokes:
+    """What is found on a photograph.
 
-    Returns:
-        (H, W), from 0 for paper to 1 for ink; None if there is no digit.
+    Attributes:
+        ink: (H, W), from 0 for paper to 1 for ink; None if there is no digit.
+        cut_off: There is what seems to be one that the border cuts off.
     """
+
+    ink: Pixels | None
+    cut_off: bool = False
+
+
+def strokes_on(picture: Bytes) -> Strokes:
+    """Find a digit's strokes on (H, W, C)."""
     hats = list(hats_of(picture))
     clearest = max(range(0, len(hats), 2), key=lambda i: _clearness(hats[i], hats[i + 1]))
     found = _Found(hats[clearest : clearest + 2])
-    if found.score < GOOD_SCORE:
+    if found.score < GOOD_SCORE and len(hats) > 2:
         found = _Found(hats)
     if found.core is None:
-        return None
+        return Strokes(None, found.cut_off)
     ink, colours = _matched(hats, found.core)
     if found.frames is not None:
         ink[found.frames] = 0
-    return _with_its_parts(ink, colours, found.core)
-
-
-class _Found:
-    """What is found in some hats: printed boxes, and the component that is most like a digit.
-
-    Attributes:
-        frames: (H, W), the lines of printed boxes, or None.
-        core: (H, W), the component, or None.
-        score: See `thin`.
-    """
-
-    def __init__(self, hats: Sequence[Hat]) -> None:
-        found = [Thin(hat) for hat in hats]
-        self.frames = _frames(found)
-        if self.frames is not None:
-            found = [Thin(hat, without=self.frames) for hat in hats]
-        self.score, self.core = _best(found)
+    return Strokes(_with_its_parts(ink, colours, found.core))
 
 
 def _clearness(dark: Hat, light: Hat) -> float:
@@ -90,6 +86,45 @@ def _clearness(dark: Hat, light: Hat) -> float:
     return float(most / (usual + NO_NOISE))
 
 
+class _Found:
+    """What is found in some hats: printed boxes, and the component that is most like a digit.
+
+    Attributes:
+        frames: (H, W), the lines of printed boxes, or None.
+        core: (H, W), the component, or None.
+        score: Its score, see `thin`.
+        cut_off: There is one at the border, alone or around it.
+    """
+
+    def __init__(self, hats: Sequence[Hat]) -> None:
+        found = [Thin(hat) for hat in hats]
+        self.frames = _frames(found)
+        if self.frames is not None:
+            found = [Thin(hat, without=self.frames) for hat in hats]
+        self.score = 0.0
+        self.core: Mask | None = None
+        self.cut_off = False
+        self._choose(found)
+
+    def _choose(self, found: Sequence[Thin]) -> None:
+        candidates = [
+            (float(thin.score[number]), index, int(number))
+            for index, thin in enumerate(found)
+            for number in np.flatnonzero(thin.may_be_ink & (thin.score >= LEAST_SCORE))
+        ]
+        at_border: list[tuple[Components, int]] = []
+        for score, index, number in sorted(candidates, reverse=True):
+            components = found[index].components
+            if components.at_border[number]:
+                at_border.append((components, number))
+            elif not found[index].is_boxy(number):
+                if not any(_encloses(*each, components, number) for each in at_border):
+                    self.score, self.core = score, components.labels == number
+                    return
+                break
+        self.cut_off = bool(at_border)
+
+
 def _frames(found: Sequence[Thin]) -> Mask | None:
     """Find the lines of printed boxes."""
     lines = [frames_in(thin.components, thin.shortest) for thin in found]
@@ -97,30 +132,10 @@ def _frames(found: Sequence[Thin]) -> Mask | None:
     return _grown(np.logical_or.reduce(there), 1) if there else None
 
 
-def _best(found: Sequence[Thin]) -> tuple[float, Mask | None]:
-    """Choose the component that is most like a digit; none if it seems to be cut off."""
-    candidates = [
-        (float(thin.score[number]), index, int(number))
-        for index, thin in enumerate(found)
-        for number in np.flatnonzero(thin.may_be_ink)
-    ]
-    cut_off: list[tuple[Thin, int]] = []
-    for score, index, number in sorted(candidates, reverse=True):
-        thin = found[index]
-        if thin.components.at_border[number]:
-            cut_off.append((thin, number))
-        elif not thin.is_boxy(number):
-            if any(_encloses(*each, thin, number) for each in cut_off):
-                break
-            return score, thin.components.labels == number
-    return 0.0, None
-
-
-def _encloses(outer: Thin, number: int, inner: Thin, other: int) -> bool:
-    a, b = outer.components, inner.components
+def _encloses(outer: Components, number: int, inner: Components, other: int) -> bool:
     return bool(
-        a.top[number] <= b.top[other] and a.bottom[number] >= b.bottom[other]
-        and a.left[number] <= b.left[other] and a.right[number] >= b.right[other]
+        outer.top[number] <= inner.top[other] and outer.bottom[number] >= inner.bottom[other]
+        and outer.left[number] <= inner.left[other] and outer.right[number] >= inner.right[other]
     )  # fmt: skip
 
 

@@ -133,4 +133,5 @@ def _edged(components: Components, hat: Hat, contrast: Floats) -> Floats:
         outline += np.bincount(numbers, minlength=len(contrast))
         changed = there - back >= CHANGE * contrast[numbers]
         changes += np.bincount(numbers[changed], minlength=len(contrast))
-    return changes / np.maximum(outline, 1)
+    edged: Floats = changes / np.maximum(outline, 1)
+    return edged
