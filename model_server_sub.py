@@ -32,6 +32,7 @@ from Modelling.predictors.checkpoint_source import CheckpointSource
 from Modelling.predictors.images import ImagePredictor
 from Modelling.predictors.own_python import OwnSource
 from Pipeline.observability.metrics import Sources
+from Pipeline.observability.waiting import Reason
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
 from Pipeline.script.script import Script
@@ -43,6 +44,7 @@ from Pipeline.serving.steps import Steps
 from Pipeline.serving.watchdog import Watchdog
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
+from Queue import ResultQueue
 
 logger = logging.getLogger("model_server_sub")
 
@@ -112,7 +114,7 @@ def main(script: Script) -> None:
         DecodingPool(image_seconds=options.image_seconds, give_up=_late(script.stop)) as decoders,
         LiveModel(source_of(options, decoders), script.stop) as models,
         open_result_queue(script) as queue,
-        contextlib.closing(InFlight(place_of_state(options, queue))) as in_flight,
+        contextlib.closing(open_journal(script, queue)) as in_flight,
         script.broker(topic) as broker,
         script.subscribe(broker, topic) as subscription,
         Watchdog() as watchdog,
@@ -127,6 +129,12 @@ def main(script: Script) -> None:
             for messages in script.receive(subscription):
                 for batch in batches_of(messages, in_flight.suspicion):
                     steps.put(batch)
+
+
+def open_journal(script: Script, queue: ResultQueue) -> InFlight:
+    """Open the journal of what is in flight."""
+    place = place_of_state(script.options, queue)
+    return script.once_there_is_room(lambda: InFlight(place), Reason.QUEUE)
 
 
 def source_of(options: argparse.Namespace, decoders: DecodingPool) -> PredictorSource:

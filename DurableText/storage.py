@@ -18,6 +18,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import sqlite3
 import stat
 import sys
 from pathlib import Path
@@ -30,6 +31,9 @@ FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
 # The errors of a full disk and of a used-up quota.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+# SQLite's ways to say it; the second is of the index of its log.
+_SQLITE_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 _fallocate = (
@@ -119,6 +123,17 @@ class Storage:
 
 # The layer used where no other is given.
 STORAGE = Storage()
+
+
+def lacks_room(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that it was raised from, says that a disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        if getattr(error, "sqlite_errorcode", None) in _SQLITE_NO_ROOM:
+            return True
+        error = error.__cause__
+    return False
 
 
 def append_all(storage: Storage, fd: int, data: bytes) -> None:

@@ -17,7 +17,7 @@ from DB.errors import DatabaseReplacedError
 from DB.text.index import FINGERPRINT_BYTES, Index, IndexDamagedError, remove
 from DB.text.text_file import TextFile
 from DurableText import codec
-from DurableText.storage import Storage
+from DurableText.storage import Storage, lacks_room
 
 logger = logging.getLogger(__name__)
 
@@ -172,6 +172,8 @@ class IndexedText:
         try:
             index = Index(path, self._secret)
         except IndexDamagedError as error:
+            if lacks_room(error):
+                raise
             logger.warning("%s: %s; making it anew", path, error)
             remove(path)
             return Index(path)

@@ -18,6 +18,7 @@ from Pipeline.observability.metrics import Metrics, Sources
 from Pipeline.observability.tracing import Tracing
 from Pipeline.observability.waiting import NOT_ASSIGNED, Reason, Waiting
 from Pipeline.script import waiting
+from Pipeline.script.room import once_there_is_room
 from Pipeline.script.start_up import open_broker, subscribe
 from Pipeline.stop import POLL_SECONDS, IdleClock, Stop
 from Pipeline.tally import Tally
@@ -60,7 +61,11 @@ class Script:
 
     def broker(self, topic: str) -> AbstractContextManager[BrokerInterface]:
         """Connect to the broker and create `topic`; see `open_broker`."""
-        return open_broker(self.options, self.stop, topic)
+        return open_broker(self.options, self.stop, self.waiting, topic)
+
+    def once_there_is_room(self, attempt: Callable[[], Result], reason: Reason) -> Result:
+        """Open something, waiting out a full disk; see `room.once_there_is_room`."""
+        return once_there_is_room(attempt, reason, self.stop, self.waiting)
 
     @contextlib.contextmanager
     def at_work(self, sources: Sources, last_line: Callable[[Tally], str]) -> Iterator[None]:
@@ -81,7 +86,9 @@ class Script:
 
     def subscribe(self, broker: BrokerInterface, topic: str) -> Subscription:
         """Consume `topic`; see `start_up.subscribe`."""
-        return subscribe(broker, self.options, self.stop, topic)
+        return self.once_there_is_room(
+            lambda: subscribe(broker, self.options, self.stop, topic), Reason.BROKER
+        )
 
     def begin_batch(self, size: int) -> None:
         """Count a batch of `size` that is worked on from now."""

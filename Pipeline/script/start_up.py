@@ -15,6 +15,8 @@ from MessageBroker import (
     MessageBrokerFactory,
     Subscription,
 )
+from Pipeline.observability.waiting import Reason, Waiting
+from Pipeline.script.room import once_there_is_room
 from Pipeline.stop import Stop, StoppedError
 
 Result = TypeVar("Result")
@@ -27,13 +29,25 @@ PING_PAUSE_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def open_broker(options: argparse.Namespace, stop: Stop, topic: str) -> Iterator[BrokerInterface]:
+def open_broker(
+    options: argparse.Namespace, stop: Stop, waiting: Waiting, topic: str
+) -> Iterator[BrokerInterface]:
     """Create the broker's handler, wait until it answers, create `topic`; close it at the end.
 
     Raises:
         BrokerUnavailableError: it did not answer within `--wait-for-broker` seconds.
         ConfigurationError, AuthenticationError: waiting would not help.
     """
+    broker = once_there_is_room(
+        lambda: _connect(options, stop, topic), Reason.BROKER, stop, waiting
+    )
+    try:
+        yield broker
+    finally:
+        broker.close(timeout=stop.grace_left)
+
+
+def _connect(options: argparse.Namespace, stop: Stop, topic: str) -> BrokerInterface:
     broker = MessageBrokerFactory.get_broker(options.broker, config_dir=options.config_dir)
     try:
         wait_until_it_answers(
@@ -48,10 +62,7 @@ def open_broker(options: argparse.Namespace, stop: Stop, topic: str) -> Iterator
     except BaseException:
         broker.close(timeout=0.0)
         raise
-    try:
-        yield broker
-    finally:
-        broker.close(timeout=stop.grace_left)
+    return broker
 
 
 def subscribe(

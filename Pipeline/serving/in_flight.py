@@ -21,6 +21,8 @@ from pathlib import Path
 
 import orjson
 
+from DurableText.storage import STORAGE, make_durable_directory
+
 logger = logging.getLogger(__name__)
 
 CRASHES_UNTIL_ALONE = 3
@@ -50,23 +52,17 @@ class InFlight:
         Raises:
             OSError: it cannot be written.
         """
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_durable_directory(STORAGE, place.parent)
         self._told = False
         self._path, self._file = self._first_free(place)
         self._crashes = self._count_crash()
-        try:
-            self._write([])
-        except OSError as error:
-            os.close(self._file)
-            raise OSError(
-                f"cannot write {self._path}: {error.strerror}: is there room on the disk?"
-            ) from error
+        self._note([])
 
     @staticmethod
     def _first_free(place: Path) -> tuple[Path, int]:
         for i in range(MAX_SERVERS):
             path = place.with_name(f"{place.stem}.in_flight.{i}.json")
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = STORAGE.open(path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
 from Pipeline.script.start_up import wait_until_it_answers
 from Queue import (
@@ -30,7 +31,7 @@ def open_result_queue(script: Script) -> ResultQueue:
         return open_queue(options.queue, state_dir=_state_folder(options))
 
     if scheme_of(options.queue) is None:
-        return attempt()
+        return script.once_there_is_room(attempt, Reason.QUEUE)
     return wait_until_it_answers(
         attempt, QueueUnavailableError, {"queue": "server"}, options, script.stop
     )

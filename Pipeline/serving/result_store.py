@@ -53,7 +53,7 @@ def open_db(script: Script) -> ResultDatabase:
 
     try:
         if scheme_of(where) is None:
-            db = attempt(0.0)
+            db = script.once_there_is_room(lambda: attempt(0.0), Reason.DB)
         else:
             db = wait_until_it_answers(
                 attempt, DatabaseUnavailableError, {"db": "server"}, script.options, script.stop

@@ -116,6 +116,23 @@ def test_a_dead_letter_topic_that_is_gone_is_told_and_no_idleness(pipeline: Pipe
     assert pipeline.sub("--exit-when-idle", 2).end().endswith("1 dead-lettered")
 
 
+def test_a_disk_that_is_full_at_the_start_is_waited_out_too(pipeline: Pipeline, disk: Path) -> None:
+    pipeline.queue, pipeline.db = disk / "Queue" / "log.txt", disk / "DB" / "db.txt"
+    pipeline.app_1("--count", 20).end()
+    ballast = fill(disk)
+    scripts = [pipeline.sub(), pipeline.pub(), pipeline.app_2()]
+    for script in scripts:
+        script.says("; waiting")
+    folder = {"LOCAL_BROKER_PATH": str(disk / "broker")}
+    elsewhere = pipeline.start("app_1", "--count", 3, **folder).says("; waiting")
+    assert [script.process.poll() for script in (*scripts, elsewhere)] == [None] * 4
+    ballast.unlink()
+    elsewhere.end()
+    pipeline.wait_for_rows(20)
+    for script in scripts:
+        script.terminate()
+
+
 # The rule is the same as with 10 seconds.
 IMPATIENT = """
 from MessageBroker.core import letters
