@@ -18,7 +18,6 @@ import ctypes
 import errno
 import fcntl
 import os
-import sqlite3
 import stat
 import sys
 from pathlib import Path
@@ -29,11 +28,14 @@ FOLDER_MODE = 0o750
 # The call that macOS has for it; None elsewhere.
 FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
+# As the kernel's own limit.
+MAX_LINKS = 40
+
 # The errors of a full disk and of a used-up quota.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
-# SQLite's ways to say it; the second is of the index of its log.
-_SQLITE_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+# SQLite's ways to say it, SQLITE_FULL and SQLITE_IOERR_SHMSIZE; the second is of its log's index.
+_SQLITE_NO_ROOM = (13, 4874)
 
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 _fallocate = (
@@ -45,7 +47,12 @@ class Storage:
     """The operating system as it is. Stateless; may be used by any number of threads."""
 
     def open(self, path: Path, flags: int) -> int:
-        """Open a file and return its descriptor; `flags` as in `os.open`."""
+        """Open a file and return its descriptor; `flags` as in `os.open`.
+
+        What may be written is not followed to where a stranger's link leads.
+        """
+        if flags & (os.O_WRONLY | os.O_RDWR) and not is_own_link(path):
+            flags |= os.O_NOFOLLOW
         return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
 
     def close(self, fd: int) -> None:
@@ -154,9 +161,33 @@ def real_path(path: str | os.PathLike[str]) -> Path:
     """Return where the file at `path` really is, links followed.
 
     Locks and all other side files are there: they are the same for everybody, whichever way a
-    process comes to the file.
+    process comes to the file. A link in a folder where others may write, or of somebody else, may
+    have been planted to have another file written to.
+
+    Raises:
+        PermissionError: there is such a link on the way.
     """
+    way = Path(os.path.abspath(path))  # noqa: PTH100 - `Path.absolute` keeps `..`
+    for _ in range(MAX_LINKS):
+        link = next((each for each in (*reversed(way.parents), way) if each.is_symlink()), None)
+        if link is None:
+            break
+        if not is_own_link(link):
+            raise PermissionError(
+                errno.EPERM, "the link, or its folder, is somebody else's: name the file", str(link)
+            )
+        target = link.parent / link.readlink() / way.relative_to(link)
+        way = Path(os.path.abspath(target))  # noqa: PTH100
     return Path(os.path.realpath(path))
+
+
+def is_own_link(path: Path) -> bool:
+    """Tell whether a path is a link that, as its folder, belongs to this user or to root."""
+    try:
+        owners = {path.lstat().st_uid, path.parent.stat().st_uid}
+    except OSError:
+        return False
+    return path.is_symlink() and owners <= {0, os.geteuid()}
 
 
 def refuse_what_is_no_file(path: Path) -> None:

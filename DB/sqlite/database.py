@@ -264,6 +264,9 @@ class SqliteDatabase(ResultDatabase):
 
     def _open(self) -> sqlite3.Connection:
         mode = "ro" if self._read_only else "rwc"
+        if not self._read_only and not self.path.exists():
+            # SQLite would make it readable for everybody; its side files have the mode of this one.
+            STORAGE.close(STORAGE.open(self.path, os.O_RDWR | os.O_CREAT))
         connection = self._connect(
             f"file:{quote(str(self.path))}?mode={mode}",
             uri=True,

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2s
 from pathlib import Path
 
-from DurableText.storage import FILE_MODE
+from DurableText.storage import STORAGE
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Index:
         self._warned = False
         try:
             # SQLite would make it readable for everybody; its side files have the mode of this one.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+            STORAGE.close(STORAGE.open(path, os.O_RDWR | os.O_CREAT))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except (sqlite3.Error, OSError) as error:
             raise IndexDamagedError(str(error)) from error

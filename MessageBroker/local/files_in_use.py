@@ -87,7 +87,8 @@ class FilesInUse:
         with _shared_lock:
             inode = _inode_of(path)
             if inode not in _shared:
-                flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+                flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW  # a planted link is none of ours
+                flags |= os.O_CREAT if create else 0
                 descriptor = os.open(path, flags, FILE_MODE)
                 inode = _inode(os.fstat(descriptor))
                 _shared.setdefault(inode, _Shared()).descriptors.append(descriptor)

@@ -99,8 +99,12 @@ class Turnstile:
         return True
 
 
+def _opener(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NOFOLLOW, FILE_MODE)
+
+
 def _open(path: Path) -> IO[bytes]:
-    return open(path, "ab", 0, opener=lambda name, flags: os.open(name, flags, FILE_MODE))
+    return open(path, "ab", 0, opener=_opener)
 
 
 class _PlaceInLine:
