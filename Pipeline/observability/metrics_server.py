@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 # Seconds after which a client is cut off, whether it sends nothing or a byte now and then.
 CLIENT_SECONDS = 5.0
 MAX_CLIENTS = 16
+ALL_ADDRESSES, ALL_OF_IPV4 = "::", "0.0.0.0"  # noqa: S104 - only where a user asks for it
 # Seconds between two tries of a port that is in use.
 RETRY_SECONDS = 2.0
 
@@ -106,8 +107,11 @@ class _Server(ThreadingHTTPServer):
         self._client_seconds = client_seconds
         self._lock = threading.Lock()
         self._served: dict[socket.socket, threading.Timer] = {}  # the oldest first
+        host, port = address
+        if host == ALL_ADDRESSES and not socket.has_dualstack_ipv6():
+            host = ALL_OF_IPV4  # a machine without IPv6
         [(family, *_, bound), *_] = socket.getaddrinfo(
-            *address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         self.address_family = family
         super().__init__((str(bound[0]), int(bound[1])), handler)

@@ -144,11 +144,23 @@ def test_a_port_in_use_is_told_once_and_taken_when_it_is_free(
      ("::", "127.0.0.1", ""), ("0.0.0.0", "127.0.0.2", "[::1]")],
 )  # fmt: skip
 def test_the_port_listens_where_it_is_told_to(host: str, answers: str, is_deaf: str) -> None:
+    if ":" in host and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
     port = free_port()
     with closing(MetricsServer((host, port), CollectorRegistry(), lambda: None)):
         assert get(port, "/healthz", answers) == (200, "alive\n")
         if is_deaf:
             assert get(port, "/healthz", is_deaf) == (0, "")
+
+
+def test_all_addresses_are_those_of_ipv4_on_a_machine_without_ipv6(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    port = free_port()
+    with closing(MetricsServer(("::", port), CollectorRegistry(), lambda: None)):
+        assert get(port, "/healthz") == (200, "alive\n")
+        assert get(port, "/healthz", "[::1]") == (0, "")
 
 
 def test_what_drains_says_how_long_it_takes() -> None:

@@ -35,7 +35,7 @@ class Installed:
         return subprocess.run(
             [self.environment / "bin" / command, *map(str, arguments)],
             cwd=self.folder,
-            env={**inherited, "HOME": str(self.home), "MESSAGE_BROKER": "local", **variables},
+            env={**inherited, "HOME": str(self.home), "MESSAGE_BROKER": "local"} | variables,
             capture_output=True,
             text=True,
             timeout=RUN_SECONDS,
