@@ -66,7 +66,8 @@ def adapted(config: Any, *, keras_2: bool) -> Any:
         if keras_2:
             for key in MODULE_KEYS:
                 entry.pop(key, None)
-            _name_tensors_as_today(entry)
+            _count_calls_as_today(entry)
+        _name_tensors_as_today(entry)
         _adapt_entry(entry)
     return config
 
@@ -97,7 +98,21 @@ def _adapt_entry(entry: dict[str, Any]) -> None:
 
 
 def _name_tensors_as_today(entry: dict[str, Any]) -> None:
-    """Count the calls of models inside a model from 0, and name a single tensor as one.
+    """Name a model's single tensor as one, and not as a list of one, as Keras does before 3.11.
+
+    A `Sequential` calls the models inside it with tensors, and today's Keras minds the difference.
+    """
+    config = entry.get("config")
+    if entry.get("class_name") not in HOLDERS or not isinstance(config, dict):
+        return
+    for key in ("input_layers", "output_layers"):
+        named = list(references_in(config.get(key)))
+        if isinstance(config.get(key), list) and len(named) == 1:
+            config[key] = named[0]
+
+
+def _count_calls_as_today(entry: dict[str, Any]) -> None:
+    """Count the calls of models inside a model from 0.
 
     Keras 2 counts the call by which the inner model was built, Keras 3 does not.
     """
@@ -111,10 +126,6 @@ def _name_tensors_as_today(entry: dict[str, Any]) -> None:
     for reference in references_in([*nodes, config.get("output_layers")]):
         if reference[0] in holders:
             references.setdefault(reference[0], []).append(reference)
-    for key in ("input_layers", "output_layers"):
-        named = list(references_in(config.get(key)))
-        if len(named) == 1:
-            config[key] = named[0]  # a tensor, and not a list of one
     for found in references.values():
         first = min(reference[1] for reference in found)
         for reference in found:
