@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 
@@ -18,6 +19,14 @@ from MessageBroker.kafka.property_checks import (
     place,
     plain_servers,
 )
+
+logger = logging.getLogger(__name__)
+
+# With these anybody on the way can be the broker: told at each start.
+_UNCHECKED = {
+    "enable.ssl.certificate.verification": "false",
+    "ssl.endpoint.identification.algorithm": "none",
+}
 
 # What topics and clients are set to, so that the largest message of `limits.py` (7 MiB) passes with
 # its overhead.
@@ -162,6 +171,19 @@ class KafkaSettings:
         _refuse_changes(self._default, {**_FIXED_FOR_PRODUCERS, **_FIXED_FOR_CONSUMERS, **_FIXED})
         _refuse_changes(self._producer, {**_FIXED_FOR_PRODUCERS, **_FIXED})
         _refuse_changes(self._consumer, {**_FIXED_FOR_CONSUMERS, **_FIXED})
+        self._tell_unchecked()
+
+    def _tell_unchecked(self) -> None:
+        for name, off in _UNCHECKED.items():
+            for properties in (self._default, self._producer, self._consumer):
+                if properties.get(name, "").lower() == off:
+                    logger.warning(
+                        "kafka_config.ini %s = %s: whoever is on the way may pretend to be the "
+                        "broker, and read passwords and messages; only for a try",
+                        name,
+                        off,
+                    )
+                    break
 
     def for_admin(self) -> dict[str, str]:
         """Properties of an admin client."""
