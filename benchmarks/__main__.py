@@ -35,6 +35,8 @@ BENCHMARKS = {
     "pipeline": "The four scripts against the bare model, and the latency under load",
     "budget": "Where the time of one image goes",
     "page": "What the page costs beside 200 images a second",
+    "photographs": "What becomes of photographed digits",
+    "photograph_speed": "Photographs of 1600 x 1200, beside a bare loop on all cores",
     "two_servers": "Two model servers against one",
     "endurance": "Does the cost of an image grow with the backlog and the DB?",
 }
