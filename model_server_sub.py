@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from DurableText.command_line import counted
+from MessageBroker import BrokerInterface
 from Modelling.images.decoding_pool import IMAGE_SECONDS, DecodingPool
 from Modelling.network.declared_size import add_max_model_bytes
 from Modelling.network.input_range import input_range_option
@@ -40,6 +41,8 @@ from Pipeline.serving.in_flight import InFlight
 from Pipeline.serving.live_model import LiveModel
 from Pipeline.serving.model_server import Limits, PredictStep, StoreStep, batches_of
 from Pipeline.serving.queue_place import open_result_queue, place_of_state
+from Pipeline.serving.served import Served, canary
+from Pipeline.serving.shadow import Shadow
 from Pipeline.serving.steps import Steps
 from Pipeline.serving.watchdog import Watchdog
 from Pipeline.stop import Stop
@@ -78,6 +81,19 @@ def parser() -> argparse.ArgumentParser:
         help="add the K most probable classes with their probabilities to each result; 0: none",
     )
     parser.add_argument(
+        "--canary",
+        type=canary,
+        metavar="FILE:SHARE",
+        help="a checkpoint that answers a share (0 to 1) of the images, chosen by their ids",
+    )
+    parser.add_argument(
+        "--shadow",
+        type=opt.path,
+        metavar="FILE",
+        help="a checkpoint that predicts as far as it comes, and answers nobody: "
+        "see `python -m DB compare`",
+    )
+    parser.add_argument(
         "--min-confidence",
         type=opt.probability,
         metavar="P",
@@ -112,18 +128,21 @@ def main(script: Script) -> None:
     options, topic = script.options, script.topics.images
     with (
         DecodingPool(image_seconds=options.image_seconds, give_up=_late(script.stop)) as decoders,
-        LiveModel(source_of(options, decoders), script.stop) as models,
+        LiveModel(source_of(options, options.checkpoint, decoders), script.stop) as served,
+        _canary(script, decoders) as second,
+        Served(served, second, options.canary.share if second else 0.0) as models,
         open_result_queue(script) as queue,
         contextlib.closing(open_journal(script, queue)) as in_flight,
         script.broker(topic) as broker,
         script.subscribe(broker, topic) as subscription,
+        _shadow(script, broker) as shadow,
         Watchdog() as watchdog,
     ):
-        models.on_signal()
+        served.on_signal()
         limits = Limits(script.delivery.max_lease_seconds, options.predict_timeout)
         predict = PredictStep(script, models, in_flight, broker.name, watchdog, limits).predict
-        store = StoreStep(script, subscription, queue).store
-        sources = Sources(broker, subscription, queue=options.queue, models=models)
+        store = StoreStep(script, subscription, queue, shadow).store
+        sources = Sources(broker, subscription, queue=options.queue, models=models, shadow=shadow)
         with script.at_work(sources, last_line), Steps(script.stop, predict, store) as steps:
             logger.info("ready: %s, from %s", models.version, subscription.subscription_id)
             for messages in script.receive(subscription):
@@ -137,10 +156,12 @@ def open_journal(script: Script, queue: ResultQueue) -> InFlight:
     return script.once_there_is_room(lambda: InFlight(place), Reason.QUEUE)
 
 
-def source_of(options: argparse.Namespace, decoders: DecodingPool) -> PredictorSource:
+def source_of(
+    options: argparse.Namespace, file: Path | None, decoders: DecodingPool | None
+) -> PredictorSource:
     """Tell what answers: Python of one's own, or the checkpoint that the options name."""
     if options.predictor is not None:
-        return OwnSource(options.predictor, options.checkpoint, options.threads)
+        return OwnSource(options.predictor, file, options.threads)
 
     def load(checkpoint: Path) -> ImagePredictor:
         classifier = load_classifier(
@@ -152,7 +173,31 @@ def source_of(options: argparse.Namespace, decoders: DecodingPool) -> PredictorS
         )
         return ImagePredictor(classifier, options.top)
 
-    return CheckpointSource(options.checkpoint or DEFAULT_CHECKPOINT, load)
+    return CheckpointSource(file or DEFAULT_CHECKPOINT, load)
+
+
+def _canary(
+    script: Script, decoders: DecodingPool
+) -> contextlib.AbstractContextManager[LiveModel | None]:
+    """Make the model that answers a share, if one is asked for; it is reloaded as the other is."""
+    if script.options.canary is None:
+        return contextlib.nullcontext()
+    source = source_of(script.options, script.options.canary.file, decoders)
+    return LiveModel(source, script.stop)
+
+
+def _shadow(
+    script: Script, broker: BrokerInterface
+) -> contextlib.AbstractContextManager[Shadow | None]:
+    """Make the model that answers nobody, if one is asked for.
+
+    It decodes by itself: the processes that decode are for what is answered.
+    """
+    if script.options.shadow is None:
+        return contextlib.nullcontext()
+    source = source_of(script.options, script.options.shadow, None)
+    broker.create_topic(script.topics.inferences)
+    return Shadow(lambda: source.load(lambda: None), broker, script.topics.inferences, script.stop)
 
 
 def _late(stop: Stop) -> Callable[[], bool]:

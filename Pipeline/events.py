@@ -33,9 +33,11 @@ from Queue import Record
 
 IMAGE_TYPE = "event-driven-model-serving.image.v1"
 INFERENCE_TYPE = "event-driven-model-serving.inference.v1"
+SHADOW_TYPE = "event-driven-model-serving.shadow-inference.v1"
 IMAGE_SOURCE = "/event-driven-model-serving/app_1"
 PAGE_SOURCE = "/event-driven-model-serving/page"
 INFERENCE_SOURCE = "/event-driven-model-serving/model_server_pub"
+SHADOW_SOURCE = "/event-driven-model-serving/model_server_sub"
 SPEC_VERSION = "1.0"
 TRACE_PARENT = "traceparent"
 JSON_TYPE = "application/json"
@@ -241,6 +243,27 @@ def inference_events(records: Sequence[Record], *, prefix: str) -> list[Outgoing
     return events
 
 
+def shadow_events(records: Sequence[Record], model: str, *, prefix: str) -> list[OutgoingMessage]:
+    """Make the events of a shadow's answers; their ids are the images' with the model's."""
+    names = _names(prefix)
+    common = {
+        names.specversion: SPEC_VERSION,
+        names.source: SHADOW_SOURCE,
+        names.type: SHADOW_TYPE,
+        names.time: timestamp(),
+        CONTENT_TYPE: JSON_TYPE,
+    }
+    return [
+        OutgoingMessage(record.body, attributes={**common, names.id: cut(f"{record.id}@{model}")})
+        for record in records
+    ]
+
+
+def is_of_shadow(message: Message) -> bool:
+    """Tell whether a message is what a shadow says."""
+    return attribute(attributes_of(message), "type") == SHADOW_TYPE
+
+
 def trace_carriers(
     records: Sequence[Record], events: Sequence[OutgoingMessage]
 ) -> list[MutableMapping[str, Any]]:
@@ -253,16 +276,20 @@ def trace_carriers(
     return carriers
 
 
-def parse_inference(message: Message) -> dict[str, Any]:
-    """Read an inference event.
+def parse_inference(message: Message, expected: str = INFERENCE_TYPE) -> dict[str, Any]:
+    """Read an inference event, or what a shadow says.
+
+    Args:
+        message: what was received.
+        expected: the event's type, where it says one.
 
     Raises:
         EventError: the message is none.
     """
     attributes, data = _content(message)
     event_type = attribute(attributes, "type")
-    if event_type not in (None, INFERENCE_TYPE):
-        raise EventError(f"the event is of type {event_type!r}, not {INFERENCE_TYPE!r}")
+    if event_type not in (None, expected):
+        raise EventError(f"the event is of type {event_type!r}, not {expected!r}")
     try:
         record = orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -138,6 +138,8 @@ class LiveMetrics(Metrics, Collector):
             yield _counter(table.LATE_ACKS, sources.subscription.late_acks)
         if sources.models is not None:
             yield from self._families_of_models(sources.models)
+        if sources.shadow is not None:
+            yield _counters(table.SHADOW, "outcome", sources.shadow.images)
         if self._script == "app_2":
             yield self._latencies.family()
         for metric, value in work.probe.values().items():

@@ -57,6 +57,7 @@ COUNTERS: dict[str, dict[str, Metric]] = {
 RECEIVED = Metric("serving_messages_received", "Messages handed out by the subscription.")
 LATE_ACKS = Metric("serving_late_acks", "Acks after the lease was lost: those messages come again.")
 RELOADS = Metric("serving_model_reloads", "Checkpoints looked at, by outcome.")
+SHADOW = Metric("serving_shadow_images", "Images that the shadow predicted or dropped, by outcome.")
 LOG_LINES = Metric("serving_log_messages", "Warnings and errors logged.")
 
 BATCH = Metric("serving_batch_messages", "Messages worked on together.", BATCH_BUCKETS)

@@ -32,6 +32,14 @@ class ModelSource(Protocol):
         """The version of the model that answers."""
 
 
+class ShadowSource(Protocol):
+    """The model that answers nobody: see `Pipeline.serving.shadow`."""
+
+    @property
+    def images(self) -> Mapping[str, int]:
+        """What became of the images, by outcome."""
+
+
 @dataclass(frozen=True)
 class Sources:
     """Where a script at work takes the numbers from that it tells.
@@ -42,6 +50,7 @@ class Sources:
         queue: the queue's path or URL.
         db: the DB's path or URL.
         models: which model answers.
+        shadow: the model that answers nobody.
     """
 
     broker: BrokerInterface
@@ -49,6 +58,7 @@ class Sources:
     queue: str | Path | None = None
     db: str | Path | None = None
     models: ModelSource | None = None
+    shadow: ShadowSource | None = None
 
 
 class Metrics(ClosedAtExit):

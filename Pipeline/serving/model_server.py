@@ -17,13 +17,14 @@ from DurableText.command_line import counted
 from DurableText.moments import timestamp
 from MessageBroker import Message, Subscription
 from Modelling.errors import UNDECODABLE, ImageError, PreparationStoppedError, shortened
-from Modelling.predictor import Answer, Item
+from Modelling.predictor import Answer, Item, Predictor
 from Pipeline.events import EventError, image_origin, inference_record, read_item
 from Pipeline.observability.waiting import SLOW_MODEL_SECONDS, Reason
 from Pipeline.script.script import Script
 from Pipeline.serving.dead_letters import Rejected, move_away
 from Pipeline.serving.in_flight import InFlight, Suspicion
-from Pipeline.serving.live_model import LiveModel
+from Pipeline.serving.served import Served
+from Pipeline.serving.shadow import Shadow
 from Pipeline.serving.watchdog import Watchdog
 from Queue import (
     QueueFullError,
@@ -97,8 +98,9 @@ def batches_of(
 
 @dataclass
 class BatchOutcome:
-    """What became of a batch."""
+    """What became of a batch, and when it had come."""
 
+    received_at: str
     predicted: list[Message] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -123,7 +125,7 @@ class PredictStep:
     def __init__(
         self,
         script: Script,
-        models: LiveModel,
+        models: Served,
         in_flight: InFlight,
         broker_name: str,
         watchdog: Watchdog,
@@ -141,7 +143,6 @@ class PredictStep:
         """
         self._script = script
         self._models = models
-        self._predictor = models.current()
         self._in_flight = in_flight
         self._broker_name = broker_name
         self._watchdog = watchdog
@@ -149,8 +150,7 @@ class PredictStep:
 
     def predict(self, received: Received) -> BatchOutcome:
         """Predict a batch, but for one that is condemned."""
-        self._predictor = self._models.current()  # a reload takes over here, between two batches
-        outcome = BatchOutcome()
+        outcome = BatchOutcome(received.received_at)
         if received.suspicion is Suspicion.CONDEMNED:
             outcome.rejected.extend(
                 Rejected(message, KILLED_THE_SERVER, "in flight at each crash")
@@ -174,7 +174,11 @@ class PredictStep:
         ):
             readable, items = _readable(messages, outcome)
             try:
-                self._answer(readable, items, received_at, outcome)
+                ids = [image_origin(message, self._broker_name).id for message in readable]
+                for predictor, numbers in self._models.parts(ids):
+                    part = [readable[number] for number in numbers]
+                    brought = [items[number] for number in numbers]
+                    self._answer(predictor, part, brought, received_at, outcome)
             except PreparationStoppedError:
                 logger.warning(
                     "stopping: %d images were not decoded in time; they come again", len(readable)
@@ -182,6 +186,7 @@ class PredictStep:
 
     def _answer(
         self,
+        predictor: Predictor,
         messages: Sequence[Message],
         items: Sequence[Item],
         received_at: str,
@@ -191,9 +196,9 @@ class PredictStep:
         if not messages:
             return
         try:
-            batch, errors = self._predictor.prepare_batch(items)
+            batch, errors = predictor.prepare_batch(items)
             good = [m for m, error in zip(messages, errors, strict=True) if error is None]
-            answers = self._run(batch, good) if good else ()
+            answers = self._run(predictor, batch, good) if good else ()
             if len(answers) != len(good):
                 raise ValueError(f"{len(answers)} answers for {len(good)} items")
         except PreparationStoppedError:
@@ -204,7 +209,7 @@ class PredictStep:
                 return
             logger.warning("a batch of %d failed (%s): one by one", len(messages), shortened(error))
             for message, item in zip(messages, items, strict=True):
-                self._answer([message], [item], received_at, outcome)
+                self._answer(predictor, [message], [item], received_at, outcome)
             return
         for message, refused in zip(messages, errors, strict=True):
             if refused is not None:
@@ -216,7 +221,7 @@ class PredictStep:
             inference_record(
                 image_origin(message, self._broker_name),
                 answer=answer,
-                model=self._predictor.version,
+                model=predictor.version,
                 received_at=received_at,
                 predicted_at=predicted_at,
                 min_confidence=self._script.options.min_confidence,
@@ -224,7 +229,9 @@ class PredictStep:
             for message, answer in zip(good, answers, strict=True)
         )
 
-    def _run(self, batch: Any, messages: Sequence[Message]) -> Sequence[Answer]:
+    def _run(
+        self, predictor: Predictor, batch: Any, messages: Sequence[Message]
+    ) -> Sequence[Answer]:
         """Run the model, watched: one that never answers must be seen, and may be ended."""
         started = time.perf_counter()
         with (
@@ -236,7 +243,7 @@ class PredictStep:
                 f"the {counted(len(messages), 'image')}",
             ),
         ):
-            answers = self._predictor.predict(batch)
+            answers = predictor.predict(batch)
         self._script.metrics.inference(time.perf_counter() - started)
         return answers
 
@@ -261,10 +268,17 @@ def _readable(
 class StoreStep:
     """Stores what was predicted, in a thread of its own."""
 
-    def __init__(self, script: Script, subscription: Subscription, queue: ResultQueue) -> None:
+    def __init__(
+        self,
+        script: Script,
+        subscription: Subscription,
+        queue: ResultQueue,
+        shadow: Shadow | None = None,
+    ) -> None:
         self._script = script
         self._subscription = subscription
         self._queue = queue
+        self._shadow = shadow
 
     def store(self, outcome: BatchOutcome) -> None:
         """Put the results durably, dead-letter the rest, then ack."""
@@ -275,6 +289,8 @@ class StoreStep:
         self._subscription.ack(outcome.predicted)
         self._script.tally.add(len(outcome.predicted))
         move_away(self._script, self._subscription, outcome.rejected)
+        if self._shadow is not None and outcome.predicted:
+            self._shadow.offer(outcome.predicted, outcome.received_at)
 
     def _put(self, left: list[Record]) -> bool:
         """Wait out what passes by itself; False if the script shall stop meanwhile."""

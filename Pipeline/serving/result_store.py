@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from DB import (
@@ -18,7 +19,7 @@ from DB import (
 )
 from DurableText.command_line import EXIT_USAGE
 from MessageBroker import Message, Subscription
-from Pipeline.events import EventError, parse_inference
+from Pipeline.events import SHADOW_TYPE, EventError, is_of_shadow, parse_inference
 from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
 from Pipeline.script.start_up import wait_until_it_answers
@@ -87,13 +88,19 @@ class ResultStore:
 
     def store(self, messages: list[Message]) -> None:
         """Store a batch, waiting out a DB that is full or away. Acked is only what is durable."""
-        results, rejected = _sort(messages)
-        move_away(self._script, self._subscription, rejected + self._insert_fitting(results))
+        results, shadows, rejected = _sort(messages)
+        rejected += self._insert_fitting(results, self._insert)
+        rejected += self._insert_fitting(shadows, self._insert_shadows)
+        move_away(self._script, self._subscription, rejected)
 
-    def _insert_fitting(self, results: list[Result]) -> list[Rejected]:
+    def _insert_fitting(
+        self, results: list[Result], insert: Callable[[list[Result]], None]
+    ) -> list[Rejected]:
         """Insert what the DB takes; return what it refuses."""
+        if not results:
+            return []
         try:
-            self._insert(results)
+            insert(results)
         except DatabaseRecordError as error:  # nothing was stored
             refused = error.refused
             if len(results) == 1:
@@ -101,12 +108,12 @@ class ResultStore:
             if not refused:  # the engine does not tell which
                 middle = len(results) // 2
                 first, second = results[:middle], results[middle:]
-                return self._insert_fitting(first) + self._insert_fitting(second)
+                return self._insert_fitting(first, insert) + self._insert_fitting(second, insert)
             rest = [each for number, each in enumerate(results) if number not in refused]
             return [
                 Rejected(results[number][0], NO_INFERENCE_EVENT, problem)
                 for number, problem in refused.items()
-            ] + self._insert_fitting(rest)
+            ] + self._insert_fitting(rest, insert)
         return []
 
     def _insert(self, results: list[Result]) -> None:
@@ -125,6 +132,15 @@ class ResultStore:
         tally.duplicates += outcome.duplicates
         tally.conflicts += outcome.conflicts
 
+    def _insert_shadows(self, results: list[Result]) -> None:
+        """Keep what shadows say, beside the DB."""
+        records = [record for _, record in results]
+        outcome = self._script.wait_out(
+            {DatabasePassingError: Reason.DB}, lambda: self._db.insert_shadow(records)
+        )
+        if outcome is not None:
+            self._subscription.ack([message for message, _ in results])
+
 
 def _new(records: list[dict[str, Any]], outcome: InsertOutcome) -> list[dict[str, Any]]:
     """Return the records that were new to the DB."""
@@ -134,13 +150,17 @@ def _new(records: list[dict[str, Any]], outcome: InsertOutcome) -> list[dict[str
     return [record for record in records if record["id"] in inserted]
 
 
-def _sort(messages: list[Message]) -> tuple[list[Result], list[Rejected]]:
-    """Tell the results from what is none."""
+def _sort(messages: list[Message]) -> tuple[list[Result], list[Result], list[Rejected]]:
+    """Tell results, what shadows say, and what is neither."""
     results: list[Result] = []
+    shadows: list[Result] = []
     rejected: list[Rejected] = []
     for message in messages:
         try:
-            results.append((message, parse_inference(message)))
+            if is_of_shadow(message):
+                shadows.append((message, parse_inference(message, SHADOW_TYPE)))
+            else:
+                results.append((message, parse_inference(message)))
         except EventError as error:
             rejected.append(Rejected(message, NO_INFERENCE_EVENT, error))
-    return results, rejected
+    return results, shadows, rejected

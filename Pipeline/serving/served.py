@@ -1,0 +1,113 @@
+"""Which model answers an image: all replicas agree, and the same image always gets the same.
+
+An image belongs to the canary if the first 8 bytes of SHA-256 of its id, over 2⁶⁴, are below the
+canary's share.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from DurableText.closing import ClosedAtExit
+from Modelling.errors import CheckpointError
+from Modelling.predictor import Predictor
+from Pipeline.serving.live_model import LiveModel
+
+
+class Canary(NamedTuple):
+    """A model that answers some of the images.
+
+    Attributes:
+        file: its checkpoint.
+        share: of the images, from 0 to 1.
+    """
+
+    file: Path
+    share: float
+
+
+def canary(text: str) -> Canary:
+    """Parse `FILE:SHARE`, an option of argparse's."""
+    file, _, number = text.rpartition(":")
+    try:
+        share = float(number)
+    except ValueError:
+        share = -1.0
+    if not file or not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FILE:SHARE with a share from 0 to 1")
+    return Canary(Path(file), share)
+
+
+def is_of_canary(image_id: str, share: float) -> bool:
+    """Tell whether an image is one of the canary's.
+
+    Args:
+        image_id: see `image_origin`.
+        share: from 0 to 1.
+    """
+    return int.from_bytes(sha256(image_id.encode()).digest()[:8], "big") < share * 2**64
+
+
+class Part(NamedTuple):
+    """Images of a batch that one model answers, by their numbers in it."""
+
+    predictor: Predictor
+    numbers: Sequence[int]
+
+
+class Served(ClosedAtExit):
+    """The model that answers, and the one that answers a share in its place, if there is one."""
+
+    def __init__(self, models: LiveModel, canary: LiveModel | None = None, share: float = 0.0):
+        """Share the images out.
+
+        Args:
+            models: answers all others.
+            canary: answers its share.
+            share: from 0 to 1.
+
+        Raises:
+            CheckpointError: the two have other labels.
+        """
+        self._models = models
+        self._canary = canary
+        self._share = share
+        if canary is not None:
+            ours, theirs = (getattr(each.current(), "labels", None) for each in (models, canary))
+            if ours != theirs:
+                raise CheckpointError(
+                    f"the canary {canary.version} has other labels than {models.version}: one "
+                    "stream of results would have two meanings; see their side files"
+                )
+
+    @property
+    def version(self) -> str:
+        """The version of the model that answers."""
+        return self._models.version
+
+    @property
+    def reloads(self) -> Mapping[str, int]:
+        """Checkpoints looked at, by outcome."""
+        return self._models.reloads
+
+    def parts(self, ids: Sequence[str]) -> Iterator[Part]:
+        """Share a batch out; a reload takes over here, between two batches.
+
+        Args:
+            ids: of its images.
+        """
+        if self._canary is None:
+            yield Part(self._models.current(), range(len(ids)))
+            return
+        chosen = [is_of_canary(each, self._share) for each in ids]
+        for models, its in ((self._models, False), (self._canary, True)):
+            numbers = [number for number, yes in enumerate(chosen) if yes is its]
+            if numbers:
+                yield Part(models.current(), numbers)
+
+    def close(self) -> None:
+        """Hold nothing: the models are closed by whoever made them."""

@@ -1,0 +1,173 @@
+"""A shadow: a model that predicts what another has answered, and answers nobody.
+
+It works after the served answer was acknowledged, in a thread of its own, and falls behind by
+dropping images, which is counted; so it holds up no answer. What it says is an event of its own
+type on the topic of the results, kept beside the DB: see `python -m DB compare`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from DurableText.closing import ClosedAtExit
+from DurableText.moments import timestamp
+from MessageBroker import BrokerInterface, Message
+from Modelling.predictor import Predictor
+from Pipeline.events import EventError, image_origin, inference_record, read_item, shadow_events
+from Pipeline.stop import Stop
+from Queue import encode_record
+
+logger = logging.getLogger(__name__)
+
+# Batches that wait for the shadow, and what they may hold in memory.
+WAITING_BATCHES = 4
+MAX_WAITING_BYTES = 64 << 20
+
+# How much less of the processor the shadow's thread gets where answers need it: Linux has it by
+# thread.
+NICENESS = 10
+
+# Between two lines that tell how many were dropped.
+TELL_SECONDS = 60.0
+
+# For what it is doing, at the end.
+CLOSE_SECONDS = 5.0
+
+
+class Answered(NamedTuple):
+    """Images that were answered and acknowledged."""
+
+    messages: Sequence[Message]
+    received_at: str
+
+
+class Shadow(ClosedAtExit):
+    """Predicts what is offered to it, as far as it comes.
+
+    Attributes:
+        predicted: images whose answers were handed to the broker.
+        dropped: images that it did not come to, or failed on.
+    """
+
+    def __init__(
+        self, load: Callable[[], Predictor], broker: BrokerInterface, topic: str, stop: Stop
+    ) -> None:
+        """Load the model and begin.
+
+        Args:
+            load: makes the predictor, warmed up.
+            broker: what the answers are published with.
+            topic: of the results.
+            stop: tells when nothing more is begun.
+
+        Raises:
+            CheckpointError: the model cannot be used.
+        """
+        self.predicted = 0
+        self.dropped = 0
+        self._broker = broker
+        self._topic = topic
+        self._stop = stop
+        self._predictor = load()
+        self._waiting: queue.Queue[Answered | None] = queue.Queue(WAITING_BATCHES)
+        self._bytes = 0
+        self._told_at = 0.0
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
+        self._thread.start()
+
+    @property
+    def images(self) -> Mapping[str, int]:
+        """What became of the images, by outcome."""
+        return {"predicted": self.predicted, "dropped": self.dropped}
+
+    @property
+    def version(self) -> str:
+        """The version of the model."""
+        return self._predictor.version
+
+    def offer(self, messages: Sequence[Message], received_at: str) -> None:
+        """Hand answered images over; those that there is no room for are dropped, and counted."""
+        size = sum(len(message.data) for message in messages)
+        with self._lock:
+            if self._bytes + size <= MAX_WAITING_BYTES:
+                with contextlib.suppress(queue.Full):
+                    self._waiting.put_nowait(Answered(messages, received_at))
+                    self._bytes += size
+                    return
+        self._drop(len(messages), "it falls behind")
+
+    def close(self) -> None:
+        """End with what waits, as far as that is soon done; a stop that was asked for drops it."""
+        deadline = time.monotonic() + CLOSE_SECONDS
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=CLOSE_SECONDS)
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        while not self._waiting.empty():
+            with contextlib.suppress(queue.Empty):
+                answered = self._waiting.get_nowait()
+                if answered is not None:
+                    self._drop(len(answered.messages), "the script ends")
+        logger.info(
+            "shadow %s: %d predicted, %d dropped", self.version, self.predicted, self.dropped
+        )
+
+    def _work(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        while (answered := self._waiting.get()) is not None:
+            with self._lock:
+                self._bytes -= sum(len(message.data) for message in answered.messages)
+            if self._stop.requested:
+                self._drop(len(answered.messages), "the script ends")
+                continue
+            try:
+                self._predict(answered)
+            except Exception as error:  # noqa: BLE001 - whatever a model raises: it answers nobody
+                self._drop(len(answered.messages), f"{type(error).__name__}: {error}")
+        self._predictor.close()
+
+    def _predict(self, answered: Answered) -> None:
+        messages, items = [], []
+        for message in answered.messages:
+            with contextlib.suppress(EventError):
+                items.append(read_item(message))
+                messages.append(message)
+        batch, errors = self._predictor.prepare_batch(items)
+        good = [each for each, error in zip(messages, errors, strict=True) if error is None]
+        answers = self._predictor.predict(batch) if good else []
+        predicted_at = timestamp()
+        records = [
+            encode_record(
+                inference_record(
+                    image_origin(message, self._broker.name),
+                    answer=answer,
+                    model=self._predictor.version,
+                    received_at=answered.received_at,
+                    predicted_at=predicted_at,
+                )
+            )
+            for message, answer in zip(good, answers, strict=True)
+        ]
+        prefix = self._broker.cloudevents_prefix
+        for event in shadow_events(records, self._predictor.version, prefix=prefix):
+            self._broker.publish(self._topic, event.data, attributes=event.attributes)
+        self.predicted += len(good)
+        if len(good) < len(answered.messages):
+            self._drop(len(answered.messages) - len(good), "it cannot read them")
+
+    def _drop(self, number: int, why: str) -> None:
+        self.dropped += number
+        now = time.monotonic()
+        if not self._told_at or now - self._told_at >= TELL_SECONDS:
+            self._told_at = now
+            logger.warning(
+                "the shadow %s has dropped %d images by now: %s", self.version, self.dropped, why
+            )

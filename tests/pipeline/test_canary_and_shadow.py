@@ -1,0 +1,107 @@
+"""A new model beside the one that serves: a share of the images, or all of them without a word."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from DB import open_database
+from Modelling.errors import CheckpointError
+from Pipeline.serving.served import Served, canary, is_of_canary
+from Pipeline.serving.shadow import WAITING_BATCHES, Shadow
+from Pipeline.stop import Stop
+from tests.operations.scripts import CheckpointFolder
+from tests.pipeline.runner import Pipeline, wait_until
+
+
+def test_a_canarys_share_is_by_id() -> None:
+    ids = [str(uuid.UUID(int=number)) for number in range(100_000)]
+    chosen = [is_of_canary(each, 0.1) for each in ids]
+    assert 0.097 <= sum(chosen) / len(ids) <= 0.103
+    assert not any(is_of_canary(each, 0.0) for each in ids[:1000])
+    assert all(is_of_canary(each, 1.0) for each in ids[:1000])
+    assert all(is_of_canary(each, 0.2) for each, yes in zip(ids, chosen, strict=True) if yes)
+
+
+@pytest.mark.parametrize("text", ["a.h5:1.1", "a.h5:-0.1", "a.h5:nan", "a.h5", ":0.1", "a.h5:x"])
+def test_a_share_outside_of_0_to_1_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="FILE:SHARE"):
+        canary(text)
+    assert canary("a:b.h5:0.5") == (Path("a:b.h5"), 0.5)
+
+
+class Fixed:
+    """A live model, or a predictor, with labels."""
+
+    def __init__(self, *labels: str) -> None:
+        self.labels = labels
+        self.version = "fixed@1"
+
+    def current(self) -> Fixed:
+        return self
+
+
+def test_a_canary_with_other_labels_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="other labels"):
+        Served(Fixed("cat", "dog"), Fixed("dog", "cat"), 0.1)  # type: ignore[arg-type]
+
+
+def test_a_canary_answers_its_share_and_a_shadow_nobody(pipeline: Pipeline, tmp_path: Path) -> None:
+    canary_files, shadow_files = (CheckpointFolder(tmp_path / name) for name in ("c", "s"))
+    version = canary_files.install(1)
+    shadow_version = shadow_files.install(2)
+    sub = pipeline.sub(
+        "--canary", f"{canary_files.path}:0.3", "--shadow", shadow_files.path
+    ).ready()  # fmt: skip
+    pipeline.pub().ready()
+    app_2 = pipeline.app_2().ready()
+    pipeline.app_1("--count", 120).end()
+    pipeline.wait_for_rows(120)
+    wait_until(lambda: len(shadows(pipeline)) == 120, "the shadow's answers are kept")
+    sub.terminate()
+    app_2.terminate()
+
+    pipeline.assert_each_stored_once()
+    rows = pipeline.rows()
+    for row in rows:
+        assert str(row["model"]).startswith(version) == is_of_canary(str(row["id"]), 0.3)
+    assert 10 < sum(str(row["model"]).startswith(version) for row in rows) < 70
+    assert {row["id"] for row in shadows(pipeline)} == {row["id"] for row in rows}
+    assert all(row["model"].startswith(shadow_version) for row in shadows(pipeline))
+
+
+def shadows(pipeline: Pipeline) -> list[dict[str, Any]]:
+    with open_database(pipeline.db, read_only=True) as db:
+        return list(db.iter_shadow())
+
+
+def test_a_shadow_that_is_slow_drops_and_holds_up_nobody() -> None:
+    at_work, go_on = threading.Event(), threading.Event()
+
+    class Slow(Fixed):
+        def prepare_batch(self, items: Any) -> Any:
+            at_work.set()
+            go_on.wait(30)
+            return [], ["not today" for _ in items]
+
+        def close(self) -> None: ...
+
+    class Broker:
+        name, cloudevents_prefix = "local", "ce_"
+
+    message = type("M", (), {"data": b"x", "attributes": {}})()
+    shadow = Shadow(lambda: Slow(), Broker(), "results", Stop())  # type: ignore[arg-type]
+    shadow.offer([message], "now")
+    assert at_work.wait(10)
+    for _batch in range(WAITING_BATCHES + 3):
+        shadow.offer([message, message], "now")
+    assert shadow.dropped == 6
+    go_on.set()
+    shadow.close()
+    assert shadow.dropped == 7 + 2 * WAITING_BATCHES
+    assert shadow.predicted == 0
