@@ -30,8 +30,9 @@ HEAD = """# Checkpoints of other versions of Keras
 
 Each cell was run: the file was saved by that Keras with `benchmarks/keras_versions/make.py`, loaded
 with Keras {keras}, and answered as it did when it was saved. `h5` and `keras` are the formats that
-are; a format that is missing there is not written by that Keras, `-` was not made. Written by
-`python -m benchmarks.keras_versions`.
+are; a format that is missing there is not written by that Keras, and at `-` that Keras has no such
+model, or does not save it. Half precision (`mixed`) may differ by 0.02, all else by 0.0001. Written
+by `python -m benchmarks.keras_versions`.
 
 """
 
