@@ -1,4 +1,4 @@
-"""`python -m DB summary|verify|get|import`: what is in the DB, and whether it is sound."""
+"""`python -m DB summary|verify|get|import|compare`: what is in the DB, and whether it is sound."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ if __name__ == "__main__":  # before anything is opened
 
 import argparse
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
+from DB.compare import as_text as comparison_as_text
+from DB.compare import compare
 from DB.database_factory import default_database, open_database
 from DB.errors import DatabaseConfigurationError, DatabaseError
 from DB.report import as_text
@@ -28,7 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("python -m DB", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="summary|verify|get|import|rotate")
+    commands = parser.add_subparsers(
+        required=True, metavar="summary|verify|get|import|rotate|compare"
+    )
     summary = commands.add_parser("summary", help="how many, per label, accuracy, latency, models")
     summary.add_argument(
         "--plot",
@@ -52,7 +58,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     rotate.add_argument("--keep", type=_number, metavar="N", help="remove older parts but so many")
     rotate.set_defaults(run=_rotate)
-    for command in (summary, check, get, take, rotate):
+    shadows = commands.add_parser("compare", help="what shadow models say beside what was served")
+    shadows.add_argument(
+        "--plot",
+        type=file_with_suffix(*PICTURE_SUFFIXES),
+        metavar="FILE.png",
+        help="draw it as well; of several shadows the one with most answers",
+    )
+    shadows.add_argument("--json", action="store_true", help="print JSON")
+    shadows.set_defaults(run=_compare)
+    for command in (summary, check, get, take, rotate, shadows):
         command.add_argument(
             "--db",
             type=_where,
@@ -82,17 +97,39 @@ def _summary(options: argparse.Namespace) -> int:
         print_json(summary.as_dict())
     else:
         print("\n".join(map(printable, as_text(summary).split("\n"))))
-    if options.plot is not None:
-        from DB.plot import plot
+    if options.plot is None:
+        return 0
+    from DB.plot import plot
 
-        try:
-            if not options.plot.parent.exists():
-                make_durable_directory(STORAGE, options.plot.parent)
-            plot(summary, options.plot)
-        except OSError as error:
-            print(f"cannot draw {options.plot}: {error.strerror or error}", file=sys.stderr)
+    return _draw(options.plot, lambda path: plot(summary, path))
+
+
+def _compare(options: argparse.Namespace) -> int:
+    with open_database(options.db, read_only=True) as db:
+        found = sorted(compare(db), key=lambda each: -each.compared)
+        if not found:
+            print(f"{db.name}: no answers of a shadow", file=sys.stderr)
             return 1
-        print(f"drawn: {options.plot}", file=sys.stderr)
+    if options.json:
+        print_json([each.as_dict() for each in found])
+    else:
+        print("\n\n".join(map(comparison_as_text, found)))
+    if options.plot is None:
+        return 0
+    from DB.plot import plot_comparison
+
+    return _draw(options.plot, lambda path: plot_comparison(found[0], path))
+
+
+def _draw(path: Path, draw: Callable[[Path], None]) -> int:
+    try:
+        if not path.parent.exists():
+            make_durable_directory(STORAGE, path.parent)
+        draw(path)
+    except OSError as error:
+        print(f"cannot draw {path}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    print(f"drawn: {path}", file=sys.stderr)
     return 0
 
 

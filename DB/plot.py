@@ -13,6 +13,7 @@ mpl.use("Agg")
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from DB.compare import Comparison
 from DB.summary import Summary
 from DurableText.command_line import rate_in_words
 
@@ -146,3 +147,26 @@ def _draw_throughput(ax: Any, summary: Summary) -> None:
     ax.fill_between(xs, ys, color=ACCENT, alpha=0.12, step="post", linewidth=0)
     ax.set_ylim(0, max(ys) * 1.1)
     ax.yaxis.set_major_formatter(lambda y, _: f"{y:,.0f}")
+
+
+def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+    """Draw where a shadow differs from what was served into the image file `path`.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: its suffix is no image format.
+    """
+    with mpl.rc_context({"text.parse_math": False}):
+        figure = Figure(figsize=(12, 5), layout="constrained", facecolor="white")
+        pairs_axes, right_axes = figure.subplots(1, 2)
+        covered = f"{comparison.compared:,} of {comparison.results:,} results"
+        figure.suptitle(f"{comparison.model}   ·   {covered}", fontsize=13, color=INK)
+        pairs = comparison.pairs.most_common(MAX_BARS)[::-1]
+        names = [f"{ours} → {theirs}" for (ours, theirs), _ in pairs]
+        pairs_axes.barh(range(len(pairs)), [count for _, count in pairs], color=WRONG)
+        pairs_axes.set_yticks(range(len(pairs)), names)
+        pairs_axes.set_title("served → shadow, where they differ", color=INK)
+        right = (comparison.only_served, comparison.only_shadow)
+        right_axes.bar(("only the served", "only the shadow"), right, color=(SOFT, ACCENT))
+        right_axes.set_title("right where the other is wrong", color=INK)
+        figure.savefig(Path(path), dpi=130)

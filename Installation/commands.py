@@ -22,6 +22,7 @@ TOOLS = {
     "demo": ("Pipeline.demo", "the whole pipeline on the embedded broker"),
     "predict": ("Modelling.predict_cnn", "what is on an image, without a broker"),
     "train": ("Modelling.train_cnn", "train the model again"),
+    "promote": ("Modelling.promote", "make a checkpoint the served one; --back returns"),
     "quantise": ("Modelling.quantise", "compile a checkpoint for fast serving"),
 }
 

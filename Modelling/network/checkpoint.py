@@ -68,6 +68,12 @@ class Checkpoint:
     side: SideFile | None
 
     @property
+    def weights(self) -> Path:
+        """Where the network lies: the checkpoint itself, or what was promoted in its place."""
+        file = self.side.file if self.side else None
+        return self.path if file is None else self.path.with_name(file)
+
+    @property
     def version(self) -> str:
         """Name and first 12 hex digits of the hash, as in `mnist_cnn_model@3f2a9c1d0b77`."""
         return f"{self.path.stem}@{self.sha256[:12]}"
@@ -114,9 +120,11 @@ def open_checkpoint(
 
 
 def _open_once(path: Path, need_match: bool) -> Checkpoint:
+    side = read_side_file(path)
+    weights = path if side is None or side.file is None else path.with_name(side.file)
     try:
-        sha256 = sha256_of(path)
-        size = path.stat().st_size
+        sha256 = sha256_of(weights)
+        size = weights.stat().st_size
     except FileNotFoundError:
         raise CheckpointError(
             f"{path}: no such checkpoint; train one with `python -m Modelling.train_cnn`"
@@ -125,7 +133,6 @@ def _open_once(path: Path, need_match: bool) -> Checkpoint:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
     if size == 0:
         raise CheckpointError(f"{path}: the checkpoint is empty; copy or train it again")
-    side = read_side_file(path)
     if need_match and side is not None and side.sha256 != sha256:
         raise CheckpointError(
             f"{path} does not match its side file {side_file_path(path).name} "

@@ -258,14 +258,14 @@ def open_engine(
         and import_tensorflow().config.list_physical_devices("GPU")
     ):
         engine = "tensorflow"
-    opener = _foreign_opener(checkpoint.path)
+    opener = _foreign_opener(checkpoint.weights)
     if opener is not None:
         served = opener(checkpoint, threads, input_range, max_bytes)
         if served.range_found is not None:
             tell_range(checkpoint.path, served.range_found)
         return served
     input_range = input_range or _range_by_side_file(checkpoint)
-    if checkpoint.path.suffix.lower() == ".tflite":
+    if checkpoint.weights.suffix.lower() == ".tflite":
         return _open_litert_file(checkpoint, threads, input_range, max_bytes)
     return _open_keras(checkpoint, engine, threads, allow_code, input_range, max_bytes)
 
@@ -285,7 +285,7 @@ def _open_keras(
             return compiled
     if threads:
         limit_tensorflow_threads(threads)  # before the model's first tensor
-    model = load_keras_model(checkpoint.path, allow_code=allow_code, max_bytes=max_bytes)
+    model = load_keras_model(checkpoint.weights, allow_code=allow_code, max_bytes=max_bytes)
     try:
         served = TensorFlowEngine(model, input_range)
     except CheckpointError as error:
@@ -306,7 +306,7 @@ def _foreign_opener(path: Path) -> Callable[..., ForeignEngine] | None:
 def _open_litert_file(
     checkpoint: Checkpoint, threads: int | None, input_range: InputRange | None, max_bytes: int
 ) -> Engine:
-    path = checkpoint.path
+    path = checkpoint.weights
     try:
         require_size(path, path.stat().st_size, max_bytes)
         compiled = path.read_bytes()

@@ -20,7 +20,7 @@ from Installation.extras import needs
 from Modelling.cores import available_cores
 from Modelling.errors import CheckpointError, shortened
 from Modelling.network.checkpoint import Checkpoint
-from Modelling.network.declared_size import require_size
+from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES, require_size
 from Modelling.network.foreign import (
     ForeignEngine,
     Tensor,
@@ -60,7 +60,7 @@ def open_onnx(
     Raises:
         CheckpointError: It is unsafe, too large, or no image classifier.
     """
-    path = checkpoint.path
+    path = checkpoint.weights
     require_size(path, path.stat().st_size, max_bytes)
     require_safe(path, max_bytes)
     with needs("an ONNX model", CheckpointError):
@@ -95,7 +95,7 @@ def _tensor(described: Any) -> Tensor:
     return Tensor(described.name, sizes, TYPES.get(described.type))
 
 
-def require_safe(path: Path, max_bytes: int) -> None:
+def require_safe(path: Path, max_bytes: int = DEFAULT_MAX_MODEL_BYTES) -> None:
     """Refuse operators of the maker's own, and weights that lie outside the file's folder.
 
     Raises:

@@ -52,7 +52,7 @@ def open_saved_model(
     Raises:
         CheckpointError: It is unsafe, too large, or no image classifier.
     """
-    path = checkpoint.path
+    path = checkpoint.weights
     require_size(path, sum(each.stat().st_size for each in files_of(path)), max_bytes)
     tf = import_tensorflow()
     if threads:

@@ -59,6 +59,8 @@ class SideFile:
         scale: An older way to say the range: pixels in [0, 1] are multiplied by it.
         offset: What is added then.
         layout: `NHWC` or `NCHW`.
+        file: Where the weights lie, beside it; the checkpoint itself if None. `promote` writes it.
+        previous: The side file before that; `promote --back` returns to it.
         output: Which of several outputs holds the classes, by its name.
         white: What is white in arrays and in deep grey pictures; None to tell by the image.
         temperature: What logits are divided by, so that confidences are what they say.
@@ -78,6 +80,8 @@ class SideFile:
     offset: tuple[float, ...] | None = None
     layout: str | None = None
     output: str | None = None
+    file: str | None = None
+    previous: dict[str, Any] | None = None
     white: float | None = None
     temperature: float | None = None
     engines: dict[str, EngineFile] = field(default_factory=dict)
@@ -134,6 +138,7 @@ def _side_file(raw: Any) -> SideFile:
     preprocessing = raw.get("preprocessing", RESIZE)
     require_preprocessing(preprocessing, shape)
     training = raw.get("training", {})
+    _require(isinstance(raw.get("previous", {}), dict), "previous must be an object")
     _require(isinstance(training, dict), "training must be an object")
     old = sorted(key for key in ("scale", "offset") if raw.get(key) is not None)
     new = sorted(key for key in ("input_range", "mean", "std") if raw.get(key) is not None)
@@ -151,6 +156,8 @@ def _side_file(raw: Any) -> SideFile:
         offset=_numbers(raw.get("offset"), "offset", shape[2]),
         layout=_one_of(raw.get("layout"), "layout", LAYOUTS),
         output=None if raw.get("output") is None else _text(raw["output"], "output"),
+        file=None if raw.get("file") is None else _file_name(raw["file"]),
+        previous=raw.get("previous"),
         white=_positive(raw.get("white"), "white", MAX_WHITE),
         temperature=_positive(raw.get("temperature"), "temperature", MAX_TEMPERATURE),
         engines=_engines(raw.get("engines", {})),
@@ -166,6 +173,13 @@ def _require(condition: bool, text: str) -> None:
 def _text(value: Any, key: str) -> str:
     _require(isinstance(value, str) and value != "", f"{key} must be a text")
     return str(value)
+
+
+def _file_name(value: Any) -> str:
+    """Check the name of a file in the side file's own folder: anybody may have written it."""
+    name = _text(value, "file")
+    _require(Path(name).name == name, "file must be a name without a folder")
+    return name
 
 
 def checked_labels(labels: Any) -> tuple[str, ...]:
@@ -286,12 +300,18 @@ def _engines(value: Any) -> dict[str, EngineFile]:
     return engines
 
 
-def write_side_file(checkpoint: Path, side: SideFile) -> Path:
-    """Write the side file of a checkpoint, and return its path; call it last."""
+def entries_of(side: SideFile) -> dict[str, Any]:
+    """Return a side file as JSON-able values."""
     entries = {key: value for key, value in asdict(side).items() if value is not None}
     if side.input_range is not None:
         pairs = side.input_range.pairs
         entries["input_range"] = pairs[0] if len(pairs) == 1 else pairs
+    return entries
+
+
+def write_side_file(checkpoint: Path, side: SideFile) -> Path:
+    """Write the side file of a checkpoint, and return its path; call it last."""
+    entries = entries_of(side)
     text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
     path = side_file_to_write(checkpoint)
     write_atomically(path, text.encode())

@@ -43,6 +43,8 @@ _SIDE_FILE: dict[str, Schema] = {
     "offset": _BY_CHANNEL,
     "layout": {"enum": list(LAYOUTS)},
     "output": TEXT,
+    "file": TEXT,
+    "previous": {"type": "object"},
     "white": {"type": "number", "exclusiveMinimum": 0},
     "temperature": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TEMPERATURE},
     "engines": {

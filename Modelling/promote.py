@@ -1,0 +1,164 @@
+"""Make a checkpoint the served one, in one step, and keep the one before.
+
+    python -m Modelling.promote new.h5
+    python -m Modelling.promote --back
+
+The new files are copied beside the served ones under names of their own; then one file is renamed,
+`<served file>.json`, the side file that says which weights are served. Before that rename the old
+model is served, after it the new one, whenever the copying is killed; a running server swaps. What
+the old one was stands in the same file, so `--back` is one rename, too.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":  # before anything is opened
+    from DurableText import standard_streams
+
+    standard_streams.prepare()
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from Installation.command_line import command_parser
+from Modelling.errors import CheckpointError, refusal_of
+from Modelling.network.checkpoint import (
+    DEFAULT_CHECKPOINT,
+    Checkpoint,
+    EngineFile,
+    SideFile,
+    open_checkpoint,
+    sha256_of,
+)
+from Modelling.network.onnx import require_safe
+from Modelling.network.side_file import entries_of, write_atomically
+from Modelling.network.side_file_place import own_side_file_path
+from Modelling.predict_cnn import Classifier, load_classifier
+
+PROMOTED = "promoted"
+
+
+def promote(new: Path, served: Path) -> Checkpoint:
+    """Make a checkpoint the served one.
+
+    Args:
+        new: Its file; forms and side file lie beside it, as always.
+        served: What the servers are given as `--checkpoint`.
+
+    Returns:
+        What is served now.
+
+    Raises:
+        CheckpointError: The new one cannot be used: the old one stays.
+        OSError: A file cannot be written: the old one stays.
+    """
+    found = open_checkpoint(new)
+    switch(found, load_classifier(new), served)
+    return open_checkpoint(served)
+
+
+def switch(found: Checkpoint, classifier: Classifier, served: Path) -> None:
+    """Copy the files, each whole before the next, and rename the side file last."""
+    stem = f"{served.stem}.{PROMOTED}-{found.sha256[:12]}"
+    weights = served.with_name(stem + found.weights.suffix)
+    _copy(found.weights, weights, found.sha256)
+    if weights.suffix.lower() == ".onnx":
+        require_safe(weights)  # its weights may lie in other files, which are not copied
+    side = found.side or SideFile(found.sha256, classifier.labels, classifier.input_shape)
+    engines = {}
+    for name, form in side.engines.items():
+        target = served.with_name(f"{stem}.{name}{Path(form.file).suffix}")
+        _copy(found.path.with_name(Path(form.file).name), target, form.sha256)
+        engines[name] = EngineFile(target.name, form.sha256, form.test_accuracy)
+    side = replace(side, file=weights.name, engines=engines, previous=None)
+    _write(served, {**entries_of(side), "previous": _own_side_file(served) or {}})
+
+
+def back(served: Path) -> Checkpoint:
+    """Serve what was served before the last change.
+
+    Raises:
+        CheckpointError: Nothing was promoted here, or the files before are gone.
+    """
+    now = _own_side_file(served)
+    before = now.pop("previous", None) if now else None
+    if now is None or before is None:
+        raise CheckpointError(f"{served}: nothing was promoted here, so there is no way back")
+    if not before:  # the file itself, with `<stem>.json` or without
+        own_side_file_path(served).unlink()
+        return open_checkpoint(served)
+    _require_there(served, before)
+    _write(served, {**before, "previous": now})
+    return open_checkpoint(served)
+
+
+def _require_there(served: Path, side: dict[str, Any]) -> None:
+    weights = served.with_name(Path(str(side.get("file", served.name))).name)
+    if not weights.exists() or sha256_of(weights) != side.get("sha256"):
+        raise CheckpointError(f"{weights} is gone, or is another file: there is no way back")
+
+
+def _own_side_file(served: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(own_side_file_path(served).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise CheckpointError(f"{own_side_file_path(served)}: no side file: {error}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{own_side_file_path(served)}: no side file: no JSON object")
+    return content
+
+
+def _write(served: Path, entries: dict[str, Any]) -> None:
+    """Rename the side file: the one step. Only one model before is remembered."""
+    entries["previous"] = {k: v for k, v in entries["previous"].items() if k != "previous"}
+    text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(own_side_file_path(served), text.encode())
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    """Copy a file or folder whole; one that is there already, from a try before, is enough."""
+    if target.exists() and sha256_of(target) == sha256:
+        return
+    if source.is_dir():
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, partial)
+        partial.rename(target)
+    else:
+        write_atomically(target, source.read_bytes())
+    if sha256_of(target) != sha256:
+        raise CheckpointError(f"{source} changed while it was copied: nothing was promoted")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = command_parser("python -m Modelling.promote", description=__doc__)
+    parser.add_argument("new", nargs="?", type=Path, metavar="FILE", help="the checkpoint")
+    parser.add_argument("--back", action="store_true", help="serve what was served before")
+    parser.add_argument(
+        "--served", type=Path, metavar="FILE", default=DEFAULT_CHECKPOINT,
+        help="what the servers are given as --checkpoint; default: the shipped one",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    if options.back == (options.new is not None):
+        parser.error("either FILE or --back")
+    try:
+        found = back(options.served) if options.back else promote(options.new, options.served)
+    except CheckpointError as error:
+        print(f"promote: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"promote: {refusal_of(error)}", file=sys.stderr)
+        return 1
+    print(f"served: {found.version}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
