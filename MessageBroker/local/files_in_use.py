@@ -61,7 +61,7 @@ class _Shared:
 
     descriptors: list[int] = field(default_factory=list)
     users: int = 0
-    sizes: dict[Path, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     checkpoints: int = 0
 
 
@@ -95,7 +95,8 @@ class FilesInUse:
             self._shared = _shared[inode]
             self._shared.users += 1
         self._descriptor = self._shared.descriptors[0]
-        self._inodes = {path: inode}
+        self._inode = inode
+        self._inodes = {str(path): inode}
 
     def begin(self) -> None:
         """Note the files that SQLite has made beside it; to be called when it has read something.
@@ -105,7 +106,7 @@ class FilesInUse:
         """
         for suffix in ("-wal", "-shm"):
             path = self._path.with_name(self._path.name + suffix)
-            self._inodes[path] = _inode(path.stat())
+            self._inodes[str(path)] = _inode(path.stat())
 
     def close(self) -> None:
         """Close it, after SQLite's connection; twice is fine."""
@@ -115,7 +116,7 @@ class FilesInUse:
             self._closed = True
             self._shared.users -= 1
             if not self._shared.users:
-                del _shared[self._inodes[self._path]]
+                del _shared[self._inode]
                 for descriptor in self._shared.descriptors:
                     os.close(descriptor)
 
@@ -130,17 +131,17 @@ class FilesInUse:
         What was seen by others is read first: they go on while this one looks.
         """
         sizes, checkpoints = self._shared.sizes, self._shared.checkpoints
-        for path, inode in self._inodes.items():
-            size = sizes.get(path, 0)
+        for name, inode in self._inodes.items():
+            size = sizes.get(name, 0)
             try:
-                status = path.stat()
+                status = os.stat(name)  # noqa: PTH116 - twice as fast, and asked several times a batch
             except FileNotFoundError:
-                return Change(path, "was removed", is_gone=True)
-            if _inode(status) != inode:
-                return Change(path, "was replaced by another one")
+                return Change(Path(name), "was removed", is_gone=True)
+            if (status.st_dev, status.st_ino) != inode:
+                return Change(Path(name), "was replaced by another one")
             if status.st_size < size:
-                return Change(path, "was cut")
-            sizes[path] = status.st_size
+                return Change(Path(name), "was cut")
+            sizes[name] = status.st_size
         header = self._header()
         if not header.startswith(_MAGIC):
             return Change(self._path, "was overwritten")

@@ -14,7 +14,7 @@ import uuid_utils
 
 from MessageBroker.core.driver import Publication
 from MessageBroker.core.outbox import LaneName, Limits
-from MessageBroker.errors import BrokerError, TopicNotFoundError
+from MessageBroker.errors import BrokerError, BrokerReplacedError, TopicNotFoundError
 from MessageBroker.local.store import Row, TopicStore
 
 LIMITS = Limits(
@@ -72,7 +72,12 @@ class Publisher:
             else:
                 return
         self._store = self._open_store()
-        self._store.append(rows)
+        try:
+            self._store.append(rows)
+        except BrokerReplacedError:  # it was just being deleted, and has perhaps been made again
+            self.close()
+            self._store = self._open_store()
+            self._store.append(rows)
 
 
 def _rows(publications: Sequence[Publication], ids: Sequence[uuid_utils.UUID]) -> list[Row]:

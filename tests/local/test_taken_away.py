@@ -182,19 +182,19 @@ def test_files_that_grow_while_somebody_looks_are_not_cut(
 ) -> None:
     looking = SharedDatabase(tmp_path / "file.sqlite", "CREATE TABLE t (n INTEGER);")
     writing = SharedDatabase(tmp_path / "file.sqlite")
-    stat = Path.stat
+    stat = os.stat
 
-    def grow_meanwhile(path: Path) -> os.stat_result:
+    def grow_meanwhile(path: str) -> os.stat_result:
         status = stat(path)
-        if path.name.endswith("-wal"):
-            monkeypatch.setattr(Path, "stat", stat)
+        if path.endswith("-wal"):
+            monkeypatch.setattr(os, "stat", stat)
             with writing.writing() as db:
                 db.execute("INSERT INTO t VALUES (1)")
         return status
 
-    monkeypatch.setattr(Path, "stat", grow_meanwhile)
+    monkeypatch.setattr(os, "stat", grow_meanwhile)
     with looking.reading():
         assert looking.gone is None
-    assert Path.stat is stat
+    assert os.stat is stat
     looking.close()
     writing.close()
