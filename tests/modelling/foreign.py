@@ -57,3 +57,45 @@ def colours_onnx(
 
 def one_of_each_colour() -> np.ndarray:
     return np.stack([np.full((SIDE, SIDE, 3), rgb) for rgb in COLOURS.values()]).astype(np.uint8)
+
+
+def exported(model: Any, path: Path) -> Path:
+    """Write a Keras network of the shipped kind as ONNX, NCHW, as exporters do."""
+    nodes, values, last = [], [], "image"
+
+    def constant(name: str, value: np.ndarray) -> str:
+        values.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    for layer in model.layers[1:]:
+        name, weights, kind = layer.name, layer.get_weights(), type(layer).__name__
+        if kind == "Conv2D":
+            kernel = constant(f"{name}/w", weights[0].transpose(3, 2, 0, 1))
+            node = helper.make_node(
+                "Conv", [last, kernel], [name], auto_pad="SAME_UPPER", strides=layer.strides
+            )
+        elif kind == "BatchNormalization":
+            inputs = [last, *(constant(f"{name}/{i}", each) for i, each in enumerate(weights))]
+            node = helper.make_node("BatchNormalization", inputs, [name], epsilon=layer.epsilon)
+        elif kind == "ReLU":
+            node = helper.make_node("Relu", [last], [name])
+        elif kind == "GlobalAveragePooling2D":
+            nodes.append(helper.make_node("GlobalAveragePool", [last], [f"{name}/4d"]))
+            node = helper.make_node("Flatten", [f"{name}/4d"], [name])
+        elif kind == "Dense":
+            matrix, bias = (constant(f"{name}/{i}", each) for i, each in enumerate(weights))
+            nodes.append(helper.make_node("Gemm", [last, matrix, bias], [f"{name}/logits"]))
+            node = helper.make_node("Softmax", [f"{name}/logits"], [name], axis=1)
+        else:
+            assert kind == "Dropout", kind
+            continue
+        nodes.append(node)
+        last = name
+    graph = helper.make_graph(
+        nodes, "digits",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 28, 28])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["N", 10])], values,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path

@@ -15,8 +15,15 @@ from onnx import TensorProto, helper
 from Modelling.data_preparation import encode_npy
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.network.foreign import Tensor, layout_of, only_input
+from Modelling.network.keras_models import load_keras_model
 from Modelling.predict_cnn import CheckpointError, Classifier, load_classifier
-from tests.modelling.foreign import SIDE, colours_onnx, one_of_each_colour, weights
+from tests.modelling.foreign import (
+    SIDE,
+    colours_onnx,
+    exported,
+    one_of_each_colour,
+    weights,
+)
 
 
 def write_side(path: Path, **more: Any) -> None:
@@ -135,6 +142,15 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no model")
     with pytest.raises(CheckpointError, match="not an ONNX file"):
         load_classifier(path)
+
+
+def test_an_export_of_the_shipped_network_gives_the_same_probabilities(
+    mnist: Any, tmp_path: Path
+) -> None:
+    path = exported(load_keras_model(DEFAULT_CHECKPOINT), tmp_path / "digits.onnx")
+    pixels = (mnist[0][:500] / np.float32(255))[..., None]
+    ours = load_classifier(engine="float32", threads=1)._engine.run(pixels)
+    assert np.abs(load_classifier(path, threads=1).probabilities(pixels) - ours).max() < 1e-4
 
 
 def test_a_litert_file_answers_as_the_form_that_it_is(mnist: Any, tmp_path: Path) -> None:
