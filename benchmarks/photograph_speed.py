@@ -32,6 +32,7 @@ from Modelling.data_preparation import bundled_test_images
 from Modelling.images.decoding_pool import DecodingPool
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.predict_cnn import Classifier, load_classifier
+from Pipeline.serving.ahead import pieces_of, prepared_ahead
 
 SIZE = (1600, 1200)
 QUALITY = 90
@@ -77,8 +78,9 @@ def batches(datas: Sequence[bytes]) -> Iterator[list[bytes]]:
 def ours(classifier: Classifier, datas: Sequence[bytes]) -> float:
     started = time.perf_counter()
     for batch in batches(datas):
-        prepared, _ = classifier.prepare_batch(batch)
-        classifier.predict(prepared)
+        pieces = [batch[each] for each in pieces_of([len(data) for data in batch])]
+        for _, prepared in prepared_ahead(classifier.prepare_batch, pieces):
+            classifier.predict(prepared()[0])
     return time.perf_counter() - started
 
 

@@ -7,6 +7,7 @@ acks. An image that cannot be decoded or predicted costs itself, not its batch.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from Modelling.predictor import Answer, Item, Predictor
 from Pipeline.events import EventError, image_origin, inference_record, read_item
 from Pipeline.observability.waiting import SLOW_MODEL_SECONDS, Reason
 from Pipeline.script.script import Script
+from Pipeline.serving.ahead import pieces_of, prepared_ahead
 from Pipeline.serving.dead_letters import Rejected, move_away
 from Pipeline.serving.in_flight import InFlight, Suspicion
 from Pipeline.serving.served import Served
@@ -178,11 +180,26 @@ class PredictStep:
                 for predictor, numbers in self._models.parts(ids):
                     part = [readable[number] for number in numbers]
                     brought = [items[number] for number in numbers]
-                    self._answer(predictor, part, brought, received_at, outcome)
+                    self._answer_all(predictor, part, brought, received_at, outcome)
             except PreparationStoppedError:
                 logger.warning(
                     "stopping: %d images were not decoded in time; they come again", len(readable)
                 )
+
+    def _answer_all(
+        self,
+        predictor: Predictor,
+        messages: Sequence[Message],
+        items: Sequence[Item],
+        received_at: str,
+        outcome: BatchOutcome,
+    ) -> None:
+        """Answer items piece by piece; while one is predicted the next is prepared."""
+        pieces = pieces_of([len(item.data) for item in items])
+        for piece, prepared in prepared_ahead(
+            lambda piece: predictor.prepare_batch(items[piece]), pieces
+        ):
+            self._answer(predictor, messages[piece], items[piece], received_at, outcome, prepared)
 
     def _answer(
         self,
@@ -191,12 +208,13 @@ class PredictStep:
         items: Sequence[Item],
         received_at: str,
         outcome: BatchOutcome,
+        prepared: Callable[[], tuple[Any, Sequence[Any]]],
     ) -> None:
         """Answer items together; one by one where that fails, so that each costs itself alone."""
         if not messages:
             return
         try:
-            batch, errors = predictor.prepare_batch(items)
+            batch, errors = prepared()
             good = [m for m, error in zip(messages, errors, strict=True) if error is None]
             answers = self._run(predictor, batch, good) if good else ()
             if len(answers) != len(good):
@@ -209,7 +227,8 @@ class PredictStep:
                 return
             logger.warning("a batch of %d failed (%s): one by one", len(messages), shortened(error))
             for message, item in zip(messages, items, strict=True):
-                self._answer(predictor, [message], [item], received_at, outcome)
+                alone = functools.partial(predictor.prepare_batch, [item])
+                self._answer(predictor, [message], [item], received_at, outcome, alone)
             return
         for message, refused in zip(messages, errors, strict=True):
             if refused is not None:
