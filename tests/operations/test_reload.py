@@ -26,6 +26,7 @@ from Modelling.predict_cnn import load_classifier
 from Modelling.predictor import Item, Predictor
 from Modelling.predictors.checkpoint_source import CheckpointSource
 from Modelling.predictors.images import ImagePredictor
+from Modelling.promote import back, promote
 from Pipeline.serving.live_model import LiveModel, Signature
 from Pipeline.stop import Stop
 from tests.brokers.harness import clean_environment
@@ -84,12 +85,24 @@ def test_a_link_that_is_switched_releases_a_checkpoint_and_takes_it_back(tmp_pat
     link, other = tmp_path / "current", tmp_path / "next"
     link.symlink_to("old")
     served = link / releases[0].path.name
-    with LiveModel(served, 1, Stop(), look_seconds=0.02, patience=0.5) as model:
+    with live(served, patience=0.5) as model:
         for number in (1, 0):
             other.symlink_to(("old", "new")[number])
             other.replace(link)
             wait_until(lambda n=number: versions[n] in model.version, "the other one answers")
         assert model.reloads == {"swapped": 2, "refused": 0}
+
+
+def test_what_is_promoted_takes_over_and_back(
+    checkpoint: CheckpointFolder, model: LiveModel, tmp_path: Path
+) -> None:
+    new = CheckpointFolder(tmp_path / "new")
+    before, version = model.version, new.install(1)
+    promote(new.path, checkpoint.path)
+    wait_until(lambda: model.version.startswith(version), "the promoted one answers")
+    back(checkpoint.path)
+    wait_until(lambda: model.version == before, "the one before answers again")
+    assert model.reloads == {"swapped": 2, "refused": 0}
 
 
 def test_files_that_arrive_one_by_one_are_awaited(
