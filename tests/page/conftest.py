@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.brokers.harness import BrokerUnderTest
+from tests.brokers.harness import FOREIGN_VARIABLES, BrokerUnderTest
 from tests.page.chromium import find_or_skip
 from tests.page.site import PagePipeline, Site
 from tests.pipeline.conftest import embedded_broker
@@ -27,7 +27,14 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page_pipeline(embedded_broker: BrokerUnderTest, tmp_path: Path) -> Iterator[PagePipeline]:
+def page_pipeline(
+    embedded_broker: BrokerUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[PagePipeline]:
+    # The tests reach the broker as the page does, whatever broker a user's terminal names.
+    for name in FOREIGN_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in embedded_broker.environment.items():
+        monkeypatch.setenv(name, value)
     pipeline = PagePipeline(embedded_broker, tmp_path)
     yield pipeline
     pipeline.stop()
