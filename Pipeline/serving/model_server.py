@@ -176,8 +176,9 @@ class PredictStep:
         ):
             readable, items = _readable(messages, outcome)
             try:
-                ids = [image_origin(message, self._broker_name).id for message in readable]
-                for predictor, numbers in self._models.parts(ids):
+                for predictor, numbers in self._models.parts(
+                    len(readable), lambda number: self._id_of(readable[number])
+                ):
                     part = [readable[number] for number in numbers]
                     brought = [items[number] for number in numbers]
                     self._answer_all(predictor, part, brought, received_at, outcome)
@@ -247,6 +248,9 @@ class PredictStep:
             )
             for message, answer in zip(good, answers, strict=True)
         )
+
+    def _id_of(self, message: Message) -> str:
+        return image_origin(message, self._broker_name).id
 
     def _run(
         self, predictor: Predictor, batch: Any, messages: Sequence[Message]

@@ -7,7 +7,7 @@ canary's share.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -94,16 +94,17 @@ class Served(ClosedAtExit):
         """Checkpoints looked at, by outcome."""
         return self._models.reloads
 
-    def parts(self, ids: Sequence[str]) -> Iterator[Part]:
+    def parts(self, size: int, id_of: Callable[[int], str]) -> Iterator[Part]:
         """Share a batch out; a reload takes over here, between two batches.
 
         Args:
-            ids: of its images.
+            size: of the batch.
+            id_of: tells the id of an image by its number; asked only where there is a choice.
         """
         if self._canary is None:
-            yield Part(self._models.current(), range(len(ids)))
+            yield Part(self._models.current(), range(size))
             return
-        chosen = [is_of_canary(each, self._share) for each in ids]
+        chosen = [is_of_canary(id_of(number), self._share) for number in range(size)]
         for models, its in ((self._models, False), (self._canary, True)):
             numbers = [number for number, yes in enumerate(chosen) if yes is its]
             if numbers:
