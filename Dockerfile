@@ -9,7 +9,6 @@ RUN pip install --no-cache-dir build==1.6.1
 COPY pyproject.toml README.md LICENSE app_1.py app_2.py model_server_sub.py model_server_pub.py ./
 COPY DB DB
 COPY DurableText DurableText
-COPY Installation Installation
 COPY MessageBroker MessageBroker
 COPY Modelling Modelling
 COPY Pipeline Pipeline

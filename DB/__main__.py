@@ -19,8 +19,8 @@ from DB.errors import DatabaseConfigurationError, DatabaseError
 from DB.report import as_text
 from DB.transfer import transfer
 from DurableText.command_line import counted, file_with_suffix, print_json, printable, run, tell
+from DurableText.installation.command_line import command_parser
 from DurableText.storage import STORAGE, make_durable_directory
-from Installation.command_line import command_parser
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 

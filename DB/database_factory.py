@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 from DB.database_interface import ResultDatabase
 from DB.errors import DatabaseConfigurationError
 from DB.rotation import Rotation
-from Installation.extras import needs
-from Installation.places import state_folder
+from DurableText.installation.extras import needs
+from DurableText.installation.places import state_folder
 
 DEFAULT_PATH = state_folder() / "DB" / "db_for_app_2.txt"
 

@@ -27,7 +27,7 @@ from typing import Any, cast
 
 from DurableText import command_line
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED, counted, printable
-from Installation.command_line import command_parser
+from DurableText.installation.command_line import command_parser
 from MessageBroker import dead_letters, original_message
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config

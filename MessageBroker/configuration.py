@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from Installation.places import user_config_folder
+from DurableText.installation.places import user_config_folder
 from MessageBroker.environment import home_of, shown_path, variable
 from MessageBroker.errors import ConfigurationError
 from MessageBroker.ini_file import IniFile

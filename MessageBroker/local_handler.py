@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from Installation.places import state_folder
+from DurableText.installation.places import state_folder
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import DeliverySettings, ini_file

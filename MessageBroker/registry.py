@@ -15,7 +15,7 @@ import importlib
 from collections.abc import Collection, Iterator
 from importlib import metadata
 
-from Installation.extras import needs
+from DurableText.installation.extras import needs
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.errors import ConfigurationError
 

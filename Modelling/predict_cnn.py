@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from Installation.command_line import command_parser
+from DurableText.installation.command_line import command_parser
 from Modelling.data_preparation import decode_image, preparation_of, visible_files
 from Modelling.errors import CheckpointError, ImageError, printable
 from Modelling.images.batch_preparation import Decoders, prepare_batch

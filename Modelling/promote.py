@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from Installation.command_line import command_parser
+from DurableText.installation.command_line import command_parser
 from Modelling.errors import CheckpointError, refusal_of
 from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,

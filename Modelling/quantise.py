@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from Installation.command_line import command_parser
+from DurableText.installation.command_line import command_parser
 from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DIGITS,

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from Installation.places import CODE
+from DurableText.installation.places import CODE
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0

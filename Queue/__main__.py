@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from DurableText.command_line import counted, print_json, printable, run, tell
-from Installation.command_line import command_parser
+from DurableText.installation.command_line import command_parser
 from Queue.errors import QueueConfigurationError, QueueError
 from Queue.queue_factory import default_queue, open_queue
 

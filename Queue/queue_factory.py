@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from Installation.extras import needs
-from Installation.places import state_folder
+from DurableText.installation.extras import needs
+from DurableText.installation.places import state_folder
 from Queue.errors import QueueConfigurationError
 from Queue.queue_interface import ResultQueue
 

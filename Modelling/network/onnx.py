@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from Installation.extras import needs
+from DurableText.installation.extras import needs
 from Modelling.cores import available_cores
 from Modelling.errors import CheckpointError, shortened
 from Modelling.network.checkpoint import Checkpoint

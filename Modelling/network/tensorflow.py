@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from Installation.extras import needs
+from DurableText.installation.extras import needs
 from Modelling.errors import CheckpointError
 
 

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from Installation.command_line import command_parser
-from Installation.places import state_folder
+from DurableText.installation.command_line import command_parser
+from DurableText.installation.places import state_folder
 from Modelling.network.checkpoint import CHECKPOINT_SUFFIXES, DEFAULT_CHECKPOINT
 from Modelling.training.data_files import name_of
 from Modelling.training.datasets import LABELS

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from Installation import __version__
+from DurableText.installation import __version__
 from MessageBroker.broker_interface import DEAD_LETTER_SUFFIX, dead_letter_topic
 from MessageBroker.cloudevents import KAFKA_PREFIX, PUBSUB_PREFIX
 from MessageBroker.configuration import TopicNames

@@ -29,8 +29,8 @@ from tqdm import tqdm
 
 from DB import open_database
 from DurableText.command_line import file_with_suffix
-from Installation.command_line import command_parser
-from Installation.places import CODE, in_checkout, state_folder
+from DurableText.installation.command_line import command_parser
+from DurableText.installation.places import CODE, in_checkout, state_folder
 from MessageBroker import MessageBrokerFactory, add_broker_option
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config

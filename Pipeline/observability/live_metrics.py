@@ -21,8 +21,8 @@ from prometheus_client.metrics_core import (
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from DurableText.installation import __version__
 from DurableText.moments import age_of
-from Installation import __version__
 from Pipeline.observability import metric_table as table
 from Pipeline.observability.metrics import Metrics, ModelSource, Sources
 from Pipeline.observability.metrics_server import MetricsServer

@@ -33,8 +33,8 @@ from pathlib import Path
 
 from DB import DatabaseConfigurationError, default_database
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
-from Installation.command_line import command_parser
-from Installation.extras import needs
+from DurableText.installation.command_line import command_parser
+from DurableText.installation.extras import needs
 from MessageBroker import BrokerError, ConfigurationError, add_broker_option
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Pipeline.observability.overview import target

@@ -19,8 +19,8 @@ import sys
 import time
 from pathlib import Path
 
-from Installation.command_line import command_parser
-from Installation.places import state_folder
+from DurableText.installation.command_line import command_parser
+from DurableText.installation.places import state_folder
 from Pipeline.page.__main__ import DEFAULT_PORT
 from Pipeline.running import LOOK_SECONDS, RunError, RunningPipeline
 from Pipeline.script import options as opt

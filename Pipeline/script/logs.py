@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from DurableText.command_line import printable
-from Installation import __version__
+from DurableText.installation import __version__
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from Installation.command_line import command_parser
+from DurableText.installation.command_line import command_parser
 from MessageBroker import add_broker_option
 
 Number = TypeVar("Number", int, float)

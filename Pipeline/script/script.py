@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from DurableText.command_line import counted
-from Installation import NAME, __version__
+from DurableText.installation import NAME, __version__
 from MessageBroker import BrokerInterface, Message, Subscription
 from MessageBroker.configuration import DeliverySettings, TopicNames, read_broker_config
 from Pipeline.observability.metrics import Metrics, Sources

@@ -32,7 +32,7 @@ from rich.live import Live
 from DB import default_database, open_database
 from DurableText import standard_streams
 from DurableText.command_line import file_with_suffix
-from Installation.command_line import command_parser
+from DurableText.installation.command_line import command_parser
 from Pipeline.observability.overview import Overview, target
 from Pipeline.script.options import check_writable, place, positive
 from Pipeline.watch.view import line, view

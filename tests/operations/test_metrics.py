@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from DurableText.installation import __version__
 from DurableText.moments import timestamp
-from Installation import __version__
 from Pipeline.observability import metric_table
 from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metric_table import COUNTERS, Metric

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from Installation import __version__
+from DurableText.installation import __version__
 from MessageBroker import OutgoingMessage
 from Pipeline.observability.waiting import Reason, Waiting
 from Pipeline.script.logs import configure_logging

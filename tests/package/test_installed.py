@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from Installation import NAME, __version__
-from Installation.commands import TOOLS
+from DurableText.installation import NAME, __version__
+from DurableText.installation.commands import TOOLS
 from tests.package.conftest import Installed
 
 COMMANDS = ("edms-app-1", "edms-model-server-sub", "edms-model-server-pub", "edms-app-2", "edms")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from Installation import __version__
+from DurableText.installation import __version__
 
 # The installed commands begin so: `edms-app-1`, `edms db`.
 COMMAND = "edms"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import runpy
 import sys
 
-from Installation import __version__
-from Installation.command_line import COMMAND
+from DurableText.installation import __version__
+from DurableText.installation.command_line import COMMAND
 
 TOOLS = {
     "broker": ("MessageBroker", "ping, topics, backlog, dead letters"),

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from Installation import NAME
-from Installation.places import in_checkout
+from DurableText.installation import NAME
+from DurableText.installation.places import in_checkout
 
 # Which extra of pyproject.toml brings a module, by the module's first name.
 EXTRA_OF = {

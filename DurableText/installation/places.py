@@ -12,10 +12,10 @@ import functools
 import re
 from pathlib import Path
 
-from Installation import NAME
+from DurableText.installation import NAME
 
 # The packages, the four scripts, and, in a checkout, all the rest.
-CODE = Path(__file__).resolve().parents[1]
+CODE = Path(__file__).resolve().parents[2]
 
 _OURS = re.compile(rf'^name = "{re.escape(NAME)}"$', re.MULTILINE)
 
