@@ -101,8 +101,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 
-# What every program does first of all, and how whatever is closed ends a `with`.
-ALL_MAY_IMPORT = {"DurableText.standard_streams", "DurableText.closing"}
+# What all know: what is installed where, what every program does first of all, and how whatever is
+# closed ends a `with`.
+ALL_MAY_IMPORT = {
+    "DurableText.installation",
+    "DurableText.standard_streams",
+    "DurableText.closing",
+}
 
 # The folders in which a client library is imported, and nowhere else.
 CLIENTS = {
@@ -168,8 +173,7 @@ def test_a_module_imports_only_what_stands_below_it(module: str) -> None:
     wrong = {
         name
         for name in imports_of(MODULES[module])
-        if name in MODULES
-        and place_of(name, places) not in allowed | {place, "DurableText.installation"}
+        if name in MODULES and place_of(name, places) not in allowed | {place}
     }
     assert not wrong
 
