@@ -48,7 +48,7 @@ def test_files_are_changed_through_the_layer_only(path):
     name = str(path.relative_to(ROOT))
     if name == "DurableText/storage.py":
         return
-    objects = {"_cursor", "_conflicts", "self", "stdout"}  # with a `write` of their own
+    objects = {"_cursor", "_conflicts", "self", "stdout", "stderr"}  # with a `write` of their own
     found = [
         (node.lineno, ast.unparse(node))
         for node, owner in changing_calls(path)
