@@ -39,7 +39,7 @@ page: $(VENV)/.runtime  ## the four scripts and the page on the embedded broker;
 # Most tests wait for a broker: two processes, as tests/two_processes.py shares them out.
 # exec: a SIGTERM to make is for pytest, which stops the brokers, and not for a shell between them.
 test: $(VENV)/.development  ## run all tests
-	exec $(BIN)/python -m pytest -m "not soak" -n 2
+	exec $(BIN)/python -m pytest -m "not soak" -n 3
 
 test-failed: $(VENV)/.development  ## run what failed last time once more, in one process
 	exec $(BIN)/python -m pytest -m "not soak" --last-failed --last-failed-no-failures none
