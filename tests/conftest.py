@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from tests.brokers.harness import BROKERS, FOREIGN_VARIABLES, BrokerUnderTest
 
-pytest_plugins = ["tests.two_processes", "tests.minutes"]
+pytest_plugins = ["tests.shared_out", "tests.minutes"]
 
 # Hypothesis would fail an example that takes 200 ms, which here means that others are at work too.
 settings.register_profile("no deadline", deadline=None)

@@ -35,7 +35,7 @@ def test_a_short_run_ends_without_the_table() -> None:
     Minutes().pytest_terminal_summary(Terminal())  # type: ignore[arg-type]
 
 
-def test_a_long_run_of_two_processes_ends_with_the_table(tmp_path: Path) -> None:
+def test_a_long_run_of_shared_out_ends_with_the_table(tmp_path: Path) -> None:
     (tmp_path / "impatient.py").write_text(IMPATIENT)
     command = [sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider"]
     done = subprocess.run(

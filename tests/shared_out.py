@@ -1,7 +1,7 @@
-"""How two processes share the tests: `make test`, which is `pytest -n 2`.
+"""How several processes share the tests: `make test`, which is `pytest -n 3`.
 
-Most tests wait for a broker; the others compute. So one process waits for Pub/Sub while the other
-trains models and runs pipelines, and then waits for Kafka. The tests of a group stay together, in
+Most tests wait for a broker; the others compute. So one process waits for Pub/Sub and another one
+for Kafka while the third trains models and runs pipelines. The tests of a group stay together, in
 one process and in their usual order:
 
 - those on the Pub/Sub emulator, those on Kafka, and all of `tests/kafka` and of `tests/diagnosis`,

@@ -1,4 +1,4 @@
-"""How `make test` shares the tests out: tests/two_processes.py."""
+"""How `make test` shares the tests out: tests/shared_out.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.two_processes import group_of, turn_of
+from tests.shared_out import group_of, turn_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
