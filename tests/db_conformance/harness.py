@@ -4,41 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import uuid
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from DB import ResultDatabase, open_database
 from DB.sqlite.database import SqliteDatabase
 from DB.text.database import TextDatabase
 from tests.engines.faulty_disk import FaultyDisk
 from tests.engines.postgres_server import PostgresServer, find_or_skip
+from tests.engines.under_test import EngineUnderTest, WorkerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 # How long an engine that hangs is waited for in these tests, in place of half a minute.
 PATIENCE_SECONDS = 1.5
 
 
-class DatabaseUnderTest(ABC):
+class DatabaseUnderTest(EngineUnderTest):
     """One engine that runs, and everything that was opened on it by the test at hand."""
-
-    name: ClassVar[str]
-
-    def __init__(self) -> None:
-        self._opened = contextlib.ExitStack()
-        self._numbers = itertools.count(1)
-        self._run = uuid.uuid4().hex[:6]
-        self.place = ""
-
-    # ------------------------------------------------------------------ for the tests
 
     def open(self) -> ResultDatabase:
         """Open the test's DB for writing; closed at the end of the test."""
@@ -61,57 +50,6 @@ class DatabaseUnderTest(ABC):
             What the process had still said.
         """
         return writer.kill()
-
-    @abstractmethod
-    def away(self) -> contextlib.AbstractContextManager[None]:
-        """Let the engine be away, and come back."""
-
-    @abstractmethod
-    def hanging(self) -> contextlib.AbstractContextManager[None]:
-        """Let the engine answer nothing for a while."""
-
-    @abstractmethod
-    def full(self) -> contextlib.AbstractContextManager[None]:
-        """Let there be no room for a while."""
-
-    @abstractmethod
-    def read_only(self) -> contextlib.AbstractContextManager[None]:
-        """Let the engine take no writes for a while."""
-
-    @abstractmethod
-    def lose_everything(self) -> None:
-        """Let the engine come back empty at the same place."""
-
-    @abstractmethod
-    def put_something_foreign(self) -> None:
-        """Put at the test's place what another program has made."""
-
-    @abstractmethod
-    def foreign_is_untouched(self) -> bool:
-        """Tell whether it is still as it was."""
-
-    # ------------------------------------------------------------------ for the fixtures
-
-    @abstractmethod
-    def start(self) -> None:
-        """Start the engine."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """Stop it."""
-
-    def begin_test(self) -> None:
-        """Choose a place that is empty."""
-        self.place = self._new_place(f"t{self._run}_{next(self._numbers)}")
-
-    def end_test(self) -> None:
-        """Close whatever the test has opened."""
-        self._opened.close()
-        self._opened = contextlib.ExitStack()
-
-    @abstractmethod
-    def _new_place(self, name: str) -> str:
-        """Return a path or URL at which there is nothing yet."""
 
     @abstractmethod
     def _connect(self, place: str) -> ResultDatabase:
@@ -260,7 +198,7 @@ class PostgresUnderTest(DatabaseUnderTest):
         self.server.start()
 
     def stop(self) -> None:
-        self.server.remove()
+        self.server.close()
 
     def _new_place(self, name: str) -> str:
         self.table = name
@@ -334,33 +272,11 @@ class PostgresUnderTest(DatabaseUnderTest):
         return (tables, rows) == ([(1,)], [("a", "7")])
 
 
-class Writer:
+class Writer(WorkerProcess):
     """A process that inserts results and tells what was acknowledged: see `worker`."""
 
     def __init__(self, place: str, *arguments: object) -> None:
-        command = [sys.executable, "-m", "tests.db_conformance.worker", place]
-        self._process = subprocess.Popen(
-            [*command, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-
-    def lines(self, number: int) -> list[str]:
-        """Wait for so many lines of its output; fewer at its end."""
-        assert self._process.stdout is not None
-        return [line.rstrip() for line in itertools.islice(self._process.stdout, number)]
-
-    def finish(self) -> list[str]:
-        """Wait for its end; return the rest of its output."""
-        out, _ = self._process.communicate(timeout=120)
-        assert self._process.returncode == 0
-        return out.splitlines()
-
-    def kill(self) -> list[str]:
-        """Kill it; return what it had still said, once."""
-        if self._process.returncode is not None:
-            return []
-        self._process.kill()
-        out, _ = self._process.communicate()
-        return out.splitlines()
+        super().__init__("tests.db_conformance.worker", place, *arguments)
 
 
 ENGINES: dict[str, type[DatabaseUnderTest]] = {

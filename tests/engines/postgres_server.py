@@ -19,17 +19,13 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psutil
 
-from tests.servers import free_port, skip_if_missing
+from tests.engines.server import Server, until_interrupted
+from tests.servers import skip_if_missing
 
 HOST = "127.0.0.1"
 SUPERUSER = "postgres"
@@ -54,7 +50,7 @@ class PostgresMissingError(Exception):
     """Raised when PostgreSQL's binaries are not here, or cannot run as whoever asks."""
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """A PostgreSQL on a free port of this machine, in a folder of its own.
 
     It keeps port and data when it is stopped or killed and started again.
@@ -67,23 +63,10 @@ class PostgresServer:
             port: None for a free one.
             settings: lines of `postgresql.conf`.
         """
-        self.port = port or free_port()
+        super().__init__("postgres", port)
         self.settings = {**SETTINGS, **settings}
-        self.folder = Path(tempfile.mkdtemp(prefix="postgres-under-test-", dir="/tmp"))
         self.data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.remove()
 
     def url(self, database: str = "postgres", user: str = SUPERUSER, **options: str) -> str:
         """Return what a client connects to."""
@@ -126,33 +109,10 @@ class PostgresServer:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGCONT)
 
-    @contextlib.contextmanager
-    def hanging(self) -> Iterator[None]:
-        """Let it hang for a while."""
-        self.suspend()
-        try:
-            yield
-        finally:
-            self.resume()
-
-    @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        """Keep it stopped for a while."""
-        self.stop()
-        try:
-            yield
-        finally:
-            self.start()
-
     def forget(self) -> None:
         """Lose all data: the next start begins with an empty server at the same place."""
         self.kill()
         shutil.rmtree(self.data)
-
-    def remove(self) -> None:
-        """Stop it and remove its folder."""
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run a statement as the superuser."""
@@ -280,14 +240,10 @@ def main() -> None:
     """Run a server until Ctrl-C."""
     parser = argparse.ArgumentParser(description="Run a local PostgreSQL until Ctrl-C.")
     parser.add_argument("--port", type=int, default=5432)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stopped.set())
     with PostgresServer(parser.parse_args().port) as server:
         print(f"PostgreSQL answers. In other terminals:\n  python app_2.py --db {server.url()}")
         print(f"or for all commands\n  export RESULT_DB={server.url()}")
-        print("Ctrl-C stops it and forgets its data.", flush=True)
-        stopped.wait()
+        until_interrupted()
 
 
 if __name__ == "__main__":

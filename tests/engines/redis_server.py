@@ -10,21 +10,17 @@ from __future__ import annotations
 
 import argparse
 import atexit
-import contextlib
 import importlib.util
 import os
 import shutil
 import signal
 import subprocess
-import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tests.servers import free_port, skip_if_missing
+from tests.engines.server import Server, until_interrupted
+from tests.servers import skip_if_missing
 
 HOST = "127.0.0.1"
 # It answers after 10 to 100 ms on an idle machine; a loaded one needs many times that.
@@ -49,7 +45,7 @@ class RedisMissingError(Exception):
     """Raised when there is no binary of Redis or Valkey here."""
 
 
-class RedisServer:
+class RedisServer(Server):
     """A Redis on a free port of this machine, in a folder of its own.
 
     It keeps port and data when it is stopped or killed and started again.
@@ -62,23 +58,10 @@ class RedisServer:
             port: None for a free one.
             settings: lines of `redis.conf`, with _ for -.
         """
-        self.port = free_port() if port is None else port
+        super().__init__("redis", port)
         named = {name.replace("_", "-"): value for name, value in settings.items()}
         self.settings = {**SETTINGS, **named}
-        self.folder = Path(tempfile.mkdtemp(prefix="redis-under-test-", dir="/tmp"))
         self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.remove()
 
     @property
     def socket(self) -> Path:
@@ -115,24 +98,15 @@ class RedisServer:
         """Kill it."""
         self._end(signal.SIGKILL)
 
-    @contextlib.contextmanager
-    def hanging(self) -> Iterator[None]:
-        """Let it hang for a while: it is stopped, and the kernel still answers for it."""
+    def suspend(self) -> None:
+        """See `Server.suspend`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
 
-    @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        """Keep it stopped for a while."""
-        self.stop()
-        try:
-            yield
-        finally:
-            self.start()
+    def resume(self) -> None:
+        """See `Server.resume`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def forget(self) -> None:
         """Lose all data: the next start begins with an empty server at the same place."""
@@ -140,11 +114,6 @@ class RedisServer:
         for name in ("appendonlydir", "dump.rdb"):
             path = self.folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-    def remove(self) -> None:
-        """Stop it and remove its folder."""
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def ask(self, *command: object) -> Any:
         """Send it a command, as the administrator."""
@@ -219,15 +188,11 @@ def main() -> None:
     """Run a server until Ctrl-C."""
     parser = argparse.ArgumentParser(description="Run a local Redis until Ctrl-C.")
     parser.add_argument("--port", type=int, default=6379)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stopped.set())
     with RedisServer(parser.parse_args().port) as server:
         url = server.url()
         print(f"Redis answers. In other terminals:\n  python model_server_sub.py --queue '{url}'")
         print(f"or for all commands\n  export RESULT_QUEUE='{url}'")
-        print("Ctrl-C stops it and forgets its data.", flush=True)
-        stopped.wait()
+        until_interrupted()
 
 
 if __name__ == "__main__":

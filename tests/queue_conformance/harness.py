@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import signal
-import subprocess
-import sys
 import tempfile
 import time
-import uuid
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +15,7 @@ from typing import ClassVar
 from Queue import FileQueue, ResultQueue, open_queue
 from tests.engines.faulty_disk import FaultyDisk
 from tests.engines.redis_server import RedisServer, find_or_skip
+from tests.engines.under_test import EngineUnderTest, WorkerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 # How long an engine that hangs is waited for in these tests, in place of ten seconds.
@@ -29,23 +26,14 @@ LEASE_SECONDS = 2.0
 SMALL = 40
 
 
-class QueueUnderTest(ABC):
+class QueueUnderTest(EngineUnderTest):
     """One engine that runs, and everything that was opened on it by the test at hand.
 
     Attributes:
         superseded: a consumer that hangs loses what it took to another one, after the lease.
     """
 
-    name: ClassVar[str]
     superseded: ClassVar[bool]
-
-    def __init__(self) -> None:
-        self._opened = contextlib.ExitStack()
-        self._numbers = itertools.count(1)
-        self._run = uuid.uuid4().hex[:6]
-        self.place = ""
-
-    # ------------------------------------------------------------------ for the tests
 
     def open(self) -> ResultQueue:
         """Open the test's queue; closed at the end of the test."""
@@ -77,64 +65,13 @@ class QueueUnderTest(ABC):
         """
         return worker.kill()
 
-    @abstractmethod
-    def away(self) -> contextlib.AbstractContextManager[None]:
-        """Let the engine be away, and come back."""
-
     def gone(self) -> contextlib.AbstractContextManager[None]:
         """Let there be nothing at its place that could be opened."""
         return self.away()
 
     @abstractmethod
-    def hanging(self) -> contextlib.AbstractContextManager[None]:
-        """Let the engine answer nothing for a while."""
-
-    @abstractmethod
-    def full(self) -> contextlib.AbstractContextManager[None]:
-        """Let disk or memory have no room for a while."""
-
-    @abstractmethod
-    def read_only(self) -> contextlib.AbstractContextManager[None]:
-        """Let the engine take no writes for a while."""
-
-    @abstractmethod
     def damage(self) -> bytes:
         """Add what is no record behind what is there; return its bytes."""
-
-    @abstractmethod
-    def lose_everything(self) -> None:
-        """Let the engine come back empty at the same place."""
-
-    @abstractmethod
-    def put_something_foreign(self) -> None:
-        """Put at the test's place what another program has made."""
-
-    @abstractmethod
-    def foreign_is_untouched(self) -> bool:
-        """Tell whether it is still as it was."""
-
-    # ------------------------------------------------------------------ for the fixtures
-
-    @abstractmethod
-    def start(self) -> None:
-        """Start the engine."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """Stop it."""
-
-    def begin_test(self) -> None:
-        """Choose a place that is empty."""
-        self.place = self._new_place(f"t{self._run}_{next(self._numbers)}")
-
-    def end_test(self) -> None:
-        """Close whatever the test has opened."""
-        self._opened.close()
-        self._opened = contextlib.ExitStack()
-
-    @abstractmethod
-    def _new_place(self, name: str) -> str:
-        """Return a path or URL at which there is nothing yet."""
 
     @abstractmethod
     def _connect(self) -> ResultQueue:
@@ -219,7 +156,7 @@ class RedisUnderTest(QueueUnderTest):
         self.server.start()
 
     def stop(self) -> None:
-        self.server.remove()
+        self.server.close()
 
     def _new_place(self, name: str) -> str:
         self.stream = name
@@ -297,23 +234,11 @@ class SharedRedisUnderTest(RedisUnderTest):
     consumers = "many"
 
 
-class Worker:
+class Worker(WorkerProcess):
     """A process that puts or takes: see `worker`."""
 
     def __init__(self, place: str, *arguments: object) -> None:
-        command = [sys.executable, "-m", "tests.queue_conformance.worker", place]
-        self._process = subprocess.Popen(
-            [*command, *map(str, arguments)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def lines(self, number: int) -> list[str]:
-        """Wait for so many lines of its output; fewer at its end."""
-        assert self._process.stdout is not None
-        return [line.rstrip() for line in itertools.islice(self._process.stdout, number)]
+        super().__init__("tests.queue_conformance.worker", place, *arguments)
 
     def ids(self) -> list[str]:
         """Wait for a line of its output: the ids that it took."""
@@ -332,20 +257,6 @@ class Worker:
     def resume(self) -> None:
         """Let it go on where it hung."""
         self._process.send_signal(signal.SIGCONT)
-
-    def finish(self) -> list[str]:
-        """Let it go on to its end; return the rest of its output."""
-        out, _ = self._process.communicate("\n", timeout=60)
-        assert self._process.returncode == 0
-        return out.splitlines()
-
-    def kill(self) -> list[str]:
-        """Kill it; return what it had still said, once."""
-        if self._process.returncode is not None:
-            return []
-        self._process.kill()
-        out, _ = self._process.communicate()
-        return out.splitlines()
 
 
 def wait_until(condition: object, seconds: float = 30.0) -> None:
