@@ -23,10 +23,11 @@ from Pipeline.contract.fields import (
     RESULT,
     RESULT_ATTRIBUTES,
     RESULT_HEADERS,
+    SHADOW_ATTRIBUTES,
     Field,
 )
 from Pipeline.contract.schemas import object_of
-from Pipeline.events import IMAGE_TYPE, INFERENCE_TYPE
+from Pipeline.events import IMAGE_TYPE, INFERENCE_TYPE, SHADOW_TYPE
 
 _PREFIXES = {"kafka": KAFKA_PREFIX, "pubsub": PUBSUB_PREFIX}
 _TOPICS = TopicNames()
@@ -56,7 +57,9 @@ def document() -> dict[str, Any]:
         },
         "channels": {
             "images": _channel(_TOPICS.images, "Images to be classified.", "image"),
-            "inferences": _channel(_TOPICS.inferences, "What the models see.", "inference"),
+            "inferences": _channel(
+                _TOPICS.inferences, "What the models see.", "inference", "shadowInference"
+            ),
             "imageLetters": _channel(
                 dead_letter_topic(_TOPICS.images), "What is no image.", "imageLetter"
             ),
@@ -67,6 +70,7 @@ def document() -> dict[str, Any]:
         "operations": {
             "receiveImages": _operation("receive", "images", "image"),
             "sendInferences": _operation("send", "inferences", "inference"),
+            "sendShadowInferences": _operation("send", "inferences", "shadowInference"),
             "sendImageLetters": _operation("send", "imageLetters", "imageLetter"),
             "sendInferenceLetters": _operation("send", "inferenceLetters", "inferenceLetter"),
         },
@@ -74,7 +78,7 @@ def document() -> dict[str, Any]:
     }
 
 
-def _channel(topic: str, description: str, message: str) -> dict[str, Any]:
+def _channel(topic: str, description: str, *messages: str) -> dict[str, Any]:
     kafka, retention = {"max.message.bytes": KAFKA_MAX_MESSAGE_BYTES}, RETENTION
     if topic.endswith(DEAD_LETTER_SUFFIX):
         kafka = {"max.message.bytes": KAFKA_MAX_LETTER_BYTES, "retention.ms": -1}
@@ -82,7 +86,7 @@ def _channel(topic: str, description: str, message: str) -> dict[str, Any]:
     return {
         "address": topic,
         "description": description,
-        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "messages": {each: {"$ref": f"#/components/messages/{each}"} for each in messages},
         "bindings": {
             "kafka": {
                 "topic": topic,
@@ -113,6 +117,9 @@ def _messages() -> dict[str, Any]:
         ),
         "inference": _message(
             INFERENCE_TYPE, "A result", result, RESULT_ATTRIBUTES, RESULT_HEADERS
+        ),
+        "shadowInference": _message(
+            SHADOW_TYPE, "What a shadow answers", result, SHADOW_ATTRIBUTES, RESULT_HEADERS
         ),
         "imageLetter": _message(
             IMAGE_TYPE, f"An image, {letters}", image, IMAGE_ATTRIBUTES,

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from MessageBroker.core import dead_letter as letter
-from Pipeline.events import IMAGE_TYPE, INFERENCE_TYPE, JSON_TYPE, SPEC_VERSION, TRACE_PARENT
+from Pipeline.events import (
+    IMAGE_TYPE,
+    INFERENCE_TYPE,
+    JSON_TYPE,
+    SHADOW_TYPE,
+    SPEC_VERSION,
+    TRACE_PARENT,
+)
 
 Schema = dict[str, Any]
 
@@ -114,6 +121,13 @@ IMAGE_ATTRIBUTES = (
 RESULT_ATTRIBUTES = (
     *_COMMON,
     Field("type", constant(INFERENCE_TYPE), "What kind of event it is.", always=True),
+    Field("time", MOMENT, "When it was published."),
+)
+# What a shadow answers: it is kept beside the DB, never in it.
+SHADOW_ATTRIBUTES = (
+    *(each for each in _COMMON if each.name != "id"),
+    Field("id", {**TEXT, "minLength": 1}, "The image's id, `@`, the shadow's model.", always=True),
+    Field("type", constant(SHADOW_TYPE), "What kind of event it is.", always=True),
     Field("time", MOMENT, "When it was published."),
 )
 # Without any prefix.
