@@ -292,7 +292,11 @@ class TextDatabase(TextReader):
             check_format=self._check_format,
             secret=secret,
         )
-        first = codec.decode(self._rows.first_line()) or {}
+        try:
+            first = codec.decode(self._rows.first_line()) or {}
+        except BaseException:
+            self._rows.abandon()
+            raise
         self._began_at = seconds_of(first.get("stored_at"))
 
     def _check_format(self, head: bytes) -> None:
