@@ -1,6 +1,6 @@
 """Results, each id once, durable: see `ResultDatabase`, and `open_database`, which opens one."""
 
-from DB.database_factory import DEFAULT_PATH, default_database, open_database, scheme_of
+from DB.database_factory import DEFAULT_PATH, default_database, open_database
 from DB.database_interface import ResultDatabase
 from DB.errors import (
     DatabaseClosedError,
@@ -30,5 +30,4 @@ __all__ = [
     "Rotation",
     "default_database",
     "open_database",
-    "scheme_of",
 ]

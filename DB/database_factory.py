@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,13 +12,12 @@ from DB.errors import DatabaseConfigurationError
 from DB.rotation import Rotation
 from DurableText.installation.extras import needs
 from DurableText.installation.places import state_folder
+from DurableText.urls import scheme_of
 
 DEFAULT_PATH = state_folder() / "DB" / "db_for_app_2.txt"
 
 # Names the DB where no option does.
 VARIABLE = "RESULT_DB"
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def default_database() -> str | Path:
@@ -76,12 +74,6 @@ def open_database(
         f"the DB's URL begins with {scheme}://; a path is a text file, and postgresql:// and "
         "sqlite:/// are what is known"
     )
-
-
-def scheme_of(where: str | os.PathLike[str]) -> str | None:
-    """Return the scheme of a URL, in small letters; None for a path."""
-    match = _SCHEME.match(where) if isinstance(where, str) else None
-    return match[1].lower() if match else None
 
 
 def sqlite_path(url: str) -> Path:

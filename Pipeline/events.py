@@ -225,13 +225,7 @@ def inference_record(
 def inference_events(records: Sequence[Record], *, prefix: str) -> list[OutgoingMessage]:
     """Make the events that publish a batch of results; their ids are the images'."""
     names = _names(prefix)
-    common = {
-        names.specversion: SPEC_VERSION,
-        names.source: INFERENCE_SOURCE,
-        names.type: INFERENCE_TYPE,
-        names.time: timestamp(),
-        CONTENT_TYPE: JSON_TYPE,
-    }
+    common = _common(names, INFERENCE_SOURCE, INFERENCE_TYPE)
     events = []
     for record in records:
         attributes = {**common, names.id: record.id}
@@ -246,17 +240,22 @@ def inference_events(records: Sequence[Record], *, prefix: str) -> list[Outgoing
 def shadow_events(records: Sequence[Record], model: str, *, prefix: str) -> list[OutgoingMessage]:
     """Make the events of a shadow's answers; their ids are the images' with the model's."""
     names = _names(prefix)
-    common = {
-        names.specversion: SPEC_VERSION,
-        names.source: SHADOW_SOURCE,
-        names.type: SHADOW_TYPE,
-        names.time: timestamp(),
-        CONTENT_TYPE: JSON_TYPE,
-    }
+    common = _common(names, SHADOW_SOURCE, SHADOW_TYPE)
     return [
         OutgoingMessage(record.body, attributes={**common, names.id: cut(f"{record.id}@{model}")})
         for record in records
     ]
+
+
+def _common(names: _Names, source: str, event_type: str) -> dict[str, str]:
+    """Make the attributes that all events of a batch share."""
+    return {
+        names.specversion: SPEC_VERSION,
+        names.source: source,
+        names.type: event_type,
+        names.time: timestamp(),
+        CONTENT_TYPE: JSON_TYPE,
+    }
 
 
 def is_of_shadow(message: Message) -> bool:

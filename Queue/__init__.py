@@ -13,7 +13,7 @@ from Queue.errors import (
     QueueReplacedError,
     QueueUnavailableError,
 )
-from Queue.queue_factory import DEFAULT_PATH, default_queue, open_queue, scheme_of
+from Queue.queue_factory import DEFAULT_PATH, default_queue, open_queue
 from Queue.queue_interface import (
     CorruptRecord,
     QueueBatch,
@@ -47,6 +47,5 @@ __all__ = [
     "default_queue",
     "encode_record",
     "open_queue",
-    "scheme_of",
     "state_stem",
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from DurableText.installation.extras import needs
 from DurableText.installation.places import state_folder
+from DurableText.urls import scheme_of
 from Queue.errors import QueueConfigurationError
 from Queue.queue_interface import ResultQueue
 
@@ -15,8 +15,6 @@ DEFAULT_PATH = state_folder() / "Queue" / "log.txt"
 
 # Names the queue where no option does.
 VARIABLE = "RESULT_QUEUE"
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def default_queue() -> str | Path:
@@ -58,9 +56,3 @@ def open_queue(
         f"the queue's URL begins with {scheme}://; a path is a text file, and redis://, rediss:// "
         "and unix:// are what is known"
     )
-
-
-def scheme_of(where: str | os.PathLike[str]) -> str | None:
-    """Return the scheme of a URL, in small letters; None for a path."""
-    match = _SCHEME.match(where) if isinstance(where, str) else None
-    return match[1].lower() if match else None

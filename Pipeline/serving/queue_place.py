@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from DurableText.urls import scheme_of
 from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
 from Pipeline.script.start_up import wait_until_it_answers
@@ -13,7 +14,6 @@ from Queue import (
     QueueUnavailableError,
     ResultQueue,
     open_queue,
-    scheme_of,
     state_stem,
 )
 

@@ -15,9 +15,9 @@ from DB import (
     ResultDatabase,
     Rotation,
     open_database,
-    scheme_of,
 )
 from DurableText.command_line import EXIT_USAGE
+from DurableText.urls import scheme_of
 from MessageBroker import Message, Subscription
 from Pipeline.events import SHADOW_TYPE, EventError, is_of_shadow, parse_inference
 from Pipeline.observability.waiting import Reason

@@ -27,11 +27,11 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from DurableText.closing import ClosedAtExit
 from tests.servers import free_port, skip_if_missing
 
 KAFKA_VERSION = "4.1.0"
@@ -169,7 +169,7 @@ class _Node:
             self.process.wait()
 
 
-class KafkaCluster:
+class KafkaCluster(ClosedAtExit):
     """Nodes 0 to `nodes - 1`. A context manager: entering starts, leaving stops.
 
     Attributes:
@@ -263,12 +263,8 @@ class KafkaCluster:
             self.stop()
             raise
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """See `stop`."""
         self.stop()
 
     def _properties(self, node: _Node) -> dict[str, str]:

@@ -20,8 +20,8 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from types import TracebackType
 
+from DurableText.closing import ClosedAtExit
 from tests.servers import free_port, skip_if_missing
 
 HOST = "127.0.0.1"
@@ -49,7 +49,7 @@ class EmulatorNotFoundError(Exception):
     """Raised when Java or the emulator's jar is not on this machine."""
 
 
-class PubSubEmulator:
+class PubSubEmulator(ClosedAtExit):
     """A Pub/Sub emulator on a free port of this machine. Its topics live in memory alone.
 
     It keeps its port when it is stopped and started again, but forgets everything else.
@@ -127,12 +127,8 @@ class PubSubEmulator:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """See `stop`."""
         self.stop()
 
 
