@@ -5,8 +5,9 @@ python -m benchmarks.photograph_speed --count 100 --rounds 3
 
 Ours: what the model server does with its batches, decoding in a pool of processes. Bare: a process
 for each core that decodes, resizes and predicts by the same functions, without a pool, messages or
-limits. They take turns in one run; the ratio is that of the medians. PSS is that of this process
-and the pool's; the weights of MobileNetV2 are random.
+limits. They take turns in one run; the ratio is that of the medians. CPU is what all processes took
+for one photograph: beside other work on the machine it tells more than the speed. PSS is that of
+this process and the pool's; the weights of MobileNetV2 are random.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -101,9 +102,24 @@ def pss_megabytes(process: int) -> float:
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 kilobytes = int(line.split()[1])
+    return kilobytes / 1024 + sum(map(pss_megabytes, children_of(process)))
+
+
+def children_of(process: int) -> list[int]:
+    with suppress(OSError):
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-        return kilobytes / 1024 + sum(pss_megabytes(int(child)) for child in children)
-    return kilobytes / 1024
+        return [int(child) for child in children]
+    return []
+
+
+def cpu_seconds(processes: Iterable[int]) -> float:
+    """Add up the CPU time that processes have taken so far; 0 where there is no `/proc`."""
+    ticks = 0
+    for process in processes:
+        with suppress(OSError):
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def mobile_net(folder: Path) -> Path:
@@ -121,21 +137,30 @@ def compare(name: str, checkpoint: Path, datas: list[bytes], rounds: int) -> Non
     chunks = [datas[i : i + 16] for i in range(0, len(datas), 16)]
     spawn = multiprocessing.get_context("spawn")
     times: dict[str, list[float]] = {"ours": [], "bare": []}
+    cpu: dict[str, list[float]] = {"ours": [], "bare": []}
     with spawn.Pool(cores, start_bare, (checkpoint,)) as pool, DecodingPool() as decoders:
         classifier = load_classifier(checkpoint, decoders=decoders)
         ours(classifier, datas[:32])
         pool.map(bare, chunks[: 2 * cores], chunksize=1)
-        workers = {process.pid for process in multiprocessing.active_children()}
+        theirs = {process.pid or 0 for process in multiprocessing.active_children()}
+        mine = {os.getpid(), *children_of(os.getpid())} - theirs
         for _ in range(rounds):
-            times["ours"].append(ours(classifier, datas))
-            memory = pss_megabytes(os.getpid()) - sum(map(pss_megabytes, filter(None, workers)))
-            started = time.perf_counter()
-            pool.map(bare, chunks, chunksize=1)
-            times["bare"].append(time.perf_counter() - started)
+            for way, processes, run in (
+                ("ours", mine, lambda: ours(classifier, datas)),
+                ("bare", theirs, lambda: pool.map(bare, chunks, chunksize=1)),
+            ):
+                before, started = cpu_seconds(processes), time.perf_counter()
+                run()
+                times[way].append(time.perf_counter() - started)
+                cpu[way].append(cpu_seconds(processes) - before)
+            memory = pss_megabytes(os.getpid()) - sum(map(pss_megabytes, theirs))
     rates = {way: len(datas) / statistics.median(each) for way, each in times.items()}
+    spent = {way: 1000 * statistics.median(each) / len(datas) for way, each in cpu.items()}
     print(
-        f"{name:14} {rates['ours']:7.1f} photographs/s   bare, {cores} cores: "
-        f"{rates['bare']:7.1f}   ratio {rates['ours'] / rates['bare']:.2f}   PSS {memory:.0f} MB",
+        f"{name:12} {rates['ours']:6.1f} photographs/s, bare, {cores} cores {rates['bare']:6.1f}: "
+        f"ratio {rates['ours'] / rates['bare']:.2f};  CPU {spent['ours']:.1f} ms, bare "
+        f"{spent['bare']:.1f}: ratio {spent['bare'] / max(spent['ours'], 1e-9):.2f};  "
+        f"PSS {memory:.0f} MB",
         flush=True,
     )
 

@@ -31,6 +31,17 @@ START_SECONDS = 60.0
 # machine has no time at all: it is ended.
 REAL_TIME_FACTOR = 60
 
+# Each works alone: one thread for its arithmetic. And what a picture took of memory is kept for the
+# next, up to 32 MiB, instead of being given back to the system and taken again: 1,700 page faults
+# less for a photograph, a sixth of its time. (glibc's names; elsewhere nobody reads them.)
+KEPT_BYTES = 32 << 20
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
+    "MALLOC_MMAP_THRESHOLD_": str(KEPT_BYTES),
+}
+
 CRASHED = "crashed its decoder"
 KILLED = "ended its decoder, which was killed: probably for its memory"
 
@@ -100,8 +111,7 @@ class DecodingProcess:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,  # malloc's last words
             start_new_session=True,
-            # Each works alone: one thread for its arithmetic.
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **ENVIRONMENT},
         )  # fmt: skip
         theirs.close()
 

@@ -104,6 +104,21 @@ def test_the_batch_size_changes_no_answer(size: int, mnist: Mnist, classifier: C
     assert batch.labels == [str(index) for index in batch.class_indices]
 
 
+def test_as_many_images_are_run_at_once_as_the_cache_holds(
+    mnist: Mnist, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = mnist[0][:100, ..., None].astype(np.float32) / np.float32(255)
+    monkeypatch.setattr("Modelling.network.engine.CACHE_BYTES", 1)
+    one_by_one = load_classifier()
+    sizes: list[int] = []
+    outputs = one_by_one._engine._outputs  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        one_by_one._engine, "_outputs", lambda chunk: sizes.append(len(chunk)) or outputs(chunk)
+    )
+    assert np.array_equal(one_by_one.probabilities(images), classifier.probabilities(images))
+    assert sizes == [1] * 100
+
+
 def test_images_of_another_shape_or_type_are_refused(classifier: Classifier) -> None:
     with pytest.raises(ValueError, match="float32"):
         classifier.predict(np.zeros((1, 28, 28, 1)))

@@ -268,6 +268,19 @@ def alive(pid: int) -> bool:
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="what glibc keeps: Linux")
+def test_memory_of_one_photograph_serves_the_next(encode: Encode) -> None:
+    photograph = encode(np.zeros((1200, 1600, 3), np.uint8), "JPEG")
+    with DecodingPool(1) as pool:
+        faults = []
+        for _ in range(5):
+            assert prepared(pool, photograph) == ["good"]
+            (process,) = pool._processes
+            status = Path(f"/proc/{process._process.pid}/stat").read_text()
+            faults.append(int(status.rpartition(")")[2].split()[7]))
+    assert faults[-1] - faults[-2] < 200, faults  # of 4 KiB; its pixels alone take 460
+
+
 def test_processes_and_this_thread_prepare_alike(
     mnist: tuple[np.ndarray, np.ndarray], encode: Encode, pool: DecodingPool
 ) -> None:
