@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from datetime import UTC, datetime
 
@@ -29,6 +30,7 @@ def seconds_of(text: object) -> float | None:
     return moment.timestamp() if moment.tzinfo is not None else None
 
 
+@functools.lru_cache  # images that are published together have one time
 def valid_time(text: str | None) -> str | None:
     """Return a foreign text if it is a moment in RFC 3339, its offset included; else None."""
     return None if seconds_of(text) is None else text

@@ -52,10 +52,9 @@ def content_of(message: Message) -> EventContent:
     Raises:
         EventContentError: it is in batched mode, in a format that is not JSON, or malformed.
     """
-    attributes = message.attributes
-    media_type = attributes.get(CONTENT_TYPE) or attributes.get("Content-Type") or ""
-    if media_type[: len(STRUCTURED)].lower() != STRUCTURED:
-        return EventContent(attributes, message.data)
+    media_type = _structured_type(message.attributes)
+    if media_type is None:
+        return EventContent(message.attributes, message.data)
     format_name = media_type.partition(";")[0].strip().lower()
     if format_name.startswith(BATCHED):
         raise EventContentError(
@@ -68,10 +67,18 @@ def content_of(message: Message) -> EventContent:
 
 def attributes_of(message: Message) -> Mapping[str, str]:
     """Return the attributes of an event; the message's own where it cannot be read as one."""
+    if _structured_type(message.attributes) is None:
+        return message.attributes
     try:
         return content_of(message).attributes
     except EventContentError:
         return message.attributes
+
+
+def _structured_type(attributes: Mapping[str, str]) -> str | None:
+    """Return the media type of a body that holds an event, attributes and all; None for others."""
+    media_type = attributes.get(CONTENT_TYPE) or attributes.get("Content-Type") or ""
+    return media_type if media_type[: len(STRUCTURED)].lower() == STRUCTURED else None
 
 
 def _structured(body: bytes) -> EventContent:

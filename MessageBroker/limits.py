@@ -129,6 +129,8 @@ def size_of(message: OutgoingMessage) -> int:
 
 def cut(text: str, limit: int = MAX_ATTRIBUTE_VALUE_BYTES) -> str:
     """Shorten `text` to `limit` UTF-8 bytes, at a character, marking the cut."""
+    if len(text) <= limit and text.isascii():  # nearly always
+        return text
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= limit:
         return encoded.decode()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
@@ -110,8 +109,7 @@ def image_event(
     return event_id, OutgoingMessage(data, attributes=attributes)
 
 
-@dataclass(frozen=True)
-class ImageOrigin:
+class ImageOrigin(NamedTuple):
     """What a received image says of itself, in the words of an inference event.
 
     Attributes:
@@ -207,17 +205,18 @@ def inference_record(
         predicted_at: when it had the answer.
         min_confidence: an answer that is less confident is marked as unsure.
     """
+    image_id, source, expected_label, published_at, traceparent = origin
     record: dict[str, Any] = {
-        "id": origin.id,
+        "id": image_id,
         **answer,
         "unsure": True if answer.get("confidence", 1.0) < min_confidence else None,
         "model": model,
-        "source": origin.source,
-        "expected_label": origin.expected_label,
-        "published_at": origin.published_at,
+        "source": source,
+        "expected_label": expected_label,
+        "published_at": published_at,
         "received_at": received_at,
         "predicted_at": predicted_at,
-        TRACE_PARENT: origin.traceparent,
+        TRACE_PARENT: traceparent,
     }
     return {name: value for name, value in record.items() if value is not None}
 

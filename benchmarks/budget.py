@@ -62,7 +62,7 @@ STEPS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "app_2": (
         RECEIVE,
         ("read the events", "Pipeline.serving.result_store", "_sort"),
-        ("store them", "DB", "TextDatabase.insert"),
+        ("store them", "DB.text.database", "TextDatabase.insert"),
         ACKNOWLEDGE,
     ),
 }

@@ -16,7 +16,7 @@ from MessageBroker import add_broker_option
 Number = TypeVar("Number", int, float)
 
 # The fastest sizes of the engine are 8 to 64; larger batches spread the fsync and the acks.
-DEFAULT_BATCH_SIZE = 256
+DEFAULT_BATCH_SIZE = 1024
 DEFAULT_BROKER_WAIT_SECONDS = 10.0
 # Nobody else's until it is meant: the metrics have no password.
 DEFAULT_METRICS_HOST = "127.0.0.1"
