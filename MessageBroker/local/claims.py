@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+from MessageBroker.local.log import Log
+
 # How far to look past messages whose key another consumer holds.
 MAX_FREE_CLAIMS = 10_000
 
@@ -16,14 +18,21 @@ class Claims:
     """What one consumer takes at once, within its room. Used inside a transaction."""
 
     def __init__(
-        self, db: sqlite3.Connection, subscription: str, consumer: str, room: int, room_bytes: int
+        self,
+        db: sqlite3.Connection,
+        log: Log,
+        subscription: str,
+        consumer: str,
+        room: int,
+        room_bytes: int,
     ) -> None:
         self._db = db
+        self._log = log
         self._subscription = subscription
         self._consumer = consumer
         self._room = room
         self._room_bytes = room_bytes
-        self._seqs: list[int] = []
+        self._ranges: list[tuple[int, int]] = []
         self._blocked = {
             key
             for (key,) in db.execute(
@@ -35,7 +44,7 @@ class Claims:
 
     def ranges(self) -> list[tuple[int, int]]:
         """Return the claimed sequence numbers, as ranges."""
-        return list(runs(self._seqs))
+        return self._ranges
 
     def take_free(self) -> None:
         """Take what was given out before and is free again, oldest first."""
@@ -60,23 +69,19 @@ class Claims:
             (self._subscription,),
         ).fetchone()[0]
         new: list[tuple[int, int, str | None, str | None]] = []
-        rows = self._db.execute(
-            "SELECT seq, key, length(data) FROM message WHERE seq >= ? ORDER BY seq", (next_seq,)
-        )
-        for seq, key, size in rows:
+        for first, last, key, size in self._spans(next_seq):
             if not self._has_room() or passed_over >= MAX_FREE_CLAIMS:
                 break
-            next_seq = seq + 1
+            next_seq = last + 1
             if key in self._blocked:
                 passed_over += 1
-                new.append((seq, seq, key, None))
+                new.append((first, last, key, None))
                 continue
-            self._take(seq, size)
-            if key is None and new and new[-1][1] == seq - 1 and new[-1][2] is None:
-                new[-1] = (new[-1][0], seq, None, self._consumer)
+            self._take(first, last, size)
+            if key is None and new and new[-1][1] == first - 1 and new[-1][2] is None:
+                new[-1] = (new[-1][0], last, None, self._consumer)
             else:
-                new.append((seq, seq, key, self._consumer))
-        rows.close()
+                new.append((first, last, key, self._consumer))
         self._db.executemany(
             "INSERT INTO claim VALUES (?, ?, ?, ?, ?)", ((self._subscription, *row) for row in new)
         )
@@ -85,31 +90,61 @@ class Claims:
         )
 
     def _take_range(self, first: int, last: int) -> None:
-        sizes = self._db.execute(
-            "SELECT length(data) FROM message WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
-            (first, last, self._room),
-        ).fetchall()
-        seq = first
-        for (size,) in sizes:
+        taken = first - 1
+        for low, high, _, size in self._spans(first, last):
             if not self._has_room():
                 break
-            self._take(seq, size)
-            seq += 1
+            self._take(low, high, size)
+            taken = high
         self._db.execute(
             "UPDATE claim SET consumer = ?, last = ? WHERE subscription = ? AND first = ?",
-            (self._consumer, seq - 1, self._subscription, first),
+            (self._consumer, taken, self._subscription, first),
         )
-        if seq <= last:  # only ranges without a key can be longer than one
+        if taken < last:  # only ranges without a key can be longer than one
             self._db.execute(
-                "INSERT INTO claim VALUES (?, ?, ?, NULL, NULL)", (self._subscription, seq, last)
+                "INSERT INTO claim VALUES (?, ?, ?, NULL, NULL)",
+                (self._subscription, taken + 1, last),
             )
+
+    def _spans(
+        self, start: int, end: int | None = None
+    ) -> Iterator[tuple[int, int, str | None, int]]:
+        """Yield what may be taken at once, from `start` to `end`: first, last, key, bytes.
+
+        That is as much of a batch as there is room for where nothing has a key; else one message.
+        """
+        for outline in self._log.outlines(self._db, start):
+            if end is not None and outline.first > end:
+                return
+            low = max(outline.first, start)
+            high = outline.last if end is None else min(outline.last, end)
+            if (
+                not outline.keyed
+                and (low, high) == (outline.first, outline.last)
+                and high - low < self._room
+                and outline.size <= self._room_bytes
+            ):
+                yield low, high, None, outline.size
+                continue
+            batch = self._log.batch(self._db, outline.first)
+            while low <= high:
+                last = low
+                if batch.keys is None:
+                    last = min(high, batch.fitting(low, self._room, self._room_bytes))
+                key = batch.keys[low - batch.first] if batch.keys else None
+                yield low, last, key, batch.size(low, last)
+                low = last + 1
 
     def _has_room(self) -> bool:
         return self._room > 0 and self._room_bytes > 0
 
-    def _take(self, seq: int, size: int) -> None:
-        self._seqs.append(seq)
-        self._room -= 1
+    def _take(self, first: int, last: int, size: int) -> None:
+        ranges = self._ranges
+        if ranges and ranges[-1][1] == first - 1:
+            ranges[-1] = (ranges[-1][0], last)
+        else:
+            ranges.append((first, last))
+        self._room -= last - first + 1
         self._room_bytes -= size
 
 

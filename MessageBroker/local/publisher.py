@@ -6,16 +6,15 @@ them all.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-import orjson
 import uuid_utils
 
 from MessageBroker.core.driver import Publication
 from MessageBroker.core.outbox import LaneName, Limits
 from MessageBroker.errors import BrokerError, BrokerReplacedError, TopicNotFoundError
-from MessageBroker.local.store import Row, TopicStore
+from MessageBroker.local.log import NewMessage
+from MessageBroker.local.store import TopicStore
 
 LIMITS = Limits(
     senders=1,
@@ -50,9 +49,9 @@ class Publisher:
         Raises:
             BrokerError: see `Catalogue.open` and `TopicStore.append`.
         """
-        ids = [uuid_utils.uuid7() for _ in publications]
-        self._append(_rows(publications, ids))
-        return [str(each) for each in ids]
+        ids = [str(uuid_utils.uuid7()) for _ in publications]
+        self._append(_messages(publications, ids))
+        return ids
 
     def close(self) -> None:
         """Close the topic's file."""
@@ -60,10 +59,10 @@ class Publisher:
         if store is not None:
             store.close()
 
-    def _append(self, rows: Sequence[Row]) -> None:
+    def _append(self, messages: Sequence[NewMessage]) -> None:
         if self._store is not None:
             try:
-                self._store.append(rows)
+                self._store.append(messages)
             except TopicNotFoundError:
                 self.close()
             except BrokerError:
@@ -73,24 +72,15 @@ class Publisher:
                 return
         self._store = self._open_store()
         try:
-            self._store.append(rows)
+            self._store.append(messages)
         except BrokerReplacedError:  # it was just being deleted, and has perhaps been made again
             self.close()
             self._store = self._open_store()
-            self._store.append(rows)
+            self._store.append(messages)
 
 
-def _rows(publications: Sequence[Publication], ids: Sequence[uuid_utils.UUID]) -> list[Row]:
-    now_ms = time.time_ns() // 1_000_000
-    rows = []
-    for publication, message_id in zip(publications, ids, strict=True):
-        attributes = _json(publication.attributes) if publication.attributes else None
-        rows.append((message_id.bytes, now_ms, publication.key, attributes, publication.data))
-    return rows
-
-
-def _json(attributes: Mapping[str, str]) -> bytes:
-    try:
-        return orjson.dumps(dict(attributes))
-    except TypeError:  # a name of a class that is derived from `str`; it takes longer to look
-        return orjson.dumps(dict(attributes), option=orjson.OPT_NON_STR_KEYS)
+def _messages(publications: Sequence[Publication], ids: Sequence[str]) -> list[NewMessage]:
+    return [
+        NewMessage(message_id, each.key, dict(each.attributes), each.data)
+        for each, message_id in zip(publications, ids, strict=True)
+    ]

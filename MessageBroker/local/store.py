@@ -1,14 +1,14 @@
 """One topic of the embedded broker: a SQLite file that several processes use at once.
 
-A topic is a log. `message` holds its messages under consecutive sequence numbers, `subscription`
-how far each subscription has given them out (`next_seq`), and `claim` what was given out and is
-not yet acknowledged, as ranges: a batch of 256 messages costs one row, not 256. Keyed messages
+A topic is a log of messages under consecutive sequence numbers (see `local.log`). `subscription`
+holds how far each subscription has given them out (`next_seq`), and `claim` what was given out and
+is not yet acknowledged, as ranges: a batch of 256 messages costs one row, not 256. Keyed messages
 have a row each, because a key is held by one consumer at a time. So for every subscription
 
     acknowledged = below next_seq, and in no claim.
 
 A claim without a consumer is free: it was given back, or its consumer died, or (keyed) another
-consumer holds earlier messages of its key. A consumer lives as long as it renews its row. Rows
+consumer holds earlier messages of its key. A consumer lives as long as it renews its row. Batches
 below what every subscription has acknowledged are deleted.
 """
 
@@ -18,7 +18,6 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from MessageBroker.errors import topic_not_found
@@ -26,19 +25,15 @@ from MessageBroker.local.claims import Claims, runs, split_claim
 from MessageBroker.local.consumers import Consumers
 from MessageBroker.local.database import SharedDatabase
 from MessageBroker.local.doorbell import Doorbell, ring
+from MessageBroker.local.log import LOG_SCHEMA, Log, NewMessage, StoredMessage
+from MessageBroker.local.upgrade import HAS_OLD_TABLE, upgrade
 
 # Acknowledged rows are deleted so many at a time, to spread the cost.
 PURGE_EVERY = 1024
 
-# A message to append: id, publish_ms, key, attributes, data.
-Row = tuple[bytes, int, "str | None", "bytes | None", bytes]
-
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS topic (next_seq INTEGER NOT NULL, deleted INTEGER NOT NULL);
 INSERT INTO topic SELECT 1, 0 WHERE NOT EXISTS (SELECT 1 FROM topic);
-CREATE TABLE IF NOT EXISTS message (
-    seq INTEGER PRIMARY KEY, id BLOB NOT NULL, publish_ms INTEGER NOT NULL,
-    key TEXT, attributes BLOB, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS subscription (
     id TEXT PRIMARY KEY, next_seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS consumer (
@@ -47,18 +42,6 @@ CREATE TABLE IF NOT EXISTS claim (
     subscription TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
     key TEXT, consumer TEXT, PRIMARY KEY (subscription, first)) WITHOUT ROWID;
 """
-
-
-@dataclass(frozen=True)
-class StoredMessage:
-    """A row of `message`: `attributes` is JSON, `id` the 16 bytes of a UUID."""
-
-    seq: int
-    id: bytes
-    publish_ms: int
-    key: str | None
-    attributes: bytes | None
-    data: bytes
 
 
 class TopicStore:
@@ -83,19 +66,23 @@ class TopicStore:
             BrokerUnavailableError, BrokerReplacedError, ConfigurationError: it cannot be opened.
         """
         self.topic = topic
+        self._log = Log()
         self._purged_at = 0
         self._end = 0  # of the log, as this connection wrote it
         self._bells = path.with_suffix(".bells")
         self._consumers = Consumers(self._bells, clock)
         self._database = SharedDatabase(path, schema)
         self._value = self._database.value
+        if self._value(HAS_OLD_TABLE):
+            with self._database.writing() as db:
+                upgrade(db)
 
     @classmethod
     def make(
         cls, path: Path, topic: str, clock: Callable[[], float] = time.monotonic
     ) -> TopicStore:
         """Make the file, or what is missing of it, and open it."""
-        return cls(path, topic, SCHEMA, clock)
+        return cls(path, topic, LOG_SCHEMA + SCHEMA, clock)
 
     def close(self) -> None:
         """Close the connection."""
@@ -120,18 +107,15 @@ class TopicStore:
 
     # ------------------------------------------------------------------ publishing
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, messages: Sequence[NewMessage]) -> None:
         """Append messages, durable when it returns."""
         with self._writing() as db:
             first = self._value("SELECT next_seq FROM topic")
             if first < self._end:
                 raise self._database.replaced(self._database.path, "went back to an older state")
-            db.executemany(
-                "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?)",
-                ((seq, *row) for seq, row in enumerate(rows, first)),
-            )
-            db.execute("UPDATE topic SET next_seq = ?", (first + len(rows),))
-        self._end = first + len(rows)
+            self._log.append(db, first, time.time_ns() // 1_000_000, messages)
+            db.execute("UPDATE topic SET next_seq = ?", (first + len(messages),))
+        self._end = first + len(messages)
         ring(self._bells)
 
     def mark_deleted(self, patience: float | None = None) -> None:
@@ -166,7 +150,7 @@ class TopicStore:
             from_start: whether it gets what is still stored, or only what comes from now on.
             patience: see `SharedDatabase.writing`.
         """
-        start = "coalesce((SELECT min(seq) FROM message), next_seq)" if from_start else "next_seq"
+        start = "coalesce((SELECT min(first) FROM batch), next_seq)" if from_start else "next_seq"
         with self._writing(patience) as db:
             db.execute(
                 f"INSERT OR IGNORE INTO subscription SELECT ?, {start} FROM topic",  # noqa: S608
@@ -251,7 +235,7 @@ class TopicStore:
             self._consumers.bury_the_dead(db, consumer)
             if not self._consumers.is_registered(db, consumer):
                 return None
-            claims = Claims(db, subscription, consumer, max_messages, max_bytes)
+            claims = Claims(db, self._log, subscription, consumer, max_messages, max_bytes)
             claims.take_free()
             claims.take_new()
         return claims.ranges()
@@ -260,13 +244,7 @@ class TopicStore:
         """Read messages that were claimed."""
         with self._reading() as db:
             return [
-                StoredMessage(*row)
-                for each in ranges
-                for row in db.execute(
-                    "SELECT seq, id, publish_ms, key, attributes, data FROM message "
-                    "WHERE seq BETWEEN ? AND ? ORDER BY seq",
-                    each,
-                ).fetchall()
+                message for low, high in ranges for message in self._log.messages(db, low, high)
             ]
 
     # ------------------------------------------------------------------ settling
@@ -304,5 +282,5 @@ class TopicStore:
         if done - self._purged_at >= PURGE_EVERY or done == self._value(
             "SELECT next_seq FROM topic"
         ):
-            db.execute("DELETE FROM message WHERE seq < ?", (done,))
+            self._log.delete_before(db, done)
             self._purged_at = done

@@ -10,6 +10,7 @@ import pytest
 
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local.consumers import LEASE_SECONDS, RENEW_SECONDS
+from MessageBroker.local.log import NewMessage
 from MessageBroker.local.store import StoredMessage, TopicStore
 from MessageBroker.local.stream import LocalStream
 from tests.conformance.stories import bodies, receive
@@ -39,7 +40,7 @@ class Crowd:
 def crowd(tmp_path: Path) -> Iterator[Crowd]:
     crowd = Crowd(tmp_path / "topic.sqlite")
     with crowd.bells, contextlib.closing(crowd.store):
-        crowd.store.append([(b"0" * 16, 0, None, None, b"data")] * 3)
+        crowd.store.append([NewMessage("id", None, {}, b"data")] * 3)
         yield crowd
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from MessageBroker.local.claims import runs
+from MessageBroker.local.log import NewMessage
 from MessageBroker.local.store import PURGE_EVERY, TopicStore
 
 SUBSCRIPTIONS = ("one", "two")
@@ -44,7 +45,12 @@ class TopicModel(RuleBasedStateMachine):
 
     @rule(keys=st.lists(st.sampled_from([None, None, None, "k", "l"]), min_size=1, max_size=12))
     def publish(self, keys: list[str | None]) -> None:
-        self.store.append([(b"0" * 16, 0, key, None, b"data") for key in keys])
+        self.store.append(
+            [
+                NewMessage(f"id-{seq}", key, {"seq": str(seq)}, b"%04d" % seq)
+                for seq, key in enumerate(keys, len(self.keys) + 1)
+            ]
+        )
         for key in keys:
             self.keys.append(key)
             for waiting in self.holder.values():
@@ -60,6 +66,9 @@ class TopicModel(RuleBasedStateMachine):
         assert [each.seq for each in claimed] == expected
         assert [each.key for each in claimed] == [self.keys[each.seq - 1] for each in claimed]
         for each in claimed:
+            assert (each.id, each.data) == (f"id-{each.seq}", b"%04d" % each.seq)
+            assert each.attributes == {"seq": str(each.seq)}
+            each.attributes.clear()  # the application's own: it comes whole the next time
             self.holder[subscription][each.seq] = consumer
 
     def claimable(self, subscription: str, consumer: str) -> list[int]:
@@ -132,7 +141,7 @@ test_claims_follow_the_model = TopicModel.TestCase
 
 def test_what_all_subscriptions_have_acknowledged_is_deleted(tmp_path: Path) -> None:
     store = TopicStore.make(tmp_path / "topic.sqlite", "topic")
-    row = (b"0" * 16, 0, None, None, b"x" * 900)
+    row = NewMessage("id", None, {}, b"x" * 900)
     bells = [store.doorbell(each) for each in SUBSCRIPTIONS]
     for subscription in SUBSCRIPTIONS:
         store.add_subscription(subscription, from_start=True)

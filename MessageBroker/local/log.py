@@ -1,0 +1,206 @@
+"""The messages of a topic, in the table `batch`: a row for all that were published together.
+
+One row for a group costs a fraction of a row for each message, and so does reading it: the heads of
+all are one JSON text, the bodies stand one after the other. Kafka's record batches do the same.
+A row never changes; it is deleted when all its messages are acknowledged.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import sqlite3
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import orjson
+
+LOG_SCHEMA = """
+CREATE TABLE IF NOT EXISTS batch (
+    first INTEGER PRIMARY KEY, last INTEGER NOT NULL, publish_ms INTEGER NOT NULL,
+    keyed INTEGER NOT NULL, heads BLOB NOT NULL, bodies BLOB NOT NULL);
+"""
+
+# One that is taken to its end, and the next.
+KEPT_BATCHES = 2
+
+# Those from the one that holds a sequence number on. A batch has no gaps, nor has the log.
+_FROM = "first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), ?1)"
+
+
+class NewMessage(NamedTuple):
+    """A message to append."""
+
+    id: str
+    key: str | None
+    attributes: dict[str, str]
+    data: bytes
+
+
+class StoredMessage(NamedTuple):
+    """A message as it stands in the log, under its sequence number."""
+
+    seq: int
+    id: str
+    publish_ms: int
+    key: str | None
+    attributes: dict[str, str]
+    data: bytes
+
+
+class Outline(NamedTuple):
+    """What is known of a batch without reading it: `size` is the bytes of all bodies."""
+
+    first: int
+    last: int
+    keyed: bool
+    size: int
+
+
+class Batch:
+    """A batch that was read.
+
+    Attributes:
+        first: the sequence number of its first message.
+        last: that of its last.
+        keys: the key of each; None where none has one.
+    """
+
+    def __init__(self, first: int, publish_ms: int, heads: bytes, bodies: bytes) -> None:
+        columns = orjson.loads(heads)
+        self.first = first
+        self.keys: list[str | None] | None = columns["keys"]
+        self._ids: list[str] = columns["ids"]
+        self.last = first + len(self._ids) - 1
+        self._ends: list[int] = list(itertools.accumulate(columns["sizes"]))
+        self._attributes: list[dict[str, str]] = columns["attributes"]
+        self._publish_ms = publish_ms
+        self._bodies = bodies
+
+    def fitting(self, low: int, room: int, room_bytes: int) -> int:
+        """Tell which message from `low` on is the last that there is room for; one always fits.
+
+        Args:
+            low: the first.
+            room: how many may be taken.
+            room_bytes: at how many bytes no more are.
+        """
+        begin = low - self.first
+        full = bisect.bisect_left(self._ends, self._start(begin) + room_bytes)
+        return min(low + room - 1, self.first + full, self.last)
+
+    def size(self, low: int, high: int) -> int:
+        """Return the bytes of the bodies from `low` to `high`."""
+        return self._ends[high - self.first] - self._start(low - self.first)
+
+    def messages(self, low: int, high: int) -> Iterator[StoredMessage]:
+        """Yield those of its messages from `low` to `high`."""
+        low, high = max(low, self.first), min(high, self.last)
+        its = slice(low - self.first, high + 1 - self.first)
+        attributes: Iterable[dict[str, str]] = self._attributes[its]
+        if low > self.first or high < self.last:  # it may be kept, and hand one out again
+            attributes = map(dict, attributes)
+        keys = self.keys[its] if self.keys else itertools.repeat(None)
+        bodies, publish_ms, start = self._bodies, self._publish_ms, self._start(its.start)
+        for seq, message_id, key, attribute, end in zip(
+            range(low, high + 1), self._ids[its], keys, attributes, self._ends[its], strict=False
+        ):
+            yield StoredMessage(seq, message_id, publish_ms, key, attribute, bodies[start:end])
+            start = end
+
+    def _start(self, index: int) -> int:
+        return self._ends[index - 1] if index else 0
+
+
+class Log:
+    """The batches of one topic, by one connection. Used inside a transaction.
+
+    The last batches that were read in parts are kept: those who take a few messages at a time would
+    read them again for each few.
+    """
+
+    def __init__(self) -> None:
+        self._kept: deque[Batch] = deque(maxlen=KEPT_BATCHES)
+
+    @staticmethod
+    def append(
+        db: sqlite3.Connection, first: int, publish_ms: int, messages: Sequence[NewMessage]
+    ) -> None:
+        """Append messages as one batch that begins with the sequence number `first`."""
+        keyed = any(each.key is not None for each in messages)
+        heads = {
+            "ids": [each.id for each in messages],
+            "keys": [each.key for each in messages] if keyed else None,
+            "sizes": [len(each.data) for each in messages],
+            "attributes": [each.attributes for each in messages],
+        }
+        db.execute(
+            "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                first,
+                first + len(messages) - 1,
+                publish_ms,
+                keyed,
+                _json(heads),
+                b"".join([each.data for each in messages]),
+            ),
+        )
+
+    @staticmethod
+    def outlines(db: sqlite3.Connection, start: int) -> Iterator[Outline]:
+        """Yield the batches from the one on that holds `start`."""
+        rows = db.execute(
+            "SELECT first, last, keyed, length(bodies) FROM batch "  # noqa: S608
+            f"WHERE {_FROM} ORDER BY first",
+            (start,),
+        )
+        try:
+            yield from itertools.starmap(Outline, rows)
+        finally:
+            rows.close()
+
+    def batch(self, db: sqlite3.Connection, first: int) -> Batch:
+        """Read the batch that begins with `first`, and keep it."""
+        for kept in self._kept:
+            if kept.first == first:
+                return kept
+        (batch,) = self._read(db, first, first)
+        self._kept.append(batch)
+        return batch
+
+    def messages(self, db: sqlite3.Connection, low: int, high: int) -> Iterator[StoredMessage]:
+        """Yield the messages from `low` to `high` that are still there."""
+        for kept in sorted(self._kept, key=lambda batch: batch.first):
+            if kept.first <= low <= min(kept.last, high):
+                yield from kept.messages(low, high)
+                low = kept.last + 1
+                if low <= high + 1:
+                    self._kept.remove(kept)
+        if low > high:
+            return
+        for batch in self._read(db, low, high):
+            yield from batch.messages(low, high)
+            if high < batch.last:
+                self._kept.append(batch)
+
+    @staticmethod
+    def delete_before(db: sqlite3.Connection, seq: int) -> None:
+        """Delete the batches that end before `seq`."""
+        db.execute("DELETE FROM batch WHERE first < ?1 AND last < ?1", (seq,))
+
+    @staticmethod
+    def _read(db: sqlite3.Connection, low: int, high: int) -> Iterator[Batch]:
+        rows = db.execute(
+            f"SELECT first, publish_ms, heads, bodies FROM batch WHERE {_FROM} "  # noqa: S608
+            "AND first <= ?2 AND last >= ?1 ORDER BY first",
+            (low, high),
+        ).fetchall()
+        return itertools.starmap(Batch, rows)
+
+
+def _json(heads: object) -> bytes:
+    try:
+        return orjson.dumps(heads)
+    except TypeError:  # a name of a class that is derived from `str`; it takes longer to look
+        return orjson.dumps(heads, option=orjson.OPT_NON_STR_KEYS)

@@ -1,0 +1,74 @@
+"""A topic that an older version has written: a row for each message."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import uuid
+from pathlib import Path
+
+import pytest
+
+from MessageBroker.local.store import TopicStore
+
+OLD_TABLE = """
+CREATE TABLE message (
+    seq INTEGER PRIMARY KEY, id BLOB NOT NULL, publish_ms INTEGER NOT NULL,
+    key TEXT, attributes BLOB, data BLOB NOT NULL);
+"""
+MESSAGES = 700
+HELD = 5
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A topic whose first messages are acknowledged and deleted, and the next five are free."""
+    path = tmp_path / "topic.sqlite"
+    with contextlib.closing(TopicStore.make(path, "topic")) as store:
+        store.add_subscription("sub", from_start=True)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE batch")
+        db.execute(OLD_TABLE)
+        db.executemany(
+            "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    seq,
+                    uuid.UUID(int=seq).bytes,
+                    1_700_000_000_000 + seq // 10,
+                    "key" if seq % 100 == 0 else None,
+                    b'{"number":"%d"}' % seq if seq % 2 else None,
+                    b"%d" % seq * (seq % 3),
+                )
+                for seq in range(11, 11 + MESSAGES)
+            ),
+        )
+        db.execute("UPDATE topic SET next_seq = ?", (11 + MESSAGES,))
+        db.execute("UPDATE subscription SET next_seq = ?", (11 + HELD,))
+        db.execute("INSERT INTO claim VALUES ('sub', 11, ?, NULL, NULL)", (10 + HELD,))
+    return path
+
+
+def test_messages_of_an_older_version_come_as_they_were(old: Path) -> None:
+    with contextlib.closing(TopicStore(old, "topic")) as store:
+        assert store.backlog("sub") == MESSAGES
+        bell = store.doorbell("me")
+        store.join("sub", "me")
+        ranges = store.claim("sub", "me", 10_000, 1 << 30)
+        found = store.read(ranges or ())
+        bell.close()
+    assert [each.seq for each in found] == list(range(11, 11 + MESSAGES))
+    for each in found:
+        assert each.id == str(uuid.UUID(int=each.seq))
+        assert each.publish_ms == 1_700_000_000_000 + each.seq // 10
+        assert each.key == ("key" if each.seq % 100 == 0 else None)
+        assert each.attributes == ({"number": str(each.seq)} if each.seq % 2 else {})
+        assert each.data == b"%d" % each.seq * (each.seq % 3)
+
+
+def test_it_is_upgraded_once(old: Path) -> None:
+    for _ in range(2):
+        TopicStore(old, "topic").close()
+    with contextlib.closing(sqlite3.connect(old)) as db:
+        (messages,) = db.execute("SELECT sum(last - first + 1) FROM batch").fetchone()
+    assert messages == MESSAGES
