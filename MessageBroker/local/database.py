@@ -113,6 +113,8 @@ class SharedDatabase:
                         f"BEGIN IMMEDIATE; {schema} PRAGMA user_version=1; COMMIT"
                     )
             self._db.execute("PRAGMA synchronous=FULL")
+            # SQLite's own default; Debian's writes zeros over what is deleted, to the disk too.
+            self._db.execute("PRAGMA secure_delete=OFF")
             self._db.execute("PRAGMA fullfsync=ON")  # macOS: fsync leaves data in the disk's cache
             self._files.begin()
             self._look()
