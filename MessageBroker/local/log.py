@@ -12,9 +12,12 @@ import itertools
 import sqlite3
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import orjson
+
+from MessageBroker.message import Delivery, Message
 
 LOG_SCHEMA = """
 CREATE TABLE IF NOT EXISTS batch (
@@ -33,17 +36,6 @@ class NewMessage(NamedTuple):
     """A message to append."""
 
     id: str
-    key: str | None
-    attributes: dict[str, str]
-    data: bytes
-
-
-class StoredMessage(NamedTuple):
-    """A message as it stands in the log, under its sequence number."""
-
-    seq: int
-    id: str
-    publish_ms: int
     key: str | None
     attributes: dict[str, str]
     data: bytes
@@ -75,7 +67,7 @@ class Batch:
         self.last = first + len(self._ids) - 1
         self._ends: list[int] = list(itertools.accumulate(columns["sizes"]))
         self._attributes: list[dict[str, str]] = columns["attributes"]
-        self._publish_ms = publish_ms
+        self._publish_time = datetime.fromtimestamp(publish_ms / 1000, UTC)
         self._bodies = bodies
 
     def fitting(self, low: int, room: int, room_bytes: int) -> int:
@@ -94,20 +86,34 @@ class Batch:
         """Return the bytes of the bodies from `low` to `high`."""
         return self._ends[high - self.first] - self._start(low - self.first)
 
-    def messages(self, low: int, high: int) -> Iterator[StoredMessage]:
-        """Yield those of its messages from `low` to `high`."""
+    def messages(self, topic: str, low: int, high: int) -> list[Message]:
+        """Return those of its messages from `low` to `high`, as they are handed out.
+
+        The handle of each is its sequence number.
+        """
         low, high = max(low, self.first), min(high, self.last)
         its = slice(low - self.first, high + 1 - self.first)
         attributes: Iterable[dict[str, str]] = self._attributes[its]
         if low > self.first or high < self.last:  # it may be kept, and hand one out again
             attributes = map(dict, attributes)
         keys = self.keys[its] if self.keys else itertools.repeat(None)
-        bodies, publish_ms, start = self._bodies, self._publish_ms, self._start(its.start)
-        for seq, message_id, key, attribute, end in zip(
-            range(low, high + 1), self._ids[its], keys, attributes, self._ends[its], strict=False
-        ):
-            yield StoredMessage(seq, message_id, publish_ms, key, attribute, bodies[start:end])
-            start = end
+        ends = self._ends[its]
+        starts = [self._start(its.start), *ends[:-1]]
+        bodies, publish_time = self._bodies, self._publish_time
+        return [
+            Message(
+                message_id,
+                bodies[start:end],
+                its_attributes,
+                key,
+                topic,
+                publish_time,
+                delivery=Delivery(seq, end - start),
+            )
+            for seq, message_id, its_attributes, key, start, end in zip(
+                range(low, high + 1), self._ids[its], attributes, keys, starts, ends, strict=False
+            )
+        ]
 
     def _start(self, index: int) -> int:
         return self._ends[index - 1] if index else 0
@@ -120,7 +126,8 @@ class Log:
     read them again for each few.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
         self._kept: deque[Batch] = deque(maxlen=KEPT_BATCHES)
 
     @staticmethod
@@ -169,20 +176,20 @@ class Log:
         self._kept.append(batch)
         return batch
 
-    def messages(self, db: sqlite3.Connection, low: int, high: int) -> Iterator[StoredMessage]:
-        """Yield the messages from `low` to `high` that are still there."""
+    def messages(self, db: sqlite3.Connection, low: int, high: int) -> list[Message]:
+        """Return the messages from `low` to `high` that are still there."""
+        found: list[Message] = []
         for kept in sorted(self._kept, key=lambda batch: batch.first):
             if kept.first <= low <= min(kept.last, high):
-                yield from kept.messages(low, high)
+                found += kept.messages(self._topic, low, high)
                 low = kept.last + 1
                 if low <= high + 1:
                     self._kept.remove(kept)
-        if low > high:
-            return
-        for batch in self._read(db, low, high):
-            yield from batch.messages(low, high)
+        for batch in self._read(db, low, high) if low <= high else ():
+            found += batch.messages(self._topic, low, high)
             if high < batch.last:
                 self._kept.append(batch)
+        return found
 
     @staticmethod
     def delete_before(db: sqlite3.Connection, seq: int) -> None:

@@ -25,8 +25,9 @@ from MessageBroker.local.claims import Claims, runs, split_claim
 from MessageBroker.local.consumers import Consumers
 from MessageBroker.local.database import SharedDatabase
 from MessageBroker.local.doorbell import Doorbell, ring
-from MessageBroker.local.log import LOG_SCHEMA, Log, NewMessage, StoredMessage
+from MessageBroker.local.log import LOG_SCHEMA, Log, NewMessage
 from MessageBroker.local.upgrade import HAS_OLD_TABLE, upgrade
+from MessageBroker.message import Message
 
 # Acknowledged rows are deleted so many at a time, to spread the cost.
 PURGE_EVERY = 1024
@@ -66,7 +67,7 @@ class TopicStore:
             BrokerUnavailableError, BrokerReplacedError, ConfigurationError: it cannot be opened.
         """
         self.topic = topic
-        self._log = Log()
+        self._log = Log(topic)
         self._purged_at = 0
         self._end = 0  # of the log, as this connection wrote it
         self._bells = path.with_suffix(".bells")
@@ -240,8 +241,8 @@ class TopicStore:
             claims.take_new()
         return claims.ranges()
 
-    def read(self, ranges: Sequence[tuple[int, int]]) -> list[StoredMessage]:
-        """Read messages that were claimed."""
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[Message]:
+        """Read messages that were claimed; the handle of each is its sequence number."""
         with self._reading() as db:
             return [
                 message for low, high in ranges for message in self._log.messages(db, low, high)

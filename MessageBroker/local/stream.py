@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from MessageBroker.core.driver import Stream
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local.consumers import RENEW_SECONDS
-from MessageBroker.local.log import StoredMessage
 from MessageBroker.local.store import TopicStore
 from MessageBroker.message import Delivery, Message
 
@@ -58,12 +55,10 @@ class LocalStream(Stream):
             self._rejoin()
             return []
         try:
-            stored = self._claims.read(ranges)
+            messages = self._claims.read(ranges)
         except BaseException:  # whatever it was: nobody else can free them
             self._give_up_unread(ranges)
             raise
-        topic = self._claims.topic
-        messages = [_message(each, topic, _moment(each.publish_ms)) for each in stored]
         with self._settling:
             for each in messages:
                 self._deliveries[each.delivery.handle] = each.delivery
@@ -139,15 +134,3 @@ class LocalStream(Stream):
     def _drop(self, seqs: Sequence[int]) -> None:
         for seq in seqs:
             del self._deliveries[seq]
-
-
-@functools.lru_cache(maxsize=16)  # messages that were published together have one
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _message(stored: StoredMessage, topic: str, publish_time: datetime) -> Message:
-    seq, message_id, _, key, attributes, data = stored
-    return Message(
-        message_id, data, attributes, key, topic, publish_time, delivery=Delivery(seq, len(data))
-    )

@@ -12,7 +12,7 @@ from Pipeline.serving.image_source import ImageSource, SourceImage
 from Pipeline.stop import Stop
 
 # Published and confirmed together: enough to spread a round trip, small enough for a smooth start.
-GROUP_SIZE = 256
+GROUP_SIZE = 1024
 # Photographs have megabytes: a group of them takes no further one beyond this.
 GROUP_BYTES = 16 * 1024 * 1024
 

@@ -11,8 +11,9 @@ import pytest
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local.consumers import LEASE_SECONDS, RENEW_SECONDS
 from MessageBroker.local.log import NewMessage
-from MessageBroker.local.store import StoredMessage, TopicStore
+from MessageBroker.local.store import TopicStore
 from MessageBroker.local.stream import LocalStream
+from MessageBroker.message import Message
 from tests.conformance.stories import bodies, receive
 from tests.core.streams import subscription_over
 from tests.local.conftest import Connect
@@ -94,7 +95,7 @@ class UnluckyStore(TopicStore):
 
     failing = True
 
-    def read(self, ranges: Sequence[tuple[int, int]]) -> list[StoredMessage]:
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[Message]:
         self._fail()
         return super().read(ranges)
 

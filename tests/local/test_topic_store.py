@@ -63,13 +63,18 @@ class TopicModel(RuleBasedStateMachine):
         ranges = self.store.claim(subscription, consumer, room, room_bytes)
         assert ranges is not None
         claimed = self.store.read(ranges)
-        assert [each.seq for each in claimed] == expected
-        assert [each.key for each in claimed] == [self.keys[each.seq - 1] for each in claimed]
+        assert [each.delivery.handle for each in claimed] == expected
+        assert [each.key for each in claimed] == [
+            self.keys[each.delivery.handle - 1] for each in claimed
+        ]
         for each in claimed:
-            assert (each.id, each.data) == (f"id-{each.seq}", b"%04d" % each.seq)
-            assert each.attributes == {"seq": str(each.seq)}
+            assert (each.id, each.data) == (
+                f"id-{each.delivery.handle}",
+                b"%04d" % each.delivery.handle,
+            )
+            assert each.attributes == {"seq": str(each.delivery.handle)}
             each.attributes.clear()  # the application's own: it comes whole the next time
-            self.holder[subscription][each.seq] = consumer
+            self.holder[subscription][each.delivery.handle] = consumer
 
     def claimable(self, subscription: str, consumer: str) -> list[int]:
         """The oldest first; of keys that others hold, none."""
@@ -152,7 +157,9 @@ def test_what_all_subscriptions_have_acknowledged_is_deleted(tmp_path: Path) -> 
         for subscription in SUBSCRIPTIONS:
             claimed = store.claim(subscription, subscription, PURGE_EVERY, ALL)
             messages = store.read(claimed or ())
-            store.acknowledge(subscription, subscription, [each.seq for each in messages])
+            store.acknowledge(
+                subscription, subscription, [each.delivery.handle for each in messages]
+            )
         sizes.append((tmp_path / "topic.sqlite").stat().st_size)
     assert sizes[-1] == sizes[2], "the file grows with the past"
     for bell in bells:

@@ -57,13 +57,17 @@ def test_messages_of_an_older_version_come_as_they_were(old: Path) -> None:
         ranges = store.claim("sub", "me", 10_000, 1 << 30)
         found = store.read(ranges or ())
         bell.close()
-    assert [each.seq for each in found] == list(range(11, 11 + MESSAGES))
+    assert [each.delivery.handle for each in found] == list(range(11, 11 + MESSAGES))
     for each in found:
-        assert each.id == str(uuid.UUID(int=each.seq))
-        assert each.publish_ms == 1_700_000_000_000 + each.seq // 10
-        assert each.key == ("key" if each.seq % 100 == 0 else None)
-        assert each.attributes == ({"number": str(each.seq)} if each.seq % 2 else {})
-        assert each.data == b"%d" % each.seq * (each.seq % 3)
+        assert each.id == str(uuid.UUID(int=each.delivery.handle))
+        assert (
+            each.publish_time.timestamp() * 1000 == 1_700_000_000_000 + each.delivery.handle // 10
+        )
+        assert each.key == ("key" if each.delivery.handle % 100 == 0 else None)
+        assert each.attributes == (
+            {"number": str(each.delivery.handle)} if each.delivery.handle % 2 else {}
+        )
+        assert each.data == b"%d" % each.delivery.handle * (each.delivery.handle % 3)
 
 
 def test_it_is_upgraded_once(old: Path) -> None:
