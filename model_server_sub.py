@@ -37,6 +37,7 @@ from Pipeline.observability.waiting import Reason
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
 from Pipeline.script.script import Script
+from Pipeline.serving.batch_size import BatchSize
 from Pipeline.serving.in_flight import InFlight
 from Pipeline.serving.live_model import LiveModel
 from Pipeline.serving.model_server import Limits, PredictStep, StoreStep, batches_of
@@ -140,12 +141,15 @@ def main(script: Script) -> None:
     ):
         served.on_signal()
         limits = Limits(script.delivery.max_lease_seconds, options.predict_timeout)
-        predict = PredictStep(script, models, in_flight, broker.name, watchdog, limits).predict
+        size = BatchSize(options.batch_size)
+        predict = size.measuring(
+            PredictStep(script, models, in_flight, broker.name, watchdog, limits).predict
+        )
         store = StoreStep(script, subscription, queue, shadow).store
         sources = Sources(broker, subscription, queue=options.queue, models=models, shadow=shadow)
         with script.at_work(sources, last_line), Steps(script.stop, predict, store) as steps:
             logger.info("ready: %s, from %s", models.version, subscription.subscription_id)
-            for messages in script.receive(subscription):
+            for messages in script.receive(subscription, lambda: size.current):
                 for batch in batches_of(messages, in_flight.suspicion):
                     steps.put(batch)
 

@@ -95,12 +95,20 @@ class Script:
         self.tally.begin()
         self.metrics.batch(size)
 
-    def receive(self, subscription: Subscription) -> Iterator[list[Message]]:
-        """Yield what comes, up to `--batch-size` at a time, until a stop or `--exit-when-idle`."""
+    def receive(
+        self, subscription: Subscription, most: Callable[[], int] | None = None
+    ) -> Iterator[list[Message]]:
+        """Yield what comes until a stop or `--exit-when-idle`.
+
+        Args:
+            subscription: where from.
+            most: tells how many at a time, each time; None for `--batch-size`.
+        """
         clock = IdleClock(self.options.exit_when_idle)
         letters = 0
         while not self.stop.requested and not clock.expired:
-            messages = subscription.receive(self.options.batch_size, POLL_SECONDS)
+            size = most() if most is not None else self.options.batch_size
+            messages = subscription.receive(size, POLL_SECONDS)
             letters = self._tell_letters(subscription, letters)
             if not self._could_receive(subscription):
                 clock.restart()
