@@ -18,7 +18,6 @@ if __name__ == "__main__":  # before all that takes time
 import argparse
 import logging
 
-from DB import default_database
 from DurableText.command_line import counted
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
@@ -35,13 +34,7 @@ def parser() -> argparse.ArgumentParser:
     parser = opt.script_parser("app_2", __doc__ or "")
     opt.add_consumer_options(parser)
     opt.add_subscription_option(parser)
-    parser.add_argument(
-        "--db",
-        type=opt.place,
-        metavar="FILE|URL",
-        default=default_database(),
-        help="the DB: a text file, postgresql://… or sqlite:///file; default: RESULT_DB, else",
-    )
+    opt.add_db_option(parser)
     group = parser.add_argument_group("parts of a text DB")
     group.add_argument(
         "--rotate-bytes", type=opt.count, metavar="N", help="begin a new part at so many bytes"

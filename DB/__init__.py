@@ -1,6 +1,6 @@
 """Results, each id once, durable: see `ResultDatabase`, and `open_database`, which opens one."""
 
-from DB.database_factory import DEFAULT_PATH, default_database, open_database
+from DB.database_factory import DEFAULT_PATH, VARIABLE, default_database, open_database
 from DB.database_interface import ResultDatabase
 from DB.errors import (
     DatabaseClosedError,
@@ -17,6 +17,7 @@ from DB.rotation import Rotation
 
 __all__ = [
     "DEFAULT_PATH",
+    "VARIABLE",
     "DatabaseClosedError",
     "DatabaseConfigurationError",
     "DatabaseError",

@@ -14,11 +14,20 @@ from pathlib import Path
 
 from DB.compare import as_text as comparison_as_text
 from DB.compare import compare
-from DB.database_factory import default_database, open_database
+from DB.database_factory import DEFAULT_PATH, VARIABLE, default_database, open_database
 from DB.errors import DatabaseConfigurationError, DatabaseError
 from DB.report import as_text
 from DB.transfer import transfer
-from DurableText.command_line import counted, file_with_suffix, print_json, printable, run, tell
+from DurableText.command_line import (
+    counted,
+    default_help,
+    file_with_suffix,
+    place,
+    print_json,
+    printable,
+    run,
+    tell,
+)
 from DurableText.installation.command_line import command_parser
 from DurableText.storage import STORAGE, make_durable_directory
 
@@ -51,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     get.add_argument("id", help="the image's id")
     get.set_defaults(run=_get)
     take = commands.add_parser("import", help="take the results of another DB over into --db")
-    take.add_argument("source", type=_where, metavar="FILE|URL", help="the DB that is read")
+    take.add_argument("source", type=place, metavar="FILE|URL", help="the DB that is read")
     take.set_defaults(run=_import)
     rotate = commands.add_parser(
         "rotate", help="begin a new part of a text DB that nobody writes (else: app_2 --rotate-…)"
@@ -70,10 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in (summary, check, get, take, rotate, shadows):
         command.add_argument(
             "--db",
-            type=_where,
+            type=place,
             metavar="FILE|URL",
             default=default_database(),
-            help="default: RESULT_DB, else %(default)s",
+            help=default_help(VARIABLE, DEFAULT_PATH),
         )
     return parser
 
@@ -82,12 +91,6 @@ def _number(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
-
-
-def _where(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("the name is empty")
-    return text
 
 
 def _summary(options: argparse.Namespace) -> int:

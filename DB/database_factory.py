@@ -50,7 +50,10 @@ def open_database(
         DatabaseUnavailableError: it is not there, or cannot be used for now.
         DatabaseLockedError: another process holds it, and the waiting is over.
     """
-    scheme = scheme_of(where)
+    try:
+        scheme = scheme_of(where)
+    except ValueError as error:
+        raise DatabaseConfigurationError(f"the DB's place {error}") from error
     if scheme is None:
         from DB.text.database import TextDatabase
         from DB.text.reader import TextReader
@@ -86,6 +89,6 @@ def sqlite_path(url: str) -> Path:
     path = unquote(parts.path)[1:]
     if parts.netloc or parts.query or parts.fragment or not path:
         raise DatabaseConfigurationError(
-            f"{url} names no file: sqlite:///relative or sqlite:////absolute, without options"
+            "the DB's URL names no file: sqlite:///relative or sqlite:////absolute, without options"
         )
     return Path(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 
 from DurableText.findings import Findings
+from DurableText.urls import scheme_of
 
 # What a write to the output ends with that others see as an error of theirs.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -60,6 +61,22 @@ def file_with_suffix(*suffixes: str) -> Callable[[str], Path]:
         return path
 
     return parse
+
+
+def place(text: str) -> str:
+    """Parse the place of a queue or a DB: a URL, or the name of a file."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    try:
+        scheme_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"what it names {error}") from None
+    return text
+
+
+def default_help(variable: str, path: Path) -> str:
+    """Say what counts without an option. What the variable holds is not shown: a URL may."""
+    return "%%".join(f"default: {variable}, else {path}".split("%"))  # argparse fills in by %
 
 
 def print_json(value: object) -> None:

@@ -13,7 +13,7 @@ from Queue.errors import (
     QueueReplacedError,
     QueueUnavailableError,
 )
-from Queue.queue_factory import DEFAULT_PATH, default_queue, open_queue
+from Queue.queue_factory import DEFAULT_PATH, VARIABLE, default_queue, open_queue
 from Queue.queue_interface import (
     CorruptRecord,
     QueueBatch,
@@ -27,6 +27,7 @@ from Queue.text.file_queue import FileQueue
 
 __all__ = [
     "DEFAULT_PATH",
+    "VARIABLE",
     "CorruptLine",
     "CorruptRecord",
     "FileQueue",

@@ -10,10 +10,10 @@ if __name__ == "__main__":  # before anything is opened
 import argparse
 import sys
 
-from DurableText.command_line import counted, print_json, printable, run, tell
+from DurableText.command_line import counted, default_help, place, print_json, printable, run, tell
 from DurableText.installation.command_line import command_parser
 from Queue.errors import QueueConfigurationError, QueueError
-from Queue.queue_factory import default_queue, open_queue
+from Queue.queue_factory import DEFAULT_PATH, VARIABLE, default_queue, open_queue
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,19 +31,13 @@ def _parser() -> argparse.ArgumentParser:
     for command in (show, check):
         command.add_argument(
             "--queue",
-            type=_where,
+            type=place,
             metavar="FILE|URL",
             default=default_queue(),
-            help="default: RESULT_QUEUE, else %(default)s",
+            help=default_help(VARIABLE, DEFAULT_PATH),
         )
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
-
-
-def _where(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("the name is empty")
-    return text
 
 
 def _status(options: argparse.Namespace) -> int:

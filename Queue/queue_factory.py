@@ -42,7 +42,10 @@ def open_queue(
             names is no queue of this program.
         QueueUnavailableError: it cannot be used for now.
     """
-    scheme = scheme_of(where)
+    try:
+        scheme = scheme_of(where)
+    except ValueError as error:
+        raise QueueConfigurationError(f"the queue's place {error}") from error
     if scheme is None:
         from Queue.text.file_queue import FileQueue
         from Queue.text.queue_reader import QueueReader

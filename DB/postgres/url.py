@@ -14,6 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from DB.errors import DatabaseConfigurationError
+from DurableText.urls import holds_password
 
 DEFAULT_TABLE = "inferences"
 
@@ -51,16 +52,13 @@ def parse(url: str) -> PostgresUrl:
     Raises:
         DatabaseConfigurationError: it is wrong, or holds a password.
     """
-    scheme, _, rest = url.partition("://")
-    user_and_password, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
-    if at and ":" in user_and_password:
+    if holds_password(url):
         raise _with_password()
+    scheme, _, rest = url.partition("://")
     try:
         query = parse_qsl(urlsplit(url).query, keep_blank_values=True, strict_parsing=False)
     except ValueError as error:
         raise DatabaseConfigurationError(f"the DB's URL cannot be read: {error}") from error
-    if any(name.lower() in SECRETS for name, _ in query):
-        raise _with_password()
     table = dict(query).get("table", DEFAULT_TABLE)
     if not TABLE.fullmatch(table):
         raise DatabaseConfigurationError(
@@ -80,9 +78,14 @@ def _conninfo(scheme: str, rest: str, query: list[tuple[str, str]]) -> dict[str,
     except psycopg.Error as error:
         raise DatabaseConfigurationError(f"the DB's URL is wrong: {error}".strip()) from error
     conninfo = {name: str(value) for name, value in found.items() if value is not None}
+    if not conninfo.keys().isdisjoint(SECRETS):  # libpq finds it where nobody else would
+        raise _with_password()
     ports = conninfo.get("port", "").split(",")
-    if wrong := [port for port in ports if port and not port.isdecimal()]:
-        raise DatabaseConfigurationError(f"the DB's URL names the port {wrong[0]!r}")
+    if not all(port.isdecimal() for port in ports if port):
+        raise DatabaseConfigurationError(
+            "the DB's URL cannot be read: behind each host stands a port, a number, or nothing; a "
+            "password belongs into PGPASSWORD"
+        )
     conninfo.setdefault("connect_timeout", str(CONNECT_SECONDS))
     conninfo.setdefault("fallback_application_name", "event-driven-model-serving")
     conninfo["client_encoding"] = "UTF8"  # as the JSON that is sent, whatever the person's is

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from DurableText.installation import __version__
 
 # The installed commands begin so: `edms-app-1`, `edms db`.
 COMMAND = "edms"
+
+# Of a URL that stands where it does not belong: what may be its password.
+_PASSWORD = re.compile(r"(://[^\s:/@]*:|(?i:password|passwd|pwd|secret)\s*=)\S+")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats what it does not understand, but no password."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_PASSWORD.sub(r"\1…", message))
 
 
 def command_parser(name: str, **settings: Any) -> argparse.ArgumentParser:
@@ -22,6 +33,6 @@ def command_parser(name: str, **settings: Any) -> argparse.ArgumentParser:
     """
     called = Path(sys.argv[0]).name
     prog = called if called.startswith(COMMAND) else name
-    parser = argparse.ArgumentParser(prog=prog, **settings)
+    parser = _Parser(prog=prog, **settings)
     parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
     return parser

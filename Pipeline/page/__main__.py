@@ -31,7 +31,7 @@ import threading
 import time
 from pathlib import Path
 
-from DB import DatabaseConfigurationError, default_database
+from DB import DatabaseConfigurationError
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.extras import needs
@@ -80,13 +80,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config-dir", type=opt.folder, metavar="FOLDER", help="another folder of INI files"
     )
-    parser.add_argument(
-        "--db",
-        type=opt.place,
-        metavar="FILE|URL",
-        default=default_database(),
-        help="the DB; default: RESULT_DB, else %(default)s",
-    )
+    opt.add_db_option(parser)
     parser.add_argument(
         "--checkpoint",
         type=opt.path,

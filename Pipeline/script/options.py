@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from DurableText import command_line
 from DurableText.installation.command_line import command_parser
+from DurableText.urls import scheme_of
 from MessageBroker import add_broker_option
 
 Number = TypeVar("Number", int, float)
@@ -28,7 +30,8 @@ class _HelpWithDefaults(
     """Shows the default of each option that has one, and the examples as they stand."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+        told = action.default is None or (action.help or "").find("default: ") >= 0
+        return action.help if told else super()._get_help_string(action)
 
 
 def script_parser(script: str, description: str) -> argparse.ArgumentParser:
@@ -108,14 +111,29 @@ def add_subscription_option(parser: argparse.ArgumentParser) -> None:
 def add_queue_option(parser: argparse.ArgumentParser) -> None:
     """Add where the queue is."""
     # Imported late: scripts without a queue must not pay for it.
-    from Queue import default_queue
+    import Queue
 
     parser.add_argument(
         "--queue",
         type=place,
         metavar="FILE|URL",
-        default=default_queue(),
-        help="the queue: a text file, or redis://…; default: RESULT_QUEUE, else",
+        default=Queue.default_queue(),
+        help="the queue: a text file, or redis://…; "
+        + command_line.default_help(Queue.VARIABLE, Queue.DEFAULT_PATH),
+    )
+
+
+def add_db_option(parser: argparse.ArgumentParser) -> None:
+    """Add where the DB is."""
+    import DB
+
+    parser.add_argument(
+        "--db",
+        type=place,
+        metavar="FILE|URL",
+        default=DB.default_database(),
+        help="the DB: a text file, postgresql://… or sqlite:///file; "
+        + command_line.default_help(DB.VARIABLE, DB.DEFAULT_PATH),
     )
 
 
@@ -144,7 +162,7 @@ def check_writable(path: Path) -> None:
 
 def place(text: str) -> str | Path:
     """Parse a URL, or the name of a file."""
-    return text if "://" in text else path(text)
+    return text if scheme_of(command_line.place(text)) else path(text)
 
 
 def count(text: str) -> int:

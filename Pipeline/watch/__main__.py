@@ -29,12 +29,12 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from DB import default_database, open_database
+from DB import DatabaseConfigurationError, open_database
 from DurableText import standard_streams
-from DurableText.command_line import file_with_suffix
+from DurableText.command_line import EXIT_USAGE, file_with_suffix
 from DurableText.installation.command_line import command_parser
 from Pipeline.observability.overview import Overview, target
-from Pipeline.script.options import check_writable, place, positive
+from Pipeline.script.options import add_db_option, check_writable, positive
 from Pipeline.watch.view import line, view
 
 DEFAULT_INTERVAL_SECONDS = 1.0
@@ -83,9 +83,7 @@ def parser() -> argparse.ArgumentParser:
         default=DEFAULT_INTERVAL_SECONDS,
         help="between two looks (default: %(default)g)",
     )
-    parser.add_argument(
-        "--db", type=place, default=default_database(), help="path or URL, for the last results"
-    )
+    add_db_option(parser)  # for the last results
     parser.add_argument("--once", action="store_true", help="look, tell, and end")
     parser.add_argument("--json", action="store_true", help="the same in JSON")
     parser.add_argument(
@@ -102,7 +100,11 @@ def main() -> int:
     options = parser().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)  # either leaves the terminal as it was
-    watch = Watch(options.targets, open_database(options.db, read_only=True))
+    try:
+        watch = Watch(options.targets, open_database(options.db, read_only=True))
+    except DatabaseConfigurationError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
     interval = min(options.interval, threading.TIMEOUT_MAX)
     with contextlib.suppress(KeyboardInterrupt):
         if options.picture:

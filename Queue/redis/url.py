@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from DurableText.urls import holds_password
 from Queue.errors import QueueConfigurationError
 
 DEFAULT_PORT = 6379
@@ -91,12 +92,19 @@ def parse(url: str) -> RedisUrl:
     Raises:
         QueueConfigurationError: it is wrong, or holds a password.
     """
-    _refuse_password(url)
+    if holds_password(url):
+        raise QueueConfigurationError(
+            "the queue's URL holds a password, which `ps` and logs would show: take it out, and "
+            f"set {PASSWORD_VARIABLE}, or {PASSWORD_VARIABLE}_FILE to a file with it (chmod 600)"
+        )
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise QueueConfigurationError(f"the queue's URL cannot be read: {error}") from error
+    except ValueError:
+        raise QueueConfigurationError(
+            "the queue's URL cannot be read: behind its host stands a port from 0 to 65535, or "
+            f"nothing; a password belongs into {PASSWORD_VARIABLE}"
+        ) from None
     scheme = parts.scheme.lower()
     options = _Options(parts)
     socket = _socket_of(parts) if scheme == "unix" else None
@@ -148,17 +156,6 @@ def password() -> str | None:
         raise QueueConfigurationError(
             f"{PASSWORD_VARIABLE}_FILE names {file}, which cannot be read: {reason}"
         ) from error
-
-
-def _refuse_password(url: str) -> None:
-    authority = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
-    user, at, _ = authority.rpartition("@")
-    query = url.partition("?")[2]
-    if (at and ":" in user) or re.search(r"(?i)(^|&)[a-z_]*password=", query):
-        raise QueueConfigurationError(
-            "the queue's URL holds a password, which `ps` and logs would show: take it out, and "
-            f"set {PASSWORD_VARIABLE}, or {PASSWORD_VARIABLE}_FILE to a file with it (chmod 600)"
-        )
 
 
 class _Options:

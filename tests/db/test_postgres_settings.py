@@ -49,6 +49,14 @@ def code_of(url: str, *command: str, **environment: str) -> tuple[int, str]:
         f"postgresql://me@host/db?password={SECRET}",
         f"postgresql://me@host/db?sslmode=require&PASSWORD={SECRET}",
         f"postgresql://me@host/db?sslpassword={SECRET}",
+        f"postgresql://me:pa/{SECRET}@host/db",
+        f"postgresql://me:{SECRET}/pa@host/db",
+        f"postgresql://me:{SECRET}#x@host/db",
+        f"postgresql://me:{SECRET}?x@host/db",
+        f"postgresql://me%3A{SECRET}@host/db",
+        f"postgresql://host/db;password={SECRET}",
+        f"postgresql://host/db?options=-cx.password%3D{SECRET}",
+        f"postgresql://host:{SECRET}/db",
     ],
 )
 def test_a_password_in_the_url_is_refused_and_shown_nowhere(

@@ -19,13 +19,16 @@ from tests.brokers.harness import BrokerUnderTest
 from tests.engines import postgres_server, redis_server
 from tests.engines.postgres_server import PostgresServer
 from tests.engines.redis_server import RedisServer
-from tests.pipeline.runner import Pipeline, Script
+from tests.pipeline.runner import Pipeline, Script, wait_until
 
 ON_KAFKA = pytest.mark.parametrize("running_broker", ["kafka"], indirect=True)
 # A publisher that was killed, and what it had taken: another's after so long.
 LEASE_SECONDS = 2
-# How many are killed in the long test.
+# How many are killed in the long test, and what decides which and when.
 KILLS = int(os.environ.get("SOAK_KILLS", "1000"))
+SEED = os.environ.get("SOAK_SEED") or str(random.randrange(1 << 32))
+# So often it is made sure that the pipeline goes on, and told how far it is.
+KILLS_BETWEEN_LOOKS = 20
 
 
 class Fleet:
@@ -39,6 +42,7 @@ class Fleet:
         pipeline.queue = redis.url(name, consumers="many", lease=LEASE_SECONDS)
         pipeline.db = postgres.url(table=name)
         self.killed: collections.Counter[str] = collections.Counter()
+        self.started_again: collections.Counter[str] = collections.Counter()
         self._start: dict[str, Callable[[], Script]] = {
             "model_server_sub": lambda: pipeline.sub(
                 "--state-dir", pipeline.folder, "--batch-size", 64, "--threads", 1
@@ -67,12 +71,39 @@ class Fleet:
         else:
             scripts = self._running[kind]
             chosen = scripts.pop(random.randrange(len(scripts)))
-            assert chosen.process.poll() is None, f"{chosen.name} had ended: {chosen.output}"
+            self._require_that_it_ran(chosen)
             chosen.kill()
             scripts.append(self._start[kind]())
 
+    def supervise(self) -> None:
+        """Start again what has ended by itself, as supervisors do."""
+        for kind, scripts in self._running.items():
+            for number, script in enumerate(scripts):
+                if script.process.poll() is not None:
+                    self._require_that_it_ran(script)
+                    self.started_again[kind] += 1
+                    scripts[number] = self._start[kind]()
+
+    def _require_that_it_ran(self, script: Script) -> None:
+        """Only at its start a script ends for what is away; at work it waits."""
+        code, output = script.process.poll(), script.output
+        fine = code is None or (code == 1 and "ready: " not in output and "Traceback" not in output)
+        assert fine, f"{script.name} had ended with {code}: {output}"
+
+    def wait_for_more(self, number: int, seconds: float = 300) -> int:
+        """Wait until so many more rows are stored; return how many there were."""
+        before = self.pipeline.stored()
+
+        def stored() -> bool:
+            self.supervise()
+            return self.pipeline.stored() >= before + number
+
+        wait_until(stored, f"{number} rows after {before}", seconds, look_seconds=0.5)
+        return before
+
     def end(self) -> None:
         """End all."""
+        self.supervise()
         for scripts in self._running.values():
             for script in scripts:
                 script.ready().terminate()
@@ -137,22 +168,24 @@ def test_twenty_thousand_images(fleet: Fleet) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(6 * 3600)
 def test_a_thousand_kills(fleet: Fleet) -> None:
-    """`SOAK_KILLS=100` for a shorter one."""
+    """`SOAK_KILLS=100` for a shorter one, `SOAK_SEED` for another order."""
+    chance = random.Random(SEED)
     app_1 = fleet.pipeline.app_1("--count", 10_000_000, "--rate", 200)
     # A broker takes many times as long to start as the others: it is killed less often.
     kinds = ("model_server_sub", "redis", "model_server_pub", "postgres", "app_2") * 4 + ("kafka",)
-    for number in range(KILLS):
-        time.sleep(random.uniform(0.2, 2.0))
-        fleet.kill(random.choice(kinds))
-        if number % 20 == 0:
-            before = fleet.pipeline.stored()
-            fleet.pipeline.wait_for_rows(before + 100, seconds=300)  # it goes on
+    for number in range(1, KILLS + 1):
+        time.sleep(chance.uniform(0.1, 1.5))
+        fleet.kill(chance.choice(kinds))
+        if number % KILLS_BETWEEN_LOOKS == 0:
+            before = fleet.wait_for_more(100)
+            print(f"{number} kills, {before:,} stored", flush=True)
     app_1.terminate()
     published = fleet.pipeline.ids()
-    fleet.pipeline.wait_for_rows(len(published), seconds=900)
+    fleet.wait_for_more(len(published) - fleet.pipeline.stored(), seconds=900)
     fleet.end()
 
     stored = [row["id"] for row in fleet.pipeline.rows()]
-    print(f"\n{len(published):,} images, {KILLS} kills: {dict(fleet.killed)}")
+    print(f"\n{len(published):,} images, {KILLS} kills (seed {SEED}): {dict(fleet.killed)}")
+    print(f"started again by their supervisor: {dict(fleet.started_again)}")
     assert len(stored) == len(set(stored))
     assert set(published) <= set(stored)

@@ -46,6 +46,13 @@ def run(url: str, *command: str, **environment: str) -> tuple[int, str]:
         f"redis://host/0?stream=x&PASSWORD={SECRET}",
         f"unix://me:{SECRET}@/run/redis.sock",
         f"rediss://host/0?ssl_password={SECRET}",
+        f"redis://:pa/{SECRET}@host/0",
+        f"redis://:{SECRET}/pa@host/0",
+        f"redis://:{SECRET}#x@host/0",
+        f"redis://:{SECRET}?x@host/0",
+        f"redis://me%3A{SECRET}@host/0",
+        f"redis://host/0?stream=x;password={SECRET}",
+        f"redis://host:{SECRET}/0",
     ],
 )
 def test_a_password_in_the_url_is_refused_and_shown_nowhere(url: str) -> None:
