@@ -24,7 +24,12 @@ LEAST_LABELLED = 1.5
 
 def draw_all() -> list[Path]:
     """Draw what there are results for."""
-    pictures = (("pipeline", throughput), ("pipeline", latency), ("budget", budget))
+    pictures = (
+        ("pipeline", throughput),
+        ("pipeline", latency),
+        ("peers", peers),
+        ("budget", budget),
+    )
     return [
         draw(json.loads(file.read_text()))
         for name, draw in pictures
@@ -64,6 +69,39 @@ def latency(results: dict[str, Any]) -> Path:
     axis.set_ylabel("ms from intended sending to durable in the DB")
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return _save(figure, "latency.png")
+
+
+def peers(results: dict[str, Any]) -> Path:
+    systems = list(results["measured"].items())
+    figure, axes = plt.subplots(
+        1, 3, figsize=(13, 0.5 * len(systems) + 1.2), sharey=True, facecolor=PAPER
+    )
+    panels = (
+        ("images per second", lambda each: {"": each["median"]["images_per_second"]}),
+        ("ms for one at 20/s: p50, and p99", lambda each: each["latency_ms"]),
+        ("lost and doubled by a kill -9, of 1,000", _share_by_kill),
+    )
+    for axis, (title, values_of) in zip(axes, panels, strict=True):
+        axis.set_facecolor(PAPER)
+        axis.set_title(title, loc="left", color=INK, fontsize=11)
+        axis.spines[["top", "right"]].set_visible(False)
+        for i, (name, each) in enumerate(systems):
+            values = [v for key, v in values_of(each).items() if key != "max"]
+            colour = COLOURS["kafka" if name == "ours" else "bare"]
+            height = 0.7 / max(1, len(values))
+            for j, value in enumerate(values):
+                place = i + (j - (len(values) - 1) / 2) * height
+                axis.barh(place, value, 0.9 * height, color=colour, alpha=0.6 if j else 1.0)
+                axis.text(value, place, f" {value:,.0f}", va="center", color=INK, fontsize=9)
+        axis.margins(x=0.2)
+    axes[0].set_yticks(range(len(systems)), [each["title"] for _, each in systems])
+    axes[0].invert_yaxis()
+    return _save(figure, "peers.png")
+
+
+def _share_by_kill(each: dict[str, Any]) -> dict[str, float]:
+    kill = each["killed"]
+    return {key: 1000 * kill[key] / kill["images"] for key in ("lost", "doubled")} if kill else {}
 
 
 def budget(results: dict[str, Any]) -> Path:

@@ -1,0 +1,1 @@
+"""This project beside others that serve a model over Kafka: `python -m benchmarks.peers`."""
