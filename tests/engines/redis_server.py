@@ -118,8 +118,13 @@ class RedisServer(Server):
     def ask(self, *command: object) -> Any:
         """Send it a command, as the administrator."""
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=10) as client:
+        once = Retry(NoBackoff(), 0)  # by itself it would do again what it had no answer to
+        with redis.Redis(
+            unix_socket_path=str(self.socket), socket_timeout=10, retry=once
+        ) as client:
             return client.execute_command(*command)
 
     def set(self, **settings: str) -> None:

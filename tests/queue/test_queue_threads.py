@@ -1,5 +1,6 @@
 """Group commit: many threads, errors, timeouts, interruptions."""
 
+import contextlib
 import errno
 import json
 import subprocess
@@ -106,7 +107,9 @@ def test_a_full_queue_fails_the_leader_and_the_next_one_leads(tmp_path):
         def put():
             try:
                 while True:
-                    queue.put([{"pad": "x" * 100}], timeout=0.05)
+                    # Its turn may not come in time: others wait for a slow disk before it.
+                    with contextlib.suppress(QueueLockedError):
+                        queue.put([{"pad": "x" * 100}], timeout=0.05)
             except QueueFullError:
                 outcomes.append("full")
 
