@@ -30,7 +30,8 @@ from DB.errors import (
     opened_to_read,
 )
 from DB.postgres import schema
-from DB.postgres.session import ANSWER_SECONDS, Session
+from DB.postgres.errors import HINTS
+from DB.postgres.session import ANSWER_SECONDS, READ_ONLY, Session
 from DB.postgres.url import parse
 from DB.results import (
     InsertOutcome,
@@ -357,10 +358,7 @@ class PostgresDatabase(ResultDatabase):
         rows = self._session.run(SQL(_RIGHTS).format(), values, action="check")
         read_only, allowed = rows[0]
         if read_only == "on":
-            raise DatabaseUnavailableError(
-                f"the DB {self.name} is read only: a standby? With several hosts in the URL, add "
-                "target_session_attrs=read-write"
-            )
+            raise DatabaseUnavailableError(f"the DB {self.name} is read only: {HINTS[READ_ONLY]}")
         if not allowed:
             raise DatabaseConfigurationError(
                 f"the role may not read and write the DB {self.name}: "

@@ -24,14 +24,23 @@ REPLACED = ("42P01", "42703", "3D000", "3F000")
 # It refuses for good: rights, features, syntax (a server that is too old), a wrong password.
 CONFIGURATION_CLASSES = ("42", "0A", "28")
 
+# What to do, where the server's own words do not say it.
+HINTS = {
+    "25006": "a standby? With several hosts in the URL, add target_session_attrs=read-write",
+    "42501": "its owner can GRANT it to the role of the URL",
+    "42P07": "it is somebody else's: name another table with ?table=",
+    "3F000": "CREATE SCHEMA, or name another one with ?table=schema.table",
+}
+
 # So long a server is asked whether it is there.
 PING_SECONDS = "2"
 
 
 def translated(error: psycopg.Error, action: str, name: str) -> DatabaseError:
     """Return our error for one of PostgreSQL's. What is not known passes: it is tried again."""
-    what = f"cannot {action} the DB {name}: {_words(error)}"
     state = error.sqlstate or ""
+    hint = f"; {HINTS[state]}" if state in HINTS else ""
+    what = f"cannot {action} the DB {name}: {_words(error)}{hint}"
     if isinstance(error, psycopg.DataError) and not state:
         return DatabaseRecordError(f"{what}; nothing was stored")
     if state.startswith(RECORD_CLASSES):
@@ -39,7 +48,7 @@ def translated(error: psycopg.Error, action: str, name: str) -> DatabaseError:
     if state in REPLACED:
         return DatabaseReplacedError(
             f"{what} ({state}); is it another server, or has somebody removed the tables? A start "
-            "makes them anew"
+            "makes them anew if all are gone"
         )
     if state.startswith(CONFIGURATION_CLASSES):
         return DatabaseConfigurationError(f"{what} ({state})")
@@ -52,7 +61,8 @@ def refused(error: psycopg.Error, conninfo: dict[str, str], name: str) -> Databa
     Libpq has no code for it: only a ping tells a server that is away from one that refuses.
     """
     what = f"cannot connect to the DB {name}: {_words(error)}"
-    found = ping(conninfo)
+    asked_nobody = isinstance(error, psycopg.ProgrammingError)  # psycopg knows that it is wrong
+    found = Ping.NO_ATTEMPT if asked_nobody else ping(conninfo)
     if found == Ping.NO_ATTEMPT:
         return DatabaseConfigurationError(
             f"{what}; look at the URL's options and libpq's variables"

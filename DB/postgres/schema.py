@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from DB.errors import DatabaseConfigurationError
+from DB.errors import DatabaseConfigurationError, DatabaseReplacedError
 from DB.postgres.session import Session
 from DB.postgres.url import PostgresUrl
 
@@ -64,6 +64,7 @@ class Tables:
         self.conflicts = self._name(f"{url.table}_conflicts")
         self.shadow = self._name(f"shadow_{url.table}")
         self.versions = self._name(f"{url.table}_schema")
+        self.of_results = (self.table, self.conflicts, self.shadow)
         self.place_of_versions = (f"{url.table}_schema", url.schema)
 
     def sql(self, statement: str, **more: Composed | SQL | Literal) -> Composed:
@@ -90,11 +91,14 @@ def make(session: Session, tables: Tables, name: str) -> None:
     """
     if check(session, tables, name):
         return
-    with session.connected("make the tables of") as connection, connection.transaction():
-        # One at a time: `IF NOT EXISTS` fails beside another one that has not committed yet.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [_text(tables.table)])
-        if not connection.execute(_MADE_MEANWHILE, tables.place_of_versions).fetchone():
-            connection.execute(tables.sql(_TABLES, version=Literal(VERSION)))
+    try:
+        with session.connected("make the tables of") as connection, connection.transaction():
+            # One at a time: `IF NOT EXISTS` fails beside another one that has not committed yet.
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [_text(tables.table)])
+            if not connection.execute(_MADE_MEANWHILE, tables.place_of_versions).fetchone():
+                connection.execute(tables.sql(_TABLES, version=Literal(VERSION)))
+    except DatabaseReplacedError as error:  # nothing was there to be replaced: no such schema
+        raise DatabaseConfigurationError(str(error)) from error
     check(session, tables, name)
 
 
@@ -116,14 +120,33 @@ def check(session: Session, tables: Tables, name: str) -> bool:
             )
         if not known:
             return False
-        versions = connection.execute(tables.sql("SELECT version FROM {versions}")).fetchall()
+        versions = _versions(connection, tables, name)
+        gone = [_text(each) for each in tables.of_results if not _present(connection, each)]
     if versions != [(VERSION,)]:
         found = ", ".join(str(version) for (version,) in versions) or "none"
         raise DatabaseConfigurationError(
             f"the tables of the DB {name} have the version {found}, this program knows version "
             f"{VERSION}: use the program that made them, or a newer one"
         )
+    if gone:
+        raise DatabaseConfigurationError(
+            f"of the tables of the DB {name} {', '.join(gone)} is gone: bring it back from a "
+            f"backup, or drop {_text(tables.versions)} and what is left beside it, and a start "
+            "makes all anew"
+        )
     return True
+
+
+def _versions(
+    connection: psycopg.Connection[Any], tables: Tables, name: str
+) -> list[tuple[int, ...]]:
+    try:
+        return connection.execute(tables.sql("SELECT version FROM {versions}")).fetchall()
+    except psycopg.errors.UndefinedColumn as error:
+        raise DatabaseConfigurationError(
+            f"the table {_text(tables.versions)} beside the DB {name} is somebody else's: name "
+            "another table with ?table="
+        ) from error
 
 
 def _present(connection: psycopg.Connection[Any], table: Identifier) -> bool:

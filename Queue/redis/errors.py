@@ -55,7 +55,7 @@ def translated(error: Exception, action: str, name: str, appended: int | None = 
             f"{what}; the key is somebody else's: name another one with ?stream="
         )
     if isinstance(error, _REFUSALS):
-        return QueueConfigurationError(f"{what}; the user needs the right to it (ACL)")
+        return _no_right(what)
     if isinstance(error, theirs.MovedError):
         return QueueConfigurationError(
             f"{what}; this node of a cluster does not hold the stream: name the one that does"
@@ -89,6 +89,8 @@ def _final(error: Exception, what: str) -> QueueConfigurationError | None:
             f"{what}; the server is there and refuses: look at the user in the URL and at "
             "REDIS_PASSWORD or REDIS_PASSWORD_FILE"
         )
+    if isinstance(error, _REFUSALS):
+        return _no_right(what)
     if isinstance(cause, ssl.SSLError):
         return QueueConfigurationError(
             f"{what}; look at TLS: is it redis:// or rediss://, and does ssl_ca_certs= name who "
@@ -99,6 +101,12 @@ def _final(error: Exception, what: str) -> QueueConfigurationError | None:
     if isinstance(error, theirs.ResponseError) and code_of(error) not in ("READONLY", "NOREPLICAS"):
         return QueueConfigurationError(f"{what}; the server is there and refuses")
     return None
+
+
+def _no_right(what: str) -> QueueConfigurationError:
+    return QueueConfigurationError(
+        f"{what}; the user needs the right to it (ACL): docs/scaling.md has the rules"
+    )
 
 
 def _words(error: Exception) -> str:

@@ -181,7 +181,7 @@ class _Credentials(CredentialProvider):
     def get_credentials(self) -> Any:  # its base knows no server without a password
         word = password()
         if self._user is not None:
-            return self._user, word or ""
+            return self._user, word or b""
         return (word,) if word is not None else ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import orjson
 
 from DurableText.command_line import counted
-from Queue.errors import QueueError, QueueUnavailableError
+from Queue.errors import QueueConfigurationError, QueueError, QueueUnavailableError
 from Queue.queue_interface import QueueStatus, Verification
 from Queue.redis.entries import Entry, read_entries
 from Queue.redis.identity import in_text, parse_id
@@ -112,6 +113,12 @@ def verify(session: Session, url: RedisUrl, mark_key: str) -> Verification:
 
 def _about(session: Session, url: RedisUrl, mark_key: str) -> dict[bytes, Any]:
     if session.ask("GET", mark_key) is None:
+        with contextlib.suppress(QueueUnavailableError):  # there is no such key
+            session.ask("XINFO", "STREAM", url.stream)
+            raise QueueConfigurationError(
+                f"cannot read the queue {url.name}: the key is somebody else's: name another one "
+                "with ?stream="
+            )
         raise QueueUnavailableError(
             f"there is no queue at {url.name}; has a model server or publisher opened it yet?"
         )

@@ -92,6 +92,8 @@ def parse(url: str) -> RedisUrl:
     Raises:
         QueueConfigurationError: it is wrong, or holds a password.
     """
+    if not url.isprintable():
+        raise QueueConfigurationError("the queue's URL holds characters that no URL has")
     if holds_password(url):
         raise QueueConfigurationError(
             "the queue's URL holds a password, which `ps` and logs would show: take it out, and "
@@ -136,8 +138,8 @@ def parse(url: str) -> RedisUrl:
     return found
 
 
-def password() -> str | None:
-    """Return the password that the environment names, None without one.
+def password() -> bytes | None:
+    """Return the password that the environment names, byte by byte; None without one.
 
     Raises:
         QueueConfigurationError: it is named twice, or its file cannot be read.
@@ -148,13 +150,12 @@ def password() -> str | None:
             f"both {PASSWORD_VARIABLE} and {PASSWORD_VARIABLE}_FILE are set: unset one"
         )
     if not file:
-        return value or None
+        return os.fsencode(value) if value else None
     try:
-        return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        return Path(file).read_bytes().rstrip(b"\r\n")
+    except OSError as error:
         raise QueueConfigurationError(
-            f"{PASSWORD_VARIABLE}_FILE names {file}, which cannot be read: {reason}"
+            f"{PASSWORD_VARIABLE}_FILE names {file}, which cannot be read: {error.strerror}"
         ) from error
 
 

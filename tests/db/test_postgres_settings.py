@@ -223,6 +223,63 @@ def test_tables_of_a_newer_version_are_refused(postgres: PostgresServer, url: st
     assert code_of(url)[0] == 2
 
 
+@pytest.mark.parametrize("gone", ["{}", "{}_conflicts", "shadow_{}"])
+def test_a_start_that_finds_tables_missing_says_what_to_do(
+    postgres: PostgresServer, url: str, gone: str
+) -> None:
+    table = parse(url).table
+    with open_database(url) as db:
+        postgres.run(f"DROP TABLE {gone.format(table)}")
+        with pytest.raises(DatabaseConfigurationError, match="from a backup, or drop"):
+            db.check(5.0)
+    for read_only in (False, True):
+        with (
+            pytest.raises(DatabaseConfigurationError, match=f'"{gone.format(table)}" is gone'),
+            open_database(url, read_only=read_only) as db,
+        ):
+            db.count()
+    assert code_of(url)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("CREATE TABLE {} (a int)", "somebody else's: there is no"),
+        ("CREATE VIEW {} AS SELECT 1 AS a", "somebody else's: there is no"),
+        ("CREATE TABLE {}_conflicts (a int)", "it is somebody else's: name another"),
+        ("CREATE TABLE shadow_{} (a int)", "it is somebody else's: name another"),
+    ],
+)
+def test_what_is_somebody_else_s_is_refused_and_left_alone(
+    postgres: PostgresServer, url: str, statement: str, said: str
+) -> None:
+    postgres.run(statement.format(parse(url).table))
+    with pytest.raises(DatabaseConfigurationError, match=said):
+        open_database(url)
+    assert postgres.run(
+        f"SELECT count(*) FROM pg_class WHERE relname ~ '{parse(url).table}(_|$)' "
+        "AND relkind IN ('r', 'v')"
+    ) == [(1,)]
+
+
+def test_a_table_of_versions_that_is_somebody_else_s_is_refused(
+    postgres: PostgresServer, url: str
+) -> None:
+    postgres.run(f"CREATE TABLE {parse(url).table}_schema (a text)")
+    with pytest.raises(DatabaseConfigurationError, match=r"_schema.* is somebody else's"):
+        open_database(url)
+
+
+def test_a_schema_that_is_not_there_is_told(postgres: PostgresServer) -> None:
+    with pytest.raises(DatabaseConfigurationError, match=r"CREATE SCHEMA.*3F000"):
+        open_database(postgres.url(table="nowhere.results"))
+
+
+def test_an_option_that_nobody_can_use_is_told_as_one(postgres: PostgresServer) -> None:
+    with pytest.raises(DatabaseConfigurationError, match="look at the URL's options"):
+        open_database(postgres.url(connect_timeout="soon"))
+
+
 def test_a_server_that_is_too_old_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DB.postgres.session, "MIN_VERSION", 990000)
     with pytest.raises(DatabaseConfigurationError, match="99 is the oldest"):

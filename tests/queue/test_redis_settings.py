@@ -68,6 +68,8 @@ def test_a_password_in_the_url_is_refused_and_shown_nowhere(url: str) -> None:
     ("url", "said"),
     [
         ("redis:///0", "no host"),
+        ("redis://ho\nst/0", "no URL has"),
+        ("redis://\udcff@host/0", "no URL has"),
         ("redis://host/none", "number of the database"),
         ("redis://host/-1", "number of the database"),
         ("redis://host:port/0", "cannot be read"),
@@ -207,7 +209,16 @@ def test_a_key_of_another_kind_is_refused_and_left_alone(redis: RedisServer) -> 
     redis.ask("SET", "results", "21")
     with pytest.raises(QueueConfigurationError, match=r"somebody else's: .*\?stream="):
         open_queue(redis.url())
+    with pytest.raises(QueueConfigurationError, match="somebody else's"):
+        open_queue(redis.url(), read_only=True).status()
     assert redis.ask("GET", "results") == b"21"
+
+
+def test_a_stream_of_another_program_is_told_to_whoever_looks(redis: RedisServer) -> None:
+    redis.ask("XADD", "results", "*", "temperature", "21")
+    with pytest.raises(QueueConfigurationError, match="somebody else's"):
+        open_queue(redis.url(), read_only=True).status()
+    assert run(redis.url())[0] == 2
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +259,16 @@ def test_a_wrong_password_is_told_at_once_and_not_shown(
         assert "REDIS_PASSWORD" in output
         assert "wrong-51cd" not in output
         assert "Traceback" not in output
+
+
+def test_a_password_is_taken_byte_by_byte(redis: RedisServer, tmp_path: Path) -> None:
+    word = b"\xff\xfe caf\xc3\xa9"
+    redis.ask("ACL", "SETUSER", "odd", "on", b">" + word, "~*", "+@all")
+    url = redis.url().replace("://", "://odd@")
+    assert run(url, REDIS_PASSWORD=os.fsdecode(word))[0] == 1  # let in; there is no queue yet
+    (tmp_path / "password").write_bytes(word + b"\n")
+    assert run(url, REDIS_PASSWORD_FILE=str(tmp_path / "password"))[0] == 1
+    assert run(url, REDIS_PASSWORD=os.fsdecode(word[:-1]))[0] == 2
 
 
 def test_a_password_that_is_changed_in_mid_run_is_trouble_that_passes(
