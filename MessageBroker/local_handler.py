@@ -18,6 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from DurableText.installation.places import state_folder
+from DurableText.storage import real_path
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import DeliverySettings, ini_file
@@ -58,7 +59,7 @@ class LocalHandler(BrokerCore):
         # One a topic: a file that somebody else has locked keeps no other topic waiting.
         self._outboxes: dict[str, Outbox] = {}
         self._outboxes_lock = threading.Lock()
-        self._catalogue = Catalogue(_writable(Path(path).resolve()))
+        self._catalogue = Catalogue(_writable(path))
 
     @classmethod
     def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> LocalHandler:
@@ -151,14 +152,16 @@ class LocalHandler(BrokerCore):
         self._catalogue.close()
 
 
-def _writable(folder: Path) -> Path:
+def _writable(path: Path | str) -> Path:
+    """Make a folder, and return where it really is; a stranger's link leads nowhere."""
     try:
+        folder = real_path(path)
         make_folder(folder)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise ConfigurationError(
-            f"local broker: {folder} cannot be written ({error.strerror}): set "
+            f"local broker: {path} cannot be written ({error.strerror}): set "
             f"{PATH_VARIABLE}, or [default] path in {LOCAL_CONFIG}, to a folder that can"
         ) from error
     return folder

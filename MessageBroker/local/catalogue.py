@@ -234,7 +234,8 @@ class Catalogue:
 
     def _remove_refuse(self, topic: str) -> None:
         """Remove files of this topic that nobody needs, inside `changing`."""
-        strangers = list(self._strangers(topic))
+        # The database before its log: without that it would open as a topic that is not deleted.
+        strangers = sorted(self._strangers(topic), key=lambda each: each[0].suffix != ".sqlite")
         used = {stem for path, stem in strangers if self._holds_messages(path, topic)}
         for path, stem in strangers:
             if stem in used:

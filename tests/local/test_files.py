@@ -116,6 +116,33 @@ def test_a_topic_may_be_deleted_while_it_is_published_to(connect: Connect) -> No
     assert outcomes <= {type(None), TopicNotFoundError}
 
 
+def test_while_a_topic_is_removed_nobody_can_open_it_as_one_that_is_not_deleted(
+    connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    broker.publish("topic", b"body").result(30)
+    path = the_file_of(folder, "topic")
+    holder = TopicStore(path, "topic")  # keeps SQLite from emptying the log
+    unlink, looks = Path.unlink, []
+
+    def look_and_unlink(file: Path, *, missing_ok: bool = False) -> None:
+        unlink(file, missing_ok=missing_ok)
+        try:
+            with contextlib.closing(TopicStore(path, "topic")) as store:
+                looks.append(store.is_deleted())
+        except BrokerReplacedError:
+            looks.append(True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", look_and_unlink)
+        broker.delete_topic("topic")
+    holder.close()
+
+    assert len(looks) >= 3, "the file, its log and its index"
+    assert all(looks)
+
+
 def test_a_broker_that_was_closed_meanwhile_is_closed_and_not_damaged(connect: Connect) -> None:
     broker = connect()
     broker.create_topic("topic")

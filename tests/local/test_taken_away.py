@@ -6,17 +6,25 @@ more is told; nothing is confirmed afterwards; and whoever starts again goes on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from MessageBroker import BrokerReplacedError, Message
+from MessageBroker import (
+    BrokerReplacedError,
+    BrokerUnavailableError,
+    ConfigurationError,
+    Message,
+)
 from MessageBroker.local.database import SharedDatabase
 from MessageBroker.local_handler import LocalHandler
 from tests.conformance.stories import bodies, receive, wait_until
@@ -198,3 +206,61 @@ def test_files_that_grow_while_somebody_looks_are_not_cut(
     assert os.stat is stat
     looking.close()
     writing.close()
+
+
+def test_files_that_are_read_only_are_waited_out(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No mount can be made read only while a file on it is open; SQLite itself refuses here."""
+    broker = connect()
+    broker.create_topic("topic")
+    subscription = connect().subscribe("topic")
+    publish(broker, b"before")
+    held = receive(subscription, 1)
+    is_read_only = threading.Event()
+    writing = SharedDatabase.writing
+
+    @contextlib.contextmanager
+    def refused(
+        database: SharedDatabase, patience: float | None = None
+    ) -> Iterator[sqlite3.Connection]:
+        with writing(database, patience) as db:
+            db.execute(f"PRAGMA query_only={is_read_only.is_set()}")
+            try:
+                yield db
+            finally:
+                db.execute("PRAGMA query_only=FALSE")
+
+    monkeypatch.setattr(SharedDatabase, "writing", refused)
+    is_read_only.set()
+    future = broker.publish("topic", b"after")
+    wait_until(lambda: "readonly database" in caplog.text, "word of what is waited for")
+    with pytest.raises(BrokerUnavailableError, match="readonly database"):
+        broker.create_topic("another")
+    subscription.ack(held)
+    assert subscription.receive(1, 0.2) == []
+    assert not future.done()
+
+    is_read_only.clear()
+
+    future.result(30)
+    assert bodies(receive(subscription, 1)) == ["after"]
+    wait_until(lambda: broker.backlog("topic") == 1, "the ack from before")
+    assert subscription.late_acks == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to somebody else")
+def test_a_strangers_link_to_the_folder_is_not_followed(tmp_path: Path) -> None:
+    for name, owner in (("own", 0), ("planted", 65534)):
+        (tmp_path / f"{name}-target").mkdir()
+        link = tmp_path / name
+        link.symlink_to(tmp_path / f"{name}-target")
+        os.lchown(link, owner, owner)
+
+    LocalHandler(tmp_path / "own").close()
+    for below in ("", "below"):
+        with pytest.raises(ConfigurationError, match="somebody else's"):
+            LocalHandler(tmp_path / "planted" / below)
+
+    assert list((tmp_path / "planted-target").iterdir()) == []
+    assert (tmp_path / "own-target" / "catalogue.sqlite").exists()
