@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from DurableText.installation.places import state_folder
-from DurableText.storage import real_path
+from DurableText.links import real_path
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import DeliverySettings, ini_file

@@ -44,8 +44,9 @@ from DB.results import (
 )
 from DB.sqlite import schema
 from DurableText.forks import Opener
+from DurableText.links import real_path
 from DurableText.moments import timestamp
-from DurableText.storage import STORAGE, make_durable_directory, real_path, refuse_what_is_no_file
+from DurableText.storage import STORAGE, make_durable_directory, refuse_what_is_no_file
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from DB.text.parts import part_paths
 from DB.text.verification import verify
 from DurableText import codec
 from DurableText.codec import CHUNK_BYTES, scan
-from DurableText.storage import STORAGE, Storage, real_path, refuse_what_is_no_file
+from DurableText.links import real_path
+from DurableText.storage import STORAGE, Storage, refuse_what_is_no_file
 
 # So much of the end is read for the newest rows: more than a screen full of them.
 TAIL_BYTES = 64 * 1024

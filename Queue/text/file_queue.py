@@ -25,13 +25,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from DurableText.forks import Opener
-from DurableText.storage import (
-    STORAGE,
-    Storage,
-    make_durable_directory,
-    real_path,
-    refuse_what_is_no_file,
-)
+from DurableText.links import real_path
+from DurableText.storage import STORAGE, Storage, make_durable_directory, refuse_what_is_no_file
 from Queue.errors import (
     QueueClosedError,
     QueueConfigurationError,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from DurableText.storage import real_path
+from DurableText.links import real_path
 from Queue.errors import opened_to_look
 from Queue.queue_interface import QueueBatch, Record, ResultQueue, Verification
 from Queue.text.report import TextStatus, status, verify

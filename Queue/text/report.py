@@ -18,9 +18,10 @@ import orjson
 from DurableText import codec
 from DurableText.codec import scan
 from DurableText.command_line import counted
+from DurableText.links import real_path
 from DurableText.lock import current_holder
 from DurableText.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
-from DurableText.storage import STORAGE, real_path, refuse_what_is_no_file
+from DurableText.storage import STORAGE, refuse_what_is_no_file
 from Queue.errors import QueueUnavailableError
 from Queue.queue_interface import QueueStatus, Record, Verification
 from Queue.text import cursor, segment

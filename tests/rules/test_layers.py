@@ -63,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "DurableText": set(),
     "DurableText.standard_streams": set(),
     "DurableText.closing": set(),
+    "DurableText.links": set(),
     "Queue": {"DurableText"},
     # The factory imports the engine that is wanted; no engine knows another.
     "Queue.queue_factory": {"DurableText", "Queue", "Queue.text", "Queue.redis"},
@@ -101,12 +102,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 
-# What all know: what is installed where, what every program does first of all, and how whatever is
-# closed ends a `with`.
+# What all know: what is installed where, what every program does first of all, how whatever is
+# closed ends a `with`, and whose links are followed.
 ALL_MAY_IMPORT = {
     "DurableText.installation",
     "DurableText.standard_streams",
     "DurableText.closing",
+    "DurableText.links",
 }
 
 # The folders in which a client library is imported, and nowhere else.
