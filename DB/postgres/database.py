@@ -19,7 +19,6 @@ from typing import Any
 
 import orjson
 from psycopg.sql import SQL
-from psycopg.types.json import Json
 
 from DB.database_interface import ResultDatabase, Row, Verification
 from DB.errors import (
@@ -29,7 +28,7 @@ from DB.errors import (
     DatabaseUnavailableError,
     opened_to_read,
 )
-from DB.postgres import schema
+from DB.postgres import schema, statements
 from DB.postgres.errors import HINTS
 from DB.postgres.session import ANSWER_SECONDS, READ_ONLY, Session
 from DB.postgres.url import parse
@@ -40,7 +39,6 @@ from DB.results import (
     answer_in,
     check,
     columns_of,
-    refusal,
     shadow_key,
     sort_out,
     split_times,
@@ -50,52 +48,8 @@ from DurableText.moments import timestamp
 
 logger = logging.getLogger(__name__)
 
-# A statement takes so many results and bytes at most: a parameter is held in memory several times.
-ROWS_A_STATEMENT = 2048
-BYTES_A_STATEMENT = 8 << 20
-
-# A character has so many bytes at most.
-MAX_UTF8_BYTES = 4
-
 # Rows that a reader takes at a time; no transaction stays open between two of them.
 ROWS_A_READ = 2000
-
-_INSERT = """
-INSERT INTO {table} (id, label, digest, place, stored_at, result)
-SELECT id, label, digest, place, coalesce(stored_at, statement_timestamp()), result
-FROM json_to_recordset(%s) AS brought
-    (id text, label text, digest text, place integer, stored_at timestamptz, result json)
-ON CONFLICT (id) DO NOTHING RETURNING id
-"""
-_STORED = """
-SELECT id, label, digest FROM {table} WHERE id IN (SELECT json_array_elements_text(%s))
-"""
-
-_INSERT_SHADOW = """
-INSERT INTO {shadow} (id, model, label, digest, place, stored_at, result)
-SELECT id, model, label, digest, place, statement_timestamp(), result
-FROM json_to_recordset(%s) AS brought
-    (id text, model text, label text, digest text, place integer, result json)
-ON CONFLICT (id, model) DO NOTHING RETURNING id, model
-"""
-_STORED_SHADOW = """
-SELECT id, model, label, digest FROM {shadow} WHERE id IN (SELECT json_array_elements_text(%s))
-"""
-
-_KEEP = """
-INSERT INTO {conflicts} (id, digest, stored_label, place, refused_at, result)
-SELECT brought.id, brought.digest, stored.result -> 'label', brought.place,
-    statement_timestamp(), brought.result
-FROM json_to_recordset(%s) AS brought (id text, digest text, place integer, result json)
-JOIN {table} AS stored ON stored.id = brought.id
-ON CONFLICT (id, digest) DO NOTHING RETURNING id
-"""
-
-_RIGHTS = """
-SELECT current_setting('transaction_read_only'),
-    has_table_privilege(%s, 'SELECT') AND has_table_privilege(%s, 'INSERT')
-    AND has_table_privilege(%s, 'SELECT') AND has_table_privilege(%s, 'INSERT')
-"""
 
 # What is read of each table: what gives the order, the rest of the key, what is added to a result.
 _READ = {
@@ -161,16 +115,20 @@ class PostgresDatabase(ResultDatabase):
         self._check_writable(len(results))
         size = check(results)
         keys = [shadow_key(result, number) for number, result in enumerate(results)]
-        _check_lengths(keys)
+        statements.check_lengths(keys)
         outcome = InsertOutcome()
         with self._mutex:
-            for numbers in _portions(results, size):
-                brought = _payload(results, sorted(numbers, key=keys.__getitem__), "model")
-                new = {f"{i}\0{model}" for i, model in self._run(_INSERT_SHADOW, brought)}
+            for numbers in statements.portions(results, size):
+                brought = statements.payload(
+                    results, sorted(numbers, key=keys.__getitem__), "model"
+                )
+                new = {f"{i}\0{model}" for i, model in self._run(statements.INSERT_SHADOW, brought)}
                 rest = [results[n]["id"] for n in numbers if keys[n] not in new]
                 stored = {
                     f"{i}\0{model}": answer_in(label, digest)
-                    for i, model, label, digest in self._run(_STORED_SHADOW, _as_json(rest))
+                    for i, model, label, digest in self._run(
+                        statements.STORED_SHADOW, statements.as_json(rest)
+                    )
                 }
                 chosen = [results[n] for n in numbers]
                 outcome += sort_out(chosen, [keys[n] for n in numbers], stored).outcome
@@ -179,10 +137,10 @@ class PostgresDatabase(ResultDatabase):
     def _insert_all(self, results: Sequence[Result], times: list[str] | None) -> InsertOutcome:
         self._check_writable(len(results))
         size = check(results)
-        _check_lengths([result["id"] for result in results])
+        statements.check_lengths([result["id"] for result in results])
         outcome = InsertOutcome()
         with self._mutex:
-            for numbers in _portions(results, size):
+            for numbers in statements.portions(results, size):
                 outcome += self._insert_portion(results, times, numbers)
         return outcome
 
@@ -192,14 +150,16 @@ class PostgresDatabase(ResultDatabase):
         ids = [results[number]["id"] for number in numbers]
         order = [numbers[n] for n in sorted(range(len(ids)), key=ids.__getitem__)]
         first = 0 if times is None else self._taken_over
-        brought = _payload(results, order, times=times, first_place=first)
-        new = {row[0] for row in self._run(_INSERT, brought)}
+        brought = statements.payload(results, order, times=times, first_place=first)
+        new = {row[0] for row in self._run(statements.INSERT, brought)}
         if len(new) == len(ids):
             return InsertOutcome(tuple(ids))
         known = [result_id for result_id in ids if result_id not in new]
         stored = {
             result_id: answer_in(label, digest)
-            for result_id, label, digest in (self._run(_STORED, _as_json(known)) if known else ())
+            for result_id, label, digest in (
+                self._run(statements.STORED, statements.as_json(known)) if known else ()
+            )
         }
         if not stored.keys() >= set(known):  # taken away between the two statements
             raise DatabaseUnavailableError(
@@ -225,7 +185,7 @@ class PostgresDatabase(ResultDatabase):
             }
             for number in order
         ]
-        for (result_id,) in self._run(_KEEP, _as_json(brought)):
+        for (result_id,) in self._run(statements.KEEP, statements.as_json(brought)):
             logger.error("%s: %.200s is stored with another label; kept", self.name, result_id)
 
     # --- reading ---
@@ -355,7 +315,7 @@ class PostgresDatabase(ResultDatabase):
         """
         names = [each.as_string() for each in (self._tables.table, self._tables.conflicts)]
         values = [name for name in names for _ in range(2)]
-        rows = self._session.run(SQL(_RIGHTS).format(), values, action="check")
+        rows = self._session.run(SQL(statements.RIGHTS).format(), values, action="check")
         read_only, allowed = rows[0]
         if read_only == "on":
             raise DatabaseUnavailableError(f"the DB {self.name} is read only: {HINTS[READ_ONLY]}")
@@ -374,70 +334,6 @@ class PostgresDatabase(ResultDatabase):
         self._opener.require()
         if self._closed:
             raise DatabaseClosedError(f"{self.name}: the DB is closed")
-
-
-def _portions(results: Sequence[Result], size: int) -> Iterator[range]:
-    """Yield which results go in one statement; `size` is what all of them have in bytes."""
-    if 0 < len(results) <= ROWS_A_STATEMENT and size <= BYTES_A_STATEMENT:
-        yield range(len(results))
-        return
-    start = taken = 0
-    for number, result in enumerate(results):
-        more = len(orjson.dumps(dict(result)))
-        full = number - start >= ROWS_A_STATEMENT or taken + more > BYTES_A_STATEMENT
-        if full and number > start:
-            yield range(start, number)
-            start, taken = number, 0
-        taken += more
-    if results:
-        yield range(start, len(results))
-
-
-def _payload(
-    results: Sequence[Result],
-    order: Sequence[int],
-    *copied: str,
-    times: list[str] | None = None,
-    first_place: int = 0,
-) -> Json:
-    """Return results as one JSON parameter; what has no value is left out."""
-    brought = []
-    for number in order:
-        result = results[number]
-        label, digest = columns_of(result)
-        row: dict[str, object] = {"id": result["id"], "place": first_place + number}
-        if digest is None:
-            row["label"] = label
-        else:
-            row["digest"] = digest
-        for name in copied:
-            row[name] = result[name]
-        if times:
-            row["stored_at"] = times[number]
-        row["result"] = result
-        brought.append(row)
-    return _as_json(brought)
-
-
-def _as_json(value: object) -> Json:
-    return Json(value, dumps=_dumps)
-
-
-def _dumps(value: object) -> bytes:
-    return orjson.dumps(value, default=dict)  # a result may be another mapping than a dict
-
-
-def _check_lengths(keys: Sequence[str]) -> None:
-    if max(map(len, keys), default=0) <= schema.MAX_KEY_BYTES // MAX_UTF8_BYTES:
-        return
-    problem = f"its id has more than the {schema.MAX_KEY_BYTES:,} bytes of a key"
-    refused = {
-        number: problem
-        for number, key in enumerate(keys)
-        if len(key.encode()) > schema.MAX_KEY_BYTES
-    }
-    if refused:
-        raise refusal(refused)
 
 
 def _row(text: str, **added: object) -> Row:

@@ -13,22 +13,16 @@ import logging
 import os
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
 from DB.database_interface import ResultDatabase, Row, Verification
 from DB.errors import (
     DatabaseClosedError,
-    DatabaseConfigurationError,
-    DatabaseError,
-    DatabaseRecordError,
     DatabaseReplacedError,
-    DatabaseUnavailableError,
     opened_to_read,
 )
 from DB.results import (
@@ -42,7 +36,7 @@ from DB.results import (
     sort_out,
     split_times,
 )
-from DB.sqlite import schema
+from DB.sqlite.connection import Connect, open_file, translated
 from DurableText.forks import Opener
 from DurableText.links import real_path
 from DurableText.moments import timestamp
@@ -54,27 +48,8 @@ logger = logging.getLogger(__name__)
 # four that never rest was 0.3 s.
 BUSY_SECONDS = 10.0
 
-# Between two tries where SQLite does not wait by itself.
-BUSY_PAUSE_SECONDS = 0.02
-
 # Rows that a reader takes at a time; no transaction stays open between two of them.
 ROWS_A_READ = 1000
-
-# SQLite's primary result codes: https://www.sqlite.org/rescode.html
-PASSING = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_READONLY,
-}
-PRIMARY_CODE = 0xFF
-
-Connect = Callable[..., sqlite3.Connection]
 
 
 class SqliteDatabase(ResultDatabase):
@@ -264,45 +239,19 @@ class SqliteDatabase(ResultDatabase):
     # --- the connection ---
 
     def _open(self) -> sqlite3.Connection:
-        mode = "ro" if self._read_only else "rwc"
-        if not self._read_only and not self.path.exists():
-            # SQLite would make it readable for everybody; its side files have the mode of this one.
-            STORAGE.close(STORAGE.open(self.path, os.O_RDWR | os.O_CREAT))
-        connection = self._connect(
-            f"file:{quote(str(self.path))}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=self._busy_seconds,
+        connection = open_file(
+            self.path,
+            self.name,
+            read_only=self._read_only,
+            busy_seconds=self._busy_seconds,
+            connect=self._connect,
         )
         try:
-            if self._read_only:
-                schema.check(connection, self.name)
-            else:
-                if schema.is_empty(connection):
-                    self._write_ahead(connection)
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA fullfsync = ON")  # macOS: down to the disk itself
-                schema.make(connection, self.name)
             self._inode = self.path.stat().st_ino
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def _write_ahead(self, connection: sqlite3.Connection) -> None:
-        """Set the log's mode. SQLite does not wait with this for others that are at the file."""
-        deadline = time.monotonic() + self._busy_seconds
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                busy = error.sqlite_errorcode & PRIMARY_CODE == sqlite3.SQLITE_BUSY
-                if not busy or time.monotonic() > deadline:
-                    raise
-                time.sleep(BUSY_PAUSE_SECONDS)
-            else:
-                return
 
     @contextlib.contextmanager
     def _writing(self, timeout: float | None = None) -> Iterator[sqlite3.Connection]:
@@ -381,29 +330,7 @@ class SqliteDatabase(ResultDatabase):
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise _translated(error, f"cannot {action} the DB {self.name}: {error}") from error
-
-
-def _translated(error: sqlite3.Error | OSError, what: str) -> DatabaseError:
-    """Return our error for one of SQLite's, by its code."""
-    if isinstance(error, OSError):
-        return DatabaseUnavailableError(f"{what}; is the folder there and writable?")
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = None if code is None else code & PRIMARY_CODE
-    if primary in PASSING:
-        hint = (
-            "has app_2 stored anything yet, and is the folder there and writable?"
-            if primary == sqlite3.SQLITE_CANTOPEN
-            else "is there room, may it be written, and is no other program holding it?"
-        )
-        return DatabaseUnavailableError(f"{what}; {hint}")
-    if primary == sqlite3.SQLITE_NOTADB:
-        return DatabaseConfigurationError(f"{what}; name another file with --db")
-    if primary in (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH):
-        return DatabaseRecordError(what)
-    if primary == sqlite3.SQLITE_ERROR:  # a table is gone
-        return DatabaseReplacedError(f"{what}; has somebody changed its tables?")
-    return DatabaseError(what)
+            raise translated(error, f"cannot {action} the DB {self.name}: {error}") from error
 
 
 def _keep(connection: sqlite3.Connection, result: Result, text: str, now: str) -> bool:
