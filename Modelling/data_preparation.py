@@ -31,6 +31,7 @@ from Modelling.images.decoding import (
 from Modelling.images.digits import SIZE, WORKING_SIDE, as_mnist_form, normalise_digit
 from Modelling.images.pixels import is_mask
 from Modelling.images.resizing import ANTIALIASED, CROPPING_WAYS, as_unit, resized
+from Modelling.images.several import require_one_digit_in_form
 from Modelling.network.checkpoint import DIGITS, RESIZE
 from Modelling.network.side_file import SideFile, require_preprocessing
 from Modelling.training.datasets import Dataset, bundled_test_images, load_dataset
@@ -165,7 +166,8 @@ def prepare_image(
         (H, W, C) float32 in [0, 1].
 
     Raises:
-        ImageError: The image has NaN, infinite or negative pixels, or, for `digits`, no ink.
+        ImageError: The image has NaN, infinite or negative pixels, or, for `digits`, no ink or
+            several digits.
         ValueError: `digits` for another input than 28x28 grey.
     """
     check_size(image.shape[1], image.shape[0])
@@ -185,6 +187,7 @@ def _prepare_digit(image: npt.NDArray[Any]) -> Pixels:
     if image.shape == (SIZE, SIZE):
         pixels = as_mnist_form(image)
         if pixels is not None:
+            require_one_digit_in_form(pixels)
             return pixels
     return normalise_digit(image)
 

@@ -22,6 +22,7 @@ from Modelling.errors import ImageError, shortened
 from Modelling.images.decoding import Pixels, encode_npy
 from Modelling.images.digits import DIGITS, SIZE, mnist_form_mask
 from Modelling.images.pixels import MASK
+from Modelling.images.several import with_several_digits
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ def _fill_with_plain_arrays(
     in_form = pixels.reshape(len(plain), -1).max(1) > MASK  # of a mask white is something else
     if preparation.preprocessing == DIGITS and shape == (SIZE, SIZE, 1):
         in_form &= mnist_form_mask(pixels[..., 0])
+        in_form &= ~with_several_digits(pixels[..., 0])  # the general way says so
     if not in_form.all():
         pixels = pixels[in_form]
         plain = [index for index, good in zip(plain, in_form, strict=True) if good]

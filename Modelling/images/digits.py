@@ -26,6 +26,7 @@ from Modelling.images.components import Mask
 from Modelling.images.paper import has_even_border, ink_on_paper
 from Modelling.images.pixels import Pixels, unit_range
 from Modelling.images.reduction import reduced_array
+from Modelling.images.several import require_one_digit
 from Modelling.images.strokes import strokes_on
 
 # The name of this preprocessing in a side file.
@@ -114,7 +115,7 @@ def normalise_digit(image: npt.NDArray[Any]) -> Pixels:
         (28, 28) float32 in [0, 1], light ink on black.
 
     Raises:
-        ImageError: There is no ink on the image, or no digit.
+        ImageError: There is no ink on the image, no digit, or several.
     """
     picture = _opaque(_reduced(image))
     large = min(picture.shape[:2]) >= LEAST_PHOTOGRAPH
@@ -126,10 +127,11 @@ def _photographed(picture: Pixels) -> Pixels:
     """Find the digit among whatever else is on a photograph, and cut it out."""
     strokes = strokes_on(np.rint(picture * 255).astype(np.uint8))
     if strokes.ink is not None:
+        require_one_digit(strokes.written)
         return _cropped(strokes.ink, strokes.ink > 0)
     ink, dark = _on_plain_paper(picture)
     if (strokes.cut_off or reaches_all_sides(dark)) and not is_cluttered(dark):
-        return _cropped(ink, _without_specks(dark))
+        return _only_digit(ink, _without_specks(dark))
     raise ImageError("no digit found: nothing on the image is like the strokes of a pen")
 
 
@@ -137,8 +139,8 @@ def _drawn(picture: Pixels) -> Pixels:
     """Cut out what is on even paper, if it is a digit alone."""
     ink, dark = _on_plain_paper(picture)
     if min(ink.shape) < LEAST_PHOTOGRAPH:
-        return _cropped(ink, dark)
-    return _photographed(picture) if is_cluttered(dark) else _cropped(ink, _without_specks(dark))
+        return _only_digit(ink, dark)
+    return _photographed(picture) if is_cluttered(dark) else _only_digit(ink, _without_specks(dark))
 
 
 def _on_plain_paper(picture: Pixels) -> tuple[Pixels, Mask]:
@@ -177,6 +179,12 @@ def _opaque(image: Pixels) -> Pixels:
     brightness = float((colour * alpha).sum()) / (3 * visible)
     paper = np.float32(1 if brightness < 0.5 else 0)
     return colour * alpha + paper * (1 - alpha)
+
+
+def _only_digit(ink: Pixels, dark: Mask) -> Pixels:
+    """Cut out what is dark, which is one digit."""
+    require_one_digit(dark)
+    return _cropped(ink, dark)
 
 
 def _cropped(ink: Pixels, dark: Mask) -> Pixels:

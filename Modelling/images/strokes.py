@@ -9,7 +9,7 @@ do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -58,10 +58,12 @@ class Strokes:
     Attributes:
         ink: (H, W), from 0 for paper to 1 for ink; None if there is no digit.
         cut_off: There is what seems to be one that the border cuts off.
+        written: (H, W), all that the same pen has written, wherever it stands.
     """
 
     ink: Pixels | None
     cut_off: bool = False
+    written: Mask = field(default_factory=lambda: np.zeros((0, 0), bool))
 
 
 def strokes_on(picture: Bytes) -> Strokes:
@@ -76,7 +78,7 @@ def strokes_on(picture: Bytes) -> Strokes:
     ink, colours = _matched(hats, found.core)
     if found.frames is not None:
         ink[found.frames] = 0
-    return Strokes(_with_its_parts(ink, colours, found.core))
+    return _with_its_parts(ink, colours, found.core)
 
 
 def _clearness(dark: Hat, light: Hat) -> float:
@@ -160,16 +162,16 @@ def _matched(hats: Sequence[Hat], core: Mask) -> tuple[Pixels, list[Pixels]]:
     return ink / np.float32(max(total, 1e-6)), colours
 
 
-def _with_its_parts(ink: Pixels, colours: Sequence[Pixels], core: Mask) -> Pixels:
+def _with_its_parts(ink: Pixels, colours: Sequence[Pixels], core: Mask) -> Strokes:
     """Keep the component under a mask, and those beside it that are of the same pen."""
     parts = components_of(ink > CORE)
     first = int(np.bincount(parts.labels[core], minlength=len(parts.area))[1:].argmax()) + 1
     extent = max(parts.height[first], parts.width[first])
     far = PART_DISTANCE * extent
     widths = stroke_widths(parts)
-    taken = (parts.top <= parts.bottom[first] + far) & (parts.bottom >= parts.top[first] - far)
-    taken &= (parts.left <= parts.right[first] + far) & (parts.right >= parts.left[first] - far)
-    taken &= ~parts.at_border
+    near = (parts.top <= parts.bottom[first] + far) & (parts.bottom >= parts.top[first] - far)
+    near &= (parts.left <= parts.right[first] + far) & (parts.right >= parts.left[first] - far)
+    taken = ~parts.at_border
     taken &= np.maximum(parts.height, parts.width) >= PART_EXTENT * extent
     taken &= (widths >= PART_WIDTH[0] * widths[first]) & (widths <= PART_WIDTH[1] * widths[first])
     taken &= parts.area >= PART_SLIM * widths**2
@@ -179,12 +181,12 @@ def _with_its_parts(ink: Pixels, colours: Sequence[Pixels], core: Mask) -> Pixel
     likeness = pens[:, first] @ pens / np.maximum(lengths * lengths[first], 1e-9)
     taken &= likeness >= PART_COLOUR
     taken[0], taken[first] = False, True
-    mine = taken[parts.labels]
+    mine = (taken & near)[parts.labels]
     around = _grown(mine, SOFT_EDGE) & (mine | (parts.labels == 0))
     full = np.quantile(ink[mine], FULL)
     kept: Pixels = np.where(around, np.clip(ink / np.float32(full), 0, 1), np.float32(0))
     kept[kept < FLOOR] = 0
-    return kept
+    return Strokes(kept, written=taken[parts.labels])
 
 
 def _grown(mask: Mask, pixels: int) -> Mask:
