@@ -1,7 +1,7 @@
 """The contract: what every broker promises, whichever handler stands behind it.
 
-One conformance suite (`tests/conformance`) states these behaviours and runs them against every
-handler. A behaviour that differs is a bug in a handler, never a footnote.
+One conformance suite (`MessageBroker/conformance`) states these behaviours and runs them against
+every handler. A behaviour that differs is a bug in a handler, never a footnote.
 
 **Delivery** is at least once. Each subscription gets every message published after it was
 created; the consumers of one subscription share its messages. `<topic>-sub`, made together with

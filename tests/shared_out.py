@@ -43,6 +43,7 @@ STARTS_FIRST = (
     "kafka",
     "tests/kafka",
     "tests/diagnosis",
+    "examples/",
     "tests/durability/",
 )
 # For an interrupted test to stop its scripts, and then for the brokers; they need 1 to 3 s.

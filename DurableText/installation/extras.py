@@ -29,6 +29,7 @@ EXTRA_OF = {
     "uvicorn": "page",
     "opentelemetry": "tracing",
     "pi_heif": "heic",
+    "pytest": "conformance",
 }
 
 

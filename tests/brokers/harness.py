@@ -7,110 +7,39 @@ embedded broker, a real Apache Kafka, or the real Pub/Sub emulator. It does not 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import shutil
 import sqlite3
-import tempfile
 import time
-import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from MessageBroker import DeliverySettings
+from MessageBroker.conformance import BrokerUnderTest
 from MessageBroker.core.broker import BrokerCore
-from tests.brokers.worker import Worker
 
 if TYPE_CHECKING:
     from tests.brokers.kafka_server import KafkaCluster
     from tests.brokers.pubsub_emulator import PubSubEmulator
     from tests.brokers.tcp_proxy import TcpProxy
 
-# Short back-offs: the tests assert what comes again, not that it takes half a second.
-QUICK = {"min_backoff": 0.05, "max_backoff": 0.4}
-# How long a broker that cannot be replaced is away instead.
-RESTART_SECONDS = 1.0
 # Time for a Pub/Sub consumer without keys to end its streams after its first message.
 TURN_SECONDS = 2.0
-QUICK_INI = "[broker]\nname = {name}\n[delivery]\nmin_backoff = 0.05\nmax_backoff = 0.4\n"
-
-
-class BrokerUnderTest(ABC):
-    """One broker that runs, and everything that was opened on it by the test at hand."""
-
-    name: ClassVar[str]
-    inattention_seconds: ClassVar[float]
-    """A consumer that neither renews nor polls for so long would lose its messages."""
-    counts_backlog: ClassVar[bool] = True
-
-    def __init__(self) -> None:
-        self.config_dir = Path(tempfile.mkdtemp(prefix=f"{self.name}-under-test-"))
-        self._opened = contextlib.ExitStack()
-        self._numbers = itertools.count(1)
-        self._run = uuid.uuid4().hex[:6]
-
-    # ------------------------------------------------------------------ for the tests
-
-    def connect(self, **delivery: float) -> BrokerCore:
-        """Return a new handler, closed at the end of the test."""
-        settings = DeliverySettings(**{**QUICK, **delivery})  # type: ignore[arg-type]
-        broker = self._handler_class().from_config(self.config_dir, settings)
-        # One second: what a test leaves unconfirmed is not waited for.
-        self._opened.callback(broker.close, 1.0)
-        return broker
-
-    def connect_with_topic(self, **delivery: float) -> tuple[BrokerCore, str]:
-        """Return a new handler and a topic that was just created."""
-        broker = self.connect(**delivery)
-        topic = self.unused_name()
-        broker.create_topic(topic)
-        return broker, topic
-
-    def unused_name(self, stem: str = "topic") -> str:
-        """Return a name for a topic or a subscription that nobody has used."""
-        return f"{stem}-{self._run}-{next(self._numbers)}"
-
-    def worker(self) -> Worker:
-        """Start another process that uses the same broker; it is gone after the test."""
-        return self._opened.enter_context(Worker(self.name, self.config_dir, self.environment))
-
-    def end_of_test(self) -> None:
-        """Close whatever the test has opened."""
-        self._opened.close()
-
-    # ------------------------------------------------------------------ for each broker
-
-    @property
-    @abstractmethod
-    def environment(self) -> dict[str, str]:
-        """Environment variables with which any process reaches this broker."""
-
-    @abstractmethod
-    def start(self) -> None:
-        """Start the broker; skip (in CI: fail) where it is missing."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """Stop it and remove what it left; fine if it never started."""
-        shutil.rmtree(self.config_dir, ignore_errors=True)
-
-    def restart(self) -> None:
-        """Take the broker away and bring it back with all its data, breaking connections."""
-        with self.outage():
-            time.sleep(RESTART_SECONDS)
-
-    @abstractmethod
-    def outage(self) -> contextlib.AbstractContextManager[None]:
-        """The broker is away inside; its data stay."""
-
-    @abstractmethod
-    def _handler_class(self) -> type[BrokerCore]:
-        """Import the handler."""
-
-    def _write_ini(self, name: str, text: str) -> None:
-        (self.config_dir / name).write_text(text, encoding="utf-8")
+# What a person may have exported: no test shall reach a broker that is not of the tests.
+FOREIGN_VARIABLES = (
+    "MESSAGE_BROKER",
+    "MESSAGE_BROKER_CONFIG_DIR",
+    "KAFKA_BOOTSTRAP_SERVERS",
+    "KAFKA_SECURITY_PROTOCOL",
+    "KAFKA_SASL_MECHANISM",
+    "KAFKA_SASL_USERNAME",
+    "KAFKA_SASL_USERNAME_FILE",
+    "KAFKA_SASL_PASSWORD",
+    "KAFKA_SASL_PASSWORD_FILE",
+    "KAFKA_SSL_CA_LOCATION",
+    "GOOGLE_CLOUD_PROJECT",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "PUBSUB_EMULATOR_HOST",
+    "LOCAL_BROKER_PATH",
+)
 
 
 class LocalUnderTest(BrokerUnderTest):
@@ -118,11 +47,11 @@ class LocalUnderTest(BrokerUnderTest):
 
     name = "local"
     inattention_seconds = 10.0
+    foreign_variables = FOREIGN_VARIABLES
 
     def start(self) -> None:
         self.folder = self.config_dir / "broker"
-        self._write_ini("broker_config.ini", QUICK_INI.format(name=self.name))
-        self._write_ini("local_config.ini", f"[default]\npath = {self.folder}\n")
+        self.write_ini("local_config.ini", f"[default]\npath = {self.folder}\n")
 
     def stop(self) -> None:
         super().stop()  # nothing runs: the folder is the broker
@@ -141,7 +70,7 @@ class LocalUnderTest(BrokerUnderTest):
                 other.execute("BEGIN EXCLUSIVE")
             yield
 
-    def _handler_class(self) -> type[BrokerCore]:
+    def handler_class(self) -> type[BrokerCore]:
         from MessageBroker.local_handler import LocalHandler
 
         return LocalHandler
@@ -153,6 +82,7 @@ class KafkaUnderTest(BrokerUnderTest):
     name = "kafka"
     # max.poll.interval.ms below, instead of the five minutes that are usual.
     inattention_seconds = 7.0
+    foreign_variables = FOREIGN_VARIABLES
     _cluster: KafkaCluster
 
     def start(self) -> None:
@@ -161,8 +91,7 @@ class KafkaUnderTest(BrokerUnderTest):
         find_or_skip()
         self._cluster = KafkaCluster()
         self._cluster.start()
-        self._write_ini("broker_config.ini", QUICK_INI.format(name=self.name))
-        self._write_ini(
+        self.write_ini(
             "kafka_config.ini",
             f"[default]\nbootstrap.servers = {self._cluster.bootstrap_servers}\n"
             "[consumer]\nmax.poll.interval.ms = 7000\n"
@@ -191,7 +120,7 @@ class KafkaUnderTest(BrokerUnderTest):
         self._cluster.kill()
         self._cluster.restart()
 
-    def _handler_class(self) -> type[BrokerCore]:
+    def handler_class(self) -> type[BrokerCore]:
         from MessageBroker.kafka_handler import KafkaHandler
 
         return KafkaHandler
@@ -206,6 +135,7 @@ class PubSubUnderTest(BrokerUnderTest):
 
     name = "pubsub"
     inattention_seconds = 12.0
+    foreign_variables = FOREIGN_VARIABLES
     counts_backlog = False  # Pub/Sub tells it to Cloud Monitoring only, minutes later
     _emulator: PubSubEmulator
     _proxy: TcpProxy
@@ -218,9 +148,8 @@ class PubSubUnderTest(BrokerUnderTest):
         self._emulator = PubSubEmulator()
         self._emulator.start()
         self._proxy = TcpProxy(self._emulator.port)
-        self._write_ini("broker_config.ini", QUICK_INI.format(name=self.name))
         project = self._emulator.environment["GOOGLE_CLOUD_PROJECT"]
-        self._write_ini("pubsub_config.ini", f"[default]\nproject_id = {project}\n")
+        self.write_ini("pubsub_config.ini", f"[default]\nproject_id = {project}\n")
 
     def stop(self) -> None:
         if hasattr(self, "_proxy"):
@@ -254,7 +183,7 @@ class PubSubUnderTest(BrokerUnderTest):
         finally:
             self._emulator.resume()
 
-    def _handler_class(self) -> type[BrokerCore]:
+    def handler_class(self) -> type[BrokerCore]:
         from MessageBroker.google_pubsub_handler import PubSubHandler
 
         return PubSubHandler
@@ -263,24 +192,6 @@ class PubSubUnderTest(BrokerUnderTest):
 BROKERS: dict[str, type[BrokerUnderTest]] = {
     each.name: each for each in (LocalUnderTest, KafkaUnderTest, PubSubUnderTest)
 }
-
-# What a person may have exported: no test shall reach a broker that is not of the tests.
-FOREIGN_VARIABLES = (
-    "MESSAGE_BROKER",
-    "MESSAGE_BROKER_CONFIG_DIR",
-    "KAFKA_BOOTSTRAP_SERVERS",
-    "KAFKA_SECURITY_PROTOCOL",
-    "KAFKA_SASL_MECHANISM",
-    "KAFKA_SASL_USERNAME",
-    "KAFKA_SASL_USERNAME_FILE",
-    "KAFKA_SASL_PASSWORD",
-    "KAFKA_SASL_PASSWORD_FILE",
-    "KAFKA_SSL_CA_LOCATION",
-    "GOOGLE_CLOUD_PROJECT",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "PUBSUB_EMULATOR_HOST",
-    "LOCAL_BROKER_PATH",
-)
 
 
 def clean_environment() -> dict[str, str]:

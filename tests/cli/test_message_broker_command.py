@@ -15,9 +15,7 @@ import pytest
 from MessageBroker import OutgoingMessage
 from MessageBroker.broker_interface import dead_letter_topic
 from MessageBroker.cloudevents import message_uuid
-from MessageBroker.dead_letters import Selection, purge
-from tests.brokers.harness import BrokerUnderTest
-from tests.conformance.stories import (
+from MessageBroker.conformance.stories import (
     assert_nothing_comes,
     bodies,
     in_order,
@@ -29,6 +27,8 @@ from tests.conformance.stories import (
     wait_until,
     wait_until_ready,
 )
+from MessageBroker.dead_letters import Selection, purge
+from tests.brokers.harness import BrokerUnderTest
 
 ROOT = Path(__file__).resolve().parents[2]
 

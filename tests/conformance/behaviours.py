@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from MessageBroker import conformance
+
 TESTS = Path(__file__).resolve().parents[1]
 DOCUMENT = TESTS.parent / "docs" / "behaviours.md"
 COMMAND = "python -m tests.conformance"
@@ -38,20 +40,12 @@ class Suite:
 
 BROKERS = Suite(
     "The broker",
-    "`tests/conformance`, on the embedded broker, a real Apache Kafka and the real Pub/Sub "
-    "emulator: {count} behaviours.",
-    TESTS / "conformance",
+    "`MessageBroker/conformance`, on the embedded broker, a real Apache Kafka and the real Pub/Sub "
+    "emulator, and on any other by [a test module of its own](writing_a_handler.md): {count} "
+    "behaviours.",
+    Path(conformance.__file__).parent,
     "under_test",
-    (
-        "test_publishing.py",
-        "test_consuming.py",
-        "test_nacks_and_dead_letters.py",
-        "test_ordering.py",
-        "test_life_cycle.py",
-        "test_failover.py",
-        "test_outages.py",
-        "test_limits.py",
-    ),
+    tuple(f"{part}.py" for part in conformance.PARTS if part != "chaos"),
 )
 DATABASES = Suite(
     "The DB",
@@ -121,7 +115,7 @@ def render() -> str:
 
 def _read_group(path: Path) -> Group:
     module = ast.parse(path.read_text(encoding="utf-8"))
-    title = (ast.get_docstring(module) or "").splitlines()[0]
+    title = (ast.get_docstring(module) or "").splitlines()[0].removesuffix(".")
     return Group(title, path.name, tuple(_behaviours(module)))
 
 

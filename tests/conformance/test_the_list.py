@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 
 import pytest
 
+from MessageBroker.conformance import PARTS
+from MessageBroker.conformance import suite as the_suite
 from tests.brokers.harness import BROKERS
+from tests.conformance import behaviours
 from tests.conformance.behaviours import COMMAND, DOCUMENT, SUITES, Suite, read_groups, render
 
 each_suite = pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.title)
@@ -18,8 +22,10 @@ def test_the_document_is_up_to_date() -> None:
 
 @each_suite
 def test_every_file_of_behaviours_is_listed(suite: Suite) -> None:
-    others = {"test_the_list.py", "test_chaos.py"}
-    assert {path.name for path in suite.folder.glob("test_*.py")} - others == set(suite.files)
+    states_behaviours = {
+        path.name for path in suite.folder.glob("*.py") if "\ndef test_" in path.read_text()
+    }
+    assert states_behaviours - {"chaos.py"} == set(suite.files)
 
 
 @each_suite
@@ -38,6 +44,16 @@ def test_nothing_is_skipped_or_expected_to_fail(suite: Suite) -> None:
         assert "pytest.skip" not in text
         assert "pytest.mark" not in text
         assert f"{suite.fixture}.name" not in text, "a behaviour does not ask which engine it is"
+
+
+def test_the_suite_has_all_its_parts_and_so_have_the_tests_of_this_project() -> None:
+    ours = [importlib.import_module(f"tests.conformance.test_{part}") for part in PARTS]
+    here = {name for module in ours for name in vars(module) if name.startswith("test_")}
+    imported = {name for name in vars(the_suite) if name.startswith("test_")}
+    assert imported == here
+    stated = [each.test for group in read_groups(behaviours.BROKERS) for each in group.behaviours]
+    assert len(set(stated)) == len(stated), "a name that is there twice would be run once"
+    assert imported == {*stated, "test_nothing_is_lost_in_chaos"}
 
 
 @pytest.mark.parametrize("name", ["kafka", "pubsub"])

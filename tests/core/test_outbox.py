@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from MessageBroker import OutgoingMessage
+from MessageBroker.conformance.stories import wait_until
 from MessageBroker.core.driver import AwaitedBatch, Batch, Publication
 from MessageBroker.core.outage import Outage
 from MessageBroker.core.outbox import LaneName, Limits, Outbox
@@ -23,7 +24,6 @@ from MessageBroker.errors import (
     PublishError,
 )
 from MessageBroker.limits import size_of
-from tests.conformance.stories import wait_until
 
 PATIENCE_SECONDS = 20.0
 LIMITS = Limits(

@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import Producer
 
 from MessageBroker import dead_letters
+from MessageBroker.conformance.stories import receive, wait_until
 from MessageBroker.kafka.admin import TopicSettings
 from tests.brokers.kafka_server import KafkaCluster
-from tests.conformance.stories import receive, wait_until
 from tests.kafka.conftest import Connect
 
 # A look at letters that waits for what will not come takes 16 s.

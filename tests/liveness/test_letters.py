@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import pytest
 
 from MessageBroker.broker_interface import dead_letter_topic
+from MessageBroker.conformance.stories import numbered, read_dead_letters, receive, wait_until
 from MessageBroker.core import letters
 from tests.brokers.harness import BrokerUnderTest, LocalUnderTest
-from tests.conformance.stories import numbered, read_dead_letters, receive, wait_until
 
 BAD, GOOD = 20, 200
 

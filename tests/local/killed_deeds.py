@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from MessageBroker.broker_interface import dead_letter_topic
+from MessageBroker.conformance.stories import bodies, receive
 from MessageBroker.local_handler import LocalHandler
-from tests.conformance.stories import bodies, receive
 
 EVENTS = {"os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.mkfifo"}
 

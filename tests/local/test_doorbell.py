@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from MessageBroker.conformance.stories import bodies, receive
 from MessageBroker.local.doorbell import Doorbell, is_heard, ring
-from tests.conformance.stories import bodies, receive
 from tests.local.conftest import Connect
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from MessageBroker.conformance.stories import bodies, receive
 from MessageBroker.errors import (
     BrokerReplacedError,
     ClosedError,
@@ -17,7 +18,6 @@ from MessageBroker.errors import (
 )
 from MessageBroker.local.database import SharedDatabase
 from MessageBroker.local.store import TopicStore
-from tests.conformance.stories import bodies, receive
 from tests.local.conftest import Connect
 
 

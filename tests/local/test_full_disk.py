@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from MessageBroker.errors import BrokerUnavailableError
-from MessageBroker.local_handler import LocalHandler
-from tests.conformance.stories import (
+from MessageBroker.conformance.stories import (
     assert_nothing_comes,
     bodies,
     in_order,
     receive,
     receive_bodies,
 )
+from MessageBroker.errors import BrokerUnavailableError
+from MessageBroker.local_handler import LocalHandler
 
 DISK_BYTES = 96 * 1024 * 1024  # all messages twice, and a log as large
 PADDING = " " * 200_000  # so that what is published needs room

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from MessageBroker.conformance.stories import bodies, receive
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local import catalogue as local_catalogue
 from MessageBroker.local import turnstile as local_turnstile
 from MessageBroker.local_handler import LocalHandler
-from tests.conformance.stories import bodies, receive
 from tests.local.conftest import Connect
 from tests.pipeline.runner import ROOT
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from MessageBroker.conformance.stories import bodies, receive
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local.consumers import LEASE_SECONDS, RENEW_SECONDS
 from MessageBroker.local.log import NewMessage
 from MessageBroker.local.store import TopicStore
 from MessageBroker.local.stream import LocalStream
 from MessageBroker.message import Message
-from tests.conformance.stories import bodies, receive
 from tests.core.streams import subscription_over
 from tests.local.conftest import Connect
 

@@ -25,9 +25,9 @@ from MessageBroker import (
     ConfigurationError,
     Message,
 )
+from MessageBroker.conformance.stories import bodies, receive, wait_until
 from MessageBroker.local.database import SharedDatabase
 from MessageBroker.local_handler import LocalHandler
-from tests.conformance.stories import bodies, receive, wait_until
 from tests.durability.taken_away import TAKEN
 from tests.local.conftest import Connect
 from tests.pipeline.runner import ROOT

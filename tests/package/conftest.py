@@ -53,13 +53,17 @@ class Installed:
         subprocess.run([*command, *map(str, requirements)], check=True, timeout=INSTALL_SECONDS)
 
 
+def build_wheel(project: Path, folder: Path) -> Path:
+    """Build a project's wheel in a folder that has none."""
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", folder, project], check=True, timeout=INSTALL_SECONDS)
+    return next(folder.glob("*.whl"))
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "-w", folder, ROOT], check=True, timeout=INSTALL_SECONDS)
-    return next(folder.glob("*.whl"))
+    return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,16 @@ import pytest
 from google.pubsub_v1 import AcknowledgeRequest
 
 from MessageBroker import OutgoingMessage
+from MessageBroker.conformance.stories import (
+    bodies,
+    in_order,
+    numbered,
+    numbers,
+    receive,
+    receive_bodies,
+    receive_one,
+    wait_until,
+)
 from MessageBroker.core.dead_letter import OF_EVERY_LETTER, dead_letter_attributes
 from MessageBroker.google_pubsub.connection import Connection
 from MessageBroker.google_pubsub.leases import Lease, Leases
@@ -21,16 +31,6 @@ from MessageBroker.google_pubsub.messages import (
 from MessageBroker.google_pubsub.publisher import LIMITS
 from MessageBroker.message import Delivery
 from tests.brokers.harness import BrokerUnderTest, PubSubUnderTest
-from tests.conformance.stories import (
-    bodies,
-    in_order,
-    numbered,
-    numbers,
-    receive,
-    receive_bodies,
-    receive_one,
-    wait_until,
-)
 from tests.pubsub.bare_client import BareClient
 from tests.pubsub.fake_service import FakeService
 

@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
+from MessageBroker.conformance.stories import read_dead_letters, receive, receive_one
 from tests.brokers.harness import BrokerUnderTest
-from tests.conformance.stories import read_dead_letters, receive, receive_one
 from tests.pubsub.bare_client import BareClient
 
 # Pub/Sub takes 10,000,000 bytes a request: this fits, and with a letter's attributes does not.

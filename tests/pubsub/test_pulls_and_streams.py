@@ -13,10 +13,10 @@ import pytest
 from google.pubsub_v1 import ModifyAckDeadlineRequest, PullResponse, StreamingPullRequest
 
 from MessageBroker import DeliverySettings, Message
+from MessageBroker.conformance.stories import receive, receive_one, wait_until
 from MessageBroker.google_pubsub.inbox import Inbox
 from MessageBroker.google_pubsub_handler import PubSubHandler
 from MessageBroker.message import Delivery, DeliveryState
-from tests.conformance.stories import receive, receive_one, wait_until
 from tests.pubsub.fake_service import FakeService
 
 TOPIC = "some-topic"

@@ -15,9 +15,9 @@ from MessageBroker import (
     TopicNotFoundError,
 )
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
+from MessageBroker.conformance.stories import bodies, numbered, numbers, receive, receive_one
 from MessageBroker.google_pubsub.admin import retention_of
 from tests.brokers.harness import BrokerUnderTest
-from tests.conformance.stories import bodies, numbered, numbers, receive, receive_one
 from tests.pubsub.bare_client import BareClient
 
 pytestmark = pytest.mark.parametrize("running_broker", ["pubsub"], indirect=True)
