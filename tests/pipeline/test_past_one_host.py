@@ -101,16 +101,14 @@ class Fleet:
         if aborted:
             self.killed["by librdkafka"] += 1
 
-    def wait_for_more(self, number: int, seconds: float = 300) -> int:
-        """Wait until so many more rows are stored; return how many there were."""
-        before = self.stored()
+    def wait_for(self, rows: int, seconds: float = 300) -> None:
+        """Wait until so many rows are stored."""
 
         def there() -> bool:
             self.supervise()
-            return self.stored() >= before + number
+            return self.stored() >= rows
 
-        wait_until(there, f"{number} rows after {before}", seconds, look_seconds=0.5)
-        return before
+        wait_until(there, f"{rows} rows", seconds, look_seconds=0.5)
 
     def stored(self) -> int:
         """Return how many rows there are; whoever looks has to wait for the server, too."""
@@ -194,11 +192,12 @@ def test_a_thousand_kills(fleet: Fleet) -> None:
         time.sleep(chance.uniform(0.05, 0.8))
         fleet.kill(chance.choice(kinds))
         if number % KILLS_BETWEEN_LOOKS == 0:
-            before = fleet.wait_for_more(100)
+            before = fleet.stored()
+            fleet.wait_for(before + 100)  # it goes on
             print(f"{number} kills, {before:,} stored", flush=True)
     app_1.terminate()
     published = fleet.pipeline.ids()
-    fleet.wait_for_more(len(published) - fleet.stored(), seconds=900)
+    fleet.wait_for(len(published), seconds=900)
     fleet.end()
 
     stored = [row["id"] for row in fleet.pipeline.rows()]
