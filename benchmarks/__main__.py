@@ -39,6 +39,7 @@ BENCHMARKS = {
     "photographs": "What becomes of photographed digits",
     "photograph_speed": "Photographs of 1600 x 1200, beside a bare loop on all cores",
     "two_servers": "Two model servers against one",
+    "scale": "How far it scales: measured, simulated, and for a million images a second",
     "endurance": "Does the cost of an image grow with the backlog and the DB?",
 }
 
@@ -86,7 +87,7 @@ def report(drawn: list[Path]) -> str:
             "Written by `make bench`. Compare the ratios: they were measured side by side in one "
             "run. Absolute figures are the machine's. What did not help: [NOTES.md](NOTES.md)."
         ),
-        *(f"![{path.stem}](results/{path.name})" for path in drawn),
+        *(f"![{path.stem}]({os.path.relpath(path, REPORT.parent)})" for path in drawn),
     ]
     for name, question in BENCHMARKS.items():
         if output_of(name).exists():

@@ -12,6 +12,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 RESULTS = Path(__file__).resolve().parent / "results"
+SCALE_PICTURE = RESULTS.parents[1] / "docs" / "pictures" / "scale.png"
 INK, PAPER = "#1d3557", "#fbfaf7"
 COLOURS = {"local": "#2a9d8f", "kafka": "#457b9d", "pubsub": "#e9a23b", "bare": "#8d99ae"}
 STEP_COLOURS = (
@@ -29,6 +30,7 @@ def draw_all() -> list[Path]:
         ("pipeline", latency),
         ("peers", peers),
         ("budget", budget),
+        ("scale", scale),
     )
     return [
         draw(json.loads(file.read_text()))
@@ -49,7 +51,7 @@ def throughput(results: dict[str, Any]) -> Path:
     axis.set_yticks(range(len(names)), names)
     axis.set_xlabel("images per second")
     axis.margins(x=0.25)
-    return _save(figure, "throughput.png")
+    return _save(figure, RESULTS / "throughput.png")
 
 
 def latency(results: dict[str, Any]) -> Path:
@@ -68,7 +70,7 @@ def latency(results: dict[str, Any]) -> Path:
     axis.set_xlabel("images per second offered, at a fixed rate")
     axis.set_ylabel("ms from intended sending to durable in the DB")
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return _save(figure, "latency.png")
+    return _save(figure, RESULTS / "latency.png")
 
 
 def peers(results: dict[str, Any]) -> Path:
@@ -82,9 +84,7 @@ def peers(results: dict[str, Any]) -> Path:
         ("lost and doubled by a kill -9, of 1,000", _share_by_kill),
     )
     for axis, (title, values_of) in zip(axes, panels, strict=True):
-        axis.set_facecolor(PAPER)
-        axis.set_title(title, loc="left", color=INK, fontsize=11)
-        axis.spines[["top", "right"]].set_visible(False)
+        _title(axis, title)
         for i, (name, each) in enumerate(systems):
             values = [v for key, v in values_of(each).items() if key != "max"]
             colour = COLOURS["kafka" if name == "ours" else "bare"]
@@ -96,7 +96,7 @@ def peers(results: dict[str, Any]) -> Path:
         axis.margins(x=0.2)
     axes[0].set_yticks(range(len(systems)), [each["title"] for _, each in systems])
     axes[0].invert_yaxis()
-    return _save(figure, "peers.png")
+    return _save(figure, RESULTS / "peers.png")
 
 
 def _share_by_kill(each: dict[str, Any]) -> dict[str, float]:
@@ -122,7 +122,36 @@ def budget(results: dict[str, Any]) -> Path:
     axis.invert_yaxis()
     axis.set_xlabel("microseconds of one core per image")
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
-    return _save(figure, "budget.png")
+    return _save(figure, RESULTS / "budget.png")
+
+
+def scale(results: dict[str, Any]) -> Path:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.2), facecolor=PAPER)
+    shown = results["comparison"]
+    for i, each in enumerate(shown):
+        left.barh(i - 0.2, 1.0, 0.36, color=COLOURS["bare"])
+        left.barh(i + 0.2, 1 + each["off"], 0.36, color=COLOURS["kafka"])
+        left.text(1.0, i - 0.2, f" {each['measured']:,.0f} measured", va="center", fontsize=8)
+        text = f" {each['simulated']:,.0f} simulated"
+        left.text(1 + each["off"], i + 0.2, text, va="center", fontsize=8)
+    left.set_yticks(range(len(shown)), [each["what"] for each in shown])
+    left.set_xticks([])
+    left.invert_yaxis()
+    left.margins(x=0.25)
+    _title(left, "one pipeline on one host: is the simulation right?")
+    answer = results["answer"]
+    worst = answer["simulated"]["worst_by_tenth_s"]
+    right.plot([i / 10 for i in range(len(worst))], worst, color=COLOURS["kafka"])
+    right.set_xlabel("seconds after one server was killed")
+    right.set_ylabel("worst latency of what is stored just then, s")
+    _title(right, f"simulated: {answer['rate']:,.0f} images/s, one server is killed")
+    return _save(figure, SCALE_PICTURE)
+
+
+def _title(axis: Any, title: str) -> None:
+    axis.set_facecolor(PAPER)
+    axis.set_title(title, loc="left", color=INK, fontsize=11)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _axis(title: str, height: float = 3.8) -> tuple[Any, Any]:
@@ -133,8 +162,7 @@ def _axis(title: str, height: float = 3.8) -> tuple[Any, Any]:
     return figure, axis
 
 
-def _save(figure: Any, name: str) -> Path:
-    path = RESULTS / name
+def _save(figure: Any, path: Path) -> Path:
     figure.savefig(path, dpi=110, facecolor=PAPER, bbox_inches="tight")
     plt.close(figure)
     return path

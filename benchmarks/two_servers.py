@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import statistics
 import subprocess
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.pipeline import throughput
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT
-from tests.brokers.harness import BROKERS, BrokerUnderTest
+from tests.brokers.harness import BROKERS, BrokerUnderTest, KafkaUnderTest
 from tests.pipeline.runner import Pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,11 +93,9 @@ def main() -> None:
     parser.add_argument("--shipped", action="store_true", help="the shipped model instead")
     options = parser.parse_args()
     broker = BROKERS[options.broker]()
+    if isinstance(broker, KafkaUnderTest):
+        broker.partitions = PARTITIONS
     broker.start()
-    if options.broker == "kafka":
-        ini = broker.config_dir / "kafka_config.ini"
-        text = re.sub(r"num_partitions = \d+", f"num_partitions = {PARTITIONS}", ini.read_text())
-        ini.write_text(text)
     figures: dict[int, list[float]] = {1: [], 2: []}
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -97,12 +98,9 @@ def fetch_all(names: list[str]) -> dict[str, str]:
 def start_kafka() -> tuple[KafkaUnderTest, list[int]]:
     """Start a broker with topics of `PARTITIONS`; return it and its processes."""
     broker = KafkaUnderTest()
+    broker.partitions = PARTITIONS
     broker.start()
-    ini = broker.config_dir / "kafka_config.ini"
-    ini.write_text(
-        re.sub(r"num_partitions = \d+", f"num_partitions = {PARTITIONS}", ini.read_text())
-    )
-    return broker, [each.process.pid for each in broker._cluster._nodes if each.process]
+    return broker, broker.pids
 
 
 def warm(broker: KafkaUnderTest, pids: list[int], images: int) -> None:
@@ -180,6 +178,7 @@ def main() -> None:
     plan = asdict(QUICK if options.quick else Plan())
     plan |= {"rounds": options.rounds} if options.rounds else {}
     plan |= {"kill_seconds": 0.0} if options.no_kill else {}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and end all that was started
     if hasattr(os, "sched_setaffinity"):  # inherited by all that is started
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     began = time.monotonic()

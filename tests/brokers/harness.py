@@ -77,9 +77,11 @@ class LocalUnderTest(BrokerUnderTest):
 
 
 class KafkaUnderTest(BrokerUnderTest):
-    """A real Apache Kafka of one node."""
+    """A real Apache Kafka, of one node unless a subclass wants more."""
 
     name = "kafka"
+    nodes = 1
+    partitions = 3
     # max.poll.interval.ms below, instead of the five minutes that are usual.
     inattention_seconds = 7.0
     foreign_variables = FOREIGN_VARIABLES
@@ -89,13 +91,13 @@ class KafkaUnderTest(BrokerUnderTest):
         from tests.brokers.kafka_server import KafkaCluster, find_or_skip
 
         find_or_skip()
-        self._cluster = KafkaCluster()
+        self._cluster = KafkaCluster(self.nodes)
         self._cluster.start()
         self.write_ini(
             "kafka_config.ini",
             f"[default]\nbootstrap.servers = {self._cluster.bootstrap_servers}\n"
             "[consumer]\nmax.poll.interval.ms = 7000\n"
-            "[topic]\nnum_partitions = 3\n",
+            f"[topic]\nnum_partitions = {self.partitions}\n",
         )
 
     def stop(self) -> None:
@@ -106,6 +108,11 @@ class KafkaUnderTest(BrokerUnderTest):
     @property
     def environment(self) -> dict[str, str]:
         return {"KAFKA_BOOTSTRAP_SERVERS": self._cluster.bootstrap_servers}
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of its nodes."""
+        return self._cluster.pids
 
     @contextlib.contextmanager
     def outage(self) -> Iterator[None]:

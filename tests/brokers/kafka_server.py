@@ -216,6 +216,11 @@ class KafkaCluster(ClosedAtExit):
     def sasl_bootstrap_servers(self) -> str:
         return ",".join(f"{HOST}:{node.sasl_port}" for node in self._nodes)
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the nodes that were started."""
+        return [node.process.pid for node in self._nodes if node.process is not None]
+
     def start(self) -> KafkaCluster:
         """Start all nodes; return when the cluster answers."""
         for node in self._nodes:

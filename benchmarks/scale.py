@@ -1,0 +1,437 @@
+"""How far it scales: what is measured, a simulation fed with it, and a million images a second.
+
+    python -m benchmarks.scale                  measure, compare, answer: about seven minutes
+    python -m benchmarks.scale --simulate       compare and answer, with what was measured last
+    python -m benchmarks.scale --rate 50000     answer for another rate
+    python -m benchmarks.scale --quick          small counts; nothing is written
+
+Measured: CPU an image with 1, 12 and 48 partitions and 1 and 3 brokers, with four servers of one
+thread against one, by load; how long a start and a join take, and what a kill holds up. The
+simulation (`benchmarks/simulation.py`) has its costs from this and from the latency of single
+images. That it is right is shown by what it was not given: the highest throughput, and the latency
+at a quarter, half and three quarters of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simpy
+
+from benchmarks import scale_costs
+from benchmarks.simulation import (
+    Consumers,
+    Cost,
+    Group,
+    Host,
+    Inbox,
+    Member,
+    Out,
+    Sink,
+    Steps,
+    Topic,
+    stage,
+)
+
+RESULTS = Path(__file__).resolve().parent / "results" / "scale.json"
+MILLION = 1_000_000.0
+# A simulation is right if it is as near as this to what was measured.
+TOLERANCE = 0.15
+# Other work on the machine beyond this share of a core spoils the comparison.
+OTHERS_CORES = 0.1
+# The share of single images whose latency is taken as usual.
+USUAL = 0.95
+# Arrivals are simulated in steps of this length (s).
+TICK = 0.0005
+# What is under way at the end has this long (s).
+AFTER_SECONDS = 2.0
+# Where few share a core, they need not be told apart so finely (s).
+FLEET_SLICE = 0.005
+# Of each core: the rest is for bursts and catching up.
+USED = 0.7
+SERVER_THREADS = 2
+BROKER_CORES = 8
+REPLICAS = 3
+# What one broker's disks take (bytes/s), and what a message is on them, with its attributes.
+BROKER_BYTES_PER_SECOND = 150e6
+IMAGE_BYTES, RESULT_BYTES, ROW_BYTES = 1300.0, 600.0, 400.0
+PARTITIONS_PER_SERVER = 3
+# A killed member is missed after `session.timeout.ms`.
+SESSION_SECONDS = 6.0
+
+Costs = Mapping[str, Cost]
+
+
+# ---------------------------------------------------------------------- what things cost
+
+
+def costs_of(measured: Mapping[str, Any]) -> dict[str, Cost]:
+    """Make the stages' costs of what was measured.
+
+    CPU: what a batch and what an image costs are fitted, for each script, to its CPU an image at
+    all loads, as batches are smaller at lower ones. Waits: what a single image needs beyond the
+    CPU of its way, split evenly where it was not measured in parts.
+    """
+    base = next(
+        each
+        for each in measured["by_cluster"]
+        if (each["brokers"], each["partitions"]) == scale_costs.BASE
+    )
+    loads = [*measured["loads"], {"us": base["us"], "batches": base["us"]["batches"]}]
+    names = ("app_1", "broker", "model_server_sub", "model_server_pub", "app_2")
+    fitted = {
+        name: _fitted([(each["batches"], each["us"][name]) for each in loads]) for name in names
+    }
+    broker = Cost(fitted["broker"].batch / 2, fitted["broker"].image / 2, most=1 << 30)
+    hops = {name: value / 1e3 for name, value in measured["loads"][0]["hops_ms"].items()}
+    sub, pub, app_2 = (fitted[each] for each in names[2:])
+    to_server = hops["received"] - fitted["app_1"].cpu(1) - broker.cpu(1)
+    behind = hops["stored"] + hops["predicted"] - sum(c.cpu(1) for c in (sub, pub, broker, app_2))
+    wait = max(0.0, behind / 3)
+    most = measured["batch"]
+    single = measured["loads"][0]["all_latencies_ms"]
+    # The rare long ones come by the hour, not by the batch.
+    usual = single[: math.ceil(USUAL * len(single))]
+    spread = tuple((each - statistics.median(single)) / 1e3 for each in usual)
+    return {
+        "app_1": replace(fitted["app_1"], most=most),
+        "broker_in": replace(broker, wait=max(0.0, to_server), spread=spread),
+        "sub": replace(sub, most=most, threads=SERVER_THREADS),
+        "store": Cost(wait=wait, most=most),
+        "pub": replace(pub, most=most),
+        "broker_out": replace(broker, wait=wait),
+        "app_2": replace(app_2, wait=wait, most=most),
+    }
+
+
+def _fitted(points: list[tuple[float, float]]) -> Cost:
+    """Fit microseconds an image = image + batch x (batches an image), each point as near as any."""
+    weights = np.array([1 / max(us, 1e-9) for _, us in points])
+    columns = np.array([[batches, 1.0] for batches, _ in points]) * weights[:, None]
+    batch, image = np.linalg.lstsq(columns, np.ones(len(points)), rcond=None)[0]
+    batch = max(0.0, batch)
+    image = max(image, 0.0) or min(us for _, us in points)
+    return Cost(batch=1e-6 * batch, image=1e-6 * image)
+
+
+# ---------------------------------------------------------------------- one pipeline, or many
+
+
+@dataclass(frozen=True)
+class Plant:
+    """How much there is of each. `cores` None: all on one host of `host_cores`.
+
+    Attributes:
+        servers: Pairs of a model server and its publisher.
+        writers: `app_2`, each with its DB.
+    """
+
+    publishers: int = 1
+    brokers: int = 1
+    servers: int = 1
+    writers: int = 1
+    partitions: int = 12
+    replicas: int = 1
+    one_host_cores: int | None = None
+
+
+class Simulated:
+    """A plant that runs."""
+
+    def __init__(self, env: simpy.Environment, costs: Costs, plant: Plant) -> None:
+        self.env, self.costs, self.plant = env, costs, plant
+        self.sink = Sink(env)
+        one = Host(env, plant.one_host_cores) if plant.one_host_cores else None
+        parts = {
+            "publishers": (plant.publishers, 1),
+            "brokers": (plant.brokers, BROKER_CORES),
+            "servers": (plant.servers, SERVER_THREADS),
+            "writers": (plant.writers, 1),
+        }
+        self.hosts: dict[str, list[Host]] = {
+            name: [one or Host(env, cores, FLEET_SLICE) for _ in range(count)]
+            for name, (count, cores) in parts.items()
+        }
+        brokers = self.hosts["brokers"]
+        partitions, replicas = plant.partitions, plant.replicas
+        self.images = Topic(env, brokers, costs["broker_in"], partitions, replicas, seed=1)
+        self.results = Topic(env, brokers, costs["broker_out"], partitions, replicas, seed=2)
+        self.sources = [self._publisher(host) for host in self.hosts["publishers"]]
+        self.servers = Consumers(env, self.images)
+        self.writers = Consumers(env, self.results)
+        for host in self.hosts["servers"]:
+            env.process(self.servers.join(self.server(host)))
+        for host in self.hosts["writers"]:
+            writer = Member(env, host, costs["app_2"], self.sink.store)
+            env.process(self.writers.join(writer))
+
+    def server(self, host: Host) -> Member:
+        """Start a server with its queue and publisher."""
+        to_store, to_publish = Inbox(self.env), Inbox(self.env)
+        stored = stage(self.env, host, self.costs["store"], to_store, handed_to(to_publish))
+        self.env.process(stored)
+        self.env.process(stage(self.env, host, self.costs["pub"], to_publish, self.results.publish))
+        return Member(self.env, host, self.costs["sub"], handed_to(to_store))
+
+    def _publisher(self, host: Host) -> Inbox:
+        source = Inbox(self.env)
+        self.env.process(stage(self.env, host, self.costs["app_1"], source, self.images.publish))
+        return source
+
+    def arrivals(self, rate: float, seconds: float) -> Steps:
+        """Let images come at a fixed rate, to all publishers alike."""
+        due, share = 0.0, max(TICK, len(self.sources) / rate)
+        start = self.env.now
+        while self.env.now - start < seconds - share / 2:
+            due += share * rate / len(self.sources)
+            count, due = int(due + 1e-9), due - int(due + 1e-9)
+            if count:
+                for source in self.sources:
+                    source.put([Group(self.env.now, count)])
+            yield self.env.timeout(share)
+
+    def used(self, seconds: float) -> dict[str, float]:
+        """Return the share of the cores that each part has used."""
+        return {
+            name: sum(host.busy for host in hosts)
+            / sum(host.cores.capacity for host in hosts)
+            / seconds
+            for name, hosts in self.hosts.items()
+        }
+
+
+def handed_to(inbox: Inbox) -> Out:
+    """Return an `out` that puts a batch before the next stage."""
+
+    def out(batch: list[Group]) -> Steps:
+        inbox.put(batch)
+        return
+        yield
+
+    return out
+
+
+def latency_of(sink: Sink, since: float = 0.0) -> dict[str, float]:
+    """Return percentiles of the images that were born since then (ms)."""
+    counted = [
+        (now - group.born, group.count) for now, group in sink.arrived if group.born >= since
+    ]
+    times = np.repeat(*(np.array(each) for each in zip(*counted, strict=True)))
+    p50, p99 = np.percentile(times, (50, 99))
+    return {"p50": 1e3 * p50, "p99": 1e3 * p99, "max": 1e3 * times.max()}
+
+
+def highest(costs: Costs, plant: Plant, images: int) -> float:
+    """Return the throughput with all images there at once."""
+    env = simpy.Environment()
+    simulated = Simulated(env, costs, plant)
+    simulated.sources[0].put([Group(0.0, images)])
+    while simulated.sink.images < images:
+        env.run(until=env.now + 0.05)
+    return images / simulated.sink.arrived[-1][0]
+
+
+def at_rate(costs: Costs, plant: Plant, rate: float, seconds: float) -> dict[str, float]:
+    """Return the latency of an open loop."""
+    env = simpy.Environment()
+    simulated = Simulated(env, costs, plant)
+    env.process(simulated.arrivals(rate, seconds))
+    env.run(until=seconds + 2.0)
+    return latency_of(simulated.sink)
+
+
+# ---------------------------------------------------------------------- is it right?
+
+
+def compare(measured: Mapping[str, Any], costs: Costs) -> list[dict[str, Any]]:
+    """Put what is simulated beside what was measured."""
+    plant = Plant(one_host_cores=measured["cores"])
+    base = next(
+        each
+        for each in measured["by_cluster"]
+        if (each["brokers"], each["partitions"]) == scale_costs.BASE
+    )
+    found = [
+        ("highest, images/s", base["images_per_second"], highest(costs, plant, base["images"])),
+    ]
+    for load in measured["loads"]:
+        simulated = at_rate(costs, plant, load["rate"], load["images"] / load["rate"])
+        for each in ("p50", "p99"):
+            name = f"{each} at {load['rate']:,.0f}/s, ms"
+            found.append((name, load["latency_ms"][each], simulated[each]))
+    return [{"what": name, "measured": a, "simulated": b, "off": b / a - 1} for name, a, b in found]
+
+
+# ---------------------------------------------------------------------- how much for a rate?
+
+
+def sized(costs: Costs, rate: float) -> tuple[Plant, dict[str, float]]:
+    """Return the plant for a rate, each part of it used to `USED`, and its sums.
+
+    A process is bound by its loop, not by its CPU alone: who publishes waits for the confirmation.
+    """
+    most = costs["app_1"].most
+    broker_in, broker_out = (_seconds(costs[name], most) for name in ("broker_in", "broker_out"))
+    loops = {
+        "app_1": _seconds(costs["app_1"], most) + broker_in,
+        "sub": _seconds(costs["sub"], most),
+        "pub": _seconds(costs["pub"], most) + broker_out,
+        "app_2": _seconds(costs["app_2"], most),
+    }
+    processes = {name: rate * seconds / most / USED for name, seconds in loops.items()}
+    cores = {name: rate * costs[name].cpu(most) / most / USED for name in loops}
+    brokers_cpu = sum(costs[name].cpu(most) for name in ("broker_in", "broker_out")) / most
+    # Followers copy for half of what the leader spends.
+    broker_cores = rate * brokers_cpu * (1 + (REPLICAS - 1) / 2) / USED
+    written = rate * (IMAGE_BYTES + RESULT_BYTES) * REPLICAS
+    by_cpu, by_disk = broker_cores / BROKER_CORES, written / BROKER_BYTES_PER_SECOND
+    serving = cores["sub"] + cores["pub"]
+    servers = math.ceil(max(processes["sub"], processes["pub"], serving / SERVER_THREADS))
+    plant = Plant(
+        publishers=math.ceil(processes["app_1"]),
+        brokers=max(REPLICAS, math.ceil(by_cpu), math.ceil(by_disk)),
+        servers=servers,
+        writers=math.ceil(processes["app_2"]),
+        partitions=PARTITIONS_PER_SERVER * servers,
+        replicas=REPLICAS,
+    )
+    return plant, {
+        "cores that publish": cores["app_1"],
+        "cores that serve": serving,
+        "cores of brokers": broker_cores,
+        "cores that store": cores["app_2"],
+        "brokers, by CPU": by_cpu,
+        "brokers, by disk": by_disk,
+        "rows a second": rate,
+        "MB a second into DBs": rate * ROW_BYTES / 1e6,
+        "MB a second onto brokers' disks": written / 1e6,
+    }
+
+
+def _seconds(cost: Cost, images: int) -> float:
+    """Return how long a stage takes for a batch."""
+    return cost.cpu(images) / cost.threads + cost.wait
+
+
+def fleet(
+    costs: Costs, plant: Plant, rate: float, membership: Mapping[str, float]
+) -> dict[str, Any]:
+    """Simulate a plant at its rate: quiet, then one server killed, another come in its place."""
+    quiet, killed_at, joined_at, end = 0.5, 1.5, 8.0, 10.0
+    env = simpy.Environment()
+    simulated = Simulated(env, costs, plant)
+    env.process(simulated.arrivals(rate, end))
+    env.run(until=killed_at)
+    used = simulated.used(killed_at)
+    steady = latency_of(simulated.sink, quiet)
+    victim = simulated.servers.members[0]
+    pause = membership["held_up_by_a_join_s"]
+    env.process(simulated.servers.kill(victim, SESSION_SECONDS, pause))
+    env.run(until=joined_at)
+    newcomer = simulated.server(Host(env, SERVER_THREADS))
+    env.process(simulated.servers.join(newcomer, pause))
+    env.run(until=end + AFTER_SECONDS)
+    sent = rate * end
+    return {
+        "latency_ms": steady,
+        "used": used,
+        "stored_per_sent": simulated.sink.images / sent,
+        "killed_latency_ms": latency_of(simulated.sink, killed_at),
+        "worst_by_tenth_s": _worst(simulated.sink, killed_at, end),
+    }
+
+
+def _worst(sink: Sink, since: float, until: float) -> list[float]:
+    """Return the largest latency of each tenth of a second of arrival (s)."""
+    worst = [0.0] * math.ceil((until + AFTER_SECONDS - since) * 10)
+    for now, group in sink.arrived:
+        if now >= since:
+            i = min(len(worst) - 1, int((now - since) * 10))
+            worst[i] = max(worst[i], now - group.born)
+    return worst
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def show(results: Mapping[str, Any]) -> None:
+    """Print all."""
+    print(f"\n{'brokers':>8}{'partitions':>12}{'images/s':>10}  microseconds of CPU an image")
+    for each in results["measured"]["by_cluster"]:
+        parts = ", ".join(f"{n} {v:.1f}" for n, v in each["us"].items() if n != "batches")
+        head = f"{each['brokers']:>8}{each['partitions']:>12}{each['images_per_second']:>10,.0f}"
+        print(f"{head}  {parts}")
+    others = max(each["others_cores"] for each in results["measured"]["by_cluster"])
+    if others > OTHERS_CORES:
+        print(f"\nother programs had {others:.1f} of the cores: measure again on an idle machine")
+    servers = results["measured"]["servers"]
+    print(
+        f"\n{servers['servers']} servers of one thread are worth {servers['worth']:.2f} of as many "
+        "cores, by CPU an image in them"
+    )
+    for name, value in results["measured"]["membership"].items():
+        print(f"  {name:<28} {value:8.2f}")
+    print(f"\n{'':36}{'measured':>10}{'simulated':>11}{'off':>7}")
+    for each in results["comparison"]:
+        mark = "" if abs(each["off"]) <= TOLERANCE else "  beyond 15 %"
+        line = f"{each['what']:36}{each['measured']:>10,.1f}{each['simulated']:>11,.1f}"
+        print(f"{line}{each['off']:>7.0%}{mark}")
+    answer = results["answer"]
+    print(f"\nfor {answer['rate']:,.0f} images/s")
+    for group in ("plant", "sums"):
+        for name, value in answer[group].items():
+            if value is not None:
+                print(f"  {name:<34} {value:>18,.0f}")
+    run = answer["simulated"]
+    print("  used:  " + "  ".join(f"{name} {value:.0%}" for name, value in run["used"].items()))
+    print("  {p50:.0f} ms (p50), {p99:.0f} ms (p99)".format(**run["latency_ms"]))
+    print(
+        "  one server killed: {p99:.0f} ms (p99), {max:,.0f} ms at most".format(
+            **run["killed_latency_ms"]
+        )
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scale",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--simulate", action="store_true", help="with what was measured last")
+    parser.add_argument("--rate", type=float, default=MILLION, help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="small counts; nothing is written")
+    options = parser.parse_args()
+    if options.simulate:
+        measured = json.loads(RESULTS.read_text())["measured"]
+    else:
+        amounts = scale_costs.QUICK if options.quick else scale_costs.Amounts()
+        measured = scale_costs.measure(amounts, lambda text: print(text, flush=True))
+    costs = costs_of(measured)
+    plant, sums = sized(costs, options.rate)
+    results = {
+        "measured": measured,
+        "costs": {name: asdict(cost) for name, cost in costs.items()},
+        "comparison": compare(measured, costs),
+        "answer": {
+            "rate": options.rate,
+            "plant": asdict(plant),
+            "sums": sums,
+            "simulated": fleet(costs, plant, options.rate, measured["membership"]),
+        },
+    }
+    show(results)
+    if not options.quick and options.rate == MILLION:
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""What `benchmarks.scale` measures: the four scripts on Kafka, by cluster, by servers and by load.
+
+All is CPU time an image, of each script and of the brokers, and the times that the results carry.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.peers.usage import cpu_seconds
+from benchmarks.pipeline import Running, latencies_ms, throughput
+from DurableText.moments import seconds_of
+from Pipeline.script.options import DEFAULT_BATCH_SIZE
+from tests.brokers.harness import KafkaUnderTest
+from tests.pipeline.runner import Pipeline, Script, wait_until
+
+Row = dict[str, Any]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much is measured."""
+
+    images: int = 20_000
+    rounds: int = 3
+    idle_seconds: float = 4.0
+    single_rate: float = 20.0
+    single_seconds: float = 10.0
+    load_seconds: float = 5.0
+    shares: tuple[float, ...] = (0.25, 0.5, 0.75)
+    partitions: tuple[int, ...] = (1, 12, 48)
+    brokers: tuple[int, ...] = (1, 3)
+    servers: int = 4
+
+
+QUICK = Amounts(
+    images=4000, rounds=1, idle_seconds=1.0, single_seconds=3.0, load_seconds=2.0,
+    partitions=(1, 12), brokers=(1,),
+)  # fmt: skip
+# What the other measurements are made on.
+BASE = (1, 12)
+
+
+class Kafka(KafkaUnderTest):
+    """Kafka of so many nodes, whose topics have so many partitions."""
+
+    def __init__(self, nodes: int, partitions: int) -> None:
+        super().__init__()
+        self.nodes, self.partitions = nodes, partitions
+
+
+class Measured(Running):
+    """The scripts, and the brokers' processes beside them."""
+
+    def __init__(self, broker: Kafka, pipeline: Pipeline) -> None:
+        self.broker = broker
+        super().__init__(pipeline)
+        self.publisher_start = self._start_of_app_1()
+
+    def costs(self, *arguments: object) -> tuple[list[Row], dict[str, float]]:
+        """Send images through; return their rows, and microseconds of CPU an image."""
+        before = cpu_seconds(self.broker.pids)
+        rows, spent = self.send(*arguments)
+        spent["app_1"] = max(0.0, spent["app_1"] - self.publisher_start)
+        spent["broker"] = cpu_seconds(self.broker.pids) - before
+        return rows, {name: 1e6 * seconds / len(rows) for name, seconds in spent.items()}
+
+    def idle(self, seconds: float) -> dict[str, float]:
+        """Return what each takes of a core while nothing comes."""
+        pids = {each.name: [each.process.pid] for each in self.scripts}
+        pids["broker"] = self.broker.pids
+        before = {name: cpu_seconds(each) for name, each in pids.items()}
+        time.sleep(seconds)
+        return {name: (cpu_seconds(each) - before[name]) / seconds for name, each in pids.items()}
+
+    def _start_of_app_1(self) -> float:
+        return statistics.median(self.send("--count", 1)[1]["app_1"] for _ in range(3))
+
+
+@contextmanager
+def running(broker: Kafka) -> Iterator[Measured]:
+    """Start the scripts in a folder of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = Pipeline(broker, Path(folder))
+        try:
+            yield Measured(broker, pipeline)
+        finally:
+            pipeline.stop()
+
+
+def measure(amounts: Amounts, tell: Tell) -> dict[str, Any]:
+    """Measure all."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found: dict[str, Any] = {"cores": cores, "batch": DEFAULT_BATCH_SIZE, "by_cluster": []}
+    for nodes in amounts.brokers:
+        for partitions in amounts.partitions:
+            broker = Kafka(nodes, partitions)
+            broker.start()
+            try:
+                with running(broker) as scripts:
+                    found["by_cluster"].append(_saturated(scripts, amounts, tell))
+                    if (nodes, partitions) == BASE:
+                        found |= _by_load(scripts, amounts, tell)
+                if (nodes, partitions) == BASE:
+                    found["servers"] = _by_servers(broker, amounts, tell)
+                    found["membership"] = _membership(broker, tell)
+            finally:
+                broker.stop()
+    return found
+
+
+def _saturated(scripts: Measured, amounts: Amounts, tell: Tell) -> dict[str, Any]:
+    """As fast as it goes."""
+    rates, costs = [], []
+    scripts.costs("--count", amounts.images)  # the broker compiles its code
+    began, busy, ours = time.monotonic(), _busy_seconds(), 0.0
+    for _ in range(amounts.rounds):
+        rows, cost = scripts.costs("--count", amounts.images)
+        ours += 1e-6 * sum(cost.values()) * len(rows) + scripts.publisher_start
+        rates.append(throughput(rows))
+        costs.append({**cost, "batches": batches_of(rows)})
+    found = {
+        "brokers": scripts.broker.nodes,
+        "partitions": scripts.broker.partitions,
+        "images": amounts.images,
+        "images_per_second": statistics.median(rates),
+        "us": {name: statistics.median(each[name] for each in costs) for name in costs[0]},
+        "seconds_until_ready": scripts.seconds_until_ready,
+        "others_cores": max(0.0, _busy_seconds() - busy - ours) / (time.monotonic() - began),
+    }
+    whole = sum(value for name, value in found["us"].items() if name != "batches")
+    tell(
+        f"{found['brokers']} broker(s), {found['partitions']:2} partitions: "
+        f"{found['images_per_second']:,.0f} images/s, {whole:.0f} us an image"
+    )
+    return found
+
+
+def _busy_seconds() -> float:
+    """Return the CPU seconds that the whole machine has spent."""
+    times = psutil.cpu_times()
+    return times.user + times.system + times.nice
+
+
+def _by_load(scripts: Measured, amounts: Amounts, tell: Tell) -> dict[str, Any]:
+    """At fixed rates: one by one, and at shares of the highest."""
+    idle = scripts.idle(amounts.idle_seconds)
+    highest = throughput(scripts.costs("--count", amounts.images)[0])
+    plans = [(amounts.single_rate, amounts.single_seconds)]
+    plans += [(share * highest, amounts.load_seconds) for share in amounts.shares]
+    loads = []
+    for rate, seconds in plans:
+        rows, cost = scripts.costs("--count", int(rate * seconds), "--rate", rate)
+        load = {
+            "rate": rate,
+            "images": len(rows),
+            "us": {name: cost[name] - 1e6 * idle.get(name, 0.0) / rate for name in cost},
+            "batches": batches_of(rows),
+            "latency_ms": latencies_ms(rows),
+            "all_latencies_ms": _all_latencies_ms(rows) if rate == amounts.single_rate else [],
+            "hops_ms": hops_ms(rows),
+        }
+        loads.append(load)
+        tell(f"at {rate:,.0f}/s: {load['latency_ms']['p50']:.1f} ms (p50)")
+    return {"idle_share_of_a_core": idle, "highest": highest, "loads": loads}
+
+
+def _all_latencies_ms(rows: list[Row]) -> list[float]:
+    times = ((seconds_of(row["stored_at"]), seconds_of(row["published_at"])) for row in rows)
+    return sorted(round(1e3 * (stored - published), 1) for stored, published in times)
+
+
+def batches_of(rows: list[Row]) -> float:
+    """Return the batches of the model server for each image."""
+    return len({row["received_at"] for row in rows}) / len(rows)
+
+
+def hops_ms(rows: list[Row]) -> dict[str, float]:
+    """Return the medians from published to received, to predicted, to stored."""
+    moments = ("published_at", "received_at", "predicted_at", "stored_at")
+    times = [[seconds_of(row[name]) or 0.0 for name in moments] for row in rows]
+    return {
+        name: 1e3 * statistics.median(each[i + 1] - each[i] for each in times)
+        for i, name in enumerate(("received", "predicted", "stored"))
+    }
+
+
+def _by_servers(broker: Kafka, amounts: Amounts, tell: Tell) -> dict[str, Any]:
+    """One server of one thread against several: CPU an image, less what they take when idle."""
+    found: dict[str, list[float]] = {}
+    for servers in (1, amounts.servers) * amounts.rounds:
+        with tempfile.TemporaryDirectory() as folder:
+            pipeline = Pipeline(broker, Path(folder))
+            try:
+                subs = [pipeline.sub("--threads", 1) for _ in range(servers)]
+                for script in (*subs, pipeline.pub(), pipeline.app_2()):
+                    script.ready()
+                _spent(pipeline, subs, amounts.images // 2)  # warm
+                before = _cpu(subs)
+                time.sleep(amounts.idle_seconds)
+                idle = (_cpu(subs) - before) / amounts.idle_seconds
+                cpu, seconds = _spent(pipeline, subs, amounts.images)
+            finally:
+                pipeline.stop()
+        found.setdefault(str(servers), []).append(1e6 * (cpu - idle * seconds) / amounts.images)
+        tell(
+            f"{servers} server(s) of one thread: {found[str(servers)][-1]:.1f} us an image in them"
+        )
+    one, several = (statistics.median(each) for each in found.values())
+    return {"us": found, "worth": one / several, "servers": amounts.servers}
+
+
+def _spent(pipeline: Pipeline, scripts: list[Script], images: int) -> tuple[float, float]:
+    """Send images through; return the CPU seconds of the scripts, and the seconds it took."""
+    before, stored, began = _cpu(scripts), pipeline.stored(), time.monotonic()
+    pipeline.app_1("--count", images).end()
+    pipeline.wait_for_rows(stored + images)
+    return _cpu(scripts) - before, time.monotonic() - began
+
+
+def _cpu(scripts: list[Script]) -> float:
+    return cpu_seconds(each.process.pid for each in scripts)
+
+
+def _membership(broker: Kafka, tell: Tell) -> dict[str, float]:
+    """How long a second server takes to join, and what a killed one holds up (s)."""
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = Pipeline(broker, Path(folder))
+        try:
+            for script in (pipeline.sub(), pipeline.pub(), pipeline.app_2()):
+                script.ready()
+            flow = pipeline.app_1("--count", 30_000, "--rate", 1000)
+            pipeline.wait_for_rows(1000)
+            place = Path(folder, "second", "log.txt")
+            started, started_at = time.monotonic(), time.time()
+            second = pipeline.start("model_server_sub", "--queue", place).ready()
+            ready = time.monotonic() - started
+            pipeline.start("model_server_pub", "--queue", place).ready()
+            wait_until(lambda: place.exists() and place.stat().st_size > 0, "it has images")
+            joined = time.monotonic() - started
+            pipeline.wait_for_rows(pipeline.stored() + 2000)
+            held_by_join = _longest(pipeline.rows(), started_at)
+            killed_at = time.time()
+            second.kill()
+            flow.end()
+            pipeline.wait_for_rows(30_000)
+            held_by_kill = _longest(pipeline.rows(), killed_at)
+        finally:
+            pipeline.stop()
+    tell(
+        f"a server that joins has images after {joined:.1f} s; "
+        f"a kill holds some up for {held_by_kill:.1f} s"
+    )
+    return {
+        "ready_s": ready,
+        "joined_s": joined,
+        "held_up_by_a_join_s": held_by_join,
+        "held_up_by_a_kill_s": held_by_kill,
+    }
+
+
+def _longest(rows: list[Row], since: float) -> float:
+    """Return the largest latency of what was published since then, or in the second before (s)."""
+    late = [row for row in rows if (seconds_of(row["published_at"]) or 0.0) > since - 1.0]
+    return latencies_ms(late)["max"] / 1e3

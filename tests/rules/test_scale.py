@@ -1,0 +1,216 @@
+"""`benchmarks.scale`: its simulation obeys the laws of queues, its costs are the measured ones."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import simpy
+
+from benchmarks import pictures, scale, scale_costs
+from benchmarks.scale import Plant, Simulated
+from benchmarks.simulation import (
+    Consumers,
+    Cost,
+    Group,
+    Host,
+    Inbox,
+    Member,
+    Sink,
+    Steps,
+    Topic,
+    images_of,
+    stage,
+)
+
+COSTS = {
+    "app_1": Cost(batch=4e-4, image=1.1e-5),
+    "broker_in": Cost(batch=1e-4, image=1e-5, wait=2e-3, most=1 << 30),
+    "sub": Cost(batch=9e-4, image=5e-5, threads=2),
+    "store": Cost(wait=7e-4),
+    "pub": Cost(batch=5e-4, image=1e-5),
+    "broker_out": Cost(batch=1e-4, image=1e-5, wait=7e-4, most=1 << 30),
+    "app_2": Cost(batch=5e-4, image=9e-6, wait=7e-4),
+}
+
+
+def one_by_one(env: simpy.Environment, service: float) -> tuple[Inbox, Sink]:
+    inbox, sink = Inbox(env), Sink(env)
+    env.process(stage(env, Host(env, 1), Cost(image=service, most=1), inbox, sink.store))
+    return inbox, sink
+
+
+def poisson(env: simpy.Environment, inbox: Inbox, rate: float, count: int, seed: int) -> Steps:
+    draw = random.Random(seed)
+    for _ in range(count):
+        yield env.timeout(draw.expovariate(rate))
+        inbox.put([Group(env.now, 1)])
+
+
+@pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
+def test_one_core_with_equal_services_waits_as_long_as_an_m_d_1_queue(load: float) -> None:
+    env, service = simpy.Environment(), 0.0007
+    inbox, sink = one_by_one(env, service)
+    env.process(poisson(env, inbox, load / service, 40_000, seed=7))
+    env.run()
+    waits = [now - group.born - service for now, group in sink.arrived]
+    # Pollaczek and Khinchine, with equal services.
+    expected = load * service / (2 * (1 - load))
+    assert sum(waits) / len(waits) == pytest.approx(expected, rel=0.06)
+
+
+def test_as_many_are_there_as_come_times_how_long_they_stay() -> None:
+    env, rate, service = simpy.Environment(), 900.0, 0.001
+    inbox, sink = one_by_one(env, service)
+    env.process(poisson(env, inbox, rate, 20_000, seed=3))
+    env.run()
+    came = sorted(
+        [(group.born, 1) for _, group in sink.arrived] + [(t, -1) for t, _ in sink.arrived]
+    )
+    area = there = last = 0.0
+    for moment, change in came:
+        area += there * (moment - last)
+        there, last = there + change, moment
+    stays = [now - group.born for now, group in sink.arrived]
+    assert area / env.now == pytest.approx(len(stays) / env.now * sum(stays) / len(stays))
+
+
+def test_two_that_want_one_core_take_twice_as_long_and_both_progress() -> None:
+    env = simpy.Environment()
+    host = Host(env, 1)
+    ends = []
+
+    def work() -> Steps:
+        yield from host.compute(0.1)
+        ends.append(env.now)
+
+    for _ in range(2):
+        env.process(work())
+    env.run()
+    assert ends == pytest.approx([0.199, 0.2])
+    assert host.busy == pytest.approx(0.2)
+
+
+def test_threads_share_a_batch_out_to_cores() -> None:
+    env = simpy.Environment()
+    env.process(Host(env, 2).compute(0.1, threads=2))
+    env.run()
+    assert env.now == pytest.approx(0.05)
+
+
+def test_a_group_is_parted_where_the_batch_is_full_and_nothing_is_lost() -> None:
+    inbox = Inbox(simpy.Environment())
+    inbox.put([Group(1.0, 300), Group(2.0, 10)])
+    batches = [inbox.take_now(256) for _ in range(3)]
+    assert batches == [[Group(1.0, 256)], [Group(1.0, 44), Group(2.0, 10)], []]
+    assert inbox.waiting == 0
+
+
+def test_all_that_is_sent_is_stored() -> None:
+    env = simpy.Environment()
+    simulated = Simulated(
+        env, COSTS, Plant(servers=3, writers=2, partitions=7, brokers=2, replicas=2)
+    )
+    env.process(simulated.arrivals(20_000, 1.0))
+    env.run(until=3.0)
+    assert simulated.sink.images == pytest.approx(20_000, abs=1)
+    assert all(group.born <= now for now, group in simulated.sink.arrived)
+
+
+def test_a_killed_servers_images_come_again_and_none_is_lost() -> None:
+    env = simpy.Environment()
+    simulated = Simulated(env, COSTS, Plant(servers=3, writers=1, partitions=6))
+    env.process(simulated.arrivals(30_000, 4.0))
+    env.run(until=1.0)
+    victim = simulated.servers.members[0]
+    env.process(simulated.servers.kill(victim, missed_after=1.0, rebalance=0.1))
+    env.run(until=8.0)
+    stored = simulated.sink.images
+    again = images_of(group for _, groups in victim.unacknowledged() for group in groups)
+    assert 120_000 - 1 <= stored <= 120_000 + again
+    assert scale.latency_of(simulated.sink)["max"] == pytest.approx(1100, rel=0.3)
+
+
+def test_who_joins_takes_no_more_than_its_share_and_the_others_keep_theirs() -> None:
+    env = simpy.Environment()
+    host = Host(env, 1)
+    topic = Topic(env, [host], Cost(), partitions=7)
+    group = Consumers(env, topic)
+    members = [Member(env, host, Cost(), Sink(env).store) for _ in range(3)]
+    had: list[list[Inbox]] = []
+    for member in members:
+        had = [list(each.partitions) for each in group.members]
+        env.process(group.join(member))
+        env.run(until=env.now + 0.001)
+    owned = [each for member in members for each in member.partitions]
+    assert sorted(len(member.partitions) for member in members) == [2, 2, 3]
+    assert {id(each) for each in owned} == {id(each) for each in topic.partitions}
+    for member, before in zip(members, had, strict=False):
+        assert {id(each) for each in member.partitions} <= {id(each) for each in before}
+
+
+def measured(batch: float = 1e3, image: float = 50.0) -> dict[str, Any]:
+    """What would be measured if each script took so many microseconds a batch and an image."""
+    names = ("app_1", "broker", "model_server_sub", "model_server_pub", "app_2")
+
+    def load(rate: float, batches: float) -> dict[str, Any]:
+        return {
+            "rate": rate,
+            "images": 60,
+            "us": dict.fromkeys(names, batch * batches + image),
+            "batches": batches,
+            "latency_ms": {"p50": 12.0, "p99": 14.0},
+            "all_latencies_ms": [11.0, 12.0, 14.0],
+            "hops_ms": {"received": 4.0, "predicted": 1.0, "stored": 7.0},
+        }
+
+    base = {"brokers": 1, "partitions": 12, "images": 2000, "images_per_second": 6000.0}
+    return {
+        "cores": 2,
+        "batch": 256,
+        "by_cluster": [{**base, "us": {**load(1, 0.004)["us"], "batches": 0.004}}],
+        "loads": [load(20, 1.0), load(2000, 0.05)],
+        "servers": {"servers": 4, "worth": 0.95},
+        "membership": {"held_up_by_a_join_s": 0.2},
+    }
+
+
+def test_costs_of_a_batch_and_of_an_image_are_told_apart_by_the_load() -> None:
+    costs = scale.costs_of(measured(batch=800, image=30))
+    assert costs["sub"].batch == pytest.approx(800e-6)
+    assert costs["sub"].image == pytest.approx(30e-6)
+    assert costs["broker_in"].cpu(1) + costs["broker_out"].cpu(1) == pytest.approx(830e-6)
+
+
+def test_a_single_image_takes_as_long_as_it_was_measured_to() -> None:
+    found = scale.compare(measured(), scale.costs_of(measured()))
+    single = next(each for each in found if each["what"].startswith("p50 at 20/s"))
+    assert single["simulated"] == pytest.approx(12.0, rel=0.1)
+
+
+def test_a_plant_for_twice_the_rate_has_twice_of_all() -> None:
+    (one, _), (two, _) = (scale.sized(COSTS, rate) for rate in (1e6, 2e6))
+    for part in ("publishers", "servers", "writers", "brokers"):
+        assert getattr(two, part) == pytest.approx(2 * getattr(one, part), abs=1)
+
+
+def test_a_sized_plant_keeps_up_with_its_rate_and_the_picture_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant, sums = scale.sized(COSTS, 30_000)
+    answer = scale.fleet(COSTS, plant, 30_000, {"held_up_by_a_join_s": 0.2})
+    assert answer["stored_per_sent"] == pytest.approx(1.0, abs=0.01)
+    assert max(answer["used"].values()) < 0.9
+    results = {
+        "comparison": scale.compare(measured(), scale.costs_of(measured())),
+        "answer": {"rate": 30_000, "simulated": answer, "sums": sums},
+    }
+    monkeypatch.setattr(pictures, "SCALE_PICTURE", tmp_path / "scale.png")
+    assert pictures.scale(results).stat().st_size > 1000
+
+
+def test_batches_are_counted_by_when_they_were_received() -> None:
+    rows = [{"received_at": at} for at in ("a", "a", "b", "b")]
+    assert scale_costs.batches_of(rows) == 0.5
