@@ -198,6 +198,14 @@ class Subscription(ClosedAtExit):
 
     @property
     @abstractmethod
+    def dead_lettered(self) -> int:
+        """Messages that are in the dead-letter topic by now, whoever moved them and when.
+
+        By `dead_letter`, by the last `nack`, because they could not be read; at once or later.
+        """
+
+    @property
+    @abstractmethod
     def ready(self) -> bool:
         """True while the broker answers and, where it assigns, has assigned this consumer."""
 

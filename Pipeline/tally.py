@@ -19,7 +19,8 @@ class Tally:
         failed: those that can never be published.
         duplicates: results that the DB had already.
         conflicts: results that the DB has with another label.
-        dead_lettered: messages and lines that were moved away as bad.
+        lines_dead_lettered: what was no message yet, and was moved away as bad.
+        messages_dead_lettered: tells how many messages were; letters may be sent later.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,7 +29,8 @@ class Tally:
         self.failed = 0
         self.duplicates = 0
         self.conflicts = 0
-        self.dead_lettered = 0
+        self.lines_dead_lettered = 0
+        self.messages_dead_lettered: Callable[[], int] = lambda: 0
         self._clock = clock
         self._first: float | None = None
         self._last = 0.0
@@ -44,6 +46,11 @@ class Tally:
             self.begin()
             self._last = self._clock()
             self.done += number
+
+    @property
+    def dead_lettered(self) -> int:
+        """Messages and lines that were moved away as bad."""
+        return self.lines_dead_lettered + self.messages_dead_lettered()
 
     @property
     def through(self) -> int:

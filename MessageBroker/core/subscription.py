@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from MessageBroker.broker_interface import Subscription, is_dead_letter_topic
 from MessageBroker.configuration import DeliverySettings
-from MessageBroker.core import dead_letter as names
 from MessageBroker.core.dead_letter import texts_of
 from MessageBroker.core.driver import Stream
 from MessageBroker.core.forks import Opener
 from MessageBroker.core.lease_keeper import LeaseKeeper
-from MessageBroker.core.letters import Letter, LetterPublisher, Letters
+from MessageBroker.core.letters import LetterPublisher, Letters
+from MessageBroker.core.moving import Moving
 from MessageBroker.core.outage import Outage
 from MessageBroker.core.outstanding import Outstanding
 from MessageBroker.core.redelivery import Redelivery
@@ -28,7 +28,7 @@ from MessageBroker.errors import (
     ClosedError,
     ConfigurationError,
 )
-from MessageBroker.message import IN_HAND, SETTLED, Delivery, DeliveryState, Message
+from MessageBroker.message import IN_HAND, SETTLED, Message
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,6 @@ OUTAGE_PAUSE_SECONDS = 0.5
 # Attempts are remembered for messages that were lost to a rebalance and may come back.
 MAX_REMEMBERED_ATTEMPTS = 100_000
 EXHAUSTED_REASON = "max_delivery_attempts"
-UNREAD_REASON = "unreadable record"
 
 
 class SubscriptionCore(Subscription):
@@ -73,11 +72,17 @@ class SubscriptionCore(Subscription):
         self._outstanding = Outstanding(
             subscription_id, self._redelivery, settings.max_lease_seconds
         )
-        self._letters = Letters(topic, stream, publish_dead_letter)
-        self._unread: dict[Delivery, str] = {}  # why the body of a message cannot be read
-        self._refusal: BrokerError | None = None  # of letters, found out between two calls
-        stream.on_unread = self._note_unread
-        self._leases = LeaseKeeper(stream, self._outstanding, self._changed, self._look_at_letters)
+        self._moving = Moving(
+            subscription_id,
+            stream,
+            Letters(topic, stream, publish_dead_letter),
+            self._lock,
+            self._hold,
+            self.ack,
+        )
+        self._leases = LeaseKeeper(
+            stream, self._outstanding, self._changed, self._moving.look_at_letters
+        )
         self._nacks: dict[str, int] = {}  # by message id
         self._acks_under_way = 0
         self._closed = threading.Event()
@@ -91,7 +96,7 @@ class SubscriptionCore(Subscription):
         deadline = time.monotonic() + timeout
         while True:
             messages = self._receive_once(max_messages, deadline)
-            if self._unread:
+            if self._moving.unread:
                 messages = self._without_unread(messages)
             if messages or time.monotonic() >= deadline:
                 return messages
@@ -100,7 +105,7 @@ class SubscriptionCore(Subscription):
         with self._receiving:
             with self._lock:
                 self._require_open()
-                self._raise_refusal()
+                self._moving.raise_refusal()
                 now = time.monotonic()
                 messages = self._redelivery.take_due(max_messages, now)
                 wait = 0.0
@@ -132,9 +137,9 @@ class SubscriptionCore(Subscription):
         """
         room = self._settings.max_outstanding_messages - len(self._outstanding)
         room_bytes = self._settings.max_outstanding_bytes - self._outstanding.size
-        if not self._letters:
+        waiting, size = self._moving.letters_waiting, self._moving.bytes_waiting
+        if not waiting:
             return room, room_bytes
-        waiting, size = len(self._letters), self._letters.size
         if (
             waiting >= self._settings.max_outstanding_messages
             or size >= self._settings.max_outstanding_bytes
@@ -167,36 +172,15 @@ class SubscriptionCore(Subscription):
                 admitted.append(message)
         return admitted
 
-    def _note_unread(self, message: Message, error: str) -> None:
-        if self._has_dead_letters:
-            self._unread[message.delivery] = error
-        else:
-            # A letter that cannot be read any more is what there is of it.
-            message.attributes.update({names.BODY: names.ABSENT, names.ERROR: error})
-            message.attributes[names.PLACE] = self._stream.place_of(message)
-
     def _without_unread(self, messages: Sequence[Message]) -> list[Message]:
         """Move away those whose body cannot be read; return the others."""
-        readable = [each for each in messages if each.delivery not in self._unread]
-        unread = [each for each in messages if each.delivery in self._unread]
+        readable = [each for each in messages if each.delivery not in self._moving.unread]
         try:
-            errors = [self._unread[each.delivery] for each in unread]
-            moved = self._move_to_dead_letters(unread, UNREAD_REASON, errors, unread=True)
-            if moved:
-                logger.error(
-                    "%d records that cannot be read were dead-lettered, the first at %s: %s",
-                    moved,
-                    self._stream.place_of(unread[0]),
-                    errors[0],
-                )
-        except BaseException:
-            with self._lock:  # the next call hands them out
-                for message in readable:
-                    self._redelivery.hold(message, due=0.0)
+            self._moving.move_unread(messages)
+        except BaseException:  # the next call hands them out
+            for message in readable:
+                self._hold(message, 0.0)
             raise
-        finally:
-            for delivery in [each for each in self._unread if each.state in SETTLED]:
-                del self._unread[delivery]
         return readable
 
     def _with_attempts(self, message: Message) -> Message:
@@ -242,7 +226,7 @@ class SubscriptionCore(Subscription):
             self._changed.notify_all()
         if exhausted:
             error = f"nacked {self._settings.max_delivery_attempts} times"
-            self._move_to_dead_letters(exhausted, EXHAUSTED_REASON, [error] * len(exhausted))
+            self._moving.move(exhausted, EXHAUSTED_REASON, [error] * len(exhausted))
 
     def dead_letter(
         self,
@@ -260,11 +244,17 @@ class SubscriptionCore(Subscription):
         with self._lock:
             messages = self._outstanding.require(messages)
         errors = texts_of(reason, error, len(messages))
-        return self._move_to_dead_letters(messages, reason, errors)
+        return self._moving.move(messages, reason, errors)
 
     @property
     def _has_dead_letters(self) -> bool:
         return not is_dead_letter_topic(self.topic)
+
+    def _hold(self, message: Message, delay: float | None) -> None:
+        """Hand a message out again after a delay in seconds; None for the longest back-off."""
+        delay = self._settings.max_backoff if delay is None else delay
+        with self._lock:
+            self._redelivery.hold(message, due=time.monotonic() + delay if delay else 0.0)
 
     def _count_nack(self, message_id: str) -> int:
         nacks = self._nacks.pop(message_id, 0) + 1
@@ -279,70 +269,6 @@ class SubscriptionCore(Subscription):
             delay = min(backoff, self._settings.max_backoff) * random.uniform(0.8, 1.0)
         again = replace(message, delivery_attempt=nacks + 1)
         self._redelivery.hold(again, due=time.monotonic() + delay)
-
-    def _move_to_dead_letters(
-        self,
-        messages: Sequence[Message],
-        reason: str,
-        errors: Sequence[str],
-        *,
-        unread: bool = False,
-    ) -> int:
-        error_of = {each.delivery: error for each, error in zip(messages, errors, strict=True)}
-        moving = self._begin_moving(messages)
-        sending = [Letter(each, reason, error_of[each.delivery], unread) for each in moving]
-        answered: list[Letter] = []
-        refusal: BrokerError | None = None
-        try:
-            answered = list(self._letters.send(sending))
-            refusal = self._settle_letters(answered)
-            self._letters.wait_for([each for each in sending if each not in answered])
-        finally:  # also after a Ctrl-C: nobody else would hand them out again
-            self._hold_unmoved(moving)
-        if refusal is not None:
-            raise refusal
-        return sum(each.failure() is None for each in answered)
-
-    def _settle_letters(self, answered: Sequence[Letter]) -> BrokerError | None:
-        """Acknowledge what was moved; return why the rest was refused, if that is for good."""
-        self.ack([each.message for each in answered if each.failure() is None])
-        return self._letters.tell_failures([each for each in answered if each.failure()])
-
-    def _look_at_letters(self) -> None:
-        """Settle those that waited and are answered now."""
-        answered = self._letters.answered()
-        if answered:
-            refusal = self._settle_letters(answered)
-            self._refusal = refusal or self._refusal
-            self._hold_unmoved([each.message for each in answered])
-
-    def _begin_moving(self, messages: Sequence[Message]) -> list[Message]:
-        """Choose those that are not settled, each once, and keep everybody else off them."""
-        moving: list[Message] = []
-        lost = 0
-        with self._lock:
-            for message in messages:
-                delivery = message.delivery
-                lost += delivery.state is DeliveryState.LOST
-                if delivery.state in IN_HAND or delivery.state is DeliveryState.HELD:
-                    delivery.state = DeliveryState.MOVING
-                    moving.append(message)
-        if lost:
-            logger.warning(
-                "%d messages of %s were not dead-lettered: they are no longer this consumer's, and "
-                "come again to whoever has them now",
-                lost,
-                self.subscription_id,
-            )
-        return moving
-
-    def _hold_unmoved(self, messages: Sequence[Message]) -> None:
-        with self._lock:
-            for message in messages:
-                delivery = message.delivery
-                if delivery.state is DeliveryState.MOVING and not self._letters.holds(delivery):
-                    due = time.monotonic() + self._settings.max_backoff
-                    self._redelivery.hold(message, due)
 
     # ------------------------------------------------------------------ life cycle
 
@@ -366,7 +292,11 @@ class SubscriptionCore(Subscription):
 
     @property
     def letters_waiting(self) -> int:
-        return len(self._letters)
+        return self._moving.letters_waiting
+
+    @property
+    def dead_lettered(self) -> int:
+        return self._moving.moved
 
     @property
     def ready(self) -> bool:
@@ -382,7 +312,7 @@ class SubscriptionCore(Subscription):
             self._closed.set()
             self._changed.notify_all()
         self._leases.stop()
-        self._look_at_letters()
+        self._moving.look_at_letters()
         with self._receiving:
             self._leases.retry_acks()
             with self._lock:
@@ -396,11 +326,6 @@ class SubscriptionCore(Subscription):
                 logger.warning("%s was closed all the same: %s", self.subscription_id, error)
         self._outage.leave(self)
         self._on_close(self)
-
-    def _raise_refusal(self) -> None:
-        refusal, self._refusal = self._refusal, None
-        if refusal is not None:
-            raise refusal
 
     def _require_open(self) -> None:
         if self._closed.is_set():

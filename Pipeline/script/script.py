@@ -86,9 +86,11 @@ class Script:
 
     def subscribe(self, broker: BrokerInterface, topic: str) -> Subscription:
         """Consume `topic`; see `start_up.subscribe`."""
-        return self.once_there_is_room(
+        subscription = self.once_there_is_room(
             lambda: subscribe(broker, self.options, self.stop, topic), Reason.BROKER
         )
+        self.tally.messages_dead_lettered = lambda: subscription.dead_lettered
+        return subscription
 
     def begin_batch(self, size: int) -> None:
         """Count a batch of `size` that is worked on from now."""

@@ -76,7 +76,7 @@ def move_away(script: Script, subscription: Subscription, rejected: Sequence[Rej
         else:
             script.waiting.end(Reason.DEAD_LETTER)
         if moved:
-            _tell(script, moved, reason, _summary(alike), {"message_id": messages[0].id})
+            _tell(moved, reason, _summary(alike), {"message_id": messages[0].id})
 
 
 def publish_letters(
@@ -99,8 +99,9 @@ def publish_letters(
 
     if letters:
         script.within_grace(publish)
+    script.tally.lines_dead_lettered += len(letters)
     for letter in letters:
-        _tell(script, 1, letter.reason, letter.error, letter.place)
+        _tell(1, letter.reason, letter.error, letter.place)
 
 
 def _summary(rejected: Sequence[Rejected]) -> BaseException | str:
@@ -117,13 +118,11 @@ def _summary(rejected: Sequence[Rejected]) -> BaseException | str:
 
 
 def _tell(
-    script: Script,
     number: int,
     reason: str,
     error: BaseException | str,
     place: Mapping[str, str],
 ) -> None:
-    script.tally.dead_lettered += number
     logger.warning(
         "%d dead-lettered: %s: %s%s",
         number,

@@ -60,7 +60,7 @@ def test_letters_that_wait_have_room_of_their_own_and_good_messages_flow() -> No
     with subscription_over(stream, letters, max_outstanding_messages=10) as subscription:
         stream.arrive(*(message(f"bad {number}") for number in range(9)))
         assert subscription.dead_letter(subscription.receive(9, 1), "no image") == 0
-        assert subscription.letters_waiting == 9
+        assert (subscription.letters_waiting, subscription.dead_lettered) == (9, 0)
 
         stream.arrive(*(message(f"good {number}") for number in range(30)))
         for _ in range(3):
@@ -80,7 +80,7 @@ def test_letters_that_wait_have_room_of_their_own_and_good_messages_flow() -> No
             future.set_result("id")
         assert receive_until(subscription, 1) == ["later"]
         wait_until(lambda: len(stream.acknowledged) == 40, "all are acknowledged", 5)
-        assert subscription.letters_waiting == 0
+        assert (subscription.letters_waiting, subscription.dead_lettered) == (0, 10)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -159,5 +159,6 @@ def test_what_cannot_be_read_is_moved_away_in_one_line_and_its_neighbours_flow(
 
         wait_until(lambda: len(stream.acknowledged) == 3, "they are acknowledged", 5)
         assert letters.bodies == ["", "", ""]
+        assert subscription.dead_lettered == 3
         assert caplog.text.count("cannot be read") == 1
         assert "3 records" in caplog.text

@@ -54,7 +54,8 @@ def test_good_messages_flow_while_the_dead_letter_topic_is_away(
                 good += len(messages)
             told = [each for each in caplog.messages if "others flow on" in each]
             assert len(told) == 1
-        wait_until(lambda: subscription.letters_waiting == 0, "the letters are sent")
+        wait_until(lambda: subscription.dead_lettered == BAD, "the letters are sent, and counted")
+        assert subscription.letters_waiting == 0
         if broker.backlog(topic) is not None:
             wait_until(lambda: broker.backlog(topic) == 0, "all is acknowledged")
 

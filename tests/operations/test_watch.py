@@ -171,7 +171,7 @@ def test_a_fault_is_a_problem_for_a_while_and_is_counted_for_good(
     target = Target(f"127.0.0.1:{app_2}")
     for _ in range(3):
         target.look()
-    counts.dead_lettered = 2
+    counts.lines_dead_lettered = 2
     stage = target.look()
     assert f"app_2 (127.0.0.1:{app_2}): 2 dead-lettered" in problems([stage])
     monkeypatch.setattr("Pipeline.observability.stages.FAULT_SECONDS", 0.0)
