@@ -101,7 +101,9 @@ class LocalHandler(BrokerCore):
         outbox.put(batch.publications())
 
     def _new_outbox(self, topic: str) -> Outbox:
-        publisher = Publisher(lambda: self._catalogue.open(topic))
+        publisher = Publisher(
+            lambda: self._catalogue.open(topic), lambda: self._catalogue.path_of(topic)
+        )
         return Outbox(
             f"publisher of {topic}",
             publisher.write,

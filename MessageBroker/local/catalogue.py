@@ -89,7 +89,13 @@ class Catalogue:
 
     def has(self, topic: str) -> bool:
         """Tell whether there is such a topic."""
-        return self._path_of(topic) is not None
+        return self.path_of(topic) is not None
+
+    def path_of(self, topic: str) -> Path | None:
+        """Tell in which file a topic is; None if there is no such topic. Opens nothing."""
+        with self._reading() as db:
+            row = db.execute("SELECT file FROM topic WHERE name = ?", (topic,)).fetchone()
+        return self._folder / row[0] if row else None
 
     def open(self, topic: str) -> TopicStore:
         """Open a topic's file.
@@ -97,13 +103,13 @@ class Catalogue:
         Raises:
             TopicNotFoundError: there is no such topic.
         """
-        path = self._path_of(topic)
+        path = self.path_of(topic)
         if path is None:
             raise topic_not_found(f"local broker: there is no topic {topic!r}", topic)
         try:
             return TopicStore(path, topic)
         except (BrokerUnavailableError, BrokerReplacedError):
-            if self._path_of(topic) == path:
+            if self.path_of(topic) == path:
                 raise
         return self.open(topic)  # it was deleted meanwhile, and perhaps made again
 
@@ -138,7 +144,7 @@ class Catalogue:
 
     def make(self, topic: str) -> bool:
         """Make a topic, inside `changing`; False if it is there already."""
-        path = self._path_of(topic)
+        path = self.path_of(topic)
         if path is not None and self._state_of(path, topic) is not _State.GONE:
             return False
         self._forget(topic)
@@ -195,7 +201,7 @@ class Catalogue:
     def delete(self, topic: str) -> bool:
         """Delete a topic and its subscriptions; True if it was there."""
         with self.changing():
-            path = self._path_of(topic)
+            path = self.path_of(topic)
             if path is None:
                 return False
             if path.exists():
@@ -267,11 +273,6 @@ class Catalogue:
         return max(0.0, self._deadline - time.monotonic())
 
     # ------------------------------------------------------------------ the file
-
-    def _path_of(self, topic: str) -> Path | None:
-        with self._reading() as db:
-            row = db.execute("SELECT file FROM topic WHERE name = ?", (topic,)).fetchone()
-        return self._folder / row[0] if row else None
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

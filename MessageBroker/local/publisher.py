@@ -7,6 +7,7 @@ them all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import uuid_utils
 
@@ -36,8 +37,17 @@ def lane_of(publication: Publication) -> LaneName:
 class Publisher:
     """Writes groups of messages of one topic. For one thread."""
 
-    def __init__(self, open_store: Callable[[], TopicStore]) -> None:
+    def __init__(
+        self, open_store: Callable[[], TopicStore], path_of_topic: Callable[[], Path | None]
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            open_store: opens the topic's file; see `Catalogue.open`.
+            path_of_topic: where that is now, by the catalogue; None if there is no such topic.
+        """
         self._open_store = open_store
+        self._path_of_topic = path_of_topic
         self._store: TopicStore | None = None
 
     def write(self, publications: Sequence[Publication]) -> Sequence[str]:
@@ -60,23 +70,32 @@ class Publisher:
             store.close()
 
     def _append(self, messages: Sequence[NewMessage]) -> None:
-        if self._store is not None:
-            try:
-                self._store.append(messages)
-            except TopicNotFoundError:
-                self.close()
-            except BrokerError:
-                self.close()  # another file may stand there the next time
-                raise
-            else:
-                return
-        self._store = self._open_store()
-        try:
-            self._store.append(messages)
-        except BrokerReplacedError:  # it was just being deleted, and has perhaps been made again
-            self.close()
+        if self._store is None or not self._took(self._store, messages):
             self._store = self._open_store()
-            self._store.append(messages)
+            if not self._took(self._store, messages):
+                self._store = self._open_store()
+                self._store.append(messages)
+
+    def _took(self, store: TopicStore, messages: Sequence[NewMessage]) -> bool:
+        """Append to a file; False, and the file closed, if it is not the topic's any more.
+
+        While a topic is deleted its files go one by one, so that one of them may look as if it
+        were taken away. The catalogue tells; the file itself must not be looked at again.
+        """
+        try:
+            store.append(messages)
+        except TopicNotFoundError:
+            self.close()
+            return False
+        except BrokerReplacedError:
+            self.close()
+            if self._path_of_topic() == store.path:
+                raise
+            return False
+        except BrokerError:
+            self.close()  # another file may stand there the next time
+            raise
+        return True
 
 
 def _messages(publications: Sequence[Publication], ids: Sequence[str]) -> list[NewMessage]:

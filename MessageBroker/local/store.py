@@ -67,6 +67,7 @@ class TopicStore:
             BrokerUnavailableError, BrokerReplacedError, ConfigurationError: it cannot be opened.
         """
         self.topic = topic
+        self.path = path
         self._log = Log(topic)
         self._purged_at = 0
         self._end = 0  # of the log, as this connection wrote it

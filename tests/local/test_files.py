@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from MessageBroker.errors import (
     TopicNotFoundError,
 )
 from MessageBroker.local.database import SharedDatabase
+from MessageBroker.local.files_in_use import Change, FilesInUse
+from MessageBroker.local.log import NewMessage
 from MessageBroker.local.store import TopicStore
 from tests.local.conftest import Connect
 
@@ -114,6 +117,31 @@ def test_a_topic_may_be_deleted_while_it_is_published_to(connect: Connect) -> No
     outcomes = {type(future.exception(30)) for future in futures}
 
     assert outcomes <= {type(None), TopicNotFoundError}
+
+
+def test_a_file_that_looks_replaced_while_its_topic_is_deleted_is_a_deleted_topics(
+    connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks at its files they go one by one, and somebody opens what is left."""
+    broker, other = connect(), connect()
+    broker.create_topic("topic")
+    broker.publish("topic", b"before").result(30)
+    path = the_file_of(folder, "topic")
+    append, look = TopicStore.append, FilesInUse.change
+
+    def look_once(files: FilesInUse) -> Change | None:
+        monkeypatch.setattr(FilesInUse, "change", look)
+        return Change(path.with_name(path.name + "-wal"), "was replaced by another one")
+
+    def append_too_late(store: TopicStore, messages: Sequence[NewMessage]) -> None:
+        monkeypatch.setattr(TopicStore, "append", append)
+        other.delete_topic("topic")
+        monkeypatch.setattr(FilesInUse, "change", look_once)
+        append(store, messages)
+
+    monkeypatch.setattr(TopicStore, "append", append_too_late)
+    with pytest.raises(TopicNotFoundError):
+        broker.publish("topic", b"after").result(30)
 
 
 def test_while_a_topic_is_removed_nobody_can_open_it_as_one_that_is_not_deleted(
