@@ -31,8 +31,8 @@ MOST_SHAPES = 8
 # Extent and area, in shares of the largest ones', below which it is dirt, a bar or a flag.
 SMALL, SLIGHT = 0.5, 0.2
 
-# Of two digits: the shorter one's extent, in shares of the other's.
-ALIKE = 0.6
+# Of two digits of one hand: the shorter one's extent, in shares of the other's.
+ALIKE = 0.75
 
 # Of what stands side by side: how far one reaches below, or over, the other, at most, in shares of
 # the narrower one; how much of the lower one's height they share at least. And for what stands in
@@ -40,7 +40,7 @@ ALIKE = 0.6
 OVERLAP, COMMON = 0.2, 0.7
 
 # Gap, in shares of the larger one's extent, that no torn digit has: beside each other, and below.
-# Of 70,000 digits of MNIST three are refused.
+# Of 70,000 digits of MNIST one is refused.
 GAP_BESIDE, GAP_BELOW = 0.1, 0.25
 
 # Width, in heights, from which on a picture may hold two digits that overlap aslant.
@@ -118,7 +118,8 @@ def _has_gap(bits: Bits) -> Mask:
 
 def _span(bits: Bits) -> Bits:
     """Count from the lowest 1 to the highest."""
-    return np.frexp(bits)[1] - np.frexp(bits & -bits)[1] + 1
+    span: Bits = np.frexp(bits)[1] - np.frexp(bits & -bits)[1] + 1
+    return span
 
 
 def _reduced(ink: Mask) -> Mask:
@@ -132,7 +133,8 @@ def _reduced(ink: Mask) -> Mask:
         return cut
     padded = np.pad(cut, [(0, -side % block) for side in cut.shape])
     height, width = (side // block for side in padded.shape)
-    return padded.reshape(height, block, width, block).mean((1, 3)) >= 0.5
+    reduced: Mask = padded.reshape(height, block, width, block).mean((1, 3)) >= 0.5
+    return reduced
 
 
 def _stand_apart(ink: Mask) -> bool:

@@ -28,10 +28,10 @@ def in_a_row(digits: np.ndarray, gap: int) -> np.ndarray:
     """Set digits side by side, so many pixels apart, on black."""
     cut = [tight(digit) for digit in digits]
     high = max(map(len, cut)) + 8
-    spaced = [
-        np.pad(each, [((high - len(each)) // 2, high - len(each) - (high - len(each)) // 2), (0, gap)])
-        for each in cut
-    ]  # fmt: skip
+    spaced = []
+    for each in cut:
+        above = (high - len(each)) // 2
+        spaced.append(np.pad(each, [(above, high - len(each) - above), (0, gap)]))
     return np.pad(np.concatenate(spaced, axis=1), [(0, 0), (6, 6)])
 
 
