@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +16,7 @@ from DB import (
     open_database,
 )
 from DB.postgres.url import parse
+from tests.engines.commands import assert_says_what_to_install, imported, outcome_of
 from tests.engines.postgres_server import HOST, PostgresServer
 from tests.servers import free_port
 
@@ -30,14 +28,7 @@ TRUST = f"host all all {HOST}/32 trust"
 
 def code_of(url: str, *command: str, **environment: str) -> tuple[int, str]:
     """Run a command on a DB; return its exit code and all of its output."""
-    done = subprocess.run(
-        [sys.executable, *(command or ("-m", "DB", "summary")), "--db", url],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    return done.returncode, done.stdout + done.stderr
+    return outcome_of(*(command or ("-m", "DB", "summary")), "--db", url, **environment)
 
 
 @pytest.mark.parametrize(
@@ -321,24 +312,13 @@ def test_a_client_encoding_of_the_person_s_own_changes_nothing(
             assert row["label"] == "ä七"
 
 
-def test_without_the_client_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = (
-        "import sys; sys.modules['psycopg'] = None\n"
-        "from DB.__main__ import main\n"
-        "sys.exit(main(['summary', '--db', 'postgresql://host/db']))"
+def test_without_the_client_a_line_says_what_to_install() -> None:
+    assert_says_what_to_install(
+        "psycopg", "DB", "summary", "--db", "postgresql://host/db", extra="postgres"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "pip install '.[postgres]'" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_nothing_of_sql_is_imported_for_a_text_file(tmp_path: Path) -> None:
-    code = (
-        "import sys, app_2; from DB import open_database\n"
-        "open_database(sys.argv[1]).close()\n"
-        "print([name for name in ('psycopg', 'DB.sqlite') if name in sys.modules])"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "db.txt")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    statement = "from DB import open_database; open_database(sys.argv[1]).close()"
+    names = ("psycopg", "DB.sqlite", "DB.text")
+    assert imported(names, "app_2", statement, tmp_path / "db.txt") == ["DB.text"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import Queue.redis.fitness
 from Queue import QueueConfigurationError, QueueUnavailableError, Record, open_queue
 from Queue.redis.url import parse
 from tests.brokers.certificates import Authority
+from tests.engines.commands import assert_says_what_to_install, imported, outcome_of
 from tests.engines.redis_server import HOST, RedisServer
 from tests.engines.tls_proxy import tls_in_front_of
 from tests.servers import free_port
@@ -27,14 +26,7 @@ RECORDS = [Record("a", b'{"id":"a"}')]
 
 def run(url: str, *command: str, **environment: str) -> tuple[int, str]:
     """Run a command on a queue; return its exit code and all of its output."""
-    done = subprocess.run(
-        [sys.executable, *(command or ("-m", "Queue", "status")), "--queue", url],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    return done.returncode, done.stdout + done.stderr
+    return outcome_of(*(command or ("-m", "Queue", "status")), "--queue", url, **environment)
 
 
 @pytest.mark.parametrize(
@@ -314,23 +306,12 @@ def test_tls_and_what_can_be_wrong_with_it(tmp_path: Path, redis: RedisServer) -
 
 
 def test_without_the_client_a_line_says_what_to_install() -> None:
-    code = (
-        "import sys; sys.modules['redis'] = None\n"
-        "from Queue.__main__ import main\n"
-        "sys.exit(main(['status', '--queue', 'redis://host/0']))"
+    assert_says_what_to_install(
+        "redis", "Queue", "status", "--queue", "redis://host/0", extra="redis"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "pip install '.[redis]'" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_nothing_of_redis_is_imported_for_a_text_file(tmp_path: Path) -> None:
-    code = (
-        "import sys, model_server_pub; from Queue import open_queue\n"
-        "open_queue(sys.argv[1]).close()\n"
-        "print([name for name in ('redis', 'hiredis') if name in sys.modules])"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "log.txt")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    statement = "from Queue import open_queue; open_queue(sys.argv[1]).close()"
+    names = ("redis", "hiredis", "Queue.text")
+    assert imported(names, "model_server_pub", statement, tmp_path / "log.txt") == ["Queue.text"]
