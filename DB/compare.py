@@ -38,6 +38,7 @@ class Comparison:
         results: ids in the DB.
         compared: ids of them for which the shadow has an answer.
         strangers: answers of the shadow whose ids the DB does not have.
+        left_out: answers of all shadows beyond `MAX_ANSWERS`, which are not compared.
         agreed: ids with the same label.
         pairs: (served, shadow) labels where they differ, and how often.
         known: compared ids whose truth is known.
@@ -54,6 +55,7 @@ class Comparison:
     results: int = 0
     compared: int = 0
     strangers: int = 0
+    left_out: int = 0
     agreed: int = 0
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
     known: int = 0
@@ -103,6 +105,7 @@ class Comparison:
             "compared": self.compared,
             "coverage": _share(self.compared, self.results),
             "answers_without_result": self.strangers,
+            "answers_left_out": self.left_out,
             "agreement": _share(self.agreed, self.compared),
             "differences": [
                 {"served": ours, "shadow": theirs, "count": count}
@@ -127,11 +130,13 @@ def compare(db: ResultDatabase) -> list[Comparison]:
         DatabaseUnavailableError, DatabaseClosedError: as iteration does.
     """
     answers: dict[str, dict[str, dict[str, Any]]] = {}
-    held = 0
+    held = left_out = 0
     for row in db.iter_shadow():
         if held < MAX_ANSWERS:
             answers.setdefault(str(row["model"]), {})[row["id"]] = row
             held += 1
+        else:
+            left_out += 1
     found = {model: Comparison(model) for model in answers}
     for served in db:
         for model, comparison in found.items():
@@ -141,6 +146,7 @@ def compare(db: ResultDatabase) -> list[Comparison]:
                 comparison.add(served, shadow)
     for model, comparison in found.items():
         comparison.strangers = len(answers[model])
+        comparison.left_out = left_out
     return list(found.values())
 
 
@@ -172,6 +178,11 @@ def as_text(comparison: Comparison) -> str:
         f"coverage     {comparison.compared:,} of {comparison.results:,} results have its answer"
         + (f"; {comparison.strangers:,} answers have no result" if comparison.strangers else ""),
     ]
+    if comparison.left_out:
+        lines.append(
+            f"left out     {comparison.left_out:,} answers of shadows: {MAX_ANSWERS:,} are held in "
+            "memory"
+        )
     if comparison.compared:
         lines.append(f"agreement    {told['agreement']:.4%} ({comparison.agreed:,} labels)")
     if told["confidence_shift"] is not None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from DurableText.installation.command_line import command_parser
-from Modelling.errors import CheckpointError, refusal_of
+from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,
     Checkpoint,
@@ -33,7 +33,6 @@ from Modelling.network.checkpoint import (
     open_checkpoint,
     sha256_of,
 )
-from Modelling.network.onnx import require_safe
 from Modelling.network.side_file import entries_of, write_atomically
 from Modelling.network.side_file_place import own_side_file_path
 from Modelling.predict_cnn import Classifier, load_classifier
@@ -62,11 +61,16 @@ def promote(new: Path, served: Path) -> Checkpoint:
 
 def switch(found: Checkpoint, classifier: Classifier, served: Path) -> None:
     """Copy the files, each whole before the next, and rename the side file last."""
+    if found.beside:
+        # Their names stand in the file: beside the served ones they could be those of another.
+        names = ", ".join(file.name for file, _ in found.beside)
+        raise CheckpointError(
+            f"{found.path}: its weights lie in further files, {shortened(names)}: save it as one, "
+            "with onnx.save(onnx.load(FILE), NEW), and promote that"
+        )
     stem = f"{served.stem}.{PROMOTED}-{found.sha256[:12]}"
     weights = served.with_name(stem + found.weights.suffix)
     _copy(found.weights, weights, found.sha256)
-    if weights.suffix.lower() == ".onnx":
-        require_safe(weights)  # its weights may lie in other files, which are not copied
     side = found.side or SideFile(found.sha256, classifier.labels, classifier.input_shape)
     engines = {}
     for name, form in side.engines.items():

@@ -12,6 +12,7 @@ is never served. A checkpoint without a side file is fine too: it is somebody el
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 from Modelling.errors import CheckpointError
 from Modelling.images.digits import DIGITS
 from Modelling.network.hashes import sha256_of
+from Modelling.network.onnx_files import files_beside
 from Modelling.network.side_file import (
     RESIZE,
     EngineFile,
@@ -61,11 +63,19 @@ RETRY_INTERVAL = 0.25
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint whose files were found to belong together."""
+    """A checkpoint whose files were found to belong together.
+
+    Attributes:
+        path: What was asked for.
+        sha256: Of `weights`.
+        side: Its side file.
+        beside: Further files with weights, which an ONNX file names, and the SHA-256 of each.
+    """
 
     path: Path
     sha256: str
     side: SideFile | None
+    beside: tuple[tuple[Path, str], ...] = ()
 
     @property
     def weights(self) -> Path:
@@ -75,8 +85,15 @@ class Checkpoint:
 
     @property
     def version(self) -> str:
-        """Name and first 12 hex digits of the hash, as in `mnist_cnn_model@3f2a9c1d0b77`."""
-        return f"{self.path.stem}@{self.sha256[:12]}"
+        """Name and first 12 hex digits of the hash, as in `mnist_cnn_model@3f2a9c1d0b77`.
+
+        Of weights in several files it is the hash of all hashes.
+        """
+        digest = self.sha256
+        if self.beside:
+            lines = [self.sha256, *(f"{sha256}  {file.name}" for file, sha256 in self.beside)]
+            digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+        return f"{self.path.stem}@{digest[:12]}"
 
 
 def engine_path(checkpoint: Path, engine: str) -> Path:
@@ -125,6 +142,8 @@ def _open_once(path: Path, need_match: bool) -> Checkpoint:
     try:
         sha256 = sha256_of(weights)
         size = weights.stat().st_size
+        beside = files_beside(weights) if weights.suffix.lower() == ".onnx" else ()
+        hashes = tuple((file, sha256_of(file)) for file in beside)
     except FileNotFoundError:
         raise CheckpointError(
             f"{path}: no such checkpoint; train one with `python -m Modelling.train_cnn`"
@@ -139,4 +158,4 @@ def _open_once(path: Path, need_match: bool) -> Checkpoint:
             f"(SHA-256 {sha256[:12]}… "
             f"against {side.sha256[:12]}…): copy both again from where they were made together"
         )
-    return Checkpoint(path, sha256, side)
+    return Checkpoint(path, sha256, side, hashes)

@@ -45,7 +45,7 @@ class CheckpointSource:
         self._serves = False
 
     def files(self) -> Sequence[Path]:
-        """Return the checkpoint, its side file and the compiled forms that this names."""
+        """Return the checkpoint, its side file, its weights, and the compiled forms."""
         inside = files_of(self._checkpoint) if self._checkpoint.is_dir() else ()
         return (self._checkpoint, side_file_path(self._checkpoint), *inside, *self._forms)
 
@@ -97,9 +97,10 @@ class CheckpointSource:
 
 
 def _forms_of(checkpoint: Checkpoint) -> tuple[Path, ...]:
-    """Tell where the compiled forms lie that a side file names."""
+    """Tell where the compiled forms lie that a side file names, and weights in further files."""
     engines = checkpoint.side.engines.values() if checkpoint.side else ()
-    return tuple(checkpoint.path.with_name(Path(each.file).name) for each in engines)
+    forms = [checkpoint.path.with_name(Path(each.file).name) for each in engines]
+    return (*forms, *(file for file, _ in checkpoint.beside))
 
 
 def _has(path: Path, sha256: str) -> bool:

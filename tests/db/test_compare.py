@@ -54,6 +54,17 @@ def test_agreement_coverage_and_accuracy_are_counted(
     assert "coverage     8 of 10 results" in capsys.readouterr().out
 
 
+def test_answers_beyond_what_is_held_in_memory_are_told(
+    place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("DB.compare.MAX_ANSWERS", 5)
+    assert main(["compare", "--db", place, "--json"]) == 0
+    [told] = json.loads(capsys.readouterr().out)
+    assert (told["compared"], told["answers_left_out"]) == (5, 4)
+    assert main(["compare", "--db", place]) == 0
+    assert "left out     4 answers of shadows: 5 are held" in capsys.readouterr().out
+
+
 def test_a_db_without_shadows_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with open_database(tmp_path / "db.txt") as db:
         db.insert([row(1, "7", 0.9)])

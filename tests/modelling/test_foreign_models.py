@@ -12,11 +12,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from Modelling import promote
 from Modelling.data_preparation import encode_npy
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.network.foreign import Tensor, layout_of, only_input
 from Modelling.network.keras_models import load_keras_model
 from Modelling.predict_cnn import CheckpointError, Classifier, load_classifier
+from Modelling.predictors.checkpoint_source import CheckpointSource
+from Modelling.predictors.images import ImagePredictor
 from tests.modelling.foreign import (
     SIDE,
     colours_onnx,
@@ -126,6 +129,34 @@ def test_weights_beside_the_file_are_read_and_count(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(CheckpointError, match=r"weights\.bin.*missing"):
         load_classifier(path)
+
+
+def test_weights_beside_the_file_make_another_version_and_are_watched(tmp_path: Path) -> None:
+    path, data = colours_onnx(tmp_path / "colours.onnx"), tmp_path / "weights.bin"
+    data.write_bytes(weights("NHWC").tobytes())
+    point_to(path, data.name)
+    source = CheckpointSource(path, lambda file: ImagePredictor(load_classifier(file, threads=1)))
+    before = source.load(lambda: None).version
+    assert data in source.files()
+    data.write_bytes((weights("NHWC") * 2).tobytes())
+    assert source.load(lambda: None).version != before
+
+
+def test_a_file_whose_weights_lie_in_another_is_not_promoted_in_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new, served = tmp_path / "new", tmp_path / "served"
+    new.mkdir()
+    served.mkdir()
+    path, old = colours_onnx(new / "colours.onnx"), colours_onnx(served / "colours.onnx")
+    (new / "weights.bin").write_bytes(weights("NHWC").tobytes())
+    point_to(path, "weights.bin")
+    assert promote.main([str(path), "--served", str(old)]) == 2
+    assert "further files, weights.bin: save it as one" in capsys.readouterr().err
+    assert list(served.iterdir()) == [old]
+    onnx.save(onnx.load(path), new / "whole.onnx")
+    assert promote.main([str(new / "whole.onnx"), "--served", str(old)]) == 0
+    assert labels_of(load_classifier(old)) == ["0", "1", "2"]
 
 
 def point_to(path: Path, location: str) -> None:
