@@ -114,8 +114,12 @@ def blurred(mask: np.ndarray, radius: float) -> np.ndarray:
 
 def shadow(digit: np.ndarray, rng: np.random.Generator) -> bytes:
     """A shadow's edge, straight or bent, anywhere over the picture."""
-    sheet = sheet_of(digit, rng)
-    height, width = sheet.picture.shape[:2]
+    return taken(shaded(sheet_of(digit, rng).picture, rng), rng)
+
+
+def shaded(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Lay a shadow over a part of a picture."""
+    height, width = picture.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     across, along = np.cos(angle), np.sin(angle)
@@ -127,11 +131,21 @@ def shadow(digit: np.ndarray, rng: np.random.Generator) -> bytes:
             rng.uniform(-1, 1) * ((x - width / 2) * along - (y - height / 2) * across) ** 2 / 600
         )
     dark = blurred(edge > 0, rng.uniform(0, 30))
-    return taken(sheet.picture * (1 - dark * rng.uniform(0.2, 0.5)), rng)
+    shadowed: Picture = picture * (1 - dark * rng.uniform(0.2, 0.5))
+    return shadowed
 
 
 def sheet_on_table(digit: np.ndarray, rng: np.random.Generator) -> bytes:
     """A sheet that leaves some of the table on one to four sides."""
+    return taken(_on_table(digit, rng), rng)
+
+
+def shaded_sheet_on_table(digit: np.ndarray, rng: np.random.Generator) -> bytes:
+    """The same with a shadow over it."""
+    return taken(shaded(_on_table(digit, rng), rng), rng)
+
+
+def _on_table(digit: np.ndarray, rng: np.random.Generator) -> Picture:
     sides = rng.permutation(4)[: rng.integers(1, 5)]
     room = [0, 0, 0, 0]
     for side in sides:
@@ -157,11 +171,21 @@ def sheet_on_table(digit: np.ndarray, rng: np.random.Generator) -> bytes:
     ]  # fmt: skip
     ImageDraw.Draw(inside).polygon(points, fill=255)
     shown = np.asarray(inside.resize((width, height)), np.float32)[..., None] / 255
-    return taken(sheet.picture * shown + table * (1 - shown), rng)
+    picture: Picture = sheet.picture * shown + table * (1 - shown)
+    return picture
 
 
 def printed_box(digit: np.ndarray, rng: np.random.Generator) -> bytes:
     """A box printed around the digit, in its colour or another one."""
+    return taken(_boxed(digit, rng), rng)
+
+
+def shaded_box(digit: np.ndarray, rng: np.random.Generator) -> bytes:
+    """The same with a shadow over it."""
+    return taken(shaded(_boxed(digit, rng), rng), rng)
+
+
+def _boxed(digit: np.ndarray, rng: np.random.Generator) -> Picture:
     sheet = sheet_of(digit, rng, room=(30, 30, 30, 30))
     height, width = sheet.picture.shape[:2]
     left, top, right, bottom = sheet.box
@@ -181,7 +205,8 @@ def printed_box(digit: np.ndarray, rng: np.random.Generator) -> bytes:
     ImageDraw.Draw(lines).rectangle(sides, outline=255, width=thick)
     lines = lines.rotate(rng.uniform(-2, 2), Image.Resampling.BILINEAR)
     shown = np.asarray(lines, np.float32)[..., None] / 255
-    return taken(sheet.picture * (1 - shown) + colour * shown, rng)
+    picture: Picture = sheet.picture * (1 - shown) + colour * shown
+    return picture
 
 
 def finger(digit: np.ndarray, rng: np.random.Generator) -> bytes:
@@ -272,6 +297,11 @@ HARD: dict[str, Scene] = {
     "sheet on a table": sheet_on_table,
     "printed box": printed_box,
     "finger in a corner": finger,
+}
+# Two of them at once.
+BOTH: dict[str, Scene] = {
+    "shaded sheet on a table": shaded_sheet_on_table,
+    "shaded printed box": shaded_box,
 }
 EASY: dict[str, Scene] = {
     "plain": plain,

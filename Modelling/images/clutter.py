@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from Modelling.images.components import Mask, components_of
+from Modelling.images.components import Components, Mask, components_of
 from Modelling.images.frames import straight_sides
-from Modelling.images.thin import stroke_widths
+from Modelling.images.pixels import Pixels
+from Modelling.images.thin import peeled, stroke_widths
+
+# Pixels over which an edge goes, the share of the picture's contrast that it makes there, and the
+# share of a digit's outline that has one. Where a surface was fitted across a shadow's edge, up to
+# 0.27 of the outline of what differs from it have; of tightly cut digits 0.5 and more.
+ACROSS, CHANGE = 4, 0.15
+EDGED = 0.3
 
 # Share of the largest component's area that another one has to be looked at.
 SMALL_PART = 0.03
@@ -16,6 +23,21 @@ SLIM = 1.2
 
 # Stroke width, as a share of the picture's longer side, from which on straight sides are a sheet's.
 WIDE = 0.2
+
+# Sides of the picture that a digit touches which was cut out tightly. One that the border cuts off
+# has so much of the picture's height or width, and is cut through its strokes: it touches the
+# border along so small a share of its own height and width. Fingers that come in are smaller, a
+# shadow's or a table's corner lies along the border.
+TIGHT_SIDES = 3
+CUT_OFF = 0.6
+CUT_THROUGH = 0.3
+
+# Share of the picture's shorter side, from the border, within which it is asked whether strokes go
+# on to it; the share of their darkness that the rest of it has at least; and how many times as
+# large as they the whole is at most, which else is a shadow or a table.
+NEAR_BORDER = 0.06
+AS_DARK = 0.5
+WHOLE = 1.8
 
 # Stroke widths that a component has in height and width at least, and straight sides, to be a box.
 BOXY, BOXY_SIDES = 1.6, 3
@@ -31,7 +53,9 @@ def is_cluttered(dark: Mask) -> bool:
     looked_at = np.flatnonzero(parts.area > SMALL_PART * parts.area.max())
     at_border = parts.at_border[looked_at]
     if at_border.any() and (len(looked_at) > 1 or _covers_a_side(dark)):
-        return True  # an only one may be a digit that was cut out tightly
+        return True
+    if at_border.any() and not _may_be_cut_off(parts, int(looked_at[0]), dark):
+        return True
     widths = stroke_widths(parts)
     for number in looked_at:
         width = int(widths[number])
@@ -45,9 +69,64 @@ def is_cluttered(dark: Mask) -> bool:
     return False
 
 
+def _may_be_cut_off(parts: Components, number: int, dark: Mask) -> bool:
+    """Tell whether what touches the border may be a digit: cut out tightly, or cut off."""
+    sides = dark[0], dark[-1], dark[:, 0], dark[:, -1]
+    if sum(bool(side.any()) for side in sides) >= TIGHT_SIDES:
+        return True
+    height, width = parts.height[number], parts.width[number]
+    if max(height / dark.shape[0], width / dark.shape[1]) < CUT_OFF:
+        return False
+    return bool(sum(np.count_nonzero(side) for side in sides) <= CUT_THROUGH * (height + width))
+
+
 def reaches_all_sides(dark: Mask) -> bool:
     """Tell whether what differs from the paper was cut out tightly: it touches all four sides."""
     return bool(dark[0].any() and dark[-1].any() and dark[:, 0].any() and dark[:, -1].any())
+
+
+def is_edged(picture: Pixels, dark: Mask) -> bool:
+    """Tell whether the picture changes where what differs from the paper begins.
+
+    Args:
+        picture: (H, W, C), from 0 to 1.
+        dark: (H, W), where it is not as the paper.
+    """
+    from PIL import Image, ImageFilter
+
+    steepest, contrast = np.zeros(dark.shape, np.float32), 0.0
+    for channel in np.moveaxis(picture, -1, 0):
+        smooth = Image.fromarray((channel * 255).astype(np.uint8)).filter(ImageFilter.BoxBlur(2))
+        level = np.asarray(smooth, np.float32)
+        steepest = np.maximum(steepest, np.hypot(*np.gradient(level)))
+        low, high = np.quantile(level, [0.01, 0.99])
+        contrast = max(contrast, float(high - low))
+    outline = dark & ~peeled(np.pad(dark, 1, mode="edge"))[1:-1, 1:-1]
+    return bool((ACROSS * steepest[outline] >= CHANGE * contrast).mean() >= EDGED)
+
+
+def near_border(found: Mask) -> bool:
+    """Tell whether strokes come so near to the border that they may go on to it."""
+    near = max(1, round(NEAR_BORDER * min(found.shape)))
+    inner = found[near:-near, near:-near]
+    return bool(np.count_nonzero(inner) < np.count_nonzero(found))
+
+
+def goes_on_to_border(found: Mask, ink: Pixels) -> bool:
+    """Tell whether strokes are a part of what comes in from the border, as a finger does.
+
+    In a corner a top hat (see `hats`) shows no more than the end of it.
+
+    Args:
+        found: (H, W), the strokes.
+        ink: (H, W), how much the picture differs from the paper.
+    """
+    as_dark = ink >= AS_DARK * float(np.median(ink[found]))
+    parts = components_of(as_dark)
+    number = int(np.bincount(parts.labels[found], minlength=len(parts.area))[1:].argmax()) + 1
+    whole = parts.area[number] <= WHOLE * np.count_nonzero(found)
+    comes_in = whole and parts.at_border[number]
+    return bool(comes_in and not _may_be_cut_off(parts, number, as_dark))
 
 
 def _covers_a_side(dark: Mask) -> bool:

@@ -21,7 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from Modelling.errors import ImageError
-from Modelling.images.clutter import is_cluttered, reaches_all_sides
+from Modelling.images.clutter import (
+    goes_on_to_border,
+    is_cluttered,
+    is_edged,
+    near_border,
+    reaches_all_sides,
+)
 from Modelling.images.components import Mask
 from Modelling.images.paper import has_even_border, ink_on_paper
 from Modelling.images.pixels import Pixels, unit_range
@@ -126,11 +132,17 @@ def normalise_digit(image: npt.NDArray[Any]) -> Pixels:
 def _photographed(picture: Pixels) -> Pixels:
     """Find the digit among whatever else is on a photograph, and cut it out."""
     strokes = strokes_on(np.rint(picture * 255).astype(np.uint8))
-    if strokes.ink is not None:
+    found = None if strokes.ink is None else strokes.ink > 0
+    # On plain paper, measured only where the border is near or nothing was found.
+    if strokes.ink is not None and found is not None and not near_border(found):
         require_one_digit(strokes.written)
-        return _cropped(strokes.ink, strokes.ink > 0)
+        return _cropped(strokes.ink, found)
     ink, dark = _on_plain_paper(picture)
-    if (strokes.cut_off or reaches_all_sides(dark)) and not is_cluttered(dark):
+    if strokes.ink is not None and found is not None and not goes_on_to_border(found, ink):
+        require_one_digit(strokes.written)
+        return _cropped(strokes.ink, found)
+    alone = found is None and (strokes.cut_off or reaches_all_sides(dark))
+    if alone and is_edged(picture, dark) and not is_cluttered(dark):
         return _only_digit(ink, _without_specks(dark))
     raise ImageError("no digit found: nothing on the image is like the strokes of a pen")
 

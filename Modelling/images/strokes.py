@@ -172,6 +172,10 @@ def _with_its_parts(ink: Pixels, colours: Sequence[Pixels], core: Mask) -> Strok
     near = (parts.top <= parts.bottom[first] + far) & (parts.bottom >= parts.top[first] - far)
     near &= (parts.left <= parts.right[first] + far) & (parts.right >= parts.left[first] - far)
     taken = ~parts.at_border
+    # A printed box, which was not found as one, lies around the digit.
+    taken &= (parts.top > parts.top[first]) | (parts.bottom < parts.bottom[first]) | (
+        (parts.left > parts.left[first]) | (parts.right < parts.right[first])
+    )  # fmt: skip
     taken &= np.maximum(parts.height, parts.width) >= PART_EXTENT * extent
     taken &= (widths >= PART_WIDTH[0] * widths[first]) & (widths <= PART_WIDTH[1] * widths[first])
     taken &= parts.area >= PART_SLIM * widths**2

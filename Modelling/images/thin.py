@@ -95,15 +95,16 @@ def stroke_widths(components: Components) -> npt.NDArray[np.int64]:
     """Tell how broad each component is where it is broadest, in pixels."""
     widths = np.ones(len(components.area), np.int64)
     inner = components.labels > 0
-    peeled = 0
+    layers = 0
     while inner.any():
-        widths[components.labels[inner]] = 2 * peeled + 1
-        inner = _peeled(inner)
-        peeled += 1
+        widths[components.labels[inner]] = 2 * layers + 1
+        inner = peeled(inner)
+        layers += 1
     return widths
 
 
-def _peeled(mask: Mask) -> Mask:
+def peeled(mask: Mask) -> Mask:
+    """Take away the outermost pixels of (H, W), and those at the border."""
     inner = mask.copy()
     inner[1:] &= mask[:-1]
     inner[:-1] &= mask[1:]

@@ -8,15 +8,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.photographs import outcome_of, pictures_of
-from benchmarks.scenes import EASY, HARD
+from benchmarks.photographs import outcome_of, pictures_of, without_digit
+from benchmarks.scenes import BOTH, EASY, HARD
 from Modelling.images.components import components_of
 from Modelling.images.frames import frames_in
 from Modelling.images.hats import closing
 from Modelling.predict_cnn import Classifier
 from tests.modelling.test_preparation import Mnist
 
-DIGITS_A_SCENE = 40
+# Drawing one takes as long as reading it: a few here, hundreds in `benchmarks.photographs`.
+DIGITS_A_SCENE = 20
+
+# Seeds of pictures without a digit on which a finger, or a shadow's edge, was once read as one:
+# because it alone touched the border, or a corner of it, or showed no more than its end.
+ONCE_READ = {
+    "finger in a corner": [(100, 12), (100, 26), (100, 60), (101, 119), (101, 238), (102, 172)],
+    "shadow's edge": [(100, 32), (100, 78), (102, 60), (102, 94), (103, 0), (103, 168)],
+}
 
 
 @pytest.mark.parametrize("scene", HARD)
@@ -26,23 +34,26 @@ def test_what_lies_beside_a_digit_is_no_stroke(scene: str, classifier: Classifie
     assert outcome.surely_wrong * DIGITS_A_SCENE <= 1  # of 400 four, see the benchmark
 
 
+@pytest.mark.parametrize("scene", BOTH)
+def test_two_things_beside_a_digit_are_no_strokes(scene: str, classifier: Classifier) -> None:
+    outcome = outcome_of(*pictures_of(BOTH[scene], DIGITS_A_SCENE, tuning=True), classifier)
+    assert outcome.right >= 0.95
+
+
 @pytest.mark.parametrize("scene", EASY)
 def test_a_digit_on_paper_alone_is_read_on_any_photograph(
     scene: str, classifier: Classifier
 ) -> None:
     outcome = outcome_of(*pictures_of(EASY[scene], DIGITS_A_SCENE // 4, tuning=False), classifier)
-    assert outcome.right >= 0.99
+    assert outcome.right == 1
 
 
-@pytest.mark.parametrize("scene", ["shadow's edge", "sheet on a table", "printed box"])
-def test_without_a_digit_there_is_hardly_a_sure_answer(scene: str, classifier: Classifier) -> None:
-    speck = np.zeros((28, 28), np.uint8)
-    speck[14, 14] = 1  # a digit that nobody can see
-    datas = [HARD[scene](speck, np.random.default_rng([4, number])) for number in range(8)]
-    prepared, errors = classifier.prepare_batch(datas)
-    assert sum(error is not None for error in errors) >= 4
-    # Of the shadows one is read as an 8: a known limit, told in docs/modelling.md.
-    assert np.sum(classifier.predict(prepared).confidences > 0.9) <= 1
+@pytest.mark.parametrize("scene", HARD | BOTH)
+def test_without_a_digit_there_is_no_sure_answer(scene: str, classifier: Classifier) -> None:
+    seeds = ONCE_READ.get(scene, [(4, number) for number in range(4)])
+    outcome = without_digit((HARD | BOTH)[scene], seeds, classifier)
+    assert outcome.refused >= 0.75
+    assert outcome.surely_wrong == 0
 
 
 def test_a_box_that_a_digit_touches_is_taken_away(mnist: Mnist, classifier: Classifier) -> None:
