@@ -80,15 +80,16 @@ def writers(where: str, count: int) -> float:
 
 
 @contextmanager
-def engines() -> Iterator[dict[str, Place]]:
+def engines() -> Iterator[tuple[dict[str, Place], PostgresServer]]:
     with ExitStack() as stack:
         path = stack.enter_context(folder())
         server = stack.enter_context(PostgresServer(shared_buffers="256MB"))
-        yield {
+        places: dict[str, Place] = {
             "text": lambda name: str(path / f"{name}.txt"),
             "sqlite": lambda name: f"sqlite:///{path}/{name}.db",
             "postgres": lambda name: server.url(table=name),
         }
+        yield places, server
 
 
 def side_by_side(places: dict[str, Place], rounds: int) -> dict[str, Any]:
@@ -135,11 +136,15 @@ def side_by_side_writers(places: dict[str, Place], rounds: int) -> dict[str, Any
     return results
 
 
-def large_table(place: Place, rows: int, rounds: int) -> dict[str, Any]:
-    """Compare a table of many rows with an empty one."""
+def large_table(place: Place, server: PostgresServer, rows: int, rounds: int) -> dict[str, Any]:
+    """Compare a table of many rows with an empty one; and what a row takes of the server."""
     with open_database(place("large")) as large:
         for _ in range(rows // FILL_BATCH):
             large.insert(new_results(FILL_BATCH, uuid_utils.uuid7))
+        size = int(str(server.run("SELECT pg_total_relation_size('large')")[0][0]))
+        given, before = batches(STRETCH * STRETCHES), server.cpu_seconds()
+        timed(large, given)
+        cpu = server.cpu_seconds() - before
         ratios, at_rows = [], []
         with open_database(place("empty")) as empty:
             timed(empty, batches(STRETCH))
@@ -150,6 +155,8 @@ def large_table(place: Place, rows: int, rounds: int) -> dict[str, Any]:
                 at_rows.append(rates[large])
                 ratios.append(rates[large] / rates[empty])
     return {
+        "postgres_server_us_a_row": cpu / (len(given) * BATCH) * 1e6,
+        "postgres_bytes_a_row": size / (rows // FILL_BATCH * FILL_BATCH),
         f"postgres_new_per_s_at_{rows}_rows": statistics.median(at_rows),
         f"postgres_at_{rows}_rows_to_empty": statistics.median(ratios),
     }
@@ -160,10 +167,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    with engines() as places:
+    with engines() as (places, server):
         results = side_by_side(places, options.rounds)
         results |= side_by_side_writers(places, options.rounds)
-        results |= large_table(places["postgres"], options.rows, options.rounds)
+        results |= large_table(places["postgres"], server, options.rows, options.rounds)
     for name, value in results.items():
         shown = f"{value:,.0f}" if value > 100 else f"{value:.2f}"
         print(f"{name:50} {shown:>16}")

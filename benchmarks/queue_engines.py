@@ -89,6 +89,25 @@ def measure_calls(results: dict[str, Any], places: dict[str, str], rounds: int) 
         compare(results, "take_and_commit", found)
 
 
+def measure_the_server(results: dict[str, Any], server: RedisServer, turns: int) -> None:
+    """Note what the server itself has of CPU for a record: put, and taken and committed."""
+    for consumers in ("one", "many"):
+        with open_queue(server.url(f"cost_{consumers}", consumers=consumers)) as queue:
+            given = [records(BATCH) for _ in range(turns)]
+            queue.put(given[0])
+            queue.commit(queue.take(BATCH, timeout=10))
+            before = server.cpu_seconds()
+            for batch in given:
+                queue.put(batch)
+            between = server.cpu_seconds()
+            for _ in given:
+                queue.commit(queue.take(BATCH, timeout=10))
+            count = turns * BATCH
+            results[f"redis_server_put_us_a_record_{consumers}"] = (between - before) / count * 1e6
+            taking = server.cpu_seconds() - between
+            results[f"redis_server_take_us_a_record_{consumers}"] = taking / count * 1e6
+
+
 def measure_wake_ups(results: dict[str, Any], places: dict[str, str], rounds: int) -> None:
     for name, where in places.items():
         fresh = where.replace("log.txt", "wake.txt").replace("stream=", "stream=wake_")
@@ -121,6 +140,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     with engines() as (places, server):
         measure_calls(results, places, options.rounds)
+        measure_the_server(results, server, options.rounds * 40)
         measure_wake_ups(results, places, options.rounds)
         measure_memory(results, server)
     for name, value in results.items():

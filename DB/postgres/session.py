@@ -112,12 +112,7 @@ class Session:
             self._connection.answer_seconds = self._answer_seconds
 
     def _connect(self) -> _Connection:
-        try:
-            connection = _Connection.connect(
-                make_conninfo("", **self._url.conninfo), autocommit=True, prepare_threshold=None
-            )
-        except psycopg.Error as error:
-            raise self._not_connected(error) from error
+        connection = self._open()
         connection.answer_seconds = self._answer_seconds
         self._connection = connection
         try:
@@ -130,6 +125,23 @@ class Session:
             raise
         self._was_connected = True
         return connection
+
+    def _open(self) -> _Connection:
+        """Connect. What looks like a refusal is asked for once more.
+
+        A server that is just starting refuses, and takes connections by the time of the ping that
+        tells whether it is there.
+        """
+        for last in (False, True):
+            try:
+                return _Connection.connect(
+                    make_conninfo("", **self._url.conninfo), autocommit=True, prepare_threshold=None
+                )
+            except psycopg.Error as error:
+                found = self._not_connected(error)
+                if last or not isinstance(found, DatabaseConfigurationError):
+                    raise found from error
+        raise AssertionError("the last try returns or raises")
 
     def _not_connected(self, error: psycopg.Error) -> DatabaseError:
         found = refused(error, self._url.conninfo, self._url.name)

@@ -24,6 +24,11 @@ FOREIGN = "FOREIGN"
 
 # It refuses for good: no such command (it is too old), no right.
 _REFUSALS = (theirs.NoPermissionError, theirs.ClusterCrossSlotError)
+# It refuses for now, also what greets it: a disk, a memory, a primary or a slot has to come back.
+_PASSING = (
+    "READONLY", "NOREPLICAS", "MISCONF", "OOM", "LOADING", "BUSY",
+    "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
+)  # fmt: skip
 # Errors of the connection by their class that are answers all the same.
 _CREDENTIALS = (theirs.AuthenticationError, theirs.AuthorizationError)
 
@@ -98,7 +103,7 @@ def _final(error: Exception, what: str) -> QueueConfigurationError | None:
         )
     if isinstance(cause, OSError) and cause.errno == errno.EACCES:
         return QueueConfigurationError(f"{what}; this user may not open the socket")
-    if isinstance(error, theirs.ResponseError) and code_of(error) not in ("READONLY", "NOREPLICAS"):
+    if isinstance(error, theirs.ResponseError) and code_of(error) not in _PASSING:
         return QueueConfigurationError(f"{what}; the server is there and refuses")
     return None
 

@@ -6,7 +6,9 @@ import logging
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 import DB.postgres.session
@@ -264,6 +266,22 @@ def test_a_table_of_versions_that_is_somebody_else_s_is_refused(
 def test_a_schema_that_is_not_there_is_told(postgres: PostgresServer) -> None:
     with pytest.raises(DatabaseConfigurationError, match=r"CREATE SCHEMA.*3F000"):
         open_database(postgres.url(table="nowhere.results"))
+
+
+def test_a_server_that_refuses_as_it_has_just_started_is_asked_again(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = DB.postgres.session._Connection.connect
+    refusals = [psycopg.OperationalError("the database system is not yet accepting connections")]
+
+    def connect_later(*arguments: Any, **options: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(DB.postgres.session._Connection, "connect", connect_later)
+    open_database(url).close()
+    assert not refusals
 
 
 def test_an_option_that_nobody_can_use_is_told_as_one(postgres: PostgresServer) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.engines.server import Server, until_interrupted
+from tests.engines.server import Server, cpu_seconds_of, until_interrupted
 from tests.servers import skip_if_missing
 
 HOST = "127.0.0.1"
@@ -108,6 +108,10 @@ class PostgresServer(Server):
         for process in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGCONT)
+
+    def cpu_seconds(self) -> float:
+        """See `Server.cpu_seconds`; of those that run."""
+        return cpu_seconds_of(self._processes())
 
     def forget(self) -> None:
         """Lose all data: the next start begins with an empty server at the same place."""

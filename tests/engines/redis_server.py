@@ -19,7 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.engines.server import Server, until_interrupted
+import psutil
+
+from tests.engines.server import Server, cpu_seconds_of, until_interrupted
 from tests.servers import skip_if_missing
 
 HOST = "127.0.0.1"
@@ -107,6 +109,11 @@ class RedisServer(Server):
         """See `Server.resume`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def cpu_seconds(self) -> float:
+        """See `Server.cpu_seconds`."""
+        assert self._process is not None
+        return cpu_seconds_of([psutil.Process(self._process.pid)])
 
     def forget(self) -> None:
         """Lose all data: the next start begins with an empty server at the same place."""

@@ -8,9 +8,11 @@ import signal
 import tempfile
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
+
+import psutil
 
 from DurableText.closing import ClosedAtExit
 from tests.servers import free_port
@@ -56,6 +58,10 @@ class Server(ClosedAtExit, ABC):
     def resume(self) -> None:
         """Let it go on."""
 
+    @abstractmethod
+    def cpu_seconds(self) -> float:
+        """Return what its processes have used of CPU so far."""
+
     @contextlib.contextmanager
     def hanging(self) -> Iterator[None]:
         """Let it hang for a while."""
@@ -78,6 +84,16 @@ class Server(ClosedAtExit, ABC):
         """Kill it and remove its folder."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def cpu_seconds_of(processes: Iterable[psutil.Process]) -> float:
+    """Return what processes have used of CPU so far."""
+    found = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            found += times.user + times.system
+    return found
 
 
 def until_interrupted() -> None:

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis.exceptions as redis_exceptions
 
 import Queue.redis.fitness
 from Queue import QueueConfigurationError, QueueUnavailableError, Record, open_queue
+from Queue.redis.errors import refused
 from Queue.redis.url import parse
 from tests.brokers.certificates import Authority
 from tests.engines.commands import assert_says_what_to_install, imported, outcome_of
@@ -195,6 +197,12 @@ def test_a_server_that_is_too_old_is_refused(
     monkeypatch.setattr(Queue.redis.fitness, "OLDEST", (99, 0))
     with pytest.raises(QueueConfigurationError, match=r"99\.0 is the oldest"):
         open_queue(redis.url())
+
+
+@pytest.mark.parametrize("code", ["MISCONF", "BUSY", "CLUSTERDOWN", "MASTERDOWN"])
+def test_a_server_that_refuses_for_now_at_the_start_is_waited_for(code: str) -> None:
+    error = redis_exceptions.ResponseError(f"{code} not now")
+    assert isinstance(refused(error, "redis://host/0", was_connected=False), QueueUnavailableError)
 
 
 def test_a_key_of_another_kind_is_refused_and_left_alone(redis: RedisServer) -> None:
