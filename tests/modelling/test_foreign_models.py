@@ -55,6 +55,9 @@ def labels_of(classifier: Classifier) -> list[str]:
         ({"shape": [None, None, None, None], "layout": "NCHW"}, {"layout": "NCHW"}),
         ({"dtype": TensorProto.FLOAT16}, {}),
         ({"dtype": TensorProto.DOUBLE}, {}),
+        ({"dtype": TensorProto.FLOAT16, "shape": [1, 3, SIDE, SIDE], "layout": "NCHW"}, {}),
+        ({"shape": [100, SIDE, SIDE, 3]}, {}),
+        ({"shape": [None, SIDE, None, 3]}, {}),
         ({"shape": ["N", SIDE * SIDE * 3]}, {}),
         ({}, {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}),
         ({"extra_outputs": ("again",)}, {"output": "again"}),
@@ -81,6 +84,10 @@ def test_without_a_side_file_an_onnx_file_answers_with_numbers(tmp_path: Path) -
     ("made", "said"),
     [
         ({"softmax_domain": "com.evil"}, "operators of its maker's own, com.evil.Softmax"),
+        ({"softmax_domain": "ai.onnx.contrib"}, "own, ai.onnx.contrib.Softmax"),
+        ({"dtype": TensorProto.INT32}, "takes no pixels|refuses it"),
+        ({"shape": ["N", SIDE, SIDE, 5]}, "refuses it"),
+        ({"shape": [SIDE]}, "holds no images|refuses it|cannot be run"),
         ({"extra_outputs": ("again",)}, 'choose by "output"'),
         (
             {"extra_inputs": [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])]},

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
 import threading
 import uuid
 from pathlib import Path
@@ -16,7 +19,7 @@ from Pipeline.serving.served import Served, canary, is_of_canary
 from Pipeline.serving.shadow import WAITING_BATCHES, Shadow
 from Pipeline.stop import Stop
 from tests.operations.scripts import CheckpointFolder
-from tests.pipeline.runner import Pipeline, wait_until
+from tests.pipeline.runner import ROOT, Pipeline, Script, wait_until
 
 
 def test_a_canarys_share_is_by_id() -> None:
@@ -73,6 +76,70 @@ def test_a_canary_answers_its_share_and_a_shadow_nobody(pipeline: Pipeline, tmp_
     assert 10 < sum(str(row["model"]).startswith(version) for row in rows) < 70
     assert {row["id"] for row in shadows(pipeline)} == {row["id"] for row in rows}
     assert all(row["model"].startswith(shadow_version) for row in shadows(pipeline))
+
+
+def test_two_servers_that_are_killed_share_out_alike_and_leave_no_shadow_in_the_db(
+    pipeline_on_each_broker: Pipeline, tmp_path: Path
+) -> None:
+    killed_and_compared(pipeline_on_each_broker, tmp_path, 2000)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_of_a_hundred_thousand_images_the_canary_answers_a_tenth_whoever_is_killed(
+    pipeline_on_each_broker: Pipeline, tmp_path: Path
+) -> None:
+    share = killed_and_compared(pipeline_on_each_broker, tmp_path, 100_000)
+    assert 0.097 <= share <= 0.103
+
+
+def killed_and_compared(pipeline: Pipeline, folder: Path, count: int) -> float:
+    """Kill each of two servers with a canary and a shadow in mid-run; return the canary's share."""
+    canary_files, shadow_files = (CheckpointFolder(folder / name) for name in ("c", "s"))
+    version, shadow_version = canary_files.install(1), shadow_files.install(2)
+    options = ("--canary", f"{canary_files.path}:0.1", "--shadow", shadow_files.path)
+    subs = [
+        pipeline.sub(*options, "--state-dir", folder / f"state{number}").ready()
+        for number in range(2)
+    ]
+    pub, app_2 = pipeline.pub(), pipeline.app_2()
+    app_1 = pipeline.app_1("--count", count)
+    for number in range(2):
+        pipeline.wait_for_rows((number + 1) * count // 4, seconds=900)
+        subs[number].kill()
+        subs[number] = pipeline.sub(*options, "--state-dir", folder / f"state{number}")
+    assert f"{count:,} of {count:,} images confirmed" in app_1.end()
+    pipeline.wait_for_rows(count, seconds=900)
+    for sub in subs:
+        sub.ready().terminate()
+    told = json.loads(compared(pipeline, app_2))
+    pub.terminate()
+
+    pipeline.assert_each_stored_once()
+    rows = pipeline.rows()
+    of_canary = {row["id"] for row in rows if row["model"].startswith(version)}
+    assert of_canary == {row["id"] for row in rows if is_of_canary(row["id"], 0.1)}
+    assert not any(row["model"].startswith(shadow_version) for row in rows)
+    assert told["model"].startswith(shadow_version)
+    assert (told["results"], told["answers_without_result"]) == (count, 0)
+    answered = {row["id"] for row in shadows(pipeline)}
+    assert 0 < told["compared"] == len(answered & set(pipeline.ids())) <= count
+    assert told["coverage"] == told["compared"] / count
+    return len(of_canary) / count
+
+
+def compared(pipeline: Pipeline, app_2: Script) -> str:
+    """What the command tells once the shadow's last answers have come through."""
+    with pipeline.connect() as broker:
+        backlog = f"{pipeline.inferences}-sub"
+        wait_until(
+            lambda: not broker.backlog(pipeline.inferences, backlog), "all results are stored"
+        )
+    app_2.terminate()
+    command = [sys.executable, "-m", "DB", "compare", "--db", str(pipeline.db), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=300)
+    [told] = [json.dumps(each) for each in json.loads(done.stdout)]
+    return told
 
 
 def shadows(pipeline: Pipeline) -> list[dict[str, Any]]:

@@ -104,6 +104,29 @@ def test_a_predictor_that_breaks_its_word_for_an_item_costs_that_item_alone(
         assert faults[letter.data.decode()] in letter.attributes["dead_letter_error"]
 
 
+CANNOT_BE_HAD = """
+class Raising:
+    def __init__(self, checkpoint, threads): 1 / 0
+
+class Wanting:
+    def __init__(self, checkpoint, threads, more): pass
+
+class Bare:
+    def __init__(self, checkpoint, threads): self.version = "bare@1"
+
+class Cold(Bare):
+    def prepare_batch(self, items): pass
+    def predict(self, batch): pass
+    def close(self): pass
+    def warm_up(self): raise OSError("no licence")
+
+class Unnamed(Cold):
+    def __init__(self, checkpoint, threads): self.version = 1
+
+number = 7
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -112,6 +135,15 @@ def test_a_predictor_that_breaks_its_word_for_an_item_costs_that_item_alone(
         ("examples.sentiment:Nobody", "cannot be imported: AttributeError"),
         ("examples.sentiment", "package.module:Class"),
         ("raising:Raising", "cannot be made: ZeroDivisionError"),
+        ("raising:Wanting", "cannot be made: TypeError"),
+        ("raising:Bare", "cannot be made: AnswerError: it has no warm_up, prepare_batch"),
+        ("raising:Cold", "cannot be warmed up: OSError: no licence"),
+        ("raising:Unnamed", "its version must be a text, not 1"),
+        ("raising:number", "cannot be made: TypeError"),
+        ("exits:Class", "cannot be imported: SystemExit"),
+        ("needs_more:Class", "cannot be imported: ModuleNotFoundError: .*no_such_package"),
+        ("examples.:Class", "cannot be imported"),
+        (".relative:Class", "cannot be imported"),
         ("pathlib:PurePath", "cannot be made"),
     ],
 )
@@ -119,9 +151,9 @@ def test_a_predictor_that_cannot_be_had_is_named(
     name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken_import.py").write_text("class Class(:")
-    (tmp_path / "raising.py").write_text(
-        "class Raising:\n    def __init__(self, checkpoint, threads): 1 / 0\n"
-    )
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(7)\n")
+    (tmp_path / "needs_more.py").write_text("import no_such_package\n")
+    (tmp_path / "raising.py").write_text(CANNOT_BE_HAD)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(CheckpointError, match=said):
         OwnSource(name, None, None).load(lambda: None)
