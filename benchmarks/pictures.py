@@ -126,26 +126,55 @@ def budget(results: dict[str, Any]) -> Path:
 
 
 def scale(results: dict[str, Any]) -> Path:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.2), facecolor=PAPER)
-    shown = results["comparison"]
-    for i, each in enumerate(shown):
-        left.barh(i - 0.2, 1.0, 0.36, color=COLOURS["bare"])
-        left.barh(i + 0.2, 1 + each["off"], 0.36, color=COLOURS["kafka"])
-        left.text(1.0, i - 0.2, f" {each['measured']:,.0f} measured", va="center", fontsize=8)
-        text = f" {each['simulated']:,.0f} simulated"
-        left.text(1 + each["off"], i + 0.2, text, va="center", fontsize=8)
-    left.set_yticks(range(len(shown)), [each["what"] for each in shown])
-    left.set_xticks([])
-    left.invert_yaxis()
-    left.margins(x=0.25)
-    _title(left, "one pipeline on one host: is the simulation right?")
+    figure, axes = plt.subplots(2, 2, figsize=(13, 8.5), facecolor=PAPER)
+    (left, right), (below_left, below_right) = axes
     answer = results["answer"]
+    _compared(left, results["comparison"])
+    _by_cluster(right, results["measured"]["by_cluster"])
     worst = answer["simulated"]["worst_by_tenth_s"]
-    right.plot([i / 10 for i in range(len(worst))], worst, color=COLOURS["kafka"])
-    right.set_xlabel("seconds after one server was killed")
-    right.set_ylabel("worst latency of what is stored just then, s")
-    _title(right, f"simulated: {answer['rate']:,.0f} images/s, one server is killed")
+    below_left.plot([i / 10 for i in range(len(worst))], worst, color=COLOURS["kafka"])
+    below_left.set_xlabel("seconds after the kill")
+    below_left.set_ylabel("oldest of what is stored just then, s")
+    _title(below_left, f"simulated: one of {answer['plant']['servers']} servers is killed")
+    sums = {**answer["plant"], **answer["sums"]}
+    lines = [f"{name:<33}{value:>11,.0f}" for name, value in sums.items() if value is not None]
+    below_right.text(0, 1, "\n".join(lines), va="top", family="monospace", fontsize=10, color=INK)
+    below_right.set_axis_off()
+    _title(below_right, f"for {answer['rate']:,.0f} images a second")
+    figure.tight_layout(w_pad=3, h_pad=3)
     return _save(figure, SCALE_PICTURE)
+
+
+def _compared(axis: Any, comparison: list[dict[str, Any]]) -> None:
+    for i, each in enumerate(comparison):
+        axis.barh(i - 0.2, 1.0, 0.36, color=COLOURS["bare"])
+        axis.barh(i + 0.2, 1 + each["off"], 0.36, color=COLOURS["kafka"])
+        axis.text(1.0, i - 0.2, f" {each['measured']:,.0f} measured", va="center", fontsize=8)
+        text = f" {each['simulated']:,.0f} simulated"
+        axis.text(1 + each["off"], i + 0.2, text, va="center", fontsize=8)
+    axis.set_yticks(range(len(comparison)), [each["what"] for each in comparison])
+    axis.set_xticks([])
+    axis.invert_yaxis()
+    axis.margins(x=0.3)
+    _title(axis, "one pipeline on one host: is the simulation right?")
+
+
+def _by_cluster(axis: Any, clusters: list[dict[str, Any]]) -> None:
+    """CPU an image of each part, on each cluster."""
+    parts = [name for name in clusters[0]["us"] if name != "batches"]
+    for i, each in enumerate(clusters):
+        left = 0.0
+        for part, colour in zip(parts, STEP_COLOURS, strict=False):
+            cost = each["us"][part]
+            axis.barh(i, cost, 0.7, left=left, color=colour, label=None if i else part)
+            if cost >= LEAST_LABELLED:
+                axis.text(left + cost / 2, i, f"{cost:.0f}", ha="center", va="center", fontsize=8)
+            left += cost
+    names = [f"{each['brokers']} broker(s), {each['partitions']} partitions" for each in clusters]
+    axis.set_yticks(range(len(clusters)), names)
+    axis.invert_yaxis()
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    _title(axis, "measured: microseconds of one core per image")
 
 
 def _title(axis: Any, title: str) -> None:

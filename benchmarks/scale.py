@@ -19,7 +19,7 @@ import json
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,17 @@ import numpy as np
 import simpy
 
 from benchmarks import scale_costs
-from benchmarks.simulation import (
-    Consumers,
-    Cost,
-    Group,
-    Host,
-    Inbox,
-    Member,
-    Out,
-    Sink,
-    Steps,
-    Topic,
-    stage,
+from benchmarks.scale_plant import (
+    BROKER_CORES,
+    SERVER_CORES,
+    Costs,
+    Plant,
+    Simulated,
+    at_rate,
+    highest,
+    latency_of,
 )
+from benchmarks.simulation import Cost, Host, Sink
 
 RESULTS = Path(__file__).resolve().parent / "results" / "scale.json"
 MILLION = 1_000_000.0
@@ -49,16 +47,10 @@ TOLERANCE = 0.15
 OTHERS_CORES = 0.1
 # The share of single images whose latency is taken as usual.
 USUAL = 0.95
-# Arrivals are simulated in steps of this length (s).
-TICK = 0.0005
 # What is under way at the end has this long (s).
 AFTER_SECONDS = 2.0
-# Where few share a core, they need not be told apart so finely (s).
-FLEET_SLICE = 0.005
 # Of each core: the rest is for bursts and catching up.
 USED = 0.7
-SERVER_THREADS = 2
-BROKER_CORES = 8
 REPLICAS = 3
 # What one broker's disks take (bytes/s), and what a message is on them, with its attributes.
 BROKER_BYTES_PER_SECOND = 150e6
@@ -66,9 +58,6 @@ IMAGE_BYTES, RESULT_BYTES, ROW_BYTES = 1300.0, 600.0, 400.0
 PARTITIONS_PER_SERVER = 3
 # A killed member is missed after `session.timeout.ms`.
 SESSION_SECONDS = 6.0
-
-Costs = Mapping[str, Cost]
-
 
 # ---------------------------------------------------------------------- what things cost
 
@@ -104,12 +93,21 @@ def costs_of(measured: Mapping[str, Any]) -> dict[str, Cost]:
     return {
         "app_1": replace(fitted["app_1"], most=most),
         "broker_in": replace(broker, wait=max(0.0, to_server), spread=spread),
-        "sub": replace(sub, most=most, threads=SERVER_THREADS),
+        "sub": replace(sub, most=most, threads=measured["cores"]),
         "store": Cost(wait=wait, most=most),
         "pub": replace(pub, most=most),
         "broker_out": replace(broker, wait=wait),
         "app_2": replace(app_2, wait=wait, most=most),
     }
+
+
+def follower_share_of(measured: Mapping[str, Any]) -> float:
+    """Return what a copy costs, of what the leader spends: three brokers against one."""
+    us = {(each["brokers"], each["partitions"]): each["us"] for each in measured["by_cluster"]}
+    one, three = us[scale_costs.BASE], us.get((REPLICAS, scale_costs.BASE[1]))
+    if three is None:
+        return 0.5
+    return max(0.0, three["broker"] / one["broker"] - 1) / (REPLICAS - 1)
 
 
 def _fitted(points: list[tuple[float, float]]) -> Cost:
@@ -120,132 +118,6 @@ def _fitted(points: list[tuple[float, float]]) -> Cost:
     batch = max(0.0, batch)
     image = max(image, 0.0) or min(us for _, us in points)
     return Cost(batch=1e-6 * batch, image=1e-6 * image)
-
-
-# ---------------------------------------------------------------------- one pipeline, or many
-
-
-@dataclass(frozen=True)
-class Plant:
-    """How much there is of each. `cores` None: all on one host of `host_cores`.
-
-    Attributes:
-        servers: Pairs of a model server and its publisher.
-        writers: `app_2`, each with its DB.
-    """
-
-    publishers: int = 1
-    brokers: int = 1
-    servers: int = 1
-    writers: int = 1
-    partitions: int = 12
-    replicas: int = 1
-    one_host_cores: int | None = None
-
-
-class Simulated:
-    """A plant that runs."""
-
-    def __init__(self, env: simpy.Environment, costs: Costs, plant: Plant) -> None:
-        self.env, self.costs, self.plant = env, costs, plant
-        self.sink = Sink(env)
-        one = Host(env, plant.one_host_cores) if plant.one_host_cores else None
-        parts = {
-            "publishers": (plant.publishers, 1),
-            "brokers": (plant.brokers, BROKER_CORES),
-            "servers": (plant.servers, SERVER_THREADS),
-            "writers": (plant.writers, 1),
-        }
-        self.hosts: dict[str, list[Host]] = {
-            name: [one or Host(env, cores, FLEET_SLICE) for _ in range(count)]
-            for name, (count, cores) in parts.items()
-        }
-        brokers = self.hosts["brokers"]
-        partitions, replicas = plant.partitions, plant.replicas
-        self.images = Topic(env, brokers, costs["broker_in"], partitions, replicas, seed=1)
-        self.results = Topic(env, brokers, costs["broker_out"], partitions, replicas, seed=2)
-        self.sources = [self._publisher(host) for host in self.hosts["publishers"]]
-        self.servers = Consumers(env, self.images)
-        self.writers = Consumers(env, self.results)
-        for host in self.hosts["servers"]:
-            env.process(self.servers.join(self.server(host)))
-        for host in self.hosts["writers"]:
-            writer = Member(env, host, costs["app_2"], self.sink.store)
-            env.process(self.writers.join(writer))
-
-    def server(self, host: Host) -> Member:
-        """Start a server with its queue and publisher."""
-        to_store, to_publish = Inbox(self.env), Inbox(self.env)
-        stored = stage(self.env, host, self.costs["store"], to_store, handed_to(to_publish))
-        self.env.process(stored)
-        self.env.process(stage(self.env, host, self.costs["pub"], to_publish, self.results.publish))
-        return Member(self.env, host, self.costs["sub"], handed_to(to_store))
-
-    def _publisher(self, host: Host) -> Inbox:
-        source = Inbox(self.env)
-        self.env.process(stage(self.env, host, self.costs["app_1"], source, self.images.publish))
-        return source
-
-    def arrivals(self, rate: float, seconds: float) -> Steps:
-        """Let images come at a fixed rate, to all publishers alike."""
-        due, share = 0.0, max(TICK, len(self.sources) / rate)
-        start = self.env.now
-        while self.env.now - start < seconds - share / 2:
-            due += share * rate / len(self.sources)
-            count, due = int(due + 1e-9), due - int(due + 1e-9)
-            if count:
-                for source in self.sources:
-                    source.put([Group(self.env.now, count)])
-            yield self.env.timeout(share)
-
-    def used(self, seconds: float) -> dict[str, float]:
-        """Return the share of the cores that each part has used."""
-        return {
-            name: sum(host.busy for host in hosts)
-            / sum(host.cores.capacity for host in hosts)
-            / seconds
-            for name, hosts in self.hosts.items()
-        }
-
-
-def handed_to(inbox: Inbox) -> Out:
-    """Return an `out` that puts a batch before the next stage."""
-
-    def out(batch: list[Group]) -> Steps:
-        inbox.put(batch)
-        return
-        yield
-
-    return out
-
-
-def latency_of(sink: Sink, since: float = 0.0) -> dict[str, float]:
-    """Return percentiles of the images that were born since then (ms)."""
-    counted = [
-        (now - group.born, group.count) for now, group in sink.arrived if group.born >= since
-    ]
-    times = np.repeat(*(np.array(each) for each in zip(*counted, strict=True)))
-    p50, p99 = np.percentile(times, (50, 99))
-    return {"p50": 1e3 * p50, "p99": 1e3 * p99, "max": 1e3 * times.max()}
-
-
-def highest(costs: Costs, plant: Plant, images: int) -> float:
-    """Return the throughput with all images there at once."""
-    env = simpy.Environment()
-    simulated = Simulated(env, costs, plant)
-    simulated.sources[0].put([Group(0.0, images)])
-    while simulated.sink.images < images:
-        env.run(until=env.now + 0.05)
-    return images / simulated.sink.arrived[-1][0]
-
-
-def at_rate(costs: Costs, plant: Plant, rate: float, seconds: float) -> dict[str, float]:
-    """Return the latency of an open loop."""
-    env = simpy.Environment()
-    simulated = Simulated(env, costs, plant)
-    env.process(simulated.arrivals(rate, seconds))
-    env.run(until=seconds + 2.0)
-    return latency_of(simulated.sink)
 
 
 # ---------------------------------------------------------------------- is it right?
@@ -273,7 +145,7 @@ def compare(measured: Mapping[str, Any], costs: Costs) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------- how much for a rate?
 
 
-def sized(costs: Costs, rate: float) -> tuple[Plant, dict[str, float]]:
+def sized(costs: Costs, rate: float, follower_share: float = 0.5) -> tuple[Plant, dict[str, float]]:
     """Return the plant for a rate, each part of it used to `USED`, and its sums.
 
     A process is bound by its loop, not by its CPU alone: who publishes waits for the confirmation.
@@ -289,12 +161,11 @@ def sized(costs: Costs, rate: float) -> tuple[Plant, dict[str, float]]:
     processes = {name: rate * seconds / most / USED for name, seconds in loops.items()}
     cores = {name: rate * costs[name].cpu(most) / most / USED for name in loops}
     brokers_cpu = sum(costs[name].cpu(most) for name in ("broker_in", "broker_out")) / most
-    # Followers copy for half of what the leader spends.
-    broker_cores = rate * brokers_cpu * (1 + (REPLICAS - 1) / 2) / USED
+    broker_cores = rate * brokers_cpu * (1 + (REPLICAS - 1) * follower_share) / USED
     written = rate * (IMAGE_BYTES + RESULT_BYTES) * REPLICAS
     by_cpu, by_disk = broker_cores / BROKER_CORES, written / BROKER_BYTES_PER_SECOND
     serving = cores["sub"] + cores["pub"]
-    servers = math.ceil(max(processes["sub"], processes["pub"], serving / SERVER_THREADS))
+    servers = math.ceil(max(processes["sub"], processes["pub"], serving / SERVER_CORES))
     plant = Plant(
         publishers=math.ceil(processes["app_1"]),
         brokers=max(REPLICAS, math.ceil(by_cpu), math.ceil(by_disk)),
@@ -302,6 +173,7 @@ def sized(costs: Costs, rate: float) -> tuple[Plant, dict[str, float]]:
         writers=math.ceil(processes["app_2"]),
         partitions=PARTITIONS_PER_SERVER * servers,
         replicas=REPLICAS,
+        follower_share=follower_share,
     )
     return plant, {
         "cores that publish": cores["app_1"],
@@ -336,7 +208,7 @@ def fleet(
     pause = membership["held_up_by_a_join_s"]
     env.process(simulated.servers.kill(victim, SESSION_SECONDS, pause))
     env.run(until=joined_at)
-    newcomer = simulated.server(Host(env, SERVER_THREADS))
+    newcomer = simulated.server(Host(env, SERVER_CORES))
     env.process(simulated.servers.join(newcomer, pause))
     env.run(until=end + AFTER_SECONDS)
     sent = rate * end
@@ -416,7 +288,8 @@ def main() -> None:
         amounts = scale_costs.QUICK if options.quick else scale_costs.Amounts()
         measured = scale_costs.measure(amounts, lambda text: print(text, flush=True))
     costs = costs_of(measured)
-    plant, sums = sized(costs, options.rate)
+    of_fleet = {**costs, "sub": replace(costs["sub"], threads=SERVER_CORES)}
+    plant, sums = sized(of_fleet, options.rate, follower_share_of(measured))
     results = {
         "measured": measured,
         "costs": {name: asdict(cost) for name, cost in costs.items()},
@@ -425,7 +298,7 @@ def main() -> None:
             "rate": options.rate,
             "plant": asdict(plant),
             "sums": sums,
-            "simulated": fleet(costs, plant, options.rate, measured["membership"]),
+            "simulated": fleet(of_fleet, plant, options.rate, measured["membership"]),
         },
     }
     show(results)

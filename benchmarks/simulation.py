@@ -167,9 +167,12 @@ class Topic:
         cost: Cost,
         partitions: int,
         replicas: int = 1,
+        follower_share: float = 0.5,
         seed: int = 1,
     ) -> None:
         self.env, self.brokers, self.cost, self.replicas = env, brokers, cost, replicas
+        # Of what the leader works for a batch.
+        self.follower_share = follower_share
         self.partitions = [Inbox(env) for _ in range(partitions)]
         self._random = random.Random(seed)
 
@@ -179,7 +182,7 @@ class Topic:
         cpu = self.cost.cpu(images_of(batch))
         hosts = [self.brokers[(number + i) % len(self.brokers)] for i in range(self.replicas)]
         for follower in hosts[1:]:
-            self.env.process(follower.compute(cpu / 2))
+            self.env.process(follower.compute(cpu * self.follower_share))
         yield from hosts[0].compute(cpu)
         if (wait := self.cost.drawn_wait(self._random)) > 0:
             yield self.env.timeout(wait)
@@ -225,6 +228,8 @@ class Consumers:
     def _sticky_shares(self) -> list[list[Inbox]]:
         """Share the partitions out evenly; each member keeps what it has, up to its share."""
         every, members = self.topic.partitions, len(self.members)
+        if not members:  # who comes next takes all
+            return []
         least, more = divmod(len(every), members)
         shares = [member.partitions[: least + (i < more)] for i, member in enumerate(self.members)]
         kept = {id(each) for share in shares for each in share}

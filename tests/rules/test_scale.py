@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import simpy
 
 from benchmarks import pictures, scale, scale_costs
-from benchmarks.scale import Plant, Simulated
+from benchmarks.scale_plant import Plant, Simulated, latency_of
 from benchmarks.simulation import (
     Consumers,
     Cost,
@@ -53,7 +54,7 @@ def poisson(env: simpy.Environment, inbox: Inbox, rate: float, count: int, seed:
 def test_one_core_with_equal_services_waits_as_long_as_an_m_d_1_queue(load: float) -> None:
     env, service = simpy.Environment(), 0.0007
     inbox, sink = one_by_one(env, service)
-    env.process(poisson(env, inbox, load / service, 40_000, seed=7))
+    env.process(poisson(env, inbox, load / service, 15_000, seed=7))
     env.run()
     waits = [now - group.born - service for now, group in sink.arrived]
     # Pollaczek and Khinchine, with equal services.
@@ -64,7 +65,7 @@ def test_one_core_with_equal_services_waits_as_long_as_an_m_d_1_queue(load: floa
 def test_as_many_are_there_as_come_times_how_long_they_stay() -> None:
     env, rate, service = simpy.Environment(), 900.0, 0.001
     inbox, sink = one_by_one(env, service)
-    env.process(poisson(env, inbox, rate, 20_000, seed=3))
+    env.process(poisson(env, inbox, rate, 5000, seed=3))
     env.run()
     came = sorted(
         [(group.born, 1) for _, group in sink.arrived] + [(t, -1) for t, _ in sink.arrived]
@@ -130,7 +131,7 @@ def test_a_killed_servers_images_come_again_and_none_is_lost() -> None:
     stored = simulated.sink.images
     again = images_of(group for _, groups in victim.unacknowledged() for group in groups)
     assert 120_000 - 1 <= stored <= 120_000 + again
-    assert scale.latency_of(simulated.sink)["max"] == pytest.approx(1100, rel=0.3)
+    assert latency_of(simulated.sink)["max"] == pytest.approx(1100, rel=0.3)
 
 
 def test_who_joins_takes_no_more_than_its_share_and_the_others_keep_theirs() -> None:
@@ -184,6 +185,13 @@ def test_costs_of_a_batch_and_of_an_image_are_told_apart_by_the_load() -> None:
     assert costs["broker_in"].cpu(1) + costs["broker_out"].cpu(1) == pytest.approx(830e-6)
 
 
+def test_what_a_copy_costs_is_what_three_brokers_cost_beyond_one() -> None:
+    one = measured(batch=0, image=40)
+    assert scale.follower_share_of(one) == 0.5
+    three = {**one["by_cluster"][0], "brokers": 3, "us": {"broker": 100}}
+    assert scale.follower_share_of({"by_cluster": [*one["by_cluster"], three]}) == 0.75
+
+
 def test_a_single_image_takes_as_long_as_it_was_measured_to() -> None:
     found = scale.compare(measured(), scale.costs_of(measured()))
     single = next(each for each in found if each["what"].startswith("p50 at 20/s"))
@@ -199,13 +207,14 @@ def test_a_plant_for_twice_the_rate_has_twice_of_all() -> None:
 def test_a_sized_plant_keeps_up_with_its_rate_and_the_picture_shows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant, sums = scale.sized(COSTS, 30_000)
-    answer = scale.fleet(COSTS, plant, 30_000, {"held_up_by_a_join_s": 0.2})
+    plant, sums = scale.sized(COSTS, 9000)
+    answer = scale.fleet(COSTS, plant, 9000, {"held_up_by_a_join_s": 0.2})
     assert answer["stored_per_sent"] == pytest.approx(1.0, abs=0.01)
     assert max(answer["used"].values()) < 0.9
     results = {
+        "measured": measured(),
         "comparison": scale.compare(measured(), scale.costs_of(measured())),
-        "answer": {"rate": 30_000, "simulated": answer, "sums": sums},
+        "answer": {"rate": 9000, "plant": asdict(plant), "simulated": answer, "sums": sums},
     }
     monkeypatch.setattr(pictures, "SCALE_PICTURE", tmp_path / "scale.png")
     assert pictures.scale(results).stat().st_size > 1000
