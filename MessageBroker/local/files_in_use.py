@@ -2,11 +2,12 @@
 
 SQLite writes on into a file that was unlinked, and takes one that was cut or overwritten for what
 it was. So whoever is about to confirm something looks here first, and once more afterwards: the
-names show the files that are open, none is shorter than it was, and the database is no older one.
+names show the files that are open, none is shorter than it was, and none is an older one.
 
-The last is told by a counter in the database's header (`user_version`). Each checkpoint is followed
-by a transaction that counts one up, and so the next checkpoint brings a higher number into the
-file: a lower one than before was never written by SQLite.
+Of the log and its index `log_index` tells. Of the database a counter in its header does
+(`user_version`). Each checkpoint is followed by a transaction that counts one up, and so the next
+checkpoint brings a higher number into the file: a lower one than before was never written by
+SQLite.
 
 POSIX locks go when *any* descriptor of their file is closed in the process, SQLite's with them. So
 a database is opened here once in a process, before SQLite does, and closed after its last
@@ -20,6 +21,8 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from MessageBroker.local.log_index import LogEnd, end_of, is_of_another
 
 # https://www.sqlite.org/fileformat.html#the_database_header
 _MAGIC = b"SQLite format 3\0"
@@ -57,12 +60,16 @@ class _Shared:
         users: how many connections there are.
         sizes: of each file, the largest that was seen: none shrinks while it is in use.
         checkpoints: the highest counter that was seen in the database.
+        beside: descriptors of the log and of its index.
+        log_end: the last that was seen.
     """
 
     descriptors: list[int] = field(default_factory=list)
     users: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
     checkpoints: int = 0
+    beside: dict[_Inode, int] = field(default_factory=dict)
+    log_end: LogEnd | None = None
 
 
 _shared: dict[_Inode, _Shared] = {}
@@ -104,9 +111,16 @@ class FilesInUse:
         Raises:
             OSError: they are not there.
         """
-        for suffix in ("-wal", "-shm"):
-            path = self._path.with_name(self._path.name + suffix)
-            self._inodes[str(path)] = _inode(path.stat())
+        self._log, self._index = (self._open_beside(suffix) for suffix in ("-wal", "-shm"))
+
+    def _open_beside(self, suffix: str) -> int:
+        path = self._beside(suffix)
+        with _shared_lock:
+            inode = self._inodes[str(path)] = _inode(path.stat())
+            if inode not in self._shared.beside:
+                flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._shared.beside[inode] = os.open(path, flags)
+            return self._shared.beside[inode]
 
     def close(self) -> None:
         """Close it, after SQLite's connection; twice is fine."""
@@ -117,7 +131,7 @@ class FilesInUse:
             self._shared.users -= 1
             if not self._shared.users:
                 del _shared[self._inode]
-                for descriptor in self._shared.descriptors:
+                for descriptor in (*self._shared.descriptors, *self._shared.beside.values()):
                     os.close(descriptor)
 
     @property
@@ -131,6 +145,7 @@ class FilesInUse:
         What was seen by others is read first: they go on while this one looks.
         """
         sizes, checkpoints = self._shared.sizes, self._shared.checkpoints
+        log_end = self._shared.log_end
         for name, inode in self._inodes.items():
             size = sizes.get(name, 0)
             try:
@@ -149,7 +164,20 @@ class FilesInUse:
         if counter < checkpoints:
             return Change(self._path, "was overwritten by an older one")
         self._shared.checkpoints = counter
+        return self._change_of_log(log_end)
+
+    def _change_of_log(self, seen: LogEnd | None) -> Change | None:
+        end = end_of(self._index)
+        if end is not None:
+            if seen is not None and end.is_before(seen):
+                return Change(self._beside("-shm"), "was overwritten by an older one")
+            self._shared.log_end = end
+        if is_of_another(self._log, self._index):
+            return Change(self._beside("-wal"), "was overwritten by another one")
         return None
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(self._path.name + suffix)
 
     def _header(self) -> bytes:
         return os.pread(self._descriptor, _HEADER_BYTES, 0)

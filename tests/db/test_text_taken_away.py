@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import zlib
 from pathlib import Path
 
 import pytest
 
-from DB import DatabaseReplacedError, open_database
+from DB import DatabaseReplacedError, DatabaseUnavailableError, open_database
 from DB.text.database import TextDatabase
 from DB.text.text_file import TextFile
 from tests.durability.taken_away import TAKEN
+from tests.engines.faulty_disk import FaultyDisk
 
 A, B, C = ({"id": name, "label": "7", "model": "m"} for name in "abc")
 
@@ -82,6 +84,37 @@ def test_an_index_that_was_taken_away_is_made_anew(path: Path, how: str, suffix:
     with open_database(path) as db:
         assert db.insert([A, B, C]).duplicates == 3
         assert db.count() == 3
+
+
+def test_conflicts_and_shadows_that_are_read_only_are_waited_out(path: Path) -> None:
+    disk = FaultyDisk()
+    with TextDatabase(path, storage=disk) as db:
+        db.insert([A])
+        with disk.failing(errno.EROFS, "write", "append"):
+            with pytest.raises(DatabaseUnavailableError, match="Read-only"):
+                db.insert([{**A, "label": "1"}])
+            with pytest.raises(DatabaseUnavailableError, match="Read-only"):
+                db.insert_shadow([B])
+        assert db.insert([{**A, "label": "1"}]).conflicts == 1
+        db.insert_shadow([B])
+    with open_database(path) as db:
+        assert [row["label"] for row in db.conflicts()] == ["1"]
+        assert [row["id"] for row in db.iter_shadow()] == ["b"]
+
+
+def test_an_index_that_is_read_only_is_kept_in_memory_and_told_once(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TextDatabase(path) as db:
+        db.insert([A])
+        db._rows.index._db.execute("PRAGMA query_only=TRUE")
+        for row in (B, C):
+            assert db.insert([row]).inserted == 1
+            db._rows.index.flush()
+        assert db.insert([A, B, C]).duplicates == 3
+        assert caplog.text.count("readonly database") == 1
+    with open_database(path) as db:
+        assert db.insert([A, B, C]).duplicates == 3
 
 
 def test_ids_that_anybody_can_choose_share_no_place_in_the_index(path: Path) -> None:

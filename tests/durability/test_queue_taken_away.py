@@ -232,6 +232,22 @@ def test_a_sealed_segment_that_is_taken_away_while_it_is_read(log: Path, how: st
         assert numbers(queue)[-2:] == [3, 4]
 
 
+@pytest.mark.parametrize("how", TAKEN)
+def test_a_quarantine_that_was_taken_away_takes_the_next_entry(log: Path, how: str) -> None:
+    quarantine = log.with_name("log.quarantine.txt")
+    with FileQueue(log) as queue:
+        for number, broken in enumerate([b"first\n", b"second\n"]):
+            queue.put([{"n": number}])
+            with log.open("ab") as file:
+                file.write(broken)
+            assert numbers(queue) == [number]
+            if not number:
+                TAKEN[how](quarantine, b"")
+        queue.put([{"n": 2}])
+        assert numbers(queue) == [2]
+    assert '"text":"second"' in quarantine.read_text()
+
+
 class ReadOnly(Storage):
     """A file system that was mounted anew, read only."""
 

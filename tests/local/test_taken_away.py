@@ -36,9 +36,6 @@ from tests.pipeline.runner import ROOT
 LARGE = b"x" * (6 << 20)
 
 PARTS = {"database": "", "log": "-wal", "index of the log": "-shm"}
-# SQLite goes by the index, which it has in its memory: an older one cannot be told from a newer.
-UNTOLD = ("index of the log", "overwritten by an older copy")
-CASES = [(part, how) for part in PARTS for how in TAKEN if (part, how) != UNTOLD]
 
 
 def file_of(folder: Path, topic: str, suffix: str = "") -> Path:
@@ -55,7 +52,8 @@ def datas(messages: Sequence[Message]) -> list[bytes]:
     return [each.data for each in messages]
 
 
-@pytest.mark.parametrize(("part", "how"), CASES)
+@pytest.mark.parametrize("how", TAKEN)
+@pytest.mark.parametrize("part", PARTS)
 def test_nothing_is_confirmed_into_what_was_taken_away(
     connect: Connect, folder: Path, part: str, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -80,6 +78,23 @@ def test_nothing_is_confirmed_into_what_was_taken_away(
     subscription.close()
     broker.close()
     assert [each.levelname for each in caplog.records if each.levelno > 30] == []
+
+
+def test_an_older_log_of_the_same_size_is_noticed(connect: Connect, folder: Path) -> None:
+    """SQLite begins its log anew in the same file, which keeps its size."""
+    broker = connect()
+    broker.create_topic("topic")
+    publish(broker, *[LARGE] * 3)
+    path = file_of(folder, "topic", "-wal")
+    publish(broker, b"first of a log")
+    older = path.read_bytes()
+    publish(broker, b"second")
+    assert path.stat().st_size == len(older)
+
+    path.write_bytes(older)
+
+    with pytest.raises(BrokerReplacedError, match="-wal was overwritten"):
+        publish(broker, b"after")
 
 
 # A process of its own, whose end is that of all that it has open.
@@ -139,15 +154,30 @@ def test_a_catalogue_that_was_taken_away_costs_no_message(
     assert ("taken in again" in caplog.text) == (how in ("deleted", "moved", "truncated"))
 
 
-@pytest.mark.parametrize("name", ["*.lock", "*.turn", "*.bells"])
-def test_locks_and_bells_that_were_removed_cost_nothing(
-    connect: Connect, folder: Path, name: str
+@pytest.mark.parametrize("how", ["deleted", "replaced by an older copy", "truncated", "moved"])
+def test_no_topic_is_made_in_a_catalogue_that_was_taken_away(
+    connect: Connect, folder: Path, how: str
+) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    TAKEN[how](folder / "catalogue.sqlite", b"")
+    for call in (lambda: broker.ping(5), lambda: broker.create_topic("another")):
+        with pytest.raises(BrokerReplacedError, match=r"catalogue\.sqlite was "):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [*((name, how) for name in ("*.lock", "*.turn") for how in TAKEN), ("*.bells", "")],
+)
+def test_locks_and_bells_that_were_taken_away_cost_nothing(
+    connect: Connect, folder: Path, name: str, how: str
 ) -> None:
     broker, consumer = connect(), connect()
     broker.create_topic("topic")
     subscription = consumer.subscribe("topic")
     for path in folder.glob(name):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        TAKEN[how](path, b"") if how else shutil.rmtree(path)
     publish(broker, b"one")
     publish(connect(), b"two")
     assert bodies(receive(subscription, 2)) == ["one", "two"]
