@@ -2,8 +2,9 @@
 
 An insert is one statement, which is one transaction: the results go as one JSON parameter (a fifth
 of the client's work for arrays of columns), and `RETURNING` names the new ones. Only for the rest
-is asked what is stored. Results are sorted by id: two writers that bring the same ids at once lock
-them in one order, so neither waits for the other in a circle.
+is asked what is stored; where the results before were known, as after a kill, it is asked first: a
+third of the work. Results are sorted by id: two writers that bring the same ids at once lock them
+in one order, so neither waits for the other in a circle.
 
 What is cut off in between, by a kill or a lost answer, needs no repair: the same insert again finds
 what was stored as duplicates.
@@ -88,6 +89,7 @@ class PostgresDatabase(ResultDatabase):
         self._mutex = threading.Lock()
         self._closed = False
         self._known = not read_only
+        self._repeats = False  # most of the last results were known
         self._taken_over = 0  # rows of one insert at the source stay in order over several calls
         if not read_only:
             try:
@@ -148,19 +150,19 @@ class PostgresDatabase(ResultDatabase):
         self, results: Sequence[Result], times: list[str] | None, numbers: range
     ) -> InsertOutcome:
         ids = [results[number]["id"] for number in numbers]
-        order = [numbers[n] for n in sorted(range(len(ids)), key=ids.__getitem__)]
+        # Where the last ones were known, these are, too, as a rule: they need not be sent then.
+        stored = self._stored(ids) if self._repeats else {}
+        order = [
+            numbers[n] for n in sorted(range(len(ids)), key=ids.__getitem__) if ids[n] not in stored
+        ]
         first = 0 if times is None else self._taken_over
         brought = statements.payload(results, order, times=times, first_place=first)
-        new = {row[0] for row in self._run(statements.INSERT, brought)}
+        new = {row[0] for row in (self._run(statements.INSERT, brought) if order else ())}
+        self._repeats = len(new) < len(ids) // 2
         if len(new) == len(ids):
             return InsertOutcome(tuple(ids))
         known = [result_id for result_id in ids if result_id not in new]
-        stored = {
-            result_id: answer_in(label, digest)
-            for result_id, label, digest in (
-                self._run(statements.STORED, statements.as_json(known)) if known else ()
-            )
-        }
+        stored |= self._stored([result_id for result_id in known if result_id not in stored])
         if not stored.keys() >= set(known):  # taken away between the two statements
             raise DatabaseUnavailableError(
                 f"results were removed from the DB {self.name} during the insert; insert them again"
@@ -169,6 +171,13 @@ class PostgresDatabase(ResultDatabase):
         assert set(found.outcome.inserted_ids) == new
         self._keep(results, [numbers[number] for number, _ in found.conflicting])
         return found.outcome
+
+    def _stored(self, ids: list[str]) -> dict[str, str]:
+        """Return what is stored under ids; see `answer_of`."""
+        if not ids:
+            return {}
+        rows = self._run(statements.STORED, statements.as_json(ids))
+        return {result_id: answer_in(label, digest) for result_id, label, digest in rows}
 
     def _keep(self, results: Sequence[Result], numbers: list[int]) -> None:
         """Keep conflicts, each once."""

@@ -24,8 +24,10 @@ FROM json_to_recordset(%s) AS brought
     (id text, label text, digest text, place integer, stored_at timestamptz, result json)
 ON CONFLICT (id) DO NOTHING RETURNING id
 """
+# An array is looked for in one walk through the index, half the work of a join.
 STORED = """
-SELECT id, label, digest FROM {table} WHERE id IN (SELECT json_array_elements_text(%s))
+SELECT id, label, digest FROM {table}
+WHERE id = ANY (ARRAY(SELECT json_array_elements_text(%s)))
 """
 
 INSERT_SHADOW = """
@@ -36,7 +38,8 @@ FROM json_to_recordset(%s) AS brought
 ON CONFLICT (id, model) DO NOTHING RETURNING id, model
 """
 STORED_SHADOW = """
-SELECT id, model, label, digest FROM {shadow} WHERE id IN (SELECT json_array_elements_text(%s))
+SELECT id, model, label, digest FROM {shadow}
+WHERE id = ANY (ARRAY(SELECT json_array_elements_text(%s)))
 """
 
 KEEP = """

@@ -89,6 +89,30 @@ def test_a_serializable_server_is_waited_out(url: str) -> None:
         assert stored_once(one, map(str, range(320)))
 
 
+def test_after_repetitions_only_what_is_new_is_sent(url: str) -> None:
+    sent: list[str] = []
+
+    class Listening(PostgresDatabase):
+        def _run(self, statement: str, value: Any) -> list[tuple[Any, ...]]:
+            sent.append(statement.split()[0])
+            return super()._run(statement, value)
+
+    with Listening(url) as db:
+        db.insert(numbered(10))
+        assert db.insert(numbered(10)).duplicates == 10
+        sent.clear()
+        assert db.insert(numbered(10)).duplicates == 10
+        assert sent == ["SELECT"]
+        mixed = db.insert([*numbered(8, start=5), *numbered(1, "8"), *numbered(1, start=12)])
+        assert mixed.inserted_ids == ("10", "11", "12")
+        assert (mixed.duplicates, mixed.conflict_ids) == (5 + 1, ("0",))
+        sent.clear()
+        assert db.insert(numbered(10, start=20)).inserted == 10
+        assert db.insert(numbered(10, start=30)).inserted == 10
+        assert sent == ["SELECT", "INSERT", "INSERT"]
+        assert stored_once(db, [str(n) for n in (*range(13), *range(20, 40))])
+
+
 def test_rows_that_are_removed_during_the_insert_are_not_taken_as_stored(url: str) -> None:
     class Racing(PostgresDatabase):
         def _run(self, statement: str, value: object) -> list[tuple[object, ...]]:
