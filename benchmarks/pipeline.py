@@ -116,7 +116,7 @@ def _rate_of(code: str, *arguments: object, **environment: str) -> float:
 class Running:
     """The three consumers, up and warm, and what they have cost."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, *warm_up: object) -> None:
         self.pipeline = pipeline
         self.scripts: list[Script] = [pipeline.sub(), pipeline.pub(), pipeline.app_2()]
         self.seconds_until_ready = {}
@@ -125,7 +125,7 @@ class Running:
             script.ready()
             self.seconds_until_ready[script.name] = time.monotonic() - started
         self.rows_before = 0
-        self.send("--count", WARM_UP_IMAGES)
+        self.send(*(warm_up or ("--count", WARM_UP_IMAGES)))
 
     def send(self, *arguments: object) -> tuple[list[dict[str, Any]], dict[str, float]]:
         """Send images through; return their rows, and the CPU seconds of each script."""

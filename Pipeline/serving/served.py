@@ -7,6 +7,7 @@ canary's share.
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,8 @@ from DurableText.closing import ClosedAtExit
 from Modelling.errors import CheckpointError
 from Modelling.predictor import Predictor
 from Pipeline.serving.live_model import LiveModel
+
+logger = logging.getLogger(__name__)
 
 
 class Canary(NamedTuple):
@@ -76,6 +79,7 @@ class Served(ClosedAtExit):
         self._models = models
         self._canary = canary
         self._share = share
+        self._rests = False
         if canary is not None:
             ours, theirs = (getattr(each.current(), "labels", None) for each in (models, canary))
             if ours != theirs:
@@ -104,11 +108,31 @@ class Served(ClosedAtExit):
         if self._canary is None:
             yield Part(self._models.current(), range(size))
             return
+        served, canary = self._models.current(), self._canary.current()
+        if not self._agree(served, canary):
+            yield Part(served, range(size))
+            return
         chosen = [is_of_canary(id_of(number), self._share) for number in range(size)]
-        for models, its in ((self._models, False), (self._canary, True)):
+        for predictor, its in ((served, False), (canary, True)):
             numbers = [number for number, yes in enumerate(chosen) if yes is its]
             if numbers:
-                yield Part(models.current(), numbers)
+                yield Part(predictor, numbers)
+
+    def _agree(self, served: Predictor, canary: Predictor) -> bool:
+        """Tell whether both have the same labels; a reload may have changed them."""
+        agree: bool = getattr(served, "labels", None) == getattr(canary, "labels", None)
+        if agree is self._rests:
+            self._rests = not agree
+            if self._rests:
+                logger.error(
+                    "the canary %s has other labels than %s: it answers nothing until they are "
+                    "the same",
+                    canary.version,
+                    served.version,
+                )
+            else:
+                logger.info("the canary %s answers its share again", canary.version)
+        return agree
 
     def close(self) -> None:
         """Hold nothing: the models are closed by whoever made them."""

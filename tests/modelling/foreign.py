@@ -59,7 +59,7 @@ def one_of_each_colour() -> np.ndarray:
     return np.stack([np.full((SIDE, SIDE, 3), rgb) for rgb in COLOURS.values()]).astype(np.uint8)
 
 
-def exported(model: Any, path: Path) -> Path:
+def exported(model: Any, path: Path, picture: tuple[int, int, int] = (1, 28, 28)) -> Path:
     """Write a Keras network of the shipped kind as ONNX, NCHW, as exporters do."""
     nodes, values, last = [], [], "image"
 
@@ -67,7 +67,9 @@ def exported(model: Any, path: Path) -> Path:
         values.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    for layer in model.layers[1:]:
+    for layer in model.layers:
+        if type(layer).__name__ == "InputLayer":
+            continue
         name, weights, kind = layer.name, layer.get_weights(), type(layer).__name__
         if kind == "Conv2D":
             kernel = constant(f"{name}/w", weights[0].transpose(3, 2, 0, 1))
@@ -93,8 +95,8 @@ def exported(model: Any, path: Path) -> Path:
         last = name
     graph = helper.make_graph(
         nodes, "digits",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 28, 28])],
-        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["N", 10])], values,
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", *picture])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["N", None])], values,
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, path)

@@ -54,6 +54,23 @@ def test_a_canary_with_other_labels_is_refused() -> None:
         Served(Fixed("cat", "dog"), Fixed("dog", "cat"), 0.1)  # type: ignore[arg-type]
 
 
+def test_a_canary_that_a_reload_gives_other_labels_rests_until_they_are_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    served, second = Fixed("cat", "dog"), Fixed("cat", "dog")
+    models = Served(served, second, 1.0)  # type: ignore[arg-type]
+
+    def who() -> list[object]:
+        return [part.predictor for part in models.parts(3, str)]
+
+    assert who() == [second]
+    second.labels = ("dog", "cat")
+    assert who() == who() == [served]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    served.labels = ("dog", "cat")
+    assert who() == [second]
+
+
 def test_a_canary_answers_its_share_and_a_shadow_nobody(pipeline: Pipeline, tmp_path: Path) -> None:
     canary_files, shadow_files = (CheckpointFolder(tmp_path / name) for name in ("c", "s"))
     version = canary_files.install(1)

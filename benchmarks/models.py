@@ -1,0 +1,231 @@
+"""Image models of 224x224 in ONNX and Keras: the pipeline against the bare engine, side by side.
+
+    python -m benchmarks.models                     both, on the embedded broker
+    python -m benchmarks.models --kind onnx --broker kafka
+
+The same network of 0.25 billion multiplications runs as an ONNX file (ONNX Runtime) and as a Keras
+file with its compiled form (LiteRT). The bare engine predicts arrays that are ready, with all cores
+and nothing else running, at its best batch size; the pipeline is given the same pictures as
+arrays, or with `--as jpeg` as files that have to be decoded. Both take turns, so that the ratio
+holds on a machine whose speed drifts; CPU time per image stands beside it. One at a time: the
+median from received to predicted, and from published to stored, against the bare call for one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.pipeline import Running, latencies_ms, throughput
+from DurableText.moments import seconds_of
+from Modelling.data_preparation import encode_npy
+from Modelling.network.checkpoint import (
+    RESIZE,
+    EngineFile,
+    SideFile,
+    engine_path,
+    sha256_of,
+    write_side_file,
+)
+from Modelling.network.input_range import UNIT
+from Modelling.quantise import compile_float32
+from tests.brokers.harness import BROKERS, BrokerUnderTest
+from tests.modelling.foreign import exported
+from tests.pipeline.runner import Pipeline, Script
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "models.json"
+
+SIDE, CLASSES = 224, 10
+PICTURES = 64
+ONE_AT_A_TIME, RATE = 60, 4.0
+WIDTHS = (32, 64, 128, 256, 512)
+
+BARE = """
+import json, resource, sys, time, numpy as np
+from Modelling.predict_cnn import load_classifier
+classifier = load_classifier(sys.argv[1])
+images = np.random.default_rng(0).random((64, *classifier.input_shape), np.float32)
+best, cpu = 0.0, 0.0
+for size in (1, 8, 64):
+    classifier.probabilities(images[:size])
+    start, before, done = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - start < 3:
+        classifier.probabilities(images[:size])
+        done += size
+    rate = done / (time.perf_counter() - start)
+    if rate > best:
+        best, cpu = rate, 1e3 * (time.process_time() - before) / done
+times = []
+for _ in range(60):
+    start = time.perf_counter()
+    classifier.probabilities(images[:1])
+    times.append(1e3 * (time.perf_counter() - start))
+    time.sleep(0.05)
+print(json.dumps([classifier.engine, best, cpu, sorted(times)[30]]))
+"""
+
+
+def network() -> Any:
+    """Stack convolutions that halve the picture and double the channels; untrained."""
+    import keras
+    from keras import layers
+
+    stack: list[Any] = [keras.Input((SIDE, SIDE, 3))]
+    for width in WIDTHS:
+        stack.append(layers.Conv2D(width, 3, 2, "same", use_bias=False))
+        stack += [layers.BatchNormalization(), layers.ReLU()]
+    stack += [layers.GlobalAveragePooling2D(), layers.Dense(CLASSES, activation="softmax")]
+    return keras.Sequential(stack)
+
+
+def as_onnx(folder: Path) -> Path:
+    """Write the network as an exporter of PyTorch would, NCHW."""
+    path = exported(network(), folder / "large.onnx", (3, SIDE, SIDE))
+    labels = [str(each) for each in range(CLASSES)]
+    side = {"sha256": sha256_of(path), "labels": labels, "input_shape": [SIDE, SIDE, 3]}
+    path.with_name(f"{path.name}.json").write_text(json.dumps({**side, "input_range": [0, 1]}))
+    return path
+
+
+def as_keras(folder: Path) -> Path:
+    """Write the network as Keras does, and its compiled form."""
+    path = folder / "large.keras"
+    model = network()
+    model.save(path)
+    form = engine_path(path, "float32")
+    form.write_bytes(compile_float32(model))
+    write_side_file(
+        path,
+        SideFile(
+            sha256=sha256_of(path),
+            labels=tuple(str(each) for each in range(CLASSES)),
+            input_shape=(SIDE, SIDE, 3),
+            preprocessing=RESIZE,
+            engines={"float32": EngineFile(form.name, sha256_of(form), None)},
+            input_range=UNIT,
+        ),
+    )
+    return path
+
+
+KINDS: dict[str, Callable[[Path], Path]] = {"onnx": as_onnx, "keras": as_keras}
+
+
+def pictures(folder: Path, jpeg: bool) -> Path:
+    """Write pictures as a camera gives them: neighbouring pixels are alike."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(PICTURES):
+        small = Image.fromarray(rng.integers(0, 256, (28, 28, 3), np.uint8))
+        image = small.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        if jpeg:
+            file = io.BytesIO()
+            image.save(file, "JPEG", quality=90)
+            (folder / f"{number}.jpg").write_bytes(file.getvalue())
+        else:
+            (folder / f"{number}.npy").write_bytes(encode_npy(np.asarray(image)))
+    return folder
+
+
+class Serving(Pipeline):
+    """A pipeline whose server has a checkpoint of its own."""
+
+    def __init__(self, broker: BrokerUnderTest, folder: Path, checkpoint: Path) -> None:
+        super().__init__(broker, folder)
+        self._checkpoint = checkpoint
+
+    def sub(self, *arguments: object, **environment: str) -> Script:
+        return super().sub("--checkpoint", self._checkpoint, *arguments, **environment)
+
+
+def bare(checkpoint: Path) -> tuple[str, float, float, float]:
+    """Return the engine, images/s, CPU ms per image at its best, and ms of a call for one."""
+    output = subprocess.run(
+        [sys.executable, "-c", BARE, str(checkpoint)], cwd=ROOT, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    engine, rate, cpu, one = json.loads(output.stdout.splitlines()[-1])
+    return engine, rate, cpu, one
+
+
+def answered_ms(rows: list[dict[str, Any]]) -> float:
+    """Return the median from received to predicted."""
+    spans = [
+        (seconds_of(row["predicted_at"]) or 0) - (seconds_of(row["received_at"]) or 0)
+        for row in rows
+    ]
+    return 1e3 * statistics.median(spans)
+
+
+def measured(
+    kind: str, broker: BrokerUnderTest, options: argparse.Namespace, folder: Path
+) -> dict[str, Any]:
+    """Bare engine and pipeline in turn."""
+    checkpoint = KINDS[kind](folder)
+    sent = pictures(folder / "pictures", options.sent_as == "jpeg")
+    pipeline = Serving(broker, folder, checkpoint)
+    rounds: list[dict[str, float]] = []
+    try:
+        running = Running(pipeline, sent, "--count", 2 * PICTURES)
+        for _ in range(options.rounds):
+            engine, rate, cpu, one = bare(checkpoint)
+            rows, spent = running.send(sent, "--count", options.images)
+            slow, _ = running.send(sent, "--count", ONE_AT_A_TIME, "--rate", RATE)
+            rounds.append(
+                {
+                    "bare_images_per_second": rate,
+                    "images_per_second": throughput(rows),
+                    "ratio": throughput(rows) / rate,
+                    "bare_cpu_ms": cpu,
+                    "server_cpu_ms": 1e3 * spent["model_server_sub"] / options.images,
+                    "bare_call_ms": one,
+                    "received_to_predicted_ms": answered_ms(slow),
+                    "published_to_stored_ms": latencies_ms(slow)["p50"],
+                    "one_ratio": answered_ms(slow) / one,
+                    "one_ratio_end_to_end": latencies_ms(slow)["p50"] / one,
+                }
+            )
+    finally:
+        pipeline.stop()
+    middle = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+    return {"engine": engine, "sent_as": options.sent_as, **middle}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__)
+    parser.add_argument("--kind", choices=list(KINDS), action="append")
+    parser.add_argument("--broker", choices=list(BROKERS), default="local")
+    parser.add_argument("--as", dest="sent_as", choices=("npy", "jpeg"), default="npy")
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    broker = BROKERS[options.broker]()
+    broker.start()
+    found = {}
+    try:
+        for kind in options.kind or KINDS:
+            with tempfile.TemporaryDirectory() as folder:
+                found[kind] = measured(kind, broker, options, Path(folder))
+            print(kind)
+            for name, value in found[kind].items():
+                print(f"  {name:26} {value if isinstance(value, str) else f'{value:,.3f}'}")
+    finally:
+        broker.stop()
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
