@@ -129,15 +129,17 @@ def scale(results: dict[str, Any]) -> Path:
     figure, axes = plt.subplots(2, 2, figsize=(13, 8.5), facecolor=PAPER)
     (left, right), (below_left, below_right) = axes
     answer = results["answer"]
-    _compared(left, results["comparison"])
+    others = max(each.get("others_cores", 0.0) for each in results["measured"]["by_cluster"])
+    _compared(left, results["comparison"], others)
     _by_cluster(right, results["measured"]["by_cluster"])
     worst = answer["simulated"]["worst_by_tenth_s"]
     below_left.plot([i / 10 for i in range(len(worst))], worst, color=COLOURS["kafka"])
     below_left.set_xlabel("seconds after the kill")
     below_left.set_ylabel("oldest of what is stored just then, s")
     _title(below_left, f"simulated: one of {answer['plant']['servers']} servers is killed")
+    hidden = {"follower_share", "one_host_cores"}
     sums = {**answer["plant"], **answer["sums"]}
-    lines = [f"{name:<33}{value:>11,.0f}" for name, value in sums.items() if value is not None]
+    lines = [f"{name:<33}{value:>11,.0f}" for name, value in sums.items() if name not in hidden]
     below_right.text(0, 1, "\n".join(lines), va="top", family="monospace", fontsize=10, color=INK)
     below_right.set_axis_off()
     _title(below_right, f"for {answer['rate']:,.0f} images a second")
@@ -145,18 +147,20 @@ def scale(results: dict[str, Any]) -> Path:
     return _save(figure, SCALE_PICTURE)
 
 
-def _compared(axis: Any, comparison: list[dict[str, Any]]) -> None:
+def _compared(axis: Any, comparison: list[dict[str, Any]], others: float) -> None:
+    most = max(1.0, *(1 + each["off"] for each in comparison))
     for i, each in enumerate(comparison):
         axis.barh(i - 0.2, 1.0, 0.36, color=COLOURS["bare"])
         axis.barh(i + 0.2, 1 + each["off"], 0.36, color=COLOURS["kafka"])
         axis.text(1.0, i - 0.2, f" {each['measured']:,.0f} measured", va="center", fontsize=8)
         text = f" {each['simulated']:,.0f} simulated"
-        axis.text(1 + each["off"], i + 0.2, text, va="center", fontsize=8)
+        axis.text(min(1 + each["off"], 3.0), i + 0.2, text, va="center", fontsize=8)
     axis.set_yticks(range(len(comparison)), [each["what"] for each in comparison])
     axis.set_xticks([])
     axis.invert_yaxis()
-    axis.margins(x=0.3)
-    _title(axis, "one pipeline on one host: is the simulation right?")
+    axis.set_xlim(0, 1.4 * min(most, 3.0))
+    busy = f" (others had {others:.1f} cores)" if others > 0.1 else ""
+    _title(axis, f"one host: is the simulation right?{busy}")
 
 
 def _by_cluster(axis: Any, clusters: list[dict[str, Any]]) -> None:

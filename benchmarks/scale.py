@@ -180,6 +180,7 @@ def sized(costs: Costs, rate: float, follower_share: float = 0.5) -> tuple[Plant
         "cores that serve": serving,
         "cores of brokers": broker_cores,
         "cores that store": cores["app_2"],
+        "a copy costs a broker, % of it": 100 * follower_share,
         "brokers, by CPU": by_cpu,
         "brokers, by disk": by_disk,
         "rows a second": rate,
@@ -197,7 +198,10 @@ def fleet(
     costs: Costs, plant: Plant, rate: float, membership: Mapping[str, float]
 ) -> dict[str, Any]:
     """Simulate a plant at its rate: quiet, then one server killed, another come in its place."""
-    quiet, killed_at, joined_at, end = 0.5, 1.5, 8.0, 10.0
+    pause = membership["held_up_by_a_join_s"]
+    quiet, killed_at = 0.5, 1.5
+    joined_at = killed_at + SESSION_SECONDS + pause + 1.0
+    end = joined_at + pause + 1.0
     env = simpy.Environment()
     simulated = Simulated(env, costs, plant)
     env.process(simulated.arrivals(rate, end))
@@ -205,7 +209,6 @@ def fleet(
     used = simulated.used(killed_at)
     steady = latency_of(simulated.sink, quiet)
     victim = simulated.servers.members[0]
-    pause = membership["held_up_by_a_join_s"]
     env.process(simulated.servers.kill(victim, SESSION_SECONDS, pause))
     env.run(until=joined_at)
     newcomer = simulated.server(Host(env, SERVER_CORES))
@@ -260,7 +263,7 @@ def show(results: Mapping[str, Any]) -> None:
     print(f"\nfor {answer['rate']:,.0f} images/s")
     for group in ("plant", "sums"):
         for name, value in answer[group].items():
-            if value is not None:
+            if name not in ("follower_share", "one_host_cores"):
                 print(f"  {name:<34} {value:>18,.0f}")
     run = answer["simulated"]
     print("  used:  " + "  ".join(f"{name} {value:.0%}" for name, value in run["used"].items()))
