@@ -43,6 +43,7 @@ from Modelling.network.checkpoint import (
     DIGITS,
     RESIZE,
     SideFile,
+    open_checkpoint,
     sha256_of,
     write_atomically,
     write_side_file,
@@ -51,8 +52,9 @@ from Modelling.network.input_range import UNIT
 from Modelling.network.tensorflow import import_tensorflow, quiet
 from Modelling.quantise import CALIBRATION_IMAGES, INT8, compile_forms, write_forms
 from Modelling.training.architecture import build_cnn
-from Modelling.training.augmentation import CLOTHES, HANDWRITING, Augmentation, augment
+from Modelling.training.batches import training_batches, validation_batches
 from Modelling.training.calibration import Calibration, calibrate
+from Modelling.training.continuing import starting_weights
 from Modelling.training.datasets import LABELS, Dataset, load_dataset
 from Modelling.training.eight_bits import EightBitNetwork
 from Modelling.training.options import Options, parse_options
@@ -63,6 +65,9 @@ EIGHT_BIT_EPOCHS = 2
 
 # Of AdamW. Reached after one epoch of warm-up, then lowered to nearly 0 along a cosine.
 PEAK_LEARNING_RATE = 3e-3
+
+# The same for `--start-from`: what was learned is to be kept.
+CONTINUED_LEARNING_RATE = 2e-4
 
 WEIGHT_DECAY = 1e-2
 
@@ -82,8 +87,10 @@ Indices = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float32]
 
 
-def train(options: Options, dataset: Dataset) -> tuple[Any, dict[str, list[float]], int]:
-    """Train a new network.
+def train(
+    options: Options, dataset: Dataset, start: list[npt.NDArray[np.float32]] | None = None
+) -> tuple[Any, dict[str, list[float]], int]:
+    """Train a network: a new one, or on from the weights of another.
 
     Returns:
         The Keras model, the history (loss and accuracy by epoch, the last ones in 8 bits), and the
@@ -97,18 +104,21 @@ def train(options: Options, dataset: Dataset) -> tuple[Any, dict[str, list[float
     validating, training = split(options, len(dataset.train_images))
     batch_size = min(options.batch_size, len(training))
     steps = len(training) // batch_size
-    batches = training_batches(
-        dataset, training, batch_size, options.seed, augmentation_for(dataset)
-    )
-    validation = _validation_batches(dataset, validating)
+    batches = training_batches(dataset, training, batch_size, options.seed, options.outliers)
+    validation = validation_batches(dataset, validating)
 
     model = build_cnn(dataset.input_shape, len(dataset.labels))
+    if start is not None:
+        model.set_weights(start)
     model.summary(line_length=80)
     best = keras.callbacks.EarlyStopping(
         monitor="val_loss", patience=PATIENCE, restore_best_weights=True
     )
     optimizer = keras.optimizers.AdamW(
-        _learning_rate(steps, options.epochs), weight_decay=WEIGHT_DECAY
+        _learning_rate(
+            PEAK_LEARNING_RATE if start is None else CONTINUED_LEARNING_RATE, steps, options.epochs
+        ),
+        weight_decay=WEIGHT_DECAY,
     )
     history = _fit(model, optimizer, batches, validation, options.epochs, [best])
 
@@ -168,52 +178,17 @@ def _fit(
     return history
 
 
-def augmentation_for(dataset: Dataset) -> Augmentation:
-    """Choose distortions that keep an image's meaning: a mirrored 3 means nothing."""
-    return CLOTHES if dataset.name == "fashion_mnist" else HANDWRITING
-
-
-def _learning_rate(steps: int, epochs: int) -> Any:
+def _learning_rate(peak: float, steps: int, epochs: int) -> Any:
     """Plan one epoch of warm-up, then a cosine down to a thousandth."""
     import keras
 
     return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=PEAK_LEARNING_RATE / 30,
-        warmup_target=PEAK_LEARNING_RATE,
+        initial_learning_rate=peak / 30,
+        warmup_target=peak,
         warmup_steps=steps,
         decay_steps=max(1, steps * (epochs - 1)),
         alpha=1e-3,
     )
-
-
-def training_batches(
-    dataset: Dataset, chosen: Indices, batch_size: int, seed: int, strength: Augmentation
-) -> Any:
-    """Yield batches of distorted images and one-hot classes, in a new order in every epoch.
-
-    The images stay in memory as bytes; shuffling moves their indices, not their pixels. Both the
-    order and the distortions follow from the seed, however many threads do the work.
-    """
-    tf = import_tensorflow()
-    images = tf.constant(dataset.train_images)
-    classes = tf.one_hot(dataset.train_classes, len(dataset.labels))
-    order = tf.data.Dataset.from_tensor_slices(chosen).shuffle(len(chosen), seed=seed)
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
-
-    def batch(indices: Any, distortion_seed: Any) -> tuple[Any, Any]:
-        pixels = tf.cast(tf.gather(images, indices), tf.float32) / 255.0
-        return augment(pixels, distortion_seed, strength), tf.gather(classes, indices)
-
-    indices = order.batch(batch_size, drop_remainder=True)
-    batches = tf.data.Dataset.zip(indices, seeds)
-    return batches.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
-def _validation_batches(dataset: Dataset, chosen: Indices) -> Any:
-    tf = import_tensorflow()
-    pixels = dataset.train_images[chosen].astype(np.float32) / WHITE
-    classes = np.eye(len(dataset.labels), dtype=np.float32)[dataset.train_classes[chosen]]
-    return tf.data.Dataset.from_tensor_slices((pixels, classes)).batch(500)
 
 
 def evaluate(model: Any, images: Images) -> Probabilities:
@@ -292,12 +267,13 @@ def _load_and_train(options: Options) -> int:
     try:
         dataset = load_dataset(options.dataset, options.data)
         split(options, len(dataset.train_images))
+        start = starting_weights(options, dataset) if options.start_from else None
         _require_writable(options.output.parent)
         _require_writable(options.plots)
     except (OSError, ValueError) as error:
         print(f"train_cnn: {refusal_of(error)}", file=sys.stderr)
         return 2
-    return _train_and_write(options, dataset)
+    return _train_and_write(options, dataset, start)
 
 
 def _require_writable(folder: Path) -> None:
@@ -314,9 +290,11 @@ def _require_writable(folder: Path) -> None:
         raise OSError(f"the folder {folder} cannot be written: {error.strerror}") from None
 
 
-def _train_and_write(options: Options, dataset: Dataset) -> int:
+def _train_and_write(
+    options: Options, dataset: Dataset, start: list[npt.NDArray[np.float32]] | None
+) -> int:
     started = time.monotonic()
-    model, history, best_epoch = train(options, dataset)
+    model, history, best_epoch = train(options, dataset, start)
     seconds = time.monotonic() - started
     probabilities = evaluate(model, dataset.test_images)
     accuracy = float((probabilities.argmax(1) == dataset.test_classes).mean())
@@ -372,6 +350,11 @@ def _draw(
         print(f"train_cnn: the plots were not drawn: {shortened(error)}", file=sys.stderr)
 
 
+def _origin(options: Options) -> dict[str, str]:
+    start = options.start_from
+    return {"started_from": open_checkpoint(start).version} if start else {}
+
+
 def _provenance(
     options: Options,
     history: dict[str, list[float]],
@@ -395,6 +378,12 @@ def _provenance(
         "best_epoch": best_epoch,
         "batch_size": options.batch_size,
         "validation_ratio": options.validation_ratio,
+        "outliers": options.outliers,
+        **(
+            {"started_from": open_checkpoint(options.start_from).version}
+            if options.start_from
+            else {}
+        ),
         "minutes": round(seconds / 60, 1),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "versions": {

@@ -37,6 +37,7 @@ BENCHMARKS = {
     "budget": "Where the time of one image goes",
     "page": "What the page costs beside 200 images a second",
     "photographs": "What becomes of photographed digits",
+    "confidence": "Do confidences mean what they say, and are they low where there is no digit?",
     "photograph_speed": "Photographs of 1600 x 1200, beside a bare loop on all cores",
     "two_servers": "Two model servers against one",
     "scale": "How far it scales: measured, simulated, and for a million images a second",

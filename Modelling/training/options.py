@@ -35,6 +35,8 @@ class Options:
         data: The file to train on; None for the download.
         handwritten_digits: Whether MNIST was meant: only then are images that come later to be
             set as MNIST's were.
+        outliers: How many images without a class a batch gets, as a share of it.
+        start_from: The checkpoint whose network is trained on; None for a new one.
     """
 
     dataset: str
@@ -46,6 +48,8 @@ class Options:
     output: Path
     plots: Path
     validation_ratio: float
+    outliers: float
+    start_from: Path | None
 
 
 def parse_options(arguments: list[str] | None = None) -> Options:
@@ -87,6 +91,16 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         "--validation-ratio", type=share, default=VALIDATION_RATIO, metavar="R",
         help="share of the training images that chooses the epoch (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--outliers", type=share_or_none, default=0.0, metavar="R",
+        help="also show images of no class, drawn or put together from pieces, so that the "
+        "network is unsure of such: how many for each training image, 0 to 1 (default: "
+        "%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--start-from", type=Path, metavar="FILE.h5",
+        help="train on from this checkpoint of the same network, slowly, in place of a new one",
+    )  # fmt: skip
     chosen = parser.parse_args(arguments)
     stem: str = name_of(chosen.data) if chosen.data else chosen.dataset or "mnist"
     output: Path = chosen.output or OUTPUT.with_name(f"{stem}_cnn_model.h5")
@@ -109,6 +123,8 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         output=output,
         plots=plots,
         validation_ratio=chosen.validation_ratio,
+        outliers=chosen.outliers,
+        start_from=chosen.start_from,
     )
 
 
@@ -133,4 +149,12 @@ def share(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def share_or_none(text: str) -> float:
+    """Read an option from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
     return value
