@@ -61,6 +61,39 @@ def test_a_full_disk_behind_the_output_is_one_line(
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.skipif(not FULL.exists(), reason="/dev/full is Linux's")
+@pytest.mark.parametrize(
+    "program",
+    [
+        "-m Modelling.predict_cnn Modelling/plots/loss_plot.png",
+        "-m Pipeline.watch --interval 0.1 1",
+        "-m Pipeline.watch --once 1",
+        "-m Pipeline.watch --help",
+        "app_1.py --count 1",
+    ],
+)
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_full_disk_behind_any_programs_output_is_one_line_and_1(
+    program: str, buffered: str, tmp_path: Path
+) -> None:
+    own = {"LOCAL_BROKER_PATH": str(tmp_path), "MESSAGE_BROKER": "local"}
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, *program.split()],
+            cwd=ROOT,
+            env=os.environ | own | {"PYTHONUNBUFFERED": buffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr.count("the output cannot be written: No space left on device") == 1
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("command", ["Queue", "DB", "MessageBroker"])
 def test_a_reader_that_has_seen_enough_is_no_failure(
     command: str, commands: dict[str, list[str]]
