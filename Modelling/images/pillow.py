@@ -239,7 +239,8 @@ def _memory_for(image: Any, kind: str, coefficients: int, enough: int | None) ->
         raise ImageError(
             f"image of more than {MAX_DECODING_BYTES / 1e6:,.0f} MB",
             f"{width} x {height} pixels, as this kind of {kind} it takes {needed / 1e6:,.0f} MB to "
-            "decode",
+            f"decode: send it as a baseline JPEG, or with at most "
+            f"{width * height * MAX_DECODING_BYTES / needed / 1e6:.0f} million pixels",
         )
     return needed
 

@@ -126,8 +126,18 @@ def test_the_largest_image_takes_less_than_400_megabytes(
 def test_what_takes_more_is_refused_before_it_is_decoded(
     make: Callable[[], bytes], kind: str
 ) -> None:
-    with pytest.raises(ImageError, match=f"this kind of {kind} it takes .* MB to decode"):
+    what = (
+        f"this kind of {kind} it takes .* MB to decode: send it as a baseline JPEG, "
+        r"or with at most \d+ million pixels"
+    )
+    with pytest.raises(ImageError, match=what):
         prepare_bytes(make(), (28, 28, 1), DIGITS)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_telephones_48_million_pixels_are_accepted_as_jpeg(progressive: bool) -> None:
+    data = saved("RGB", "JPEG", 8064, 6048, progressive=progressive)
+    assert prepare_bytes(data, (8, 8, 3), RESIZE).shape == (8, 8, 3)
 
 
 def tiff(**tags: int) -> bytes:
