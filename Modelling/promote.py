@@ -78,7 +78,17 @@ def switch(found: Checkpoint, classifier: Classifier, served: Path) -> None:
         _copy(found.path.with_name(Path(form.file).name), target, form.sha256)
         engines[name] = EngineFile(target.name, form.sha256, form.test_accuracy)
     side = replace(side, file=weights.name, engines=engines, previous=None)
-    _write(served, {**entries_of(side), "previous": _own_side_file(served) or {}})
+    now, entries = _own_side_file(served) or {}, entries_of(side)
+    # Promoted again, perhaps after a kill that came when all was done: the way back stays.
+    if not _is_same(entries, now):
+        _write(served, {**entries, "previous": now})
+
+
+def _is_same(entries: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Tell whether a side file, as it would be read back, is the one that there is."""
+    there = {key: value for key, value in now.items() if key != "previous"}
+    same: bool = json.loads(json.dumps(entries)) == there
+    return same
 
 
 def back(served: Path) -> Checkpoint:
@@ -92,6 +102,8 @@ def back(served: Path) -> Checkpoint:
     if now is None or before is None:
         raise CheckpointError(f"{served}: nothing was promoted here, so there is no way back")
     if not before:  # the file itself, with `<stem>.json` or without
+        if not served.exists():
+            raise CheckpointError(f"{served}: nothing was served before: there is no way back")
         own_side_file_path(served).unlink()
         return open_checkpoint(served)
     _require_there(served, before)

@@ -53,6 +53,39 @@ def test_of_two_promotions_the_second_goes_back_to_the_first(
     assert open_checkpoint(served.path).version == first
 
 
+def test_what_is_promoted_again_keeps_the_way_back(
+    folders: tuple[CheckpointFolder, CheckpointFolder],
+) -> None:
+    served, new = folders
+    before = open_checkpoint(served.path).version
+    for source in (new.path, new.path, served.path):
+        promote(source, served.path)
+    assert back(served.path).version == before
+    with pytest.raises(CheckpointError, match="nothing was promoted"):
+        back(served.path)
+
+
+def test_two_models_are_gone_back_and_forth_between(
+    folders: tuple[CheckpointFolder, CheckpointFolder],
+) -> None:
+    served, new = folders
+    first = promote(new.path, served.path).version
+    new.install(2)
+    second = promote(new.path, served.path).version
+    assert [back(served.path).version for _ in range(3)] == [first, second, first]
+
+
+def test_where_nothing_was_served_before_there_is_no_way_back(
+    folders: tuple[CheckpointFolder, CheckpointFolder], tmp_path: Path
+) -> None:
+    _, new = folders
+    served = tmp_path / "a [new] place ä.h5"
+    now = promote(new.path, served).version
+    with pytest.raises(CheckpointError, match="nothing was served before"):
+        back(served)
+    assert open_checkpoint(served).version == now
+
+
 def test_what_is_unfit_is_not_promoted(
     folders: tuple[CheckpointFolder, CheckpointFolder], tmp_path: Path
 ) -> None:
