@@ -7,16 +7,18 @@ compared are the ids for which both have an answer: the coverage says how many t
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from DB.database_interface import ResultDatabase
+from DB.results import Result, answer_of
 from DurableText.command_line import printable
 from DurableText.moments import seconds_of
 
-# Answers of a shadow that are held, 200 bytes each; what comes beyond is counted as not compared.
+# Answers of a shadow that are held, 300 bytes each with their ids; what comes beyond is told.
 MAX_ANSWERS = 2_000_000
 
 # Pairs of labels that are told.
@@ -29,6 +31,22 @@ EXACT_UP_TO = 1000
 MAX_LATENCIES = 100_000
 
 
+class Said(NamedTuple):
+    """What is held of an answer, in place of its row, which takes four times the memory.
+
+    Attributes:
+        label: what it says, `(none)` where it has no label.
+        answer: all that it says: without a label, a digest of its fields.
+        confidence: how sure it is, if it tells.
+        seconds: from received to predicted, if it is known.
+    """
+
+    label: str
+    answer: str
+    confidence: float | None
+    seconds: float | None
+
+
 @dataclass
 class Comparison:
     """What one shadow says beside what was served.
@@ -39,7 +57,7 @@ class Comparison:
         compared: ids of them for which the shadow has an answer.
         strangers: answers of the shadow whose ids the DB does not have.
         left_out: answers of all shadows beyond `MAX_ANSWERS`, which are not compared.
-        agreed: ids with the same label.
+        agreed: ids with the same label, or, without labels, the same fields.
         pairs: (served, shadow) labels where they differ, and how often.
         known: compared ids whose truth is known.
         served_right: how many of these the served model had right.
@@ -72,15 +90,16 @@ class Comparison:
         """Of the sign test: how likely such a difference is if neither is better; None without."""
         return sign_test(self.only_served, self.only_shadow)
 
-    def add(self, served: Mapping[str, Any], shadow: Mapping[str, Any]) -> None:
+    def add(self, row: Result, shadow: Said) -> None:
         """Count an id that both have answered."""
         self.compared += 1
-        ours, theirs = _answer(served), _answer(shadow)
-        if ours == theirs:
+        served = _said(row)
+        ours, theirs = served.label, shadow.label
+        if served.answer == shadow.answer:
             self.agreed += 1
         else:
             self.pairs[ours, theirs] += 1
-        truth = served.get("expected_label")
+        truth = row.get("expected_label")
         if truth is not None:
             self.known += 1
             right, shadow_right = ours == truth, theirs == truth
@@ -88,14 +107,12 @@ class Comparison:
             self.shadow_right += shadow_right
             self.only_served += right and not shadow_right
             self.only_shadow += shadow_right and not right
-        confidences = served.get("confidence"), shadow.get("confidence")
-        if all(isinstance(each, (int, float)) for each in confidences):
-            self.shifts[0] += float(confidences[1] or 0) - float(confidences[0] or 0)
+        if served.confidence is not None and shadow.confidence is not None:
+            self.shifts[0] += shadow.confidence - served.confidence
             self.shifts[1] += 1
-        for row, seconds in ((served, self.served_seconds), (shadow, self.shadow_seconds)):
-            took = _took(row)
-            if took is not None and len(seconds) < MAX_LATENCIES:
-                seconds.append(took)
+        for said, seconds in ((served, self.served_seconds), (shadow, self.shadow_seconds)):
+            if said.seconds is not None and len(seconds) < MAX_LATENCIES:
+                seconds.append(said.seconds)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values."""
@@ -129,11 +146,11 @@ def compare(db: ResultDatabase) -> list[Comparison]:
     Raises:
         DatabaseUnavailableError, DatabaseClosedError: as iteration does.
     """
-    answers: dict[str, dict[str, dict[str, Any]]] = {}
+    answers: dict[str, dict[str, Said]] = {}
     held = left_out = 0
     for row in db.iter_shadow():
         if held < MAX_ANSWERS:
-            answers.setdefault(str(row["model"]), {})[row["id"]] = row
+            answers.setdefault(str(row["model"]), {})[row["id"]] = _said(row)
             held += 1
         else:
             left_out += 1
@@ -184,7 +201,7 @@ def as_text(comparison: Comparison) -> str:
             "memory"
         )
     if comparison.compared:
-        lines.append(f"agreement    {told['agreement']:.4%} ({comparison.agreed:,} labels)")
+        lines.append(f"agreement    {told['agreement']:.4%} ({comparison.agreed:,} answers)")
     if told["confidence_shift"] is not None:
         lines.append(f"confidence   {told['confidence_shift']:+.4f} on average, against the served")
     if comparison.known:
@@ -212,9 +229,15 @@ def as_text(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _answer(row: Mapping[str, Any]) -> str:
-    label = row.get("label")
-    return label if isinstance(label, str) else "(none)"
+def _said(row: Result) -> Said:
+    label, confidence = row.get("label"), row.get("confidence")
+    named = isinstance(label, str)
+    return Said(
+        sys.intern(str(label)) if named else "(none)",
+        sys.intern(str(label)) if named else answer_of(row),
+        float(confidence) if isinstance(confidence, (int, float)) else None,
+        _took(row),
+    )
 
 
 def _took(row: Mapping[str, Any]) -> float | None:

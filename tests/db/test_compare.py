@@ -65,6 +65,19 @@ def test_answers_beyond_what_is_held_in_memory_are_told(
     assert "left out     4 answers of shadows: 5 are held" in capsys.readouterr().out
 
 
+def test_answers_without_labels_agree_where_their_fields_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = str(tmp_path / "db.txt")
+    with open_database(where) as db:
+        db.insert([{"id": f"i{n}", "model": "old@1", "score": n} for n in range(4)])
+        db.insert_shadow([{"id": f"i{n}", "model": MODEL, "score": n // 2 * 2} for n in range(4)])
+    assert main(["compare", "--db", where, "--json"]) == 0
+    [told] = json.loads(capsys.readouterr().out)
+    assert (told["compared"], told["agreement"]) == (4, 0.5)
+    assert told["differences"] == [{"served": "(none)", "shadow": "(none)", "count": 2}]
+
+
 def test_a_db_without_shadows_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with open_database(tmp_path / "db.txt") as db:
         db.insert([row(1, "7", 0.9)])
