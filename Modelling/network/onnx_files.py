@@ -12,9 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from DurableText.installation.extras import needs
 from Modelling.errors import CheckpointError, shortened
-from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES, require_size
+from Modelling.network.declared_size import (
+    DEFAULT_MAX_MODEL_BYTES,
+    require_size,
+    require_tensor_sizes,
+    tensor_bytes,
+)
+
+# No tensor that tells a shape has more.
+MAX_SHAPE_BYTES = 4096
 
 # Whose operators ONNX Runtime brings.
 KNOWN_DOMAINS = frozenset(("", "ai.onnx", "ai.onnx.ml", "com.microsoft"))
@@ -44,6 +54,7 @@ def require_safe(path: Path, max_bytes: int = DEFAULT_MAX_MODEL_BYTES) -> None:
     for file in sorted(_external_files(model)):
         total += _inside(path, file).stat().st_size
     require_size(path, total, max_bytes)
+    require_tensor_sizes(path, _tensor_sizes(model), max_bytes)
 
 
 def files_beside(path: Path) -> list[Path]:
@@ -94,6 +105,34 @@ def _tensors(model: Any) -> Iterator[Any]:
                 yield from (attribute.t, *attribute.tensors)
                 for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
                     yield from (sparse.values, sparse.indices)
+
+
+def _tensor_sizes(model: Any) -> list[int]:
+    """Tell what tensors take for one image, as far as their shapes can be told.
+
+    A few bytes may ask for gigabytes (`ConstantOfShape`, `Expand`, a sparse tensor), which the
+    runtime makes while it loads the file. The model is used up: it loses its weights.
+    """
+    from onnx import shape_inference
+
+    sparse = [
+        tensor_bytes(each.dims, np.float32)
+        for graph in _graphs(model)
+        for each in getattr(graph, "sparse_initializer", ())
+    ]
+    for tensor in _tensors(model):
+        if len(tensor.raw_data) > MAX_SHAPE_BYTES:
+            tensor.ClearField("raw_data")
+    try:
+        graph = shape_inference.infer_shapes(model, data_prop=True).graph
+    except shape_inference.InferenceError:  # the runtime says what is wrong with it
+        return sparse
+    return sparse + [
+        tensor_bytes(
+            [size.dim_value or 1 for size in described.type.tensor_type.shape.dim], np.float32
+        )
+        for described in (*graph.value_info, *graph.output)
+    ]
 
 
 def _external_files(model: Any) -> set[str]:

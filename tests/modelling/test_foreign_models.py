@@ -17,6 +17,7 @@ from Modelling.data_preparation import encode_npy
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.network.foreign import Tensor, layout_of, only_input
 from Modelling.network.keras_models import load_keras_model
+from Modelling.network.onnx_files import require_safe
 from Modelling.predict_cnn import CheckpointError, Classifier, load_classifier
 from Modelling.predictors.checkpoint_source import CheckpointSource
 from Modelling.predictors.images import ImagePredictor
@@ -123,6 +124,27 @@ def test_weights_outside_of_the_folder_are_not_read(location: str, tmp_path: Pat
     point_to(path, location)
     with pytest.raises(CheckpointError, match="outside its folder"):
         load_classifier(path)
+
+
+def test_a_tensor_that_a_few_bytes_ask_for_is_not_made(tmp_path: Path) -> None:
+    """The runtime would make it while it loads the file: 3.6 GB here."""
+    side = 30_000
+    path = tmp_path / "huge.onnx"
+    value = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
+    graph = helper.make_graph(
+        [
+            helper.make_node("ConstantOfShape", ["shape"], ["many"], value=value),
+            helper.make_node("ReduceSum", ["many"], ["y"]),
+        ],
+        "huge",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, SIDE, SIDE, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor("shape", TensorProto.INT64, [2], [side, side])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+
+    with pytest.raises(CheckpointError, match=r"declares 3,600,000,000 bytes"):
+        require_safe(path)
 
 
 def test_weights_beside_the_file_are_read_and_count(tmp_path: Path) -> None:
