@@ -60,9 +60,14 @@ class MemoryHandler(BrokerCore):
 
     @classmethod
     def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> MemoryHandler:
-        """Read `[default] socket` of `memory_config.ini`; `MEMORY_BROKER_SOCKET` wins over it."""
-        ini = ini_file(config_dir, CONFIG, ("default",))
-        socket = os.environ.get(SOCKET_VARIABLE) or ini.section("default", {"socket"}).get("socket")
+        """Read `[default] socket` of `memory_config.ini`; `MEMORY_BROKER_SOCKET` wins over it.
+
+        The file need not be there: nothing of this package lies among the project's own.
+        """
+        socket = os.environ.get(SOCKET_VARIABLE)
+        if not socket and (config_dir / CONFIG).exists():
+            ini = ini_file(config_dir, CONFIG, ("default",))
+            socket = ini.section("default", {"socket"}).get("socket")
         if not socket:
             raise ConfigurationError(
                 f"memory broker: set {SOCKET_VARIABLE}, or [default] socket in {CONFIG}, to the "
