@@ -218,7 +218,6 @@ def as_text(comparison: Comparison) -> str:
     if told["served_latency_p50"] is not None and told["shadow_latency_p50"] is not None:
         lines.append(
             "latency      p50 from received to predicted "
-            "latency      p50 from received to predicted "
             f"{told['served_latency_p50'] * 1e3:.1f} ms, of the shadow, which answers nobody, "
             f"{told['shadow_latency_p50'] * 1e3:.1f} ms"
         )

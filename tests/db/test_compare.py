@@ -51,7 +51,9 @@ def test_agreement_coverage_and_accuracy_are_counted(
     assert told["served_latency_p50"] == pytest.approx(0.01)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(["compare", "--db", place]) == 0
-    assert "coverage     8 of 10 results" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "coverage     8 of 10 results" in told
+    assert told.count("latency ") == 1
 
 
 def test_answers_beyond_what_is_held_in_memory_are_told(
