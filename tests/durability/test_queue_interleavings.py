@@ -31,9 +31,10 @@ class Meeting:
             self.act()
 
 
-def open_queue(disk, faults=None):
+def open_queue(disk, faults=None, **options):
     process = disk.process(faults)
-    return FileQueue(disk.folder / "log.txt", segment_bytes=SEGMENT_BYTES, storage=process)
+    options = {"segment_bytes": SEGMENT_BYTES, **options}
+    return FileQueue(disk.folder / "log.txt", storage=process, **options)
 
 
 class Numbers:
@@ -129,8 +130,8 @@ def test_a_consumer_may_remove_everything_between_any_two_calls_of_a_producer_th
     while met:
         call += 1
         disk, numbers = SimulatedDisk(tmp_path), Numbers()
-        with open_queue(disk) as first, pytest.raises(QueueFullError):  # its log is empty by now
-            first._producer._max_bytes = 600
+        # Full, its log is empty: what was there is sealed.
+        with open_queue(disk, max_bytes=600) as first, pytest.raises(QueueFullError):
             while True:
                 first.put([{"n": numbers.put_up_to + 1}], timeout=0)
                 numbers.put_up_to += 1

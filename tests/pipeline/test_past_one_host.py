@@ -186,6 +186,7 @@ def test_a_thousand_kills(fleet: Fleet) -> None:
     """`SOAK_KILLS=100` for a shorter one, `SOAK_SEED` for another order."""
     chance = random.Random(SEED)
     app_1 = fleet.pipeline.app_1("--count", 10_000_000, "--rate", 200)
+    fleet.wait_for(1)  # app_1 is not killed, and would end if its broker were away at its start
     # A broker takes many times as long to start as the others: it is killed less often.
     kinds = ("model_server_sub", "redis", "model_server_pub", "postgres", "app_2") * 4 + ("kafka",)
     for number in range(1, KILLS + 1):
