@@ -34,6 +34,7 @@ BENCHMARKS = {
     "db_engines": "The engines behind the DB, side by side",
     "pipeline": "The four scripts against the bare model, and the latency under load",
     "peers": "This project beside its peers, on one Kafka and two cores",
+    "one_image": "One image at a time, beside a bare loop of the same hops",
     "budget": "Where the time of one image goes",
     "page": "What the page costs beside 200 images a second",
     "photographs": "What becomes of photographed digits",
