@@ -26,7 +26,10 @@ TAIL_BYTES = 64
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a line ends in a segment, and how; with an empty `tail` nothing is known."""
+    """Where a line ends in a segment, and how; with an empty `tail` nothing is known.
+
+    `segment` is 0 for a log in which no record stood yet.
+    """
 
     segment: int = 0
     end: int = 0
@@ -85,7 +88,7 @@ class Witness:
         if self._is_current() and self._has(mark):
             return True
         void = [path for _, path in list_void(self._storage, self._paths)]
-        for path in (self._paths.log, self._paths.sealed(mark.segment), *void):
+        for path in (self._paths.log, *self._sealed_from(mark.segment), *void):
             with contextlib.suppress(FileNotFoundError):
                 self._open(path)
                 if self._has(mark):
@@ -98,6 +101,15 @@ class Witness:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self._storage.close(fd)
+
+    def _sealed_from(self, segment: int) -> list[Path]:
+        """Return what a log may be by now that began with the record `segment`.
+
+        Without one (0), as only what was torn off stood in it, it is named after what came later.
+        """
+        if segment:
+            return [self._paths.sealed(segment)]
+        return [sealed.path for sealed in list_sealed(self._storage, self._paths)]
 
     def _is_current(self) -> bool:
         if self._fd < 0:

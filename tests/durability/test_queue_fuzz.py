@@ -143,6 +143,16 @@ def test_whatever_comes_together_nothing_is_lost_and_each_producer_keeps_its_ord
         trio.check()
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(100_628, id="a torn line alone in a log that is sealed before the commit")],
+)
+def test_what_failed_once_does_not_any_more(tmp_path, seed):
+    trio = Trio(tmp_path, seed)
+    trio.live()
+    trio.check()
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("start", range(100_000, 120_000, 1000))
