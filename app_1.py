@@ -25,6 +25,8 @@ from typing import TextIO
 from tqdm import tqdm
 
 from DurableText.command_line import counted
+from DurableText.links import real_path
+from DurableText.storage import STORAGE, make_durable_directory
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
@@ -84,11 +86,15 @@ def main(script: Script) -> None:
 
 
 def open_ids(path: Path | None) -> TextIO:
-    """Open the file of the confirmed ids to append to it, making its folder; None for nowhere."""
+    """Open the file of the confirmed ids to append to it, making its folder; None for nowhere.
+
+    As all that a script keeps it is for the user and the group, and no stranger's link leads away.
+    """
     path = path or Path(os.devnull)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a")
+        real_path(path)  # says whose link it is
+        make_durable_directory(STORAGE, path.parent)
+        return os.fdopen(STORAGE.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a")
     except OSError as error:
         raise ScriptError(f"--ids {path} cannot be written: {error.strerror}") from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import app_1
 from DB import open_database
 from DurableText import storage
 from Queue import open_queue
@@ -35,7 +36,11 @@ def sqlite_at(path: Path) -> None:
     open_database(f"sqlite:///{path}").close()
 
 
-OPEN: list[Callable[[Path], None]] = [queue_at, db_at, sqlite_at]
+def ids_at(path: Path) -> None:
+    app_1.open_ids(path).close()
+
+
+OPEN: list[Callable[[Path], None]] = [queue_at, db_at, sqlite_at, ids_at]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes another user's link")
 
 
