@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -80,8 +81,16 @@ def default_help(variable: str, path: Path) -> str:
 
 
 def print_json(value: object) -> None:
-    """Print `value`, indented."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    """Print `value`, indented; what is not printable by its code, as `printable` does."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    lines = text.split("\n")  # JSON has no line break inside of a text
+    sys.stdout.write("\n".join(map(_printable_json, lines)) + "\n")
+
+
+def _printable_json(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in line)
 
 
 def run(
