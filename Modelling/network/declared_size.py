@@ -25,6 +25,10 @@ DEFAULT_MAX_MODEL_BYTES = 2 << 30
 # Groups of HDF5 files that are never loaded: how the training stood.
 OF_TRAINING = ("optimizer", "optimizer_weights")
 
+# The attribute of a group that lists its weights; a long list is cut into those of this name and a
+# number.
+NAMES_OF_WEIGHTS = "weight_names"
+
 
 def require_size(what: object, declared: int, max_bytes: int) -> None:
     """Refuse what is too large.
@@ -57,6 +61,9 @@ def require_archive_size(path: Path, max_bytes: int) -> None:
 def require_hdf5_size(path: Path, max_bytes: int, name: object = None) -> None:
     """Refuse a HDF5 file whose datasets would take more. What is of training does not count.
 
+    A group may name one dataset as many weights, and Keras reads it anew for each name: it counts
+    as often as it is named.
+
     Args:
         path: The file.
         max_bytes: How many bytes it may take.
@@ -73,10 +80,26 @@ def require_hdf5_size(path: Path, max_bytes: int, name: object = None) -> None:
         nonlocal total
         if isinstance(found, h5py.Dataset) and place.split("/", 1)[0] not in OF_TRAINING:
             total += found.nbytes
+        elif isinstance(found, h5py.Group):
+            total += sum(_bytes_read_again(found))
 
     with path.open("rb") as raw, h5py.File(raw, "r") as file:
         file.visititems(add)
     require_size(name or path, total, max_bytes)
+
+
+def _bytes_read_again(group: Any) -> Iterator[int]:
+    """Yield the bytes of each dataset of a group that it names as a weight once more."""
+    import h5py
+
+    named: set[bytes | str] = set()
+    for attribute in group.attrs:
+        if not attribute.startswith(NAMES_OF_WEIGHTS):
+            continue
+        for name in np.ravel(group.attrs[attribute]).tolist():
+            if name in named and isinstance(again := group.get(name), h5py.Dataset):
+                yield again.nbytes
+            named.add(name)
 
 
 @contextlib.contextmanager

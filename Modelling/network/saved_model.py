@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from Modelling.errors import CheckpointError, shortened
 from Modelling.network.checkpoint import Checkpoint
-from Modelling.network.declared_size import require_size
+from Modelling.network.declared_size import require_size, tensor_bytes
 from Modelling.network.foreign import (
     ForeignEngine,
     Tensor,
@@ -53,12 +53,15 @@ def open_saved_model(
         CheckpointError: It is unsafe, too large, or no image classifier.
     """
     path = checkpoint.weights
-    require_size(path, sum(each.stat().st_size for each in files_of(path)), max_bytes)
+    of_files = sum(each.stat().st_size for each in files_of(path))
+    require_size(path, of_files, max_bytes)
     tf = import_tensorflow()
     if threads:
         limit_tensorflow_threads(threads)
     try:
-        _require_safe(path)
+        graph = _nodes(path)
+        _require_safe(graph)
+        require_size(path, of_files + sum(map(_bytes_of_constant, graph)), max_bytes)
         with quiet(show=False):
             loaded = tf.saved_model.load(str(path))
         if SIGNATURE not in loaded.signatures:
@@ -97,19 +100,35 @@ def _tensor(name: str, described: Any) -> Tensor:
     return Tensor(name, sizes, dtype if np.issubdtype(dtype, np.number) else None)
 
 
-def _require_safe(path: Path) -> None:
+def _nodes(path: Path) -> list[Any]:
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    operations = {
-        node.op
+    return [
+        node
         for meta in saved.meta_graphs
         for nodes in (meta.graph_def.node, *(f.node_def for f in meta.graph_def.library.function))
         for node in nodes
-    }
+    ]
+
+
+def _require_safe(graph: list[Any]) -> None:
+    operations = {node.op for node in graph}
     unsafe = sorted(each for each in operations if any(part in each for part in UNSAFE))
     if unsafe:
         raise CheckpointError(
             f"its graph reaches out of itself, by {shortened(', '.join(unsafe))}: nothing of it "
             "was loaded"
         )
+
+
+def _bytes_of_constant(node: Any) -> int:
+    """Tell what a constant takes once it is unpacked: one value may stand for a whole tensor."""
+    import tensorflow as tf
+
+    if node.op != "Const":
+        return 0
+    tensor = node.attr["value"].tensor
+    shape = [each.size for each in tensor.tensor_shape.dim]
+    itemsize: int = tf.dtypes.as_dtype(tensor.dtype).size or 1  # None: of no fixed size
+    return tensor_bytes(shape, np.uint8) * itemsize

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
 from Modelling import predict_cnn
@@ -18,6 +19,7 @@ from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES
 from Modelling.network.engine import LiteRTEngine
 from Modelling.network.keras_models import load_keras_model
 from Modelling.predict_cnn import CheckpointError, load_classifier
+from tests.modelling.foreign import SIDE
 
 # More than any machine has: who reads it first fails in another way.
 ENORMOUS = 1 << 42
@@ -137,3 +139,34 @@ def test_what_is_of_training_does_not_count(tmp_path: Path) -> None:
         file.create_dataset("optimizer_weights/large", (ENORMOUS,), "u1", chunks=(1 << 20,))
     model: Any = load_keras_model(path)
     assert model.output_shape == (None, 10)
+
+
+def test_a_dataset_that_is_named_as_many_weights_counts_as_often(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    shutil.copy(DEFAULT_CHECKPOINT, path)
+    with h5py.File(path, "a") as file:
+        layers = [
+            file["model_weights"][name] for name in file["model_weights"].attrs["layer_names"]
+        ]
+        layer = next(each for each in layers if len(each.attrs["weight_names"]))
+        layer.create_dataset("large", (1 << 20,), "u1", chunks=(1 << 20,), compression="gzip")
+        layer.attrs["weight_names"] = np.array([b"large"] * 16)
+    with pytest.raises(CheckpointError, match=r"declares 1[67],[0-9,]+ bytes"):
+        load_keras_model(path, max_bytes=8 << 20)
+
+
+def test_a_constant_of_a_saved_model_counts_as_what_it_unpacks_to(tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow")
+    module = tf.Module()
+
+    def serve(x: Any) -> Any:
+        large = tf.constant(1.0, shape=(2000, 2000))
+        return {"p": tf.nn.softmax(tf.reduce_mean(x, (1, 2)) + large[0, :3])}
+
+    image = tf.TensorSpec([None, SIDE, SIDE, 3], tf.float32, "x")
+    module.serve = tf.function(serve, input_signature=[image])
+    path = tmp_path / "model"
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+    assert sum(each.stat().st_size for each in path.rglob("*")) < 1 << 20
+    with pytest.raises(CheckpointError, match=r"declares [0-9]{2},[0-9,]+ bytes"):
+        load_classifier(path, max_bytes=8 << 20)
