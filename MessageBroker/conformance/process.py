@@ -19,9 +19,9 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from DurableText.closing import ClosedAtExit
 from MessageBroker.core.broker import BrokerCore
 
 WORKER = "MessageBroker.conformance.worker"
@@ -29,7 +29,7 @@ WORKER = "MessageBroker.conformance.worker"
 REPLY_TIMEOUT_SECONDS = 60.0
 
 
-class Worker:
+class Worker(ClosedAtExit):
     """The test's end of it."""
 
     def __init__(
@@ -118,15 +118,8 @@ class Worker:
                 self._replies.put(json.loads(line))
         self._replies.put(None)
 
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Kill it, if it still runs; twice is fine."""
         self.kill()
         assert self._process.stdin is not None
         self._process.stdin.close()
