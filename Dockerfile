@@ -6,7 +6,8 @@
 FROM python:3.12.12-slim-bookworm AS wheel
 WORKDIR /source
 RUN pip install --no-cache-dir build==1.6.1
-COPY pyproject.toml README.md LICENSE app_1.py app_2.py model_server_sub.py model_server_pub.py ./
+# .gitignore: what it names is not built in.
+COPY .gitignore pyproject.toml README.md LICENSE app_1.py app_2.py model_server_sub.py model_server_pub.py ./
 COPY DB DB
 COPY DurableText DurableText
 COPY MessageBroker MessageBroker
@@ -16,10 +17,11 @@ COPY Queue Queue
 RUN python -m build --wheel --outdir /wheel
 
 FROM python:3.12.12-slim-bookworm
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# The root file system may be read only, so the pictures' library keeps its cache in /tmp.
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=/tmp/matplotlib
 # First what changes seldom: a change of the code does not install its libraries again.
-COPY requirements.lock .
-RUN pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY requirements.lock /wheel/
+RUN pip install --no-cache-dir --require-hashes -r /wheel/requirements.lock
 COPY --from=wheel /wheel /wheel
 RUN pip install --no-cache-dir --no-deps /wheel/*.whl
 
@@ -29,7 +31,7 @@ RUN useradd --uid 10001 --home-dir /state serving \
   && chown -R serving /state
 USER 10001
 WORKDIR /state
-VOLUME ["/state/queue", "/state/db"]
+VOLUME ["/state/queue", "/state/db", "/state/host"]
 
 # By habit app_1, model_server_sub, model_server_pub, app_2: each with --metrics-port.
 EXPOSE 9101 9102 9103 9104

@@ -1,4 +1,4 @@
-"""What the files of deploy/ and Docker say: by their own tools, and held against the scripts."""
+"""What the files of deploy/ say: by their own tools, and held against the scripts."""
 
 from __future__ import annotations
 
@@ -22,16 +22,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from Pipeline.observability.stages import USUAL_PORTS
 from tests.pipeline.runner import ROOT, Pipeline, wait_until
 from tests.servers import free_port
 
 DEPLOY = ROOT / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "dashboard.json"
-
-COMPOSE = (ROOT / "docker-compose.yml").read_text()
-DOCKERFILE = (ROOT / "Dockerfile").read_text()
-SCRIPTS = ("app_1", "model_server_sub", "model_server_pub", "app_2")
 
 
 def needed(tool: str, package: str) -> str:
@@ -41,47 +36,6 @@ def needed(tool: str, package: str) -> str:
         assert not os.environ.get("CI"), f"{tool} is missing: {package}"
         pytest.skip(f"{tool} is not installed: {package}")
     return found
-
-
-def command_of(script: str) -> str:
-    return f"edms-{script.replace('_', '-')}"
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_each_script_is_a_service_whose_options_it_takes(script: str) -> None:
-    service = re.search(rf"^  {script}:\n((?:    .*\n)+)", COMPOSE, re.MULTILINE)
-    assert service, f"no service {script}"
-    command = re.search(r"^    command: (.*)$", service[1], re.MULTILINE)
-    if command is None:
-        assert f"entrypoint: [{command_of(script)}]" in service[1]
-        return
-    name, *arguments = shlex.split(command[1])
-    assert name == command_of(script)
-    options = importlib.import_module(script).parser().parse_args(arguments)
-    assert f'ports: ["127.0.0.1:{options.metrics_port}:{options.metrics_port}"]' in service[1]
-    path = options.db if script == "app_2" else options.queue
-    assert f":{path.parent}" in service[1], "what it writes is on a volume"
-    assert str(path.parent) in DOCKERFILE
-
-
-def test_the_scripts_reach_the_broker_by_a_listener_that_it_advertises_to_containers() -> None:
-    server = re.search(r"KAFKA_BOOTSTRAP_SERVERS: (\S+)", COMPOSE)
-    advertised = re.search(r"KAFKA_ADVERTISED_LISTENERS: (\S+)", COMPOSE)
-    assert server
-    assert advertised
-    assert f"CONTAINERS://{server[1]}" in advertised[1].split(",")
-    assert "PLAINTEXT://localhost:9092" in advertised[1].split(",")
-
-
-def test_the_image_exposes_the_ports_that_the_watch_looks_at() -> None:
-    assert f"EXPOSE {' '.join(map(str, USUAL_PORTS.values()))}\n" in DOCKERFILE
-
-
-def test_every_image_has_a_version() -> None:
-    images = re.findall(r"^ +image: (\S+)$", COMPOSE, re.MULTILINE)
-    images += re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
-    ours = "event-driven-model-serving"
-    assert [each for each in images if each != ours and not re.search(r":v?\d+\.\d+", each)] == []
 
 
 # ---------------------------------------------------------------------- systemd
@@ -155,11 +109,18 @@ def check_container(pod: dict[str, Any], container: dict[str, Any]) -> None:
     assert str(written) in mounted
 
 
+def kustomize() -> tuple[str, ...]:
+    """Return how to build a Kustomization: kubectl brings it along."""
+    if kubectl := shutil.which("kubectl"):
+        return kubectl, "kustomize"
+    how = "kubectl, or go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
+    return needed("kustomize", how), "build"
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda folder: folder.name)
 def test_kustomize_builds_each_folder(folder: Path) -> None:
-    tool = needed("kustomize", "go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1")
-    done = subprocess.run([tool, "build", folder], capture_output=True, text=True, check=True)
+    done = subprocess.run([*kustomize(), folder], capture_output=True, text=True, check=True)
     built = [*yaml.safe_load_all(done.stdout)]
     assert {each["metadata"].get("namespace", "edms") for each in built} == {"edms"}
     kinds = [each["kind"] for each in built if each["metadata"]["name"] == "app-2"]
