@@ -22,6 +22,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from Pipeline.observability import metric_table
+from Pipeline.observability.metric_table import COUNTERS, Metric
 from tests.pipeline.runner import ROOT, Pipeline, wait_until
 from tests.servers import free_port
 
@@ -140,6 +142,24 @@ def test_promtool_takes_rules_and_configuration(check: str) -> None:
         [tool, *check.split()], cwd=DEPLOY / "prometheus", capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_is_seen_going_off() -> None:
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    tests = yaml.safe_load((DEPLOY / "prometheus" / "rules_test.yml").read_text())["tests"]
+    expected = [each for test in tests for each in test.get("alert_rule_test", ())]
+    assert alerts == {each["alertname"] for each in expected if each["exp_alerts"]}
+
+
+def test_whoever_decides_by_metrics_names_those_that_there_are() -> None:
+    metrics = [each for each in vars(metric_table).values() if isinstance(each, Metric)]
+    metrics += [each for counters in COUNTERS.values() for each in counters.values()]
+    endings = "", "_total", "_info", "_bucket", "_count", "_sum"
+    exported = {metric.name + ending for metric in metrics for ending in endings}
+    for path in (*DEPLOY.rglob("*.y*ml"), DASHBOARD):
+        named = {*re.findall(r"\bserving_[a-z_]+", path.read_text())}
+        assert named <= exported, path.name
 
 
 def test_each_query_of_the_dashboard_has_an_answer_from_a_running_pipeline(
