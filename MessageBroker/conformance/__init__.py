@@ -26,6 +26,8 @@ with needs("the conformance suite", ImportError):
 PARTS = (
     "publishing",
     "consuming",
+    "acknowledging",
+    "holding",
     "nacks_and_dead_letters",
     "ordering",
     "life_cycle",

@@ -2,9 +2,11 @@
 
 # ruff: noqa: F403
 
+from MessageBroker.conformance.acknowledging import *
 from MessageBroker.conformance.chaos import *
 from MessageBroker.conformance.consuming import *
 from MessageBroker.conformance.failover import *
+from MessageBroker.conformance.holding import *
 from MessageBroker.conformance.life_cycle import *
 from MessageBroker.conformance.limits import *
 from MessageBroker.conformance.nacks_and_dead_letters import *
