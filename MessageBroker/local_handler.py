@@ -23,7 +23,7 @@ from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import DeliverySettings, ini_file
 from MessageBroker.core.broker import BrokerCore
-from MessageBroker.core.driver import Batch, Stream
+from MessageBroker.core.driver import AwaitedBatch, Batch, Stream
 from MessageBroker.core.outbox import Outbox
 from MessageBroker.environment import home_of, variable
 from MessageBroker.errors import ConfigurationError, SubscriptionNotFoundError
@@ -98,7 +98,7 @@ class LocalHandler(BrokerCore):
             outbox = self._outboxes.get(batch.topic)
             if outbox is None:
                 outbox = self._outboxes[batch.topic] = self._new_outbox(batch.topic)
-        outbox.put(batch.publications())
+        outbox.put(batch.publications(), waits=isinstance(batch, AwaitedBatch))
 
     def _new_outbox(self, topic: str) -> Outbox:
         publisher = Publisher(
@@ -118,7 +118,7 @@ class LocalHandler(BrokerCore):
     def _open_stream(self, topic: str, subscription_id: str) -> Stream:
         with self._catalogue.changing():
             self._add_subscription(topic, subscription_id)
-        return LocalStream(lambda: self._catalogue.open(topic), subscription_id)
+        return LocalStream(lambda: self._catalogue.open(topic, synced=False), subscription_id)
 
     def _delete_subscription(self, topic: str, subscription_id: str) -> bool:
         with self._catalogue.changing():

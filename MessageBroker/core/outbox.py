@@ -2,7 +2,8 @@
 
 What was handed over waits in lanes. A sender takes a lane, writes what has gathered in it as one
 group, and waits for the answer; meanwhile the next group gathers. So nothing waits for a group to
-fill, and groups are large just when there is much to send.
+fill, and groups are large just when there is much to send. Who waits for the answer anyway sends
+by itself where nothing is under way: it spares two threads that wake each other.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Outbox:
             lane_of: chooses a publication's lane. A group is of one lane.
             limits: how much is done at once.
             outage: told when the broker is away.
-            at_end: called by each thread when it ends.
+            at_end: called once, when it was stopped and nothing is written any more.
         """
         self._name = name
         self._write = write
@@ -113,14 +114,21 @@ class Outbox:
         self._pending_bytes = 0
         self._senders: list[threading.Thread] = []
         self._idle = 0
+        self._at_work = 0  # senders, and others who send by themselves
+        self._ended = False
         self._stopped = threading.Event()
 
-    def put(self, publications: Iterable[Publication]) -> None:
+    def put(self, publications: Iterable[Publication], *, waits: bool = False) -> None:
         """Take over publications in order, blocking while too much is pending.
 
         What was handed over together is sent together, as far as there is room for it. A thread
         that sends, of whichever outbox, is never blocked: only senders make room. So callbacks of
         futures may exceed the limits. After `stop` nothing is taken.
+
+        Args:
+            publications: all of them may be sent before this returns.
+            waits: whether the caller waits for the answer next. It then may send by itself, but
+                for the main thread: a Ctrl-C must not end that in the middle.
         """
         may_wait = not getattr(_thread, "sends", False)
         with self._lock:
@@ -135,7 +143,13 @@ class Outbox:
                 self._pending_messages += 1
                 self._pending_bytes += size
                 touched.add(self._enqueue(publication))
+            lane = self._free_lane(touched) if waits and may_wait else None
+            group = self._take_group(lane) if lane is not None else []
+            if group:
+                self._at_work += 1
             self._start_sending(touched)
+        if lane is not None:
+            self._send_here(lane, group)
 
     def stop(self) -> None:
         """Write nothing more. What is not confirmed by its answer stays so."""
@@ -143,6 +157,7 @@ class Outbox:
             self._stopped.set()
             self._work.notify_all()
             self._room.notify_all()
+        self._end_if_idle()
 
     def close(self, timeout: float) -> None:
         """Stop, and wait for what is being written, for `timeout` seconds at most."""
@@ -183,7 +198,41 @@ class Outbox:
             name = f"{self._name} {len(self._senders) + 1}"
             sender = threading.Thread(target=self._send, name=name, daemon=True)
             self._senders.append(sender)
+            self._at_work += 1
             sender.start()
+
+    def _free_lane(self, names: set[LaneName]) -> _Lane | None:
+        """Return the only lane that was put into, if nobody sends or is about to send of it."""
+        if len(names) != 1 or threading.current_thread() is threading.main_thread():
+            return None
+        lane = self._lanes.get(next(iter(names)))
+        return lane if lane is not None and not lane.queued and not lane.sending else None
+
+    def _send_here(self, lane: _Lane, group: list[Publication]) -> None:
+        """Send a group in the caller's thread; what is left in the lane is for the senders."""
+        _thread.sends = True
+        try:
+            self._deliver(group)
+        finally:
+            _thread.sends = False
+            with self._lock:
+                self._at_work -= 1
+                self._leave(lane)
+            self._end_if_idle()
+
+    def _leave(self, lane: _Lane) -> None:
+        """Let the next group of a lane be sent."""
+        lane.sending -= 1
+        self._put_in_line(lane)
+        if not lane.waiting and not lane.sending:
+            del self._lanes[lane.name]
+
+    def _end_if_idle(self) -> None:
+        with self._lock:
+            ends = self._stopped.is_set() and not self._at_work and not self._ended
+            self._ended = self._ended or ends
+        if ends:
+            self._at_end()
 
     # ------------------------------------------------------------------ the senders
 
@@ -201,11 +250,10 @@ class Outbox:
                 group = self._take_group(lane)
             self._deliver(group)
             with self._lock:
-                lane.sending -= 1
-                self._put_in_line(lane)
-                if not lane.waiting and not lane.sending:
-                    del self._lanes[lane.name]
-        self._at_end()
+                self._leave(lane)
+        with self._lock:
+            self._at_work -= 1
+        self._end_if_idle()
 
     def _take_group(self, lane: _Lane) -> list[Publication]:
         assert not (lane.in_order and lane.sending), "a lane in order has one group under way"

@@ -97,8 +97,12 @@ class Catalogue:
             row = db.execute("SELECT file FROM topic WHERE name = ?", (topic,)).fetchone()
         return self._folder / row[0] if row else None
 
-    def open(self, topic: str) -> TopicStore:
+    def open(self, topic: str, *, synced: bool = True) -> TopicStore:
         """Open a topic's file.
+
+        Args:
+            topic: its name.
+            synced: see `TopicStore`.
 
         Raises:
             TopicNotFoundError: there is no such topic.
@@ -107,11 +111,11 @@ class Catalogue:
         if path is None:
             raise topic_not_found(f"local broker: there is no topic {topic!r}", topic)
         try:
-            return TopicStore(path, topic)
+            return TopicStore(path, topic, synced=synced)
         except (BrokerUnavailableError, BrokerReplacedError):
             if self.path_of(topic) == path:
                 raise
-        return self.open(topic)  # it was deleted meanwhile, and perhaps made again
+        return self.open(topic, synced=synced)  # it was deleted meanwhile, and perhaps made again
 
     # ------------------------------------------------------------------ changing
 

@@ -1,7 +1,9 @@
 """A SQLite file of the embedded broker, as several processes use it at once.
 
-Durability is SQLite's: WAL with `synchronous=FULL`, one fsync a transaction. Fairness is ours:
-SQLite's busy handler polls, and starves a writer beside busy ones. See `local_turnstile`.
+Durability is SQLite's: WAL with `synchronous=FULL`, one fsync a transaction. A connection whose
+writes may be undone by a power loss (never by a kill) is spared them: the next one that syncs takes
+them along. Fairness is ours: SQLite's busy handler polls, and starves a writer beside busy ones.
+See `local_turnstile`.
 
 A file is made once, and only by whoever holds the catalogue's lock; everybody else opens what is
 there. And a file that was removed, replaced or cut under a process that has it open takes no more
@@ -69,12 +71,13 @@ class SharedDatabase:
             broker leaves a mark in it.
     """
 
-    def __init__(self, path: Path, schema: str | None = None) -> None:
+    def __init__(self, path: Path, schema: str | None = None, *, synced: bool = True) -> None:
         """Open the file.
 
         Args:
             path: the file.
             schema: makes what is missing; None if all must be there.
+            synced: whether a transaction is on the disk when it has ended.
 
         Raises:
             BrokerUnavailableError: it cannot be opened now.
@@ -112,7 +115,7 @@ class SharedDatabase:
                     self._db.executescript(
                         f"BEGIN IMMEDIATE; {schema} PRAGMA user_version=1; COMMIT"
                     )
-            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
             # SQLite's own default; Debian's writes zeros over what is deleted, to the disk too.
             self._db.execute("PRAGMA secure_delete=OFF")
             self._db.execute("PRAGMA fullfsync=ON")  # macOS: fsync leaves data in the disk's cache
@@ -155,7 +158,7 @@ class SharedDatabase:
 
     @contextlib.contextmanager
     def writing(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
-        """Write in one transaction, durable when it returns, undone if anything is raised.
+        """Write in one transaction: durable at its end if `synced`, undone if anything is raised.
 
         Args:
             patience: seconds to wait for others, in the turnstile or outside; None for

@@ -54,6 +54,8 @@ class TopicStore:
         topic: str,
         schema: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        synced: bool = True,
     ) -> None:
         """Open the file, which `make` has made.
 
@@ -62,6 +64,8 @@ class TopicStore:
             topic: whose it is.
             schema: makes what is missing; None if all must be there.
             clock: seconds, the same for all processes of this machine.
+            synced: False for a consumer's: what it claims and acknowledges a power loss may undo,
+                and then it comes again.
 
         Raises:
             BrokerUnavailableError, BrokerReplacedError, ConfigurationError: it cannot be opened.
@@ -73,7 +77,7 @@ class TopicStore:
         self._end = 0  # of the log, as this connection wrote it
         self._bells = path.with_suffix(".bells")
         self._consumers = Consumers(self._bells, clock)
-        self._database = SharedDatabase(path, schema)
+        self._database = SharedDatabase(path, schema, synced=synced)
         self._value = self._database.value
         if self._value(HAS_OLD_TABLE):
             with self._database.writing() as db:

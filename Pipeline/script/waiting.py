@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from Pipeline.observability.waiting import Reason, Waiting
+from Pipeline.script import errands
 from Pipeline.stop import POLL_SECONDS, ScriptError, Stop
 
 logger = logging.getLogger(__name__)
@@ -116,26 +116,16 @@ def within_grace(action: Callable[[], Result], stop: Stop, waiting: Waiting) -> 
     Raises:
         UnconfirmedError: the grace is over.
     """
-    future: Future[Result] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(action())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            future.set_exception(error)
-
-    threading.Thread(target=work, name="broker's confirmation", daemon=True).start()
+    future = errands.run(action)
     with waiting.on(Reason.BROKER, "the broker has not confirmed what was sent"):
-        _await(future, stop)
+        while not future.done():
+            if stop.requested and stop.grace_left <= 0:
+                raise UnconfirmedError(
+                    f"the broker has not answered within {stop.grace_seconds:g} seconds of being "
+                    "asked to end: what it has not confirmed does not count as published, and what "
+                    "was to be passed on stays where it is"
+                )
+            patience = min(POLL_SECONDS, stop.grace_left) if stop.requested else POLL_SECONDS
+            with contextlib.suppress(TimeoutError):
+                future.exception(patience)
     return future.result()
-
-
-def _await(future: Future[Any], stop: Stop) -> None:
-    while not future.done():
-        if stop.requested and stop.grace_left <= 0:
-            raise UnconfirmedError(
-                f"the broker has not answered within {stop.grace_seconds:g} seconds of being asked "
-                "to end: what it has not confirmed does not count as published, and what was to be "
-                "passed on stays where it is"
-            )
-        wait([future], min(POLL_SECONDS, stop.grace_left) if stop.requested else POLL_SECONDS)

@@ -1,7 +1,9 @@
 """Waiting for the log to grow, without asking it over and over.
 
-Linux tells by inotify on the queue's folder, within a tenth of a millisecond. Elsewhere, and where
-inotify has no instance left to give, the folder and the log are looked at every few milliseconds.
+Linux tells by inotify, within a tenth of a millisecond: of the log that it has grown, of the folder
+that there is a new log. (What else is written in the folder, the server's journal and this
+consumer's own cursor, wakes nobody: it would be three times an image.) Elsewhere, and where inotify
+has nothing left to give, the log is looked at every few milliseconds.
 
 A wake-up between "nothing there" and "now I wait" must not be lost. So the order is: the watch is
 armed before the log is read; old events are drained, then the log is read, then the wait begins,
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import select
@@ -35,22 +38,53 @@ _IN_MODIFY, _IN_MOVED_TO, _IN_CREATE = 0x2, 0x80, 0x100
 _EVENT_BYTES = 64 * 1024
 
 
-def _open_inotify(folder: Path) -> int | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        fd = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-    except (OSError, AttributeError):
-        return None
-    mask = _IN_MODIFY | _IN_MOVED_TO | _IN_CREATE
-    if fd >= 0 and libc.inotify_add_watch(fd, os.fsencode(folder), mask) >= 0:
-        return fd
-    reason = os.strerror(ctypes.get_errno())
-    logger.info("%s: no inotify (%s); looking every %g s", folder, reason, POLL_SECONDS)
-    if fd >= 0:
-        os.close(fd)
-    return None
+class _Inotify:
+    """Events of the log and of its folder."""
+
+    def __init__(self, log: Path) -> None:
+        """Watch the folder.
+
+        Raises:
+            OSError: the system has no inotify, or none left.
+        """
+        if not sys.platform.startswith("linux"):
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._log = os.fsencode(log)
+        self.fd = int(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        self._require(self.fd)
+        try:
+            self._watch(os.fsencode(log.parent), _IN_MOVED_TO | _IN_CREATE)
+        except OSError:
+            self.close()
+            raise
+
+    def begin(self) -> None:
+        """Watch the log that is there now, and forget what has happened so far.
+
+        Watching it again costs nothing. The one before is watched no more when it is removed.
+
+        Raises:
+            OSError: the system has no watch left.
+        """
+        with contextlib.suppress(FileNotFoundError):  # the folder tells when it comes
+            self._watch(self._log, _IN_MODIFY)
+        with contextlib.suppress(BlockingIOError):
+            while len(os.read(self.fd, _EVENT_BYTES)) > _EVENT_BYTES // 2:
+                pass
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
+
+    def _watch(self, path: bytes, mask: int) -> None:
+        self._require(self._libc.inotify_add_watch(self.fd, path, mask))
+
+    @staticmethod
+    def _require(result: int) -> None:
+        if result < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
 
 class TailWatch:
@@ -61,21 +95,28 @@ class TailWatch:
         self._storage = storage
         self._seen: tuple[int, int] | None = None
         self._woken, self._waker = socket.socketpair()
-        self._inotify = _open_inotify(log.parent)
         self._waker.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._woken, select.POLLIN)
-        if self._inotify is not None:
-            self._poll.register(self._inotify, select.POLLIN)
+        self._inotify: _Inotify | None = None
+        try:
+            self._inotify = _Inotify(log)
+            self._poll.register(self._inotify.fd, select.POLLIN)
+        except OSError as error:
+            self._look_instead(error)
 
     def drain(self) -> None:
         """Forget what has happened so far. To be called just before the log is read."""
+        if self._inotify is not None:
+            try:
+                self._inotify.begin()
+            except OSError as error:
+                self._poll.unregister(self._inotify.fd)
+                self._inotify.close()
+                self._inotify = None
+                self._look_instead(error)
         if self._inotify is None:
             self._seen = self._look()
-            return
-        with contextlib.suppress(BlockingIOError):
-            while len(os.read(self._inotify, _EVENT_BYTES)) > _EVENT_BYTES // 2:
-                pass
 
     def wait(self, timeout: float) -> None:
         """Return when something has happened since `drain`, or after `timeout` seconds."""
@@ -99,7 +140,10 @@ class TailWatch:
         self._woken.close()
         self._waker.close()
         if self._inotify is not None:
-            os.close(self._inotify)
+            self._inotify.close()
+
+    def _look_instead(self, error: OSError) -> None:
+        logger.info("%s: no inotify (%s); looking every %g s", self._log, error, POLL_SECONDS)
 
     def _look(self) -> tuple[int, int]:
         try:

@@ -6,7 +6,7 @@ import itertools
 import logging
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -76,9 +76,13 @@ def outbox(broker: ListBroker) -> Iterator[Outbox]:
     box.close(PATIENCE_SECONDS)
 
 
-def put(outbox: Outbox, *bodies: str, key: str | None = None) -> AwaitedBatch:
+def batch_of(*bodies: str, key: str | None = None) -> AwaitedBatch:
     messages = [OutgoingMessage(body.encode(), key) for body in bodies]
-    batch = AwaitedBatch("topic", messages, [size_of(each) for each in messages])
+    return AwaitedBatch("topic", messages, [size_of(each) for each in messages])
+
+
+def put(outbox: Outbox, *bodies: str, key: str | None = None) -> AwaitedBatch:
+    batch = batch_of(*bodies, key=key)
     outbox.put(batch.publications())
     return batch
 
@@ -196,6 +200,86 @@ def test_a_senders_own_thread_never_blocks(broker: ListBroker) -> None:
     assert done.wait(PATIENCE_SECONDS)
     assert all(batch.settled.wait(PATIENCE_SECONDS) for batch in others)
     outbox.close(PATIENCE_SECONDS)
+
+
+def in_a_thread(action: Callable[[], object]) -> None:
+    thread = threading.Thread(target=action)
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive()
+
+
+def test_who_waits_for_the_answer_sends_by_itself_where_nothing_is_under_way(
+    broker: ListBroker, outbox: Outbox
+) -> None:
+    batches = [batch_of("0", "1"), batch_of("2")]
+    settled: list[bool] = []
+
+    def publish() -> None:
+        for batch in batches:
+            outbox.put(batch.publications(), waits=True)
+            settled.append(batch.settled.is_set())
+
+    in_a_thread(publish)
+
+    assert settled == [True, True]
+    assert outbox._senders == []
+    assert [batch.ids for batch in batches] == [["id of 0", "id of 1"], ["id of 2"]]
+
+
+def test_who_waits_behind_others_gathers_with_them_in_order(
+    broker: ListBroker, outbox: Outbox
+) -> None:
+    broker.open.clear()
+    first = put(outbox, "0")
+    assert broker.asked.wait(PATIENCE_SECONDS)
+    waiting = batch_of("1", "2")
+    in_a_thread(lambda: outbox.put(waiting.publications(), waits=True))
+    last = put(outbox, "3")
+    broker.open.set()
+
+    assert all(each.settled.wait(PATIENCE_SECONDS) for each in (first, waiting, last))
+    assert broker.bodies() == ["0", "1", "2", "3"]
+    assert broker.groups == [1, 3]
+
+
+def test_what_is_more_than_a_group_goes_on_in_order_in_the_senders(
+    broker: ListBroker, outbox: Outbox
+) -> None:
+    batch = batch_of(*texts(3 * LIMITS.group_messages))
+
+    in_a_thread(lambda: outbox.put(batch.publications(), waits=True))
+
+    assert batch.settled.wait(PATIENCE_SECONDS)
+    assert broker.bodies() == texts(3 * LIMITS.group_messages)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_the_end_comes_once_and_when_nothing_is_written_any_more(
+    broker: ListBroker, waits: bool
+) -> None:
+    ended: list[bool] = []
+    outbox = Outbox(
+        "outbox",
+        broker.write,
+        lane_of=lane_of,
+        limits=LIMITS,
+        outage=Outage(),
+        at_end=lambda: ended.append(broker.open.is_set()),
+    )
+    broker.open.clear()
+    batch = batch_of("0")
+    threading.Thread(target=lambda: outbox.put(batch.publications(), waits=waits)).start()
+    assert broker.asked.wait(PATIENCE_SECONDS)
+
+    outbox.stop()
+    assert ended == []
+    broker.open.set()
+
+    assert batch.settled.wait(PATIENCE_SECONDS)
+    wait_until(lambda: bool(ended), "the outbox has ended")
+    outbox.close(PATIENCE_SECONDS)
+    assert ended == [True]
 
 
 @pytest.mark.parametrize("error", [AuthenticationError("no right"), RuntimeError("a defect")])

@@ -43,10 +43,10 @@ def test_a_race_with_a_deletion_is_lost_with_the_right_error(
     broker.create_topic("topic")
     opening = TopicStore.__init__
 
-    def open_too_late(store: TopicStore, path: Path, *arguments: str) -> None:
+    def open_too_late(store: TopicStore, path: Path, topic: str, *, synced: bool) -> None:
         monkeypatch.setattr(TopicStore, "__init__", opening)
         other.delete_topic("topic")
-        opening(store, path, *arguments)
+        opening(store, path, topic, synced=synced)
 
     monkeypatch.setattr(TopicStore, "__init__", open_too_late)
     with pytest.raises(TopicNotFoundError):
@@ -61,11 +61,11 @@ def test_a_race_with_a_deletion_and_a_making_reaches_the_new_topic(
     broker.create_topic("topic")
     opening = TopicStore.__init__
 
-    def open_too_late(store: TopicStore, path: Path, *arguments: str) -> None:
+    def open_too_late(store: TopicStore, path: Path, topic: str, *, synced: bool) -> None:
         monkeypatch.setattr(TopicStore, "__init__", opening)
         other.delete_topic("topic")
         other.create_topic("topic")
-        opening(store, path, *arguments)
+        opening(store, path, topic, synced=synced)
 
     monkeypatch.setattr(TopicStore, "__init__", open_too_late)
     broker.publish("topic", b"body").result(30)
@@ -209,3 +209,23 @@ def test_a_damaged_file_is_named(connect: Connect, folder: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="is damaged"):
         broker.publish("topic", b"body").result(30)
+
+
+def test_what_is_published_is_synced_and_what_a_consumer_notes_is_not(connect: Connect) -> None:
+    """A claim or an ack that a power loss takes brings a message again; no publication may go."""
+    broker = connect()
+    broker.create_topic("topic")
+    broker.publish("topic", b"1").result(10)
+    with broker.subscribe("topic") as subscription:
+        stream = subscription._stream
+        stores = [stream._claims, stream._settles]  # type: ignore[attr-defined]
+        assert [level_of(each._database) for each in stores] == ["NORMAL", "NORMAL"]
+    assert level_of(broker._catalogue._database) == "FULL"
+    with contextlib.closing(broker._catalogue.open("topic")) as store:
+        assert level_of(store._database) == "FULL"
+    publishing = broker._outboxes["topic"]._write.__self__._store  # type: ignore[attr-defined]
+    assert level_of(publishing._database) == "FULL"
+
+
+def level_of(database: SharedDatabase) -> str:
+    return {1: "NORMAL", 2: "FULL"}[database.value("PRAGMA synchronous")]

@@ -201,3 +201,12 @@ def test_what_waits_for_the_broker_waits_without_limit_until_a_stop() -> None:
         within_grace(threading.Event().wait, stop, Waiting())
     with pytest.raises(ZeroDivisionError):
         within_grace(lambda: 1 / 0, Stop(), Waiting())
+
+
+def test_what_waits_for_the_broker_is_done_by_a_thread_that_is_kept() -> None:
+    threads = {within_grace(threading.get_ident, Stop(), Waiting()) for _ in range(3)}
+    assert len(threads) == 1
+    nested = within_grace(
+        lambda: within_grace(threading.get_ident, Stop(), Waiting()), Stop(), Waiting()
+    )
+    assert nested not in threads  # that one was at work
