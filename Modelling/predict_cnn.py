@@ -170,10 +170,12 @@ class Classifier:
 
         Returns:
             The inputs of the good images, in their order, (number of good images, H, W, C) float32
-            in [0, 1]; and for each of `datas` its error, or None if it is good. So row k of the
-            array belongs to the k-th entry whose error is None.
+            in [0, 1], in memory as the engine takes it; and for each of `datas` its error, or None
+            if it is good. So row k of the array belongs to the k-th entry whose error is None.
         """
-        return prepare_batch(datas, self.preparation, whites, self._decoders)
+        return prepare_batch(
+            datas, self.preparation, whites, self._decoders, self._engine.channels_first
+        )
 
     def probabilities(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Predict the probabilities of all classes.
@@ -192,7 +194,7 @@ class Classifier:
                 f"images are {images.dtype} {images.shape}; the model takes float32 "
                 f"(N, {', '.join(map(str, self.input_shape))})"
             )
-        probabilities = self._engine.run(np.ascontiguousarray(images))
+        probabilities = self._engine.run(images)
         if self._temperature != 1.0:
             probabilities = probabilities ** np.float32(1 / self._temperature)
             probabilities /= probabilities.sum(1, keepdims=True)

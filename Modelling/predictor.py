@@ -61,6 +61,8 @@ class Predictor(Protocol):
 
     Attributes:
         version: names the model in each result; another one for other weights.
+        item_bytes: what a prepared item takes in memory, if the class says it: the items of a batch
+            are then prepared a few megabytes at a time, the next while these are predicted.
     """
 
     version: str

@@ -4,11 +4,13 @@
     python -m benchmarks.models --kind onnx --broker kafka
 
 The same network of 0.25 billion multiplications runs as an ONNX file (ONNX Runtime) and as a Keras
-file with its compiled form (LiteRT). The bare engine predicts arrays that are ready, with all cores
-and nothing else running, at its best batch size; the pipeline is given the same pictures as
-arrays, or with `--as jpeg` as files that have to be decoded. Both take turns, so that the ratio
-holds on a machine whose speed drifts; CPU time per image stands beside it. One at a time: the
-median from received to predicted, and from published to stored, against the bare call for one.
+file with its compiled form (LiteRT). The bare engine is the runtime itself, without anything of
+ours: it predicts arrays that are ready, with all cores and nothing else running, at its best batch
+size, ONNX Runtime both with threads that spin and with threads that sleep. The pipeline is given
+the same pictures as arrays, or with `--as jpeg` as files that have to be decoded. Both take turns,
+so that the ratio holds on a machine whose speed drifts; CPU time per image stands beside it, of the
+server and of all four scripts. One at a time: the median from received to predicted, and from
+published to stored, against the bare call for one.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from PIL import Image
 
 from benchmarks.pipeline import Running, latencies_ms, throughput
 from DurableText.moments import seconds_of
+from Modelling.cores import available_cores
 from Modelling.data_preparation import encode_npy
 from Modelling.network.checkpoint import (
     RESIZE,
@@ -53,27 +56,59 @@ ONE_AT_A_TIME, RATE = 60, 4.0
 WIDTHS = (32, 64, 128, 256, 512)
 
 BARE = """
-import json, resource, sys, time, numpy as np
-from Modelling.predict_cnn import load_classifier
-classifier = load_classifier(sys.argv[1])
-images = np.random.default_rng(0).random((64, *classifier.input_shape), np.float32)
-best, cpu = 0.0, 0.0
-for size in (1, 8, 64):
-    classifier.probabilities(images[:size])
-    start, before, done = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - start < 3:
-        classifier.probabilities(images[:size])
-        done += size
-    rate = done / (time.perf_counter() - start)
-    if rate > best:
-        best, cpu = rate, 1e3 * (time.process_time() - before) / done
-times = []
-for _ in range(60):
-    start = time.perf_counter()
-    classifier.probabilities(images[:1])
-    times.append(1e3 * (time.perf_counter() - start))
-    time.sleep(0.05)
-print(json.dumps([classifier.engine, best, cpu, sorted(times)[30]]))
+import json, sys, time, numpy as np
+
+def onnx(path, spinning):
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = int(sys.argv[2]), 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    [taken], [given] = session.get_inputs(), session.get_outputs()
+    images = np.random.default_rng(0).random((64, *taken.shape[1:]), np.float32)
+    return images, lambda batch: session.run([given.name], {taken.name: batch})
+
+def litert(path):
+    from ai_edge_litert.interpreter import Interpreter
+    interpreter = Interpreter(model_path=path, num_threads=int(sys.argv[2]))
+    [taken], [given] = interpreter.get_input_details(), interpreter.get_output_details()
+    images = np.random.default_rng(0).random((64, *taken["shape"][1:]), np.float32)
+    shaped = 0
+    def call(batch):
+        nonlocal shaped
+        if len(batch) != shaped:
+            interpreter.resize_tensor_input(taken["index"], batch.shape)
+            interpreter.allocate_tensors()
+            shaped = len(batch)
+        interpreter.set_tensor(taken["index"], batch)
+        interpreter.invoke()
+        return interpreter.get_tensor(given["index"])
+    return images, call
+
+path = sys.argv[1]
+if path.endswith(".onnx"):
+    engines = [onnx(path, spinning) for spinning in "01"]
+else:
+    engines = [litert(path)]
+best, cpu, ones = 0.0, 0.0, []
+for images, call in engines:
+    for size in (1, 8, 64):
+        call(images[:size])
+        start, before, done = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - start < 3:
+            call(images[:size])
+            done += size
+        rate = done / (time.perf_counter() - start)
+        if rate > best:
+            best, cpu = rate, 1e3 * (time.process_time() - before) / done
+    times = []
+    for _ in range(60):
+        start = time.perf_counter()
+        call(images[:1])
+        times.append(1e3 * (time.perf_counter() - start))
+        time.sleep(0.05)
+    ones.append(sorted(times)[30])
+print(json.dumps([best, cpu, min(ones)]))
 """
 
 
@@ -150,14 +185,15 @@ class Serving(Pipeline):
         return super().sub("--checkpoint", self._checkpoint, *arguments, **environment)
 
 
-def bare(checkpoint: Path) -> tuple[str, float, float, float]:
-    """Return the engine, images/s, CPU ms per image at its best, and ms of a call for one."""
+def bare(checkpoint: Path) -> tuple[float, float, float]:
+    """Return images/s, CPU ms per image at its best, and ms of a call for one."""
+    file = checkpoint if checkpoint.suffix == ".onnx" else engine_path(checkpoint, "float32")
     output = subprocess.run(
-        [sys.executable, "-c", BARE, str(checkpoint)], cwd=ROOT, capture_output=True, text=True,
-        check=True,
+        [sys.executable, "-c", BARE, str(file), str(available_cores())],
+        cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    engine, rate, cpu, one = json.loads(output.stdout.splitlines()[-1])
-    return engine, rate, cpu, one
+    rate, cpu, one = json.loads(output.stdout.splitlines()[-1])
+    return rate, cpu, one
 
 
 def answered_ms(rows: list[dict[str, Any]]) -> float:
@@ -180,7 +216,7 @@ def measured(
     try:
         running = Running(pipeline, sent, "--count", 2 * PICTURES)
         for _ in range(options.rounds):
-            engine, rate, cpu, one = bare(checkpoint)
+            rate, cpu, one = bare(checkpoint)
             rows, spent = running.send(sent, "--count", options.images)
             slow, _ = running.send(sent, "--count", ONE_AT_A_TIME, "--rate", RATE)
             rounds.append(
@@ -190,6 +226,7 @@ def measured(
                     "ratio": throughput(rows) / rate,
                     "bare_cpu_ms": cpu,
                     "server_cpu_ms": 1e3 * spent["model_server_sub"] / options.images,
+                    "all_cpu_ms": 1e3 * sum(spent.values()) / options.images,
                     "bare_call_ms": one,
                     "received_to_predicted_ms": answered_ms(slow),
                     "published_to_stored_ms": latencies_ms(slow)["p50"],
@@ -200,7 +237,7 @@ def measured(
     finally:
         pipeline.stop()
     middle = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-    return {"engine": engine, "sent_as": options.sent_as, **middle}
+    return {"sent_as": options.sent_as, **middle}
 
 
 def main() -> None:

@@ -23,8 +23,11 @@ from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to
 from Modelling.network.range_probe import FoundRange
 from Modelling.network.side_file import SideFile
 
-# Images per call, which bounds the room that activations take.
+# Images per call: at most so many, and so few that they take no more than this (bytes), or one.
+# Activations grow with the pictures, and are fetched from memory once they leave the caches: of
+# 224 x 224 pixels 64 at once take a sixth more time each than eight.
 CHUNK = 64
+CHUNK_BYTES = 5 << 20
 
 # Channels that a picture may have: grey, RGB, RGBA.
 CHANNELS = (1, 3, 4)
@@ -104,6 +107,8 @@ class ForeignEngine:
         self.name = name
         self.keep: Any = None
         self._layout = layout_of(image, side)
+        self.channels_first = self._layout.channels_first
+        self._chunk = max(1, min(CHUNK, CHUNK_BYTES // (4 * math.prod(self._layout.picture))))
         self._dtype = image.dtype
         self._batch = image.shape[0]
         self._call = call
@@ -127,8 +132,8 @@ class ForeignEngine:
     def run(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Run the network in chunks; see `Engine.run`."""
         probabilities = np.empty((len(images), self.classes), np.float32)
-        for start in range(0, len(images), CHUNK):
-            outputs = self._outputs(images[start : start + CHUNK])
+        for start in range(0, len(images), self._chunk):
+            outputs = self._outputs(images[start : start + self._chunk])
             probabilities[start : start + len(outputs)] = to_probabilities(outputs, self._kind)
         return probabilities
 

@@ -61,6 +61,9 @@ def open_onnx(
     settings.log_severity_level = LOG_ERRORS
     settings.intra_op_num_threads = threads or available_cores()
     settings.inter_op_num_threads = 1
+    # Its threads wait for work by spinning, for milliseconds after each run: on cores that others
+    # need, for decoding and the brokers, that costs more than waking costs (benchmarks/NOTES.md).
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(
             str(path), settings, providers=["CPUExecutionProvider"]

@@ -22,6 +22,7 @@ class ImagePredictor:
     Attributes:
         version: See `Classifier`.
         labels: Names of the classes, by index.
+        item_bytes: What a prepared picture takes.
     """
 
     def __init__(self, classifier: Classifier, top: int = 0) -> None:
@@ -35,6 +36,7 @@ class ImagePredictor:
         self._top = top
         self.version = classifier.version
         self.labels = classifier.labels
+        self.item_bytes = 4 * math.prod(classifier.input_shape)
 
     def warm_up(self) -> None:
         """Classify noise: a model that diverged in training shall not answer.

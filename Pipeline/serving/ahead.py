@@ -13,8 +13,9 @@ from typing import TypeVar
 Each = TypeVar("Each")
 Prepared = TypeVar("Prepared")
 
-# Bytes of one piece: about ten photographs. Small images are one piece, and no thread is needed.
-PIECE_BYTES = 4 << 20
+# Bytes of one piece, as they come or prepared, whichever is more: about ten photographs, or eight
+# pictures of 224 x 224 pixels. Small images are one piece, and no thread is needed.
+PIECE_BYTES = 5 << 20
 
 
 def pieces_of(sizes: Sequence[int], most: int = PIECE_BYTES) -> list[slice]:

@@ -196,7 +196,8 @@ class PredictStep:
         outcome: BatchOutcome,
     ) -> None:
         """Answer items piece by piece; while one is predicted the next is prepared."""
-        pieces = pieces_of([len(item.data) for item in items])
+        prepared_bytes = getattr(predictor, "item_bytes", 0)
+        pieces = pieces_of([max(len(item.data), prepared_bytes) for item in items])
         for piece, prepared in prepared_ahead(
             lambda piece: predictor.prepare_batch(items[piece]), pieces
         ):

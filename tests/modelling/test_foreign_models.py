@@ -77,6 +77,22 @@ def test_an_onnx_file_answers_however_it_was_exported(
     assert (classifier.engine, classifier.version) == ("onnx", f"colours@{digest}")
 
 
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_pictures_lie_in_memory_as_the_network_takes_them(layout: str, tmp_path: Path) -> None:
+    path = colours_onnx(tmp_path / "colours.onnx", layout=layout)
+    classifier = load_classifier(path, threads=1)
+    pictures = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8)
+    floats = pictures[3] / np.float32(255)  # by the general way
+    datas = [encode_npy(each) for each in pictures]
+    for sent in (datas, [*datas[:3], encode_npy(floats), b"no picture", datas[4]]):
+        images, errors = classifier.prepare_batch(sent)
+        assert [error is None for error in errors] == [each != b"no picture" for each in sent]
+        assert np.allclose(images, pictures / np.float32(255), atol=1e-6)
+        if len(sent) == len(pictures):
+            assert images.transpose(0, 3, 1, 2).flags.c_contiguous == (layout == "NCHW")
+            assert np.array_equal(images, pictures / np.float32(255))
+
+
 def test_without_a_side_file_an_onnx_file_answers_with_numbers(tmp_path: Path) -> None:
     assert labels_of(load_classifier(colours_onnx(tmp_path / "a.onnx"))) == ["0", "1", "2"]
 
