@@ -8,6 +8,7 @@ forms, and GPUs. `open_engine` chooses.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from Modelling.network.input_range import UNIT, InputRange
 from Modelling.network.keras_models import KerasClassifier, load_keras_model
 from Modelling.network.onnx import open_onnx
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
+from Modelling.network.packing import quickest_form
 from Modelling.network.range_probe import FoundRange
 from Modelling.network.saved_model import open_saved_model
 from Modelling.network.tensorflow import (
@@ -347,7 +349,7 @@ def _open_litert_file(
         raise CheckpointError(f"{path}: it changed while it was read: copy it again")
     if input_range is None:
         tell_range(path, FoundRange(UNIT, UNSAID, known=False))
-    return LiteRTEngine(compiled, "tflite", threads, input_range, max_bytes)
+    return _open_quickest(compiled, "tflite", threads, input_range, max_bytes)
 
 
 def _open_compiled(
@@ -363,13 +365,27 @@ def _open_compiled(
         if compiled is not None:
             if input_range is None:
                 tell_range(checkpoint.path, FoundRange(UNIT, UNSAID, known=False))
-            return LiteRTEngine(compiled, name, threads, input_range, max_bytes)
+            return _open_quickest(compiled, name, threads, input_range, max_bytes)
     if engine is not None:
         raise CheckpointError(
             f"{checkpoint.path} has no {engine} form that matches its side file; "
             "make one with `python -m Modelling.quantise`"
         )
     return None
+
+
+def _open_quickest(
+    compiled: bytes,
+    name: str,
+    threads: int | None,
+    input_range: InputRange | None,
+    max_bytes: int,
+) -> LiteRTEngine:
+    """Open a compiled network, packed as this CPU likes it; see `packing`."""
+    opened = functools.partial(LiteRTEngine, name=name, input_range=input_range)
+    engine = opened(compiled, threads=threads, max_bytes=max_bytes)
+    form = quickest_form(compiled, functools.partial(opened, threads=1, max_bytes=max_bytes))
+    return engine if form is compiled else opened(form, threads=threads, max_bytes=max_bytes)
 
 
 def _range_by_side_file(checkpoint: Checkpoint) -> InputRange | None:
