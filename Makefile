@@ -1,13 +1,14 @@
 # `make demo` and `make test` are all that a fresh machine needs: Python 3.11 to 3.14 and make.
-# The first that is new enough; another by `make PYTHON=…`.
-SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+# The first that is new enough and can make environments, which Debian's cannot without python3-venv;
+# another by `make PYTHON=…`.
+SUITABLE := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.14; do \
   $$each -c '$(SUITABLE)' 2>/dev/null && { echo $$each; break; }; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help docs venv demo page test test-failed check format soak bench bench-check kafka pubsub postgres redis lock licences sbom clean
+.PHONY: help docs venv demo page test test-failed check format soak bench bench-check kafka pubsub postgres redis lock resolve licences sbom clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -17,8 +18,8 @@ LOCKED := $(BIN)/python -m pip install --disable-pip-version-check --require-has
 
 $(BIN)/python:
 	@$(or $(PYTHON),false) -c '$(SUITABLE)' 2>/dev/null \
-	  || { echo "Python 3.11 to 3.14 is needed (Debian: apt install python3-venv; macOS: brew install python), or tell where it is: make PYTHON=/path/to/python3"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	  || { echo "Python 3.11 to 3.14 with its module venv is needed (Debian: apt install python3-venv; macOS: brew install python), or tell where it is: make PYTHON=/path/to/python3"; exit 2; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 2; }
 
 $(VENV)/.runtime: requirements.lock | $(BIN)/python
 	$(LOCKED) -r requirements.lock
@@ -86,6 +87,9 @@ SERVING := kafka pubsub redis postgres page tracing heic
 lock: $(VENV)/.development  ## pin anew all that the lists of requirements bring with them
 	$(COMPILE) pyproject.toml $(SERVING:%=--extra %) -c requirements-dev.txt -o requirements.lock
 	$(COMPILE) requirements-dev.txt -o requirements-dev.lock
+
+resolve: $(VENV)/.development  ## show that all pins have wheels for each Python and platform; minutes
+	$(BIN)/python -m pytest -m soak tests/package/test_pythons.py -k wheels
 
 licences: $(VENV)/.development  ## list the licences of all that serving installs
 	$(BIN)/pip-licenses --from=mixed --with-urls --packages \

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 from datetime import UTC, datetime
 
 # No timestamp that anybody needs is longer; digits after the point may be any number.
 MAX_CHARACTERS = 64
+
+# ISO 8601 has more forms, which Python reads, and which the schemas of the events do not allow.
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def timestamp(moment: datetime | None = None) -> str:
@@ -32,8 +36,13 @@ def seconds_of(text: object) -> float | None:
 
 @functools.lru_cache  # images that are published together have one time
 def valid_time(text: str | None) -> str | None:
-    """Return a foreign text if it is a moment in RFC 3339, its offset included; else None."""
-    return None if seconds_of(text) is None else text
+    """Return a foreign text, in capitals, if it is a moment in RFC 3339 with its offset; else None.
+
+    Small letters are allowed there, but many readers of `date-time` do not know it.
+    """
+    if seconds_of(text) is None or text is None:
+        return None
+    return capitals if _RFC_3339.fullmatch(capitals := text.upper()) else None
 
 
 def age_of(text: object, now: float | None = None) -> float | None:

@@ -26,7 +26,6 @@ TEXT: Schema = {"type": "string"}
 MOMENT: Schema = {"type": "string", "format": "date-time"}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 CRC: Schema = {"type": "string", "pattern": "^[0-9a-f]{8}$"}
-TRACE: Schema = {"type": "string", "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"}
 WHOLE: Schema = {"type": "string", "pattern": "^[0-9]+$"}
 
 
@@ -82,7 +81,7 @@ RESULT = (
     Field("published_at", MOMENT, "The image event's `time`, else when the broker took it."),
     Field("received_at", MOMENT, "When the model server had the image."),
     Field("predicted_at", MOMENT, "When the model had answered."),
-    Field(TRACE_PARENT, TRACE, "W3C trace context, where the image had one."),
+    Field(TRACE_PARENT, TEXT, "W3C trace context, as the image's event had it."),
 )
 
 _SEQ = Field("seq", {"type": "integer", "minimum": 1}, "Number of the record, by one.", always=True)
@@ -133,11 +132,11 @@ SHADOW_ATTRIBUTES = (
 # Without any prefix.
 IMAGE_HEADERS = (
     Field("content-type", TEXT, "The image's media type; its bytes decide, whatever this says."),
-    Field(TRACE_PARENT, TRACE, "W3C trace context."),
+    Field(TRACE_PARENT, TEXT, "W3C trace context."),
 )
 RESULT_HEADERS = (
     Field("content-type", constant(JSON_TYPE), "JSON."),
-    Field(TRACE_PARENT, TRACE, "W3C trace context, where the image had one."),
+    Field(TRACE_PARENT, TEXT, "W3C trace context, as the image's event had it."),
 )
 LETTER_HEADERS = (
     Field(letter.REASON, TEXT, "Why it is here: the same text for the same cause.", always=True),

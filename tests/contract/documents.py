@@ -93,7 +93,7 @@ def _kind(schema: fields.Schema) -> str:
     if "anyOf" in schema:
         return " or ".join(map(_kind, schema["anyOf"]))
     if schema.get("format") == "date-time":
-        return "RFC 3339, UTC"
+        return "RFC 3339"
     if schema.get("type") == "array":
         return f"list of {_kind(schema['items'])}"
     return str(schema.get("type", "any"))

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from MessageBroker import Message
 from Pipeline.contract.fields import RESULT
 from Pipeline.contract.schemas import schemas
-from Pipeline.events import ImageOrigin, inference_record
+from Pipeline.events import ImageOrigin, image_origin, inference_record
 from tests.contract.documents import ROOT, documents
 from tests.pipeline.runner import Pipeline, dead_letters, wait_until
 
@@ -50,13 +51,22 @@ def asyncapi() -> Any:
     return yaml.safe_load((ROOT / "docs" / "asyncapi.yaml").read_text())
 
 
+def validator(schema: Any) -> Draft202012Validator:
+    """Check formats, too: `date-time` by rfc3339-validator."""
+    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def test_the_formats_are_checked() -> None:
+    assert not validator({"format": "date-time"}).is_valid("20260101T120000Z")
+
+
 def headers_and_payload(message: str) -> Iterator[Draft202012Validator]:
     components = asyncapi()["components"]
     for part in ("headers", "payload"):
         schema = components["messages"][message][part]
         if "$ref" in schema:
             schema = components["schemas"][schema["$ref"].rpartition("/")[2]]
-        yield Draft202012Validator(schema)
+        yield validator(schema)
 
 
 def test_the_documents_are_up_to_date() -> None:
@@ -89,12 +99,33 @@ def test_every_field_that_is_written_is_told() -> None:
         },
     )  # fmt: skip
     assert set(record) <= {each.name for each in RESULT}
-    Draft202012Validator(schemas()["inference.v1"]).validate(record)
+    validator(schemas()["inference.v1"]).validate(record)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"ce_time": "20260101T120000Z", "traceparent": "none"},
+        {"ce_time": "2026-01-01 12:00:00Z", "traceparent": TRACE.upper()},
+        {"ce_time": "2026-01-01t12:00:00.5+01:00", "traceparent": f"{TRACE}-more"},
+        {"ce_time": "2026-W01-4T12:00:00Z", "ce_subject": "", "ce_expectedlabel": "\0"},
+        {"ce_time": "yesterday", "ce_id": "", "ce_source": ""},
+    ],
+)
+def test_whatever_a_foreign_program_writes_the_result_of_its_image_is_valid(
+    attributes: dict[str, str],
+) -> None:
+    message = Message("1-2-3", b"", attributes, None, "images", datetime(2026, 1, 1, tzinfo=UTC))
+    record = inference_record(
+        image_origin(message, "kafka"), answer={"label": "7"}, model="m@1", received_at=MOMENT,
+        predicted_at=MOMENT,
+    )  # fmt: skip
+    validator(schemas()["inference.v1"]).validate(record)
 
 
 def test_the_shipped_side_file_is_valid() -> None:
     [side_file] = (ROOT / "Modelling" / "model_checkpoints").glob("*.json")
-    Draft202012Validator(schemas()["side-file.v1"]).validate(json.loads(side_file.read_text()))
+    validator(schemas()["side-file.v1"]).validate(json.loads(side_file.read_text()))
 
 
 def test_every_message_and_line_that_a_run_leaves_is_valid(pipeline: Pipeline) -> None:
@@ -153,4 +184,4 @@ def check(name: str, messages: list[Message]) -> None:
 def check_lines(name: str, lines: list[Any]) -> None:
     assert lines
     for line in lines:
-        Draft202012Validator(schemas()[name]).validate(line)
+        validator(schemas()[name]).validate(line)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from DurableText.moments import MAX_CHARACTERS, age_of, seconds_of, timestamp
+from DurableText.moments import MAX_CHARACTERS, age_of, seconds_of, timestamp, valid_time
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
@@ -68,3 +68,25 @@ def test_what_is_written_is_read_again_and_is_utc() -> None:
 def test_no_age_is_below_zero() -> None:
     assert age_of("2026-01-01T12:00:10Z", NOON) == 0.0
     assert age_of("2026-01-01T12:00:00Z", NOON + 3) == 3.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-W01-4T12:00:00Z",
+        "20260101T120000Z",
+        "2026-01-01T12:00Z",
+        "2026-01-01 12:00:00Z",
+        "2026-01-01T12:00:00+01",
+        "2026-01-01T12:00:00+0100",
+        "2026-01-01T12:00:00,5Z",
+    ],
+)
+def test_other_forms_of_iso_8601_are_no_times_of_events(text: str) -> None:
+    assert seconds_of(text) is not None
+    assert valid_time(text) is None
+
+
+def test_a_time_of_an_event_is_handed_on_in_capitals_and_with_its_offset() -> None:
+    assert valid_time("2026-01-01t12:00:00.123456789z") == "2026-01-01T12:00:00.123456789Z"
+    assert valid_time("2026-01-01T13:00:00+01:00") == "2026-01-01T13:00:00+01:00"
