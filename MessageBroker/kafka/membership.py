@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 # How soon to try again to start a partition that had no leader, say (s).
 START_RETRY_SECONDS = 1.0
+# The client tells at once that partitions are given back, also where the broker is away; only a
+# group that deals anew just then makes it wait (s).
+GIVE_BACK_SECONDS = 2.0
+GIVE_BACK_POLL_SECONDS = 0.02
 
 # The group has counted this consumer as dead.
 EXPELLED = frozenset(
@@ -70,6 +74,7 @@ class Membership:
         self._before_revoke = before_revoke
         self._member = False
         self._must_rejoin = False
+        self._leaving = False
         self._unstarted: set[int] = set()  # assigned, and it is not known yet where to go on
         self._last_start = time.monotonic()
 
@@ -115,6 +120,31 @@ class Membership:
         self._client.unsubscribe()
         self._must_rejoin = True
 
+    def end(self) -> None:
+        """Give the partitions to others, and close the client.
+
+        A client that is closed while it has not yet told of two changes of the assignment ends once
+        the first of them is told. What is asked of it from the second one is then perhaps not
+        answered any more, and asking keeps every thread of Python waiting, for ever
+        (https://github.com/confluentinc/librdkafka/issues/4884). So all that it has to tell is
+        heard while it still answers.
+        """
+        self._leaving = True
+        try:
+            self._client.unsubscribe()
+            self._hear_all()
+        except KafkaException as exception:  # one that can never work again holds nothing either
+            logger.debug("%s: %s", self._consumed.where, exception)
+        self._client.close()
+
+    def _hear_all(self) -> None:
+        deadline = time.monotonic() + GIVE_BACK_SECONDS
+        while time.monotonic() < deadline:
+            wait = GIVE_BACK_POLL_SECONDS if self._client.assignment() else 0
+            heard = self._client.poll(wait)
+            if heard is None and not self._client.assignment():
+                return
+
     def start_over(self) -> None:
         """Give up all partitions at once; `mend` joins anew."""
         self._must_rejoin = True
@@ -143,7 +173,8 @@ class Membership:
         # The group counts all of them as ours, so none may be forgotten: one without a leader, say,
         # is tried again, while the others flow.
         self._unstarted.update(each.partition for each in partitions)
-        starts = self._find_starts()
+        # One that leaves asks nobody where to begin.
+        starts = [] if self._leaving else self._find_starts()
         client.incremental_assign(starts)  # also if empty: the client would take all of them
         self._begin_at(starts)
         self._member = True

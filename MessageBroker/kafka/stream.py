@@ -389,8 +389,15 @@ class KafkaStream(Stream):
         leaving = threading.Thread(target=self._leave, name="leaving a group", daemon=True)
         leaving.start()
         leaving.join(LEAVE_TIMEOUT_SECONDS)
+        if leaving.is_alive():
+            logger.warning(
+                "%s: the group was not left within %g s: the broker does not answer; its other "
+                "consumers have the partitions once this one's session has expired",
+                self._consumed.where,
+                LEAVE_TIMEOUT_SECONDS,
+            )
 
     def _leave(self) -> None:
         with self._polling:
             self._store_moved()
-            self._client.close()
+            self._membership.end()

@@ -13,6 +13,10 @@ from MessageBroker import BrokerError
 TOPIC = "topic"
 
 
+class FrozenError(BaseException):
+    """The real client would never return from here, with the interpreter's lock in its hands."""
+
+
 class FakeRecord:
     """One record of the fake log."""
 
@@ -62,6 +66,7 @@ class FakeConsumer:
         commit_error: the answer to every commit.
         on_poll: called whenever it is polled, first of all.
         on_read: called whenever the body of a record is read.
+        closed: it was closed, and told all that it had to tell.
     """
 
     def __init__(self, log: dict[int, list[bytes]]) -> None:
@@ -80,7 +85,11 @@ class FakeConsumer:
         self.commit_error: KafkaError | None = None
         self.on_poll: Callable[[], None] = lambda: None
         self.on_read: Callable[[], None] = lambda: None
-        self._callbacks: dict[str, Callable[..., None]] | None = None
+        self.closed = False
+        self._callbacks: dict[str, Callable[..., None]] = {}
+        self._subscribed = False
+        self._given_back: set[int] = set()
+        self._ended = False  # of what is asked from now on nothing is answered
         self._dealt: set[int] = set()
         self._positions: dict[int, int] = {}
 
@@ -88,24 +97,31 @@ class FakeConsumer:
 
     def subscribe(self, topics: list[str], **callbacks: Callable[..., None]) -> None:
         assert topics == [TOPIC]
-        self._callbacks = callbacks
+        self._callbacks, self._subscribed = callbacks, True
 
     def unsubscribe(self) -> None:
-        self._tell("on_revoke", self._dealt)
-        self._callbacks = None
+        self._fail("unsubscribe")
+        self._subscribed = False
+        self._given_back |= self._dealt
 
     def assignment(self) -> list[TopicPartition]:
+        self._answer()
         return [TopicPartition(TOPIC, each) for each in self._positions]
 
     def incremental_assign(self, starts: Sequence[TopicPartition]) -> None:
         self._positions.update({each.partition: each.offset for each in starts})
 
     def incremental_unassign(self, partitions: Sequence[TopicPartition]) -> None:
+        self._answer()
         for each in partitions:
             del self._positions[each.partition]
 
+    def _answer(self) -> None:
+        if self._ended:
+            raise FrozenError
+
     def _tell(self, callback: str, partitions: set[int]) -> None:
-        if partitions and self._callbacks is not None:
+        if partitions:
             named = [TopicPartition(TOPIC, each) for each in sorted(partitions)]
             self._dealt ^= partitions
             self._callbacks[callback](self, named)
@@ -115,8 +131,10 @@ class FakeConsumer:
     def consume(self, count: int, timeout: float) -> list[FakeRecord]:
         assert timeout == 0
         self.on_poll()
-        if self._callbacks is not None:
-            self._tell("on_revoke", self._dealt - self.owned)
+        self._tell("on_revoke", self._dealt - self.owned)
+        self._tell("on_revoke", self._dealt & self._given_back)
+        self._given_back.clear()
+        if self._subscribed:
             self._tell("on_assign", self.owned - self._dealt)
         records: list[FakeRecord] = []
         for partition in list(self._positions):
@@ -154,7 +172,12 @@ class FakeConsumer:
         self.stored.update({each.partition: each.offset for each in offsets})
 
     def close(self) -> None:
-        self._callbacks = None
+        """Tell of all changes that were not told yet; the first one is the last that counts."""
+        for gone in (self._dealt - self.owned, self._dealt & self.owned):
+            if gone:
+                self._tell("on_revoke", gone)
+                self._ended = True
+        self.closed = True
 
     def _fail(self, method: str) -> None:
         if self.faults[method]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import cast
@@ -169,3 +170,40 @@ def test_the_byte_limit_bounds_what_waits_in_the_process() -> None:
         waiting.append(client.taken - arrived)
 
     assert max(waiting) <= 4
+
+
+def test_closing_asks_nothing_of_a_client_that_answers_no_more() -> None:
+    client = FakeConsumer({0: [b"a"], 1: [b"b"]})
+    stream = joined(client)
+    acknowledge(stream, fetch(stream, 2))
+    client.owned = {0}  # the group has dealt anew, and nobody has looked yet
+
+    stream.close([])
+
+    assert client.closed
+    assert client.stored == {0: 1, 1: 1}
+
+
+def test_a_client_that_cannot_leave_its_group_any_more_is_closed_all_the_same() -> None:
+    client = FakeConsumer({0: [b"a"]})
+    stream = joined(client)
+    client.faults["unsubscribe"] = [KafkaException(KafkaError(KafkaError._FATAL))]
+
+    stream.close([])
+
+    assert client.closed
+
+
+def test_closing_says_so_if_the_group_cannot_be_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("MessageBroker.kafka.stream.LEAVE_TIMEOUT_SECONDS", 0.1)
+    client, answers = FakeConsumer({0: [b"a"]}), threading.Event()
+    stream = joined(client)
+    client.on_poll = answers.wait
+
+    stream.close([])
+
+    (line,) = [each.getMessage() for each in caplog.records]
+    assert "the group was not left within 0.1 s" in line
+    answers.set()
