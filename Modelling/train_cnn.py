@@ -77,7 +77,8 @@ EIGHT_BIT_LEARNING_RATE = 1e-4
 # Keeps the network from being certain of what nobody can read.
 LABEL_SMOOTHING = 0.03
 
-# Epochs without a lower validation loss after which training stops.
+# Epochs without a lower validation loss after which training stops; half of them where that is
+# more, because the loss falls most when the learning rate does, at the end.
 PATIENCE = 8
 
 WHITE = np.float32(255)
@@ -107,12 +108,13 @@ def train(
     batches = training_batches(dataset, training, batch_size, options.seed, options.outliers)
     validation = validation_batches(dataset, validating)
 
-    model = build_cnn(dataset.input_shape, len(dataset.labels))
+    size = (dataset.input_shape, len(dataset.labels), options.network)
+    network = build_cnn(*size, quick=True)
     if start is not None:
-        model.set_weights(start)
-    model.summary(line_length=80)
+        network.set_weights(start)
+    network.summary(line_length=80)
     best = keras.callbacks.EarlyStopping(
-        monitor="val_loss", patience=PATIENCE, restore_best_weights=True
+        monitor="val_loss", patience=max(PATIENCE, options.epochs // 2), restore_best_weights=True
     )
     optimizer = keras.optimizers.AdamW(
         _learning_rate(
@@ -120,7 +122,9 @@ def train(
         ),
         weight_decay=WEIGHT_DECAY,
     )
-    history = _fit(model, optimizer, batches, validation, options.epochs, [best])
+    history = _fit(network, optimizer, batches, validation, options.epochs, [best])
+    model = build_cnn(*size)
+    model.set_weights(network.get_weights())
 
     print(
         f"\nepoch {best.best_epoch + 1} was the best; "
@@ -378,12 +382,9 @@ def _provenance(
         "best_epoch": best_epoch,
         "batch_size": options.batch_size,
         "validation_ratio": options.validation_ratio,
+        "network": options.network,
         "outliers": options.outliers,
-        **(
-            {"started_from": open_checkpoint(options.start_from).version}
-            if options.start_from
-            else {}
-        ),
+        **_origin(options),
         "minutes": round(seconds / 60, 1),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "versions": {

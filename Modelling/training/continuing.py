@@ -31,10 +31,11 @@ def starting_weights(options: Options, dataset: Dataset) -> list[npt.NDArray[np.
                 "with another it would be validated with images that it was trained on"
             )
     weights: list[npt.NDArray[np.float32]] = load_keras_model(path).get_weights()
-    wanted = build_cnn(dataset.input_shape, len(dataset.labels)).get_weights()
+    network = build_cnn(dataset.input_shape, len(dataset.labels), options.network)
+    wanted = network.get_weights()
     if [each.shape for each in weights] != [each.shape for each in wanted]:
         raise ValueError(
-            f"--start-from {path} is not the network that is trained here on "
+            f"--start-from {path} is not the {options.network} network that is trained here on "
             f"{dataset.input_shape} images of {len(dataset.labels)} classes"
         )
     return weights

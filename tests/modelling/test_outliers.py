@@ -70,7 +70,7 @@ def test_training_goes_on_from_a_checkpoint_of_the_same_network_and_split(mnist:
     with pytest.raises(ValueError, match="was trained with --seed 1"):
         starting_weights(replace(options, seed=2), dataset_of(mnist))
     two = replace(dataset_of(mnist), labels=("even", "odd"))
-    with pytest.raises(ValueError, match="is not the network"):
+    with pytest.raises(ValueError, match="is not the small network"):
         starting_weights(options, two)
 
 
