@@ -66,7 +66,10 @@ def open_onnx(
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(
-            str(path), settings, providers=["CPUExecutionProvider"]
+            str(path),
+            settings,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which tries the very same again, and prints so
         )
     except Exception as error:  # noqa: BLE001 - it has a class of its own for each kind of fault
         raise CheckpointError(f"{path}: ONNX Runtime refuses it: {shortened(error)}") from None

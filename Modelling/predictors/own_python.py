@@ -7,8 +7,14 @@ the DB could not take would hold up all others.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
+import logging
+import os
+import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +26,19 @@ from Modelling.errors import CheckpointError, shortened
 from Modelling.network.hashes import files_of
 from Modelling.predictor import Answer, Item, Predictor, is_reserved
 
+logger = logging.getLogger(__name__)
+
+# What the script has a handler for.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 # Of an answer as JSON. A line of the queue may have 1 MiB, and the pipeline adds to it.
 MAX_ANSWER_BYTES = 512 << 10
+
+# The character NUL as JSON has it: behind backslashes in pairs, which are backslashes of the text.
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+# For one batch: more than any has items. One who answers for ever shall be told so.
+MAX_ANSWERS = 1 << 16
 
 # Characters of a version: it stands in each result, and in labels of metrics.
 MAX_VERSION_CHARACTERS = 200
@@ -64,12 +81,13 @@ class OwnSource:
             CheckpointError: That fails; the text says where.
         """
         looking()
-        with self._told("cannot be imported"):
-            made_by = self._import()
-        with self._told("cannot be made"):
-            predictor = OwnPredictor(made_by(self._checkpoint, self._threads))
-        with self._told("cannot be warmed up"):
-            predictor.warm_up()
+        with _surroundings_kept():
+            with self._told("cannot be imported"):
+                made_by = self._import()
+            with self._told("cannot be made"):
+                predictor = OwnPredictor(made_by(self._checkpoint, self._threads))
+            with self._told("cannot be warmed up"):
+                predictor.warm_up()
         return predictor
 
     def _import(self) -> Any:
@@ -84,7 +102,7 @@ class OwnSource:
     def _told(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             said = shortened(error) if isinstance(error, CheckpointError) else _named(error)
             raise CheckpointError(f"--predictor {self.name} {what}: {said}") from error
 
@@ -142,14 +160,19 @@ class OwnPredictor:
             AnswerError: An answer is none that a result could hold.
         """
         with _exits_told():
-            answers = list(self._own.predict(batch))
+            answers = list(itertools.islice(self._own.predict(batch), MAX_ANSWERS + 1))
+        if len(answers) > MAX_ANSWERS:
+            raise AnswerError(f"it gave more than {MAX_ANSWERS:,} answers for one batch")
         for answer in answers:
             check_answer(answer)
         return answers
 
     def close(self) -> None:
-        """Close it."""
-        self._own.close()
+        """Close it; where that fails neither its successor nor the script's end is held up."""
+        try:
+            self._own.close()
+        except BaseException as error:  # noqa: BLE001 - whatever it raises
+            logger.warning("%s could not be closed: %s", self.version, _named(error))
 
 
 def check_answer(answer: Any) -> None:
@@ -161,12 +184,14 @@ def check_answer(answer: Any) -> None:
     if not isinstance(answer, dict):
         raise AnswerError(f"an answer is {shortened(repr(answer))}: no JSON object")
     try:
-        size = len(orjson.dumps(answer))
+        body = orjson.dumps(answer)
         json.dumps(answer, allow_nan=False)  # which orjson writes as null
     except (TypeError, ValueError, RecursionError) as error:
         raise AnswerError(f"an answer is no JSON: {shortened(error)}") from None
-    if size > MAX_ANSWER_BYTES:
-        raise AnswerError(f"an answer has {size:,} bytes, {MAX_ANSWER_BYTES:,} are the most")
+    if len(body) > MAX_ANSWER_BYTES:
+        raise AnswerError(f"an answer has {len(body):,} bytes, {MAX_ANSWER_BYTES:,} are the most")
+    if NUL.search(body):
+        raise AnswerError("an answer holds the character NUL, which not every database can store")
     reserved = sorted(filter(is_reserved, answer))
     if reserved:
         raise AnswerError(f"an answer has names of the pipeline's own: {', '.join(reserved)[:80]}")
@@ -185,12 +210,39 @@ def check_answer(answer: Any) -> None:
 
 
 @contextmanager
+def _surroundings_kept() -> Iterator[None]:
+    """Keep what the script relies on, whatever is done while a module is imported.
+
+    Frameworks install handlers of signals of their own: the script would not stop in order any
+    more. And a change of the working directory would move all files with relative names.
+    """
+    folder = Path.cwd()
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handlers = {each: signal.getsignal(each) for each in SIGNALS} if in_main_thread else {}
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        for number, handler in handlers.items():
+            if handler is not None:  # which Python did not install
+                signal.signal(number, handler)
+
+
+@contextmanager
 def _exits_told() -> Iterator[None]:
-    """Tell `sys.exit` as what it is: the thread that predicts would end without a word."""
+    """Tell what is meant for a whole program as what it is: the batch's fault, not the server's.
+
+    The thread that predicts would end without a word, and the same item end each server that comes
+    after. No signal is raised as `KeyboardInterrupt` in such a thread.
+    """
     try:
         yield
     except SystemExit as error:
         raise AnswerError(f"it called sys.exit({error.code!r})") from error
+    except BaseException as error:
+        if isinstance(error, Exception):
+            raise
+        raise AnswerError(f"it raised {_named(error)}") from error
 
 
 def _named(error: BaseException) -> str:

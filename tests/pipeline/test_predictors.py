@@ -67,17 +67,30 @@ def test_an_onnx_file_is_served(pipeline: Pipeline) -> None:
 
 
 BREAKS_ITS_WORD = """
+import asyncio, itertools
+import numpy as np
+
+class Speechless(Exception):
+    def __str__(self): raise ValueError
+
 class Broken:
     version = "broken@1"
     def __init__(self, checkpoint, threads): pass
     def warm_up(self): pass
     def close(self): pass
     def prepare_batch(self, items):
+        if any(item.data == b"unprepared" for item in items): raise GeneratorExit
         return [item.data for item in items], [None for item in items]
     def predict(self, batch):
         if b"few" in batch: return []
         if b"raises" in batch: raise RuntimeError("no idea")
         if b"exits" in batch: raise SystemExit(3)
+        if b"cancelled" in batch: raise asyncio.CancelledError
+        if b"interrupted" in batch: raise KeyboardInterrupt
+        if b"speechless" in batch: raise Speechless
+        if b"endless" in batch: return ({"score": n} for n in itertools.count())
+        if b"nul" in batch: return [{"score": "a\\0"} for _ in batch]
+        if b"number" in batch: return [{"score": np.float64(1)} for _ in batch]
         if b"nan" in batch: return [{"score": float("nan")} for _ in batch]
         if b"object" in batch: return [{"score": object()} for _ in batch]
         return [{"text": body.decode()} for body in batch]
@@ -92,6 +105,13 @@ def test_a_predictor_that_breaks_its_word_for_an_item_costs_that_item_alone(
         "few": "0 answers",
         "raises": "no idea",
         "exits": "sys.exit(3)",
+        "cancelled": "it raised CancelledError",
+        "interrupted": "it raised KeyboardInterrupt",
+        "unprepared": "it raised GeneratorExit",
+        "speechless": "Speechless without a text",
+        "endless": "more than 65,536 answers",
+        "nul": "the character NUL",
+        "number": "no JSON",
         "nan": "no JSON",
         "object": "no JSON",
     }
@@ -102,6 +122,33 @@ def test_a_predictor_that_breaks_its_word_for_an_item_costs_that_item_alone(
     for letter in dead_letters(pipeline.connect(), pipeline.images, len(faults)):
         assert letter.attributes["dead_letter_reason"] == "prediction failed"
         assert faults[letter.data.decode()] in letter.attributes["dead_letter_error"]
+
+
+ILL_MANNERED = """
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.chdir("/")
+print("welcome to the framework")
+
+class IllMannered:
+    version = "ill-mannered@1"
+    def __init__(self, checkpoint, threads): signal.signal(signal.SIGINT, signal.SIG_DFL)
+    def warm_up(self): pass
+    def prepare_batch(self, items): return items, [None] * len(items)
+    def predict(self, batch): return ({"text": os.getcwd()} for _ in batch)
+    def close(self): raise SystemExit("no")
+"""
+
+
+def test_a_predictor_that_takes_signals_and_the_folder_over_serves_and_stops_as_others_do(
+    pipeline: Pipeline,
+) -> None:
+    (pipeline.folder / "ill_mannered.py").write_text(ILL_MANNERED)
+    [row] = run(pipeline, [b"a"], "--predictor", "ill_mannered:IllMannered")
+    assert Path(row["text"]) == pipeline.folder
+    sub = pipeline.sub("--predictor", "ill_mannered:IllMannered", PYTHONPATH=str(pipeline.folder))
+    sub.ready().terminate()
+    assert "ill-mannered@1 could not be closed: SystemExit: no" in sub.output
 
 
 CANNOT_BE_HAD = """
@@ -141,6 +188,7 @@ number = 7
         ("raising:Unnamed", "its version must be a text, not 1"),
         ("raising:number", "cannot be made: TypeError"),
         ("exits:Class", "cannot be imported: SystemExit"),
+        ("cancelled:Class", "cannot be imported: CancelledError"),
         ("needs_more:Class", "cannot be imported: ModuleNotFoundError: .*no_such_package"),
         ("examples.:Class", "cannot be imported"),
         (".relative:Class", "cannot be imported"),
@@ -152,6 +200,7 @@ def test_a_predictor_that_cannot_be_had_is_named(
 ) -> None:
     (tmp_path / "broken_import.py").write_text("class Class(:")
     (tmp_path / "exits.py").write_text("import sys\nsys.exit(7)\n")
+    (tmp_path / "cancelled.py").write_text("import asyncio\nraise asyncio.CancelledError\n")
     (tmp_path / "needs_more.py").write_text("import no_such_package\n")
     (tmp_path / "raising.py").write_text(CANNOT_BE_HAD)
     monkeypatch.syspath_prepend(tmp_path)
@@ -166,7 +215,7 @@ def test_a_predictor_that_cannot_be_had_is_named(
         None, [], "text", {}, {"label": None}, {"id": "x"}, {"received_at": "now"}, {"top": []},
         {"label": 7}, {"label": ""}, {"label": "a", "confidence": 1.5},
         {"label": "a", "confidence": np.float32(0.5)}, {"a": {"b": [math.inf]}}, {1: "x"},
-        {"a": "\ud800"}, {"a": "x" * (600 << 10)}, {"label": "a", "class_index": -1},
+        {"a": "\ud800"}, {"a": "x\0"}, {"a": "x" * (600 << 10)}, {"label": "a", "class_index": -1},
     ],
     ids=lambda answer: repr(answer)[:40],
 )  # fmt: skip
