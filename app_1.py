@@ -73,6 +73,7 @@ def main(script: Script) -> None:
         script.at_work(Sources(broker), functools.partial(last_line, len(source))),
         tqdm(total=len(source), unit=" images", disable=None) as progress,
     ):
+        broker.prepare_publishing(topic)
         publisher = ImagePublisher(script, broker, topic)
         for group in paced_groups(source, options.rate, script.stop):
             confirmed = publisher.publish(group)

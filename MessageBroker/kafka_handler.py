@@ -166,6 +166,9 @@ class KafkaHandler(BrokerCore):
 
     # ------------------------------------------------------------------ publishing
 
+    def _prepare_publishing(self, topic: str) -> None:
+        self._connect_publisher().prepare(topic)
+
     def _send(self, batch: Batch) -> None:
         self._connect_publisher().send(batch)
 

@@ -49,6 +49,17 @@ def test_a_message_arrives_as_it_was_published(under_test: BrokerUnderTest) -> N
     )
 
 
+def test_a_broker_can_be_made_ready_before_the_first_message(under_test: BrokerUnderTest) -> None:
+    """`prepare_publishing` returns for a topic that is there; publishing works without it, too."""
+    prepared, topic = under_test.connect_with_topic()
+
+    prepared.prepare_publishing(topic)
+    prepared.publish_batch(topic, [OutgoingMessage(b"one")])
+    under_test.connect().publish_batch(topic, [OutgoingMessage(b"two")])
+
+    assert sorted(bodies(receive(prepared.subscribe(topic), 2))) == ["one", "two"]
+
+
 def test_an_empty_body_arrives_as_empty_bytes(under_test: BrokerUnderTest) -> None:
     """An empty body without attributes arrives as b"" without attributes."""
     broker, topic = under_test.connect_with_topic()

@@ -102,6 +102,10 @@ class BrokerCore(BrokerInterface):
 
     # ------------------------------------------------------------------ publishing
 
+    def prepare_publishing(self, topic: str) -> None:
+        self._require_topic(topic)
+        self._prepare_publishing(topic)
+
     def publish(
         self,
         topic: str,
@@ -356,6 +360,9 @@ class BrokerCore(BrokerInterface):
     @abstractmethod
     def _has_topic(self, topic: str) -> bool:
         """Look a topic up, without ever creating it, within 10 seconds."""
+
+    def _prepare_publishing(self, topic: str) -> None:
+        """See `prepare_publishing`; most brokers need nothing."""
 
     @abstractmethod
     def _send(self, batch: Batch) -> None:

@@ -24,8 +24,16 @@ from MessageBroker.kafka.settings import KafkaSettings
 POLL_SECONDS = 0.1
 # How long a publisher helps to take confirmations when the buffer is full (s).
 ROOM_POLL_SECONDS = 0.05
-# How long one that waits for its batch looks at a time: another may take its last confirmation (s).
-SETTLED_POLL_SECONDS = 0.01
+# One that waits for its batch has the client send all that it holds without `linger.ms`: nothing
+# more comes to share a request with. That ends when all is confirmed, what others send meanwhile,
+# too, and what they take is not seen; so it is done for so long at a time, at first and later (s).
+FIRST_FLUSH_SECONDS, LONGEST_FLUSH_SECONDS = 0.001, 0.01
+# An idempotent producer asks for its id so long after it was made, neither earlier nor when it is
+# needed (`rd_kafka_idemp_start` in librdkafka's `rdkafka_idempotence.c`), and then has it within a
+# round trip; until then it sends nothing (s).
+PRODUCER_ID_SECONDS = 0.55
+# How long looking for a topic's brokers may take before they count as away (s).
+LOOK_UP_SECONDS = 1.0
 # After so many messages confirmations are taken: while one batch is sent, nobody else gets a turn.
 CONFIRM_EVERY = 256
 CLOSED = "kafka was closed before it had the message"
@@ -57,6 +65,7 @@ class KafkaPublisher:
         self._serve = serve
         self._outage = outage
         self._closing = threading.Event()
+        self._has_id_at = time.monotonic() + PRODUCER_ID_SECONDS
         self._end: KafkaError | None = None  # why this client can send no more
         self._refused_since: float | None = None
         self._senders = 0  # threads that hand over just now, or wait for all that they did
@@ -64,9 +73,15 @@ class KafkaPublisher:
         self._thread = threading.Thread(target=self._listen, name="kafka publisher", daemon=True)
         self._thread.start()
 
+    def prepare(self, topic: str) -> None:
+        """Wait for what the client needs before it can send the first message to `topic`."""
+        with contextlib.suppress(KafkaException):  # nobody answers: then publishing waits
+            self._client.list_topics(topic, LOOK_UP_SECONDS)
+        self._closing.wait(max(0.0, self._has_id_at - time.monotonic()))
+
     def send(self, batch: Batch) -> None:
         """Hand over in order, waiting while the buffer is full."""
-        with self._sending():
+        with self._sending(goes_on=isinstance(batch, AwaitedBatch)):
             self._produce(batch)
             if self._end is not None:
                 self._give_up(self._end)
@@ -74,12 +89,14 @@ class KafkaPublisher:
     def await_settled(self, batch: AwaitedBatch) -> None:
         """Wait until all of a batch that was handed over are confirmed or failed."""
         with self._sending():
+            seconds = FIRST_FLUSH_SECONDS
             while not batch.settled.is_set():
-                self._poll(SETTLED_POLL_SECONDS)
+                self._report(self._client.flush, seconds)
+                seconds = min(2 * seconds, LONGEST_FLUSH_SECONDS)
 
     @contextlib.contextmanager
-    def _sending(self) -> Iterator[None]:
-        """Let a sender take the confirmations, and the thread rest.
+    def _sending(self, *, goes_on: bool = False) -> Iterator[None]:
+        """Let a sender take the confirmations, and the thread rest; afterwards too if it `goes_on`.
 
         Between two threads that run Python by turns each confirmation would cost two switches.
         """
@@ -90,7 +107,7 @@ class KafkaPublisher:
         finally:
             with self._resting:
                 self._senders -= 1
-                if len(self._client):
+                if len(self._client) and not goes_on:
                     self._resting.notify_all()
 
     def _produce(self, batch: Batch) -> None:
@@ -156,8 +173,11 @@ class KafkaPublisher:
 
     def _poll(self, seconds: float) -> None:
         """Let the client report."""
+        self._report(self._client.poll, seconds)
+
+    def _report(self, call: Callable[[float], object], seconds: float) -> None:
         try:
-            self._client.poll(seconds)
+            call(seconds)
         except KafkaException as exception:  # it can never send again: see `enable.idempotence`
             self._give_up(error_of(exception))
 
@@ -208,8 +228,16 @@ class KafkaPublisher:
         self._outage.leave(self)
 
     def _rest(self) -> bool:
-        """Rest for a while if others take the confirmations; tell whether they still do."""
+        """Rest for a while if others take the confirmations, or none are due; tell if that is so.
+
+        Were this thread at the client when a sender comes, it would be given the confirmation that
+        the sender waits for, every second time.
+        """
         with self._resting:
-            if self._senders:
+            if self._rests:
                 self._resting.wait(POLL_SECONDS)
-            return self._senders > 0
+            return self._rests
+
+    @property
+    def _rests(self) -> bool:
+        return self._senders > 0 or not len(self._client)
