@@ -10,7 +10,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from DB.database_interface import Row
@@ -22,13 +23,13 @@ from DB.errors import (
 from DB.results import InsertOutcome, Result, answer_of, encode, shadow_key, sort_out, split_times
 from DB.rotation import Rotation
 from DB.text.conflicts import Conflicts
-from DB.text.indexed_text import IndexedText
-from DB.text.parts import Parts, refuse_a_part
-from DB.text.reader import TextReader
+from DB.text.parts import refuse_a_part
+from DB.text.reader import CONFLICTS, SHADOWS, TextReader
+from DB.text.rotated_text import RotatedText
 from DurableText import codec
 from DurableText.forks import Opener
 from DurableText.lock import FileLock
-from DurableText.moments import seconds_of, timestamp
+from DurableText.moments import timestamp
 from DurableText.storage import (
     STORAGE,
     Storage,
@@ -80,21 +81,21 @@ class TextDatabase(TextReader):
                 "name another file with --db"
             )
         refuse_a_part(self.path)
-        self._rotation = rotation or Rotation()
-        self._began_at: float | None = None  # the first row's `stored_at`
         self._opener = Opener(f"{self.path}: this DB", DatabaseClosedError)
         self._mutex = threading.Lock()
         self._closed = False
-        self._files: contextlib.ExitStack | None = None  # None: to be opened anew
-        self._unsure = False  # an insert was broken off: what lies behind the known end is unknown
-        self._shadow: IndexedText | None = None
+        rotated = partial(RotatedText, storage=storage, rotation=rotation or Rotation())
+        self._rows = rotated(self.path, check_format=self._check_format)
+        self._refused = rotated(self._side_file(CONFLICTS), time_field="refused_at")
+        self._shadow = rotated(self._side_file(SHADOWS), identity=shadow_key)
+        self._conflicts = Conflicts(self._refused)
         with self._errors("open"):
             refuse_what_is_no_file(self.path)
             make_durable_directory(storage, self.path.parent)
             self._lock = FileLock(self._side_file("lock"), storage)
             try:
                 self._wait_for_lock(NO_WAIT_SECONDS if not wait else timeout, wait, stop)
-                self._open_files()
+                self._rows.open()
             except BaseException:
                 self._lock.close()
                 raise
@@ -115,36 +116,30 @@ class TextDatabase(TextReader):
         keys = [shadow_key(result, number) for number, result in enumerate(results)]
         with self._mutex, self._errors("insert into"):
             self._check_usable()
-            try:
-                return self._insert_shadow(results, bodies, keys)
-            except BaseException:
-                # What it left is found and made whole when the file is opened for the next one.
-                shadow, self._shadow = self._shadow, None
-                if shadow is not None:
-                    shadow.abandon()
-                raise
+            return self._insert_shadow(results, bodies, keys)
 
     def get(self, result_id: str) -> Row | None:
         """See `ResultDatabase.get`."""
         with self._mutex, self._errors("read"):
             self._check_usable()
-            self._require_files()
-            return next(self._stored([result_id], self._rows.keys_of([result_id])), None)
+            self._rows.open()
+            return next(iter(self._rows.find([result_id], self._rows.keys_of([result_id]))), None)
 
     def rotate(self, keep: int | None = None) -> tuple[Path | None, list[Path]]:
         """See `ResultDatabase.rotate`."""
         with self._mutex, self._errors("rotate"):
             self._check_usable()
-            self._require_files()
-            self._rows.require_place()
-            part = self._seal() if self._rows.end else None
-            return part, self._parts.drop_but(keep)
+            part, gone = self._rows.rotate(keep)
+            for beside in (self._refused, self._shadow):
+                if beside.exists():
+                    gone += beside.rotate(keep)[1]
+            return part, gone
 
     def check(self, timeout: float) -> None:  # noqa: ARG002 (a file answers at once)
         """See `ResultDatabase.check`."""
         with self._mutex, self._errors("write to"):
             self._check_usable()
-            self._require_files()
+            self._rows.open()
             self._rows.require_place()
             self._rows.sync()
 
@@ -157,11 +152,8 @@ class TextDatabase(TextReader):
                 return
             self._closed = True
             closing.callback(self._lock.close)
-            if self._files is not None:
-                closing.push(self._files)
-            closing.callback(self._conflicts.close)
-            if self._shadow is not None:
-                self._shadow.close()
+            for text in (self._rows, self._refused, self._shadow):
+                closing.callback(text.close)
 
     # --- inserting ---
 
@@ -170,17 +162,8 @@ class TextDatabase(TextReader):
         bodies = encode(results)
         with self._mutex, self._errors("insert into"):
             self._check_usable()
-            self._require_files()
-            self._rows.require_place()  # before as well: a write behind a cut would hide it
-            if self._unsure:
-                self._rows.recover()
-                self._unsure = False
-            self._rotate_if_due()
-            try:
-                outcome = self._insert(results, bodies, times)
-            except BaseException:  # by Ctrl-C as well: the text may be ahead of what is known
-                self._unsure = True
-                raise
+            self._rows.prepare()
+            outcome = self._insert(results, bodies, times)
             self._rows.require_place()
             return outcome
 
@@ -189,7 +172,7 @@ class TextDatabase(TextReader):
     ) -> InsertOutcome:
         ids = [result["id"] for result in results]
         keys = self._rows.keys_of(ids)
-        stored = {row["id"]: row for row in self._stored(ids, keys)}
+        stored = {row["id"]: row for row in self._rows.find(ids, keys)}
         found = sort_out(results, ids, {name: answer_of(row) for name, row in stored.items()})
         now = timestamp()
         for number, first in found.conflicting:
@@ -202,28 +185,15 @@ class TextDatabase(TextReader):
             else:
                 lines = [line for n in found.new for line in _lines([bodies[n]], times[n])]
             self._rows.append(lines, [keys[n] for n in found.new])
-            if self._began_at is None:
-                self._began_at = seconds_of(now)
         return found.outcome
-
-    def _stored(self, ids: Sequence[str], keys: list[int]) -> Iterator[Row]:
-        """Yield the rows with these ids, in whichever part they stand."""
-        yield from self._parts.find(ids)
-        yield from self._rows.find(ids, keys)
 
     def _insert_shadow(
         self, results: Sequence[Result], bodies: list[bytes], keys: list[str]
     ) -> InsertOutcome:
-        if self._shadow is None:
-            self._shadow = IndexedText(
-                self._side_file("shadow.txt"),
-                self._side_file("shadow.index"),
-                self._storage,
-                identity=shadow_key,
-            )
-        self._shadow.require_place()
-        places = self._shadow.keys_of([result["id"] for result in results])
-        stored = {shadow_key(row): answer_of(row) for row in self._shadow.find(keys, places)}
+        self._shadow.prepare()
+        ids = [result["id"] for result in results]
+        places = self._shadow.keys_of(ids)
+        stored = {shadow_key(row): answer_of(row) for row in self._shadow.find(ids, places, keys)}
         found = sort_out(results, keys, stored)
         if found.new:
             now = timestamp()
@@ -232,7 +202,7 @@ class TextDatabase(TextReader):
         self._shadow.require_place()
         return found.outcome
 
-    # --- opening and recovering ---
+    # --- opening ---
 
     def _wait_for_lock(
         self, timeout: float | None, announce: bool, stop: Callable[[], bool] | None
@@ -242,62 +212,6 @@ class TextDatabase(TextReader):
             raise DatabaseLockedError(
                 f"{self.path} is held by {self._lock.holder()}; end that one, or use another file"
             )
-
-    # --- parts ---
-
-    def _rotate_if_due(self) -> None:
-        began = self._began_at
-        age = None if began is None else time.time() - began
-        if self._rows.end and self._rotation.is_due(self._rows.end, age):
-            self._seal()
-            self._parts.drop_but(self._rotation.keep)
-
-    def _seal(self) -> Path:
-        files, self._files = self._files, None
-        assert files is not None
-        try:
-            secret = self._rows.index.secret
-            part = self._parts.seal(self._rows, self._side_file("index"))
-            self._open_rows(secret)
-        except BaseException:  # all is opened anew by whoever comes next
-            self._parts.close()
-            self._rows.abandon()
-            raise
-        self._files = files
-        return part
-
-    # --- files ---
-
-    def _open_files(self) -> None:
-        self._conflicts = Conflicts(self._side_file("conflicts.txt"), self._storage)
-        self._require_files()
-
-    def _require_files(self) -> None:
-        """Open text and parts, if they are not: at first, and after a rotation that failed."""
-        if self._files is not None:
-            return
-        with contextlib.ExitStack() as opened:
-            self._parts = Parts(self.path, self._storage)
-            opened.callback(lambda: self._parts.close())
-            self._open_rows()
-            opened.callback(lambda: self._rows.close())
-            self._unsure = False
-            self._files = opened.pop_all()
-
-    def _open_rows(self, secret: bytes | None = None) -> None:
-        self._rows = IndexedText(
-            self.path,
-            self._side_file("index"),
-            self._storage,
-            check_format=self._check_format,
-            secret=secret,
-        )
-        try:
-            first = codec.decode(self._rows.first_line()) or {}
-        except BaseException:
-            self._rows.abandon()
-            raise
-        self._began_at = seconds_of(first.get("stored_at"))
 
     def _check_format(self, head: bytes) -> None:
         whole_lines = head[: head.rfind(b"\n") + 1].strip()

@@ -230,6 +230,14 @@ class Index:
         remove(self._path)
 
 
+def rename(path: Path, new: Path) -> None:
+    """Rename the files of an index, of which some may be missing."""
+    remove(new)
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            STORAGE.rename(path.with_name(path.name + suffix), new.with_name(new.name + suffix))
+
+
 def remove(path: Path) -> None:
     """Remove the files of an index."""
     for suffix in ("", "-wal", "-shm"):

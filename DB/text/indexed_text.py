@@ -28,6 +28,11 @@ HEAD_BYTES = 64 * 1024
 SLOW_INDEX_BYTES = 256 << 20
 
 
+def id_of(row: dict[str, Any]) -> str:
+    """Return what a row is known by, where nothing else is said."""
+    return str(row["id"])
+
+
 class IndexedText:
     """The rows as their one writer uses them. One thread at a time."""
 
@@ -37,7 +42,7 @@ class IndexedText:
         index_path: Path,
         storage: Storage,
         check_format: Callable[[bytes], None] | None = None,
-        identity: Callable[[dict[str, Any]], str] = lambda row: str(row["id"]),
+        identity: Callable[[dict[str, Any]], str] = id_of,
         secret: bytes | None = None,
     ) -> None:
         """Open text and index, and take in what the index does not know yet.
@@ -73,9 +78,14 @@ class IndexedText:
         """Everything before it is on the disk, in whole lines."""
         return self._text.end
 
-    def first_line(self) -> bytes:
-        """Return the first line; b"" where there is none."""
-        return self._text.line_at(0) or b""
+    def first_row(self) -> dict[str, Any] | None:
+        """Return the first row, of those at the beginning; None where there is none."""
+        lines = self._text.read(HEAD_BYTES, 0).split(b"\n")
+        return next((row for line in lines if (row := codec.decode(line)) is not None), None)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Return bytes of the text."""
+        return self._text.read(size, offset)
 
     def sync(self) -> None:
         """Sync the text, which shows whether the disk can be written at all."""

@@ -1,9 +1,10 @@
-"""The parts of a text DB that is rotated: `db_for_app_2.part-000001.txt`, the oldest first.
+"""The parts of a text that is rotated: `db_for_app_2.part-000001.txt`, the oldest first.
 
 A part is the text as it was, under another name: nothing is copied, so a kill at any moment leaves
-each row in exactly one file. First the index is renamed, which is only a hint; then the text; then
-a new text begins. Whoever opens the DB after a kill between two of these finds a text without an
-index, which is made anew, or no text, which begins.
+each row in exactly one file. First the list of parts says what is to come (`part_list`); then the
+index is renamed, which is only a hint; then the text; then a new text begins. Whoever opens the
+text after a kill between two of these finds a text that the list calls a part, and makes one of it
+later; a text without an index, which is made anew; or no text, which begins.
 
 Ids are known across all parts that are kept. A part that is dropped takes its ids with it: an image
 that comes again after so long is stored again.
@@ -14,13 +15,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from DB.errors import DatabaseConfigurationError
-from DB.text.index import remove
-from DB.text.indexed_text import IndexedText
+from DB.text import index
+from DB.text.indexed_text import IndexedText, id_of
+from DB.text.part_list import PartList
 from DurableText.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -29,12 +31,12 @@ _PART = re.compile(r"(?P<stem>.+)\.part-(?P<number>\d{6,})")
 
 
 def part_path(path: Path, number: int) -> Path:
-    """Return where part `number` of the DB at `path` stands."""
+    """Return where part `number` of the text at `path` stands."""
     return path.with_name(f"{path.stem}.part-{number:06}{path.suffix}")
 
 
 def part_numbers(path: Path, storage: Storage) -> list[int]:
-    """Return the numbers of the parts of the DB at `path`, the oldest first."""
+    """Return the numbers of the parts of the text at `path`, the oldest first."""
     numbers = []
     with contextlib.suppress(FileNotFoundError):
         for name in storage.names(path.parent):
@@ -45,8 +47,13 @@ def part_numbers(path: Path, storage: Storage) -> list[int]:
 
 
 def part_paths(path: Path, storage: Storage) -> list[Path]:
-    """Return the parts of the DB at `path`, the oldest first."""
+    """Return the parts of the text at `path`, the oldest first."""
     return [part_path(path, number) for number in part_numbers(path, storage)]
+
+
+def index_of(text: Path) -> Path:
+    """Return where the index of a text, or of a part, lies."""
+    return text.with_suffix(".index")
 
 
 def refuse_a_part(path: Path) -> None:
@@ -62,47 +69,56 @@ def refuse_a_part(path: Path) -> None:
 
 
 class Parts:
-    """The parts as the one writer of the DB uses them. One thread at a time."""
+    """The parts as the one writer of the text uses them. One thread at a time."""
 
-    def __init__(self, path: Path, storage: Storage) -> None:
-        """Open all that are there.
+    def __init__(
+        self, path: Path, storage: Storage, identity: Callable[[dict[str, Any]], str] = id_of
+    ) -> None:
+        """Open all that are there, and say which should be.
 
         Args:
             path: the text that is written.
             storage: the layer for system calls.
+            identity: what a row is known by.
 
         Raises:
             OSError, IndexDamagedError: one of them cannot be used.
         """
         self._path = path
         self._storage = storage
+        self._identity = identity
         self._texts: dict[int, IndexedText] = {}
         try:
-            for number in part_numbers(path, storage):
+            numbers = part_numbers(path, storage)
+            self._list = PartList(path, storage, {each: part_path(path, each) for each in numbers})
+            for number in numbers:
                 self._open(number)
         except BaseException:
             self.close()
             raise
 
-    def find(self, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Yield the rows with these ids."""
+    def find(
+        self, ids: Sequence[str], names: Sequence[str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the rows with these ids; with `names`, those that are known by one of them."""
         keys: dict[bytes, list[int]] = {}  # by the secret that they are made with: mostly one
         for text in self._texts.values():
             secret = text.index.secret
             if secret not in keys:
                 keys[secret] = text.keys_of(ids)
-            yield from text.find(ids, keys[secret])
+            yield from text.find(ids if names is None else names, keys[secret])
 
-    def seal(self, rows: IndexedText, index_path: Path) -> Path:
+    def seal(self, rows: IndexedText) -> Path:
         """Close the text that is written and make a part of it; return where that stands.
 
         Raises:
             OSError: the text has to be opened anew; it is there, or it is a part.
         """
-        number = max(self._texts, default=0) + 1
+        number = self._list.next_number(self._texts)
         part = part_path(self._path, number)
+        self._list.complete(number, rows.read, rows.end)
         rows.close()
-        self._storage.rename(index_path, _index_of(part))
+        index.rename(index_of(self._path), index_of(part))
         self._storage.rename(self._path, part)
         self._storage.sync_directory(self._path.parent)
         self._open(number)
@@ -110,16 +126,24 @@ class Parts:
         return part
 
     def drop_but(self, keep: int | None) -> list[Path]:
-        """Remove the oldest parts until `keep` are left; return those that are gone."""
+        """Remove the oldest parts until `keep` are left; return those that are gone.
+
+        Raises:
+            OSError: the parts have to be opened anew; those that could not be removed are there.
+        """
+        dropped = [] if keep is None else sorted(self._texts)[: max(0, len(self._texts) - keep)]
+        if not dropped:
+            return []
+        self._list.drop(dropped)
         gone = []
-        while keep is not None and len(self._texts) > keep:
-            number = min(self._texts)
+        for number in dropped:
             self._texts.pop(number).abandon()
             part = part_path(self._path, number)
+            index.remove(index_of(part))
             self._storage.unlink(part)
-            remove(_index_of(part))
             gone.append(part)
             logger.info("%s: %s is removed, %d parts are kept", self._path, part.name, keep)
+        self._storage.sync_directory(self._path.parent)  # their ids must not come back
         return gone
 
     def close(self) -> None:
@@ -128,10 +152,14 @@ class Parts:
             text.close()
         self._texts.clear()
 
+    def abandon(self) -> None:
+        """Close them as they are."""
+        for text in self._texts.values():
+            text.abandon()
+        self._texts.clear()
+
     def _open(self, number: int) -> None:
         part = part_path(self._path, number)
-        self._texts[number] = IndexedText(part, _index_of(part), self._storage)
-
-
-def _index_of(part: Path) -> Path:
-    return part.with_suffix(".index")
+        self._texts[number] = IndexedText(
+            part, index_of(part), self._storage, identity=self._identity
+        )

@@ -22,6 +22,10 @@ from DurableText.codec import CHUNK_BYTES, scan
 from DurableText.links import real_path
 from DurableText.storage import STORAGE, Storage, refuse_what_is_no_file
 
+# What lies beside the results, each with parts of its own.
+CONFLICTS = "conflicts.txt"
+SHADOWS = "shadow.txt"
+
 # So much of the end is read for the newest rows: more than a screen full of them.
 TAIL_BYTES = 64 * 1024
 
@@ -60,27 +64,28 @@ class TextReader(ResultDatabase):
         raise opened_to_read(self.name, len(results))
 
     def __iter__(self) -> Iterator[Row]:
-        return (row for line in self._all_lines() if (row := codec.decode(line)) is not None)
+        return self._rows_of(self.path)
 
     def iter_shadow(self) -> Iterator[Row]:
         """See `ResultDatabase.iter_shadow`."""
-        return self._rows_of_side_file("shadow.txt")
+        return self._rows_beside(self._side_file(SHADOWS))
 
     def conflicts(self) -> Iterator[Row]:
         """See `ResultDatabase.conflicts`."""
-        return self._rows_of_side_file("conflicts.txt")
+        return self._rows_beside(self._side_file(CONFLICTS))
 
     def newest(self, number: int) -> list[Row]:
         """See `ResultDatabase.newest`."""
         found: list[Row] = []
-        for path in reversed(self._texts()):
-            found += self._newest_of(path, number - len(found))
+        for path in reversed(self._texts(self.path)):
+            with self._dropped_meanwhile(path):
+                found += self._newest_of(path, number - len(found))
             if len(found) >= number:
                 break
         return found
 
     def _newest_of(self, path: Path, number: int) -> list[Row]:
-        with self._errors("read"), self._opened(path) as fd:
+        with self._opened(path) as fd:
             size = self._storage.stat_open(fd).st_size
             window = TAIL_BYTES
             while True:
@@ -94,15 +99,19 @@ class TextReader(ResultDatabase):
     def count(self) -> int:
         """Return how many lines there are; each call reads only what is new since the last."""
         with self._errors("count"):
-            texts = self._texts()
+            texts = self._texts(self.path)
             counts = {path: self._counts.get(path) or LineCount(path) for path in texts}
             self._counts = counts
-            return sum(each.count() for each in counts.values())
+            number = 0
+            for path, lines in counts.items():
+                with self._dropped_meanwhile(path):
+                    number += lines.count()
+            return number
 
     def get(self, result_id: str) -> Row | None:
         """Search the whole text: the index is the writer's."""
         quoted = b'"id":' + orjson.dumps(result_id)
-        for line in self._all_lines():
+        for line in self._all_lines(self.path):
             if quoted in line:
                 row = codec.decode(line)
                 if row is not None and row.get("id") == result_id:
@@ -112,7 +121,7 @@ class TextReader(ResultDatabase):
     def summary(self) -> Summary:
         """See `ResultDatabase.summary`; corrupt lines are counted as such."""
         tally = Tally()
-        for line in self._all_lines():
+        for line in self._all_lines(self.path):
             row = codec.decode(line)
             if row is not None:
                 tally.add(row)
@@ -122,14 +131,11 @@ class TextReader(ResultDatabase):
 
     def verify(self) -> Verification:
         """Read everything; needs about 20 bytes a row of temporary disk."""
-        found = Verification()
-        for path in self._texts():
-            found += verify(path)
-        return found
+        return verify(self.path, self._side_file(CONFLICTS), self._side_file(SHADOWS))
 
     def check(self, timeout: float) -> None:  # noqa: ARG002 (a file answers at once)
         """See `ResultDatabase.check`."""
-        with self._errors("read"), self._opened(self._texts()[-1]):
+        with self._errors("read"), self._opened(self._texts(self.path)[-1]):
             pass
 
     def close(self) -> None:
@@ -138,19 +144,21 @@ class TextReader(ResultDatabase):
     def _side_file(self, name: str) -> Path:
         return self.path.with_name(f"{self.path.stem}.{name}")
 
-    def _rows_of_side_file(self, name: str) -> Iterator[Row]:
-        path = self._side_file(name)
-        return self._rows_of(path) if path.exists() else iter(())
+    def _rows_beside(self, path: Path) -> Iterator[Row]:
+        return self._rows_of(path) if self._texts(path)[0].exists() else iter(())
 
-    def _texts(self) -> list[Path]:
-        """Return the parts, the oldest first, and the text that is written, which comes last.
+    def _rows_of(self, path: Path) -> Iterator[Row]:
+        return (row for line in self._all_lines(path) if (row := codec.decode(line)) is not None)
+
+    def _texts(self, path: Path) -> list[Path]:
+        """Return the parts of a text, the oldest first, and the text, which comes last.
 
         Between two renames of a rotation, or after a kill there, that one may be missing.
         """
-        parts = part_paths(self.path, self._storage)
-        return parts if parts and not self.path.exists() else [*parts, self.path]
+        parts = part_paths(path, self._storage)
+        return parts if parts and not path.exists() else [*parts, path]
 
-    def _all_lines(self) -> Iterator[bytes]:
+    def _all_lines(self, path: Path) -> Iterator[bytes]:
         """Yield the lines of all parts and of the text, each once, also across a rotation.
 
         The text is opened first: if it becomes a part meanwhile, it is known by its inode.
@@ -158,28 +166,38 @@ class TextReader(ResultDatabase):
         with contextlib.ExitStack() as opened:
             self._check_usable()
             with self._errors("read"):
-                texts = self._texts()
-                last = opened.enter_context(self._opened(texts[-1]))
-                end, inode = self._end(texts[-1], last), self._storage.stat_open(last).st_ino
-                parts = [each for each in self._texts()[:-1] if each.stat().st_ino != inode]
+                newest = path if path.exists() else self._texts(path)[-1]
+                try:
+                    last = opened.enter_context(self._opened(newest))
+                except FileNotFoundError:  # it has just become a part
+                    newest = self._texts(path)[-1]
+                    last = opened.enter_context(self._opened(newest))
+                end, inode = self._end(newest, last), self._storage.stat_open(last).st_ino
+                parts = [each for each in self._texts(path) if each not in (newest, path)]
             for part in parts:
-                if part.exists():  # else it was just dropped
-                    yield from self._lines_of(part)
+                with self._dropped_meanwhile(part):
+                    yield from self._lines_of(part, but=inode)
             yield from self._lines_in(last, end)
 
-    def _rows_of(self, path: Path) -> Iterator[Row]:
-        for line in self._lines_of(path):
-            row = codec.decode(line)
-            if row is not None:
-                yield row
+    @contextlib.contextmanager
+    def _dropped_meanwhile(self, path: Path) -> Iterator[None]:
+        """Let it pass that a part is no longer there; the text itself has to be."""
+        try:
+            with self._errors("read"):
+                yield
+        except DatabaseUnavailableError as error:
+            if path == self.path or not isinstance(error.__cause__, FileNotFoundError):
+                raise
 
-    def _lines_of(self, path: Path) -> Iterator[bytes]:
-        """Yield the whole lines there are now."""
+    def _lines_of(self, path: Path, but: int) -> Iterator[bytes]:
+        """Yield the whole lines there are now, unless the file has the inode `but`."""
         with contextlib.ExitStack() as opened:
             self._check_usable()
             with self._errors("read"):
                 fd = opened.enter_context(self._opened(path))
                 end = self._end(path, fd)
+                if self._storage.stat_open(fd).st_ino == but:
+                    return
             yield from self._lines_in(fd, end)
 
     def _lines_in(self, fd: int, end: int) -> Iterator[bytes]:

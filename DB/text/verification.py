@@ -1,42 +1,68 @@
-"""What `python -m DB verify` finds in a text: corrupt lines, ids that stand twice, a torn end."""
+"""What `python -m DB verify` finds: corrupt lines, what stands twice, a torn end, a part too few.
+
+Results, conflicts and shadows are texts of one kind, each with parts; all of them are read.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from DB.database_interface import Verification
-from DB.errors import DatabaseUnavailableError
+from DB.errors import DatabaseRecordError, DatabaseUnavailableError
+from DB.results import shadow_key
+from DB.text.conflicts import name_of
 from DB.text.index import Index, IndexDamagedError
+from DB.text.indexed_text import id_of
+from DB.text.part_list import differences, read_list
+from DB.text.parts import part_numbers, part_path
 from DurableText import codec
 from DurableText.codec import scan
 from DurableText.lock import current_holder
 from DurableText.storage import STORAGE, refuse_what_is_no_file
 
+# A rotation meanwhile makes list and parts differ for a moment: so often it is looked again.
+LOOKS = 3
 
-def verify(path: Path) -> Verification:
-    """Read the whole DB at `path`, of which links are resolved: checksums, ids that stand twice.
+# Between an id and what else a row is known by: no id holds it.
+SEPARATOR = "\0"
+
+# What a row is known by: a text; a row that has none raises.
+Identity = Callable[[dict[str, Any]], str]
+
+
+def verify(path: Path, conflicts: Path, shadows: Path) -> Verification:
+    """Read the whole DB at `path`: checksums, ids that stand twice, whether all parts are there.
 
     Needs no lock, bounded memory, and about 20 bytes a row of temporary disk.
+
+    Args:
+        path: the text, of which links are resolved.
+        conflicts: that of the conflicts; may be missing.
+        shadows: that of what shadows say; may be missing.
 
     Raises:
         DatabaseUnavailableError: the file is not there, or cannot be read.
     """
-    found = Verification()
+    lock = path.with_name(f"{path.stem}.lock")
     try:
-        refuse_what_is_no_file(path)
-        fd = STORAGE.open(path, os.O_RDONLY)
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                _read_all(path, fd, Index(Path(folder) / "ids"), found)
-        finally:
-            STORAGE.close(fd)
-        conflicts = path.with_name(f"{path.stem}.conflicts.txt")
-        if conflicts.exists():
-            found.notes.append(f"{_count_intact(conflicts):,} conflicts are kept in {conflicts}")
+        found = _Reading(path, id_of, lock).all()
+        for beside, identity, what in (
+            (conflicts, lambda row: SEPARATOR.join(name_of(row)), "conflicts are"),
+            (shadows, shadow_key, "answers of shadows are"),
+        ):
+            reading = _Reading(beside, identity, lock)
+            if reading.is_there():
+                other = reading.all()
+                other.notes.append(f"{other.rows:,} {what} kept in {beside}")
+                other.rows = other.bytes = 0
+                found += other
     except OSError as error:
         raise DatabaseUnavailableError(f"cannot read the DB {path}: {error}") from error
     except IndexDamagedError as error:  # SQLite's file of the ids read so far
@@ -46,56 +72,175 @@ def verify(path: Path) -> Verification:
     return found
 
 
-def _count_intact(path: Path) -> int:
-    fd = STORAGE.open(path, os.O_RDONLY)
-    try:
-        groups = scan(partial(STORAGE.read, fd), 0, STORAGE.stat_open(fd).st_size)
-        return sum(codec.decode(line) is not None for _, lines in groups for line in lines)
-    finally:
-        STORAGE.close(fd)
+@dataclass(frozen=True)
+class _Opened:
+    """A file of the text; its bytes are counted from `start` on, over all files."""
+
+    path: Path
+    fd: int
+    start: int
+    size: int
 
 
-def _read_all(path: Path, fd: int, ids: Index, found: Verification) -> None:
-    found.bytes = STORAGE.stat_open(fd).st_size
-    end = 0
-    for begin, lines in scan(partial(STORAGE.read, fd), 0, found.bytes):
-        rows, offset = [], begin
-        for line in lines:
-            row = codec.decode(line)
-            if row is not None and isinstance(row.get("id"), str):
-                rows.append((row, ids.key_of(row["id"]), offset))
-            elif line.strip():
-                reason = "the row has no id" if row is not None else codec.what_is_wrong(line)
-                found.report(f"byte {offset}: {reason}")
-            offset += len(line) + 1
-        _find_repeated(fd, rows, ids, found)
-        found.rows += len(rows)
-        end = offset
-    ids.close()
-    if end < found.bytes:
-        holder = current_holder(path.with_name(f"{path.stem}.lock"))
-        tail = f"byte {end}: {found.bytes - end} bytes behind the last newline"
-        if holder is None:
-            found.report(f"{tail}: a torn line; the next writer moves it to quarantine")
-        else:
-            found.notes.append(f"{tail}: being written by {holder}")
+class _Reading:
+    """Reads one text with its parts."""
 
+    def __init__(self, path: Path, identity: Identity, lock: Path) -> None:
+        self._path = path
+        self._identity = identity
+        self._lock = lock
+        self._found = Verification()
+        self._files: list[_Opened] = []
 
-def _find_repeated(
-    fd: int, rows: list[tuple[dict[str, Any], int, int]], ids: Index, found: Verification
-) -> None:
-    stored = ids.find(key for _, key, _ in rows)
-    fresh: dict[int, list[tuple[str, int]]] = {}
-    for row, key, offset in rows:
-        earlier = [(_id_at(fd, place), place) for place in stored.get(key, ())]
-        for other_id, place in earlier + fresh.get(key, []):
-            if other_id == row["id"]:
-                found.report(f"byte {offset}: id {row['id']!r} stands already at byte {place}")
+    def is_there(self) -> bool:
+        return self._path.exists() or bool(part_numbers(self._path, STORAGE))
+
+    def all(self) -> Verification:
+        for problem in self._differences():
+            self._found.report(problem)
+        with tempfile.TemporaryDirectory() as folder:
+            ids = Index(Path(folder) / "ids")
+            try:
+                for opened in self._open_in_turn():
+                    self._read(opened, ids)
+            finally:
+                ids.close()
+        self._found.bytes = sum(each.size for each in self._files)
+        return self._found
+
+    def _differences(self) -> list[str]:
+        problems: list[str] = []
+        for _ in range(LOOKS):
+            before = read_list(self._path, STORAGE)
+            found = self._parts()
+            listed = read_list(self._path, STORAGE)
+            problems = (
+                _gaps(self._path, found)
+                if listed is None
+                else differences(self._path, STORAGE, found, listed)
+            )
+            if not problems or (before == listed and found == self._parts()):
                 break
-        fresh.setdefault(key, []).append((row["id"], offset))
-    ids.add([(key, offset) for _, key, offset in rows], 0, b"")
+        return problems
+
+    def _parts(self) -> dict[int, Path]:
+        return {each: part_path(self._path, each) for each in part_numbers(self._path, STORAGE)}
+
+    def _open_in_turn(self) -> Iterator[_Opened]:
+        """Open the parts, the oldest first, and the text, each while it is read.
+
+        The text is opened first: if it becomes a part meanwhile, it is known by its inode.
+        """
+        refuse_what_is_no_file(self._path)
+        last = self._open_text()
+        try:
+            inode = None if last is None else STORAGE.stat_open(last).st_ino
+            for part in self._parts().values():
+                try:
+                    fd = STORAGE.open(part, os.O_RDONLY)
+                except FileNotFoundError:  # just dropped
+                    continue
+                try:
+                    if STORAGE.stat_open(fd).st_ino != inode:
+                        yield self._next(part, fd)
+                finally:
+                    STORAGE.close(fd)
+            if last is not None:
+                yield self._next(self._path, last)
+        finally:
+            if last is not None:
+                STORAGE.close(last)
+
+    def _open_text(self) -> int | None:
+        try:
+            return STORAGE.open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            if self._parts():  # killed between two renames, or just between them
+                return None
+            raise
+
+    def _next(self, path: Path, fd: int) -> _Opened:
+        start = self._files[-1].start + self._files[-1].size if self._files else 0
+        opened = _Opened(path, fd, start, STORAGE.stat_open(fd).st_size)
+        self._files.append(opened)
+        return opened
+
+    def _read(self, opened: _Opened, ids: Index) -> None:
+        end = 0
+        for begin, lines in scan(partial(STORAGE.read, opened.fd), 0, opened.size):
+            names, offset = [], begin
+            for line in lines:
+                place = opened.start + offset
+                row = codec.decode(line)
+                name = None if row is None else self._name_of(row)
+                if name is not None:
+                    names.append((name, ids.key_of(name), place))
+                elif line.strip():
+                    reason = codec.what_is_wrong(line) if row is None else "the row has no id"
+                    self._found.report(f"{self._place(place)}: {reason}")
+                offset += len(line) + 1
+            self._find_repeated(names, ids)
+            self._found.rows += len(names)
+            end = offset
+        if end < opened.size:
+            self._tell_torn_end(opened, end)
+
+    def _tell_torn_end(self, opened: _Opened, end: int) -> None:
+        holder = current_holder(self._lock) if opened.path == self._path else None
+        place = self._place(opened.start + end)
+        tail = f"{place}: {opened.size - end} bytes behind the last newline"
+        if holder is None:
+            self._found.report(f"{tail}: a torn line; the next writer moves it to quarantine")
+        else:
+            self._found.notes.append(f"{tail}: being written by {holder}")
+
+    def _find_repeated(self, names: Sequence[tuple[str, int, int]], ids: Index) -> None:
+        stored = ids.find(key for _, key, _ in names)
+        fresh: dict[int, list[tuple[str, int]]] = {}
+        for name, key, place in names:
+            earlier = ((self._name_at(each), each) for each in stored.get(key, ()))
+            for other, where in chain(earlier, fresh.get(key, ())):
+                if other == name:
+                    self._found.report(
+                        f"{self._place(place)}: id {name.partition(SEPARATOR)[0]!r} stands "
+                        f"already at {self._place(where)}"
+                    )
+                    break
+            fresh.setdefault(key, []).append((name, place))
+        ids.add([(key, place) for _, key, place in names], 0, b"")
+
+    def _name_of(self, row: dict[str, Any]) -> str | None:
+        try:
+            return self._identity(row) if isinstance(row["id"], str) else None
+        except (KeyError, DatabaseRecordError):
+            return None
+
+    def _file_at(self, offset: int) -> _Opened:
+        return next(each for each in reversed(self._files) if each.start <= offset)
+
+    def _place(self, offset: int) -> str:
+        """Return where a byte stands, in words."""
+        opened = self._file_at(offset)
+        place = f"byte {offset - opened.start}"
+        return place if len(self._files) == 1 else f"{opened.path.name}, {place}"
+
+    def _name_at(self, offset: int) -> str | None:
+        opened = self._file_at(offset)
+        try:
+            fd = STORAGE.open(opened.path, os.O_RDONLY)  # it may be closed already
+        except FileNotFoundError:  # just dropped
+            return None
+        try:
+            line = STORAGE.read(fd, codec.MAX_LINE_BYTES, offset - opened.start).partition(b"\n")[0]
+        finally:
+            STORAGE.close(fd)
+        row = codec.decode(line)
+        return None if row is None else self._name_of(row)
 
 
-def _id_at(fd: int, offset: int) -> object:
-    line = STORAGE.read(fd, codec.MAX_LINE_BYTES, offset).partition(b"\n")[0]
-    return (codec.decode(line) or {}).get("id")
+def _gaps(path: Path, found: Mapping[int, Path]) -> list[str]:
+    """Return which parts are missing where no list tells of them: those between two that are."""
+    if not found:
+        return []
+    missing = set(range(min(found), max(found))) - set(found)
+    return [f"{path}: part {number} is missing" for number in sorted(missing)]

@@ -8,13 +8,14 @@ import random
 import pytest
 
 import DB.text.index
-from DB import DatabaseUnavailableError
+from DB import DatabaseUnavailableError, Rotation
 from DB.text.database import TextDatabase
 from DurableText import codec
 from tests.durability.db_story import INDEX_FATES, DatabaseStory, IndexCopies, abandon
 from tests.durability.simulated_disk import POWER_LOSSES, SimulatedDisk, crash_at, fail_at
 
 STEPS = 10
+FEW_STEPS = 4  # each of them makes parts
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,50 @@ def test_nothing_is_lost_or_stored_twice_whatever_call_the_process_stops_at(tmp_
             story.disk.lose_power(how, seed=call)
         copies.meet(fate)
         print(f"seed {seed}, stopped at call {call}, {how}, index {fate}")
+        story.check()
+
+
+# At every call in the soak; else at every so many of them.
+STRIDES = [pytest.param(1, marks=pytest.mark.soak), 5]
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize("how", ["kill", *POWER_LOSSES])
+def test_a_rotation_of_results_conflicts_and_shadows_may_stop_at_any_call(tmp_path, how, stride):
+    """Nothing is lost or stored twice, and the list of parts fits what is there."""
+    seed, rotation = 3, Rotation(bytes=100)
+    whole = DatabaseStory(SimulatedDisk(tmp_path), seed, rotation)
+    process = whole.disk.process()
+    assert whole.live(process, FEW_STEPS)
+    assert {"db.part-000002.txt", "db.conflicts.part-000001.txt", "db.shadow.part-000001.txt"} <= {
+        name.name for name in whole.disk.names
+    }
+    copies = IndexCopies(tmp_path)
+    first = 1 + (POWER_LOSSES.index(how) if how in POWER_LOSSES else len(POWER_LOSSES)) % stride
+    for call in range(first, len(process.calls) + 1, stride):
+        story = DatabaseStory(SimulatedDisk(tmp_path), seed, rotation)
+        story.live(story.disk.process(), steps=1)
+        copies.save()
+        story.live(story.disk.process(crash_at(call), seed=call), FEW_STEPS)
+        if how != "kill":
+            story.disk.lose_power(how, seed=call)
+        copies.meet(INDEX_FATES[call % len(INDEX_FATES)])
+        print(f"seed {seed}, stopped at call {call}, {how}")
+        story.check()
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize(("error", "first"), [("EIO", 1), ("ENOSPC", 3)])
+def test_a_call_of_a_rotation_that_fails_costs_nothing_but_an_error(tmp_path, error, first, stride):
+    seed, rotation = 3, Rotation(bytes=100)
+    whole = DatabaseStory(SimulatedDisk(tmp_path), seed, rotation)
+    process = whole.disk.process()
+    assert whole.live(process, FEW_STEPS)
+    for call in range(first, len(process.calls) + 1, stride):
+        story = DatabaseStory(SimulatedDisk(tmp_path), seed, rotation)
+        story.live(story.disk.process(fail_at(call, getattr(errno, error)), seed=call), FEW_STEPS)
+        story.disk.lose_power(POWER_LOSSES[call % 4], seed=call)
+        print(f"seed {seed}, call {call} failed with {error}")
         story.check()
 
 
