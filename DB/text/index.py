@@ -230,7 +230,7 @@ class Index:
         remove(self._path)
 
 
-def rename(path: Path, new: Path) -> None:
+def move(path: Path, new: Path) -> None:
     """Rename the files of an index, of which some may be missing."""
     remove(new)
     for suffix in ("", "-wal", "-shm"):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from DB.errors import DatabaseConfigurationError
-from DB.text import index
+from DB.text.index import move, remove
 from DB.text.indexed_text import IndexedText, id_of
 from DB.text.part_list import PartList
 from DurableText.storage import Storage
@@ -118,7 +118,7 @@ class Parts:
         part = part_path(self._path, number)
         self._list.complete(number, rows.read, rows.end)
         rows.close()
-        index.rename(index_of(self._path), index_of(part))
+        move(index_of(self._path), index_of(part))
         self._storage.rename(self._path, part)
         self._storage.sync_directory(self._path.parent)
         self._open(number)
@@ -139,7 +139,7 @@ class Parts:
         for number in dropped:
             self._texts.pop(number).abandon()
             part = part_path(self._path, number)
-            index.remove(index_of(part))
+            remove(index_of(part))
             self._storage.unlink(part)
             gone.append(part)
             logger.info("%s: %s is removed, %d parts are kept", self._path, part.name, keep)
