@@ -325,7 +325,9 @@ def parser() -> argparse.ArgumentParser:
         action.add_argument(
             "--id", action="append", default=[], help="of the letter, the message or the event"
         )
-        action.add_argument("--reason", action="append", default=[])
+        action.add_argument(
+            "--reason", action="append", default=[], help="as the list names it, to the letter"
+        )
         action.add_argument(
             "--wait",
             type=seconds,

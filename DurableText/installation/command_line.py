@@ -33,6 +33,8 @@ def command_parser(name: str, **settings: Any) -> argparse.ArgumentParser:
     """
     called = Path(sys.argv[0]).name
     prog = called if called.startswith(COMMAND) else name
+    # A description is a docstring: its lines are short enough, and its examples stay lines.
+    settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
     parser = _Parser(prog=prog, **settings)
     parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
     return parser

@@ -90,7 +90,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rate", type=opt.positive, default=IMAGES_PER_SECOND, help="test images a second"
     )
-    parser.add_argument("--folder", type=Path, default=STATE_FOLDER, help="what is kept")
+    parser.add_argument(
+        "--folder", type=Path, default=STATE_FOLDER, help="for queue, DB and broker"
+    )
     return parser
 
 

@@ -1,7 +1,11 @@
 """docs/configuration.md names every option of the scripts, with the default that it has."""
 
+import argparse
 import importlib
 import re
+import runpy
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -80,3 +84,54 @@ def test_the_scripts_and_the_commands_beside_them_mean_the_same_files():
     assert options_of("model_server_sub.py")["--queue"] == Queue.DEFAULT_PATH
     assert options_of("model_server_pub.py")["--queue"] == Queue.DEFAULT_PATH
     assert options_of("app_2.py")["--db"] == DB.DEFAULT_PATH
+
+
+class _FoundError(Exception):
+    """Carries a parser out of a program that was about to parse."""
+
+
+# Whose options a person looks up; those of `DB` and `MessageBroker` are spread over subcommands.
+TOOLS = (
+    "MessageBroker",
+    "Queue",
+    "DB",
+    "Modelling.train_cnn",
+    "Modelling.predict_cnn",
+    "Modelling.promote",
+    "Modelling.quantise",
+    "Pipeline.page.together",
+)
+
+
+def parser_of(tool, monkeypatch):
+    def found(self, *_arguments, **_settings):
+        raise _FoundError(self)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", found)
+    monkeypatch.setattr(sys, "argv", [tool])
+    with pytest.raises(_FoundError) as caught, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # it is imported already
+        runpy.run_module(tool, run_name="__main__")
+    return caught.value.args[0]
+
+
+def all_options(parser):
+    found = set()
+    for action in parser._actions:
+        found |= {each for each in action.option_strings if each.startswith("--")}
+        if isinstance(action, argparse._SubParsersAction):
+            found = found.union(*map(all_options, action.choices.values()))
+    return found - {"--help", "--version"}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_option_of_a_tool_is_in_the_documentation_and_the_reverse(tool, monkeypatch):
+    *_, of_others = tables()
+    rows, current = [], ""
+    for name, *row in of_others:
+        if name and not name.startswith("`..."):
+            current = name
+        if re.match(rf"`python -m {re.escape(tool)}\b(?!\.)", current):
+            rows.append(f"{name} {row[0]}")
+    said = set(re.findall(r"--[a-z-]+", " ".join(rows)))
+    assert said == all_options(parser_of(tool, monkeypatch))
