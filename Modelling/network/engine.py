@@ -7,8 +7,6 @@ forms, and GPUs. `open_engine` chooses.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
 import logging
 from collections.abc import Callable
@@ -18,30 +16,22 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from Modelling.cores import available_cores
 from Modelling.errors import CheckpointError, shortened
 from Modelling.images.pixels import Pixels
 from Modelling.network.checkpoint import Checkpoint, EngineFile
-from Modelling.network.declared_size import (
-    DEFAULT_MAX_MODEL_BYTES,
-    require_size,
-    require_tensor_sizes,
-    tensor_bytes,
-)
-from Modelling.network.foreign import ForeignEngine
+from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES, require_size
 from Modelling.network.input_range import UNIT, InputRange
 from Modelling.network.keras_models import KerasClassifier, load_keras_model
+from Modelling.network.litert import LiteRTEngine, open_quickest
 from Modelling.network.onnx import open_onnx
-from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
-from Modelling.network.packing import quickest_form
 from Modelling.network.range_probe import FoundRange
 from Modelling.network.saved_model import open_saved_model
 from Modelling.network.tensorflow import (
     gpu_device_present,
     import_tensorflow,
     limit_tensorflow_threads,
-    quiet,
 )
+from Modelling.network.tflite import open_tflite
 
 logger = logging.getLogger(__name__)
 
@@ -49,20 +39,11 @@ __all__ = ["Engine", "LiteRTEngine", "TensorFlowEngine", "load_keras_model", "op
 
 Probabilities = npt.NDArray[np.float32]
 
-# Images per call of LiteRT: at most so many, and so few that the largest layer's activations stay
-# in the second-level cache, or one that does not fit. MobileNetV2 (4.8 MB at 224 x 224) takes a
-# fifth less time for one image than for each of sixteen.
-LITERT_CHUNK = 64
-CACHE_BYTES = 2 << 20
-
 # Images per call of TensorFlow, which bounds its memory.
 TENSORFLOW_CHUNK = 1024
 
 # More than any machine has cores. With far more the system refuses some, and LiteRT crashes.
 MAX_THREADS = 1024
-
-# Of a compiled form, which shows nothing.
-UNSAID = "its side file does not say it"
 
 # Compiled forms, the fastest first.
 PREFERENCE = ("int8", "float32")
@@ -76,12 +57,14 @@ class Engine(Protocol):
         input_shape: Height, width and channels.
         classes: How many it tells apart.
         channels_first: Whether it takes images faster that lie channel by channel in memory.
+        range_found: Which range of pixels was chosen, where nobody said it.
     """
 
     name: str
     input_shape: tuple[int, int, int]
     classes: int
     channels_first: bool
+    range_found: FoundRange | None
 
     def run(self, images: Pixels) -> Probabilities:
         """Map (N, H, W, C) float32 in [0, 1] to (N, classes) float32, rows summing to 1.
@@ -89,138 +72,6 @@ class Engine(Protocol):
         However the images lie in memory.
         """
         ...
-
-
-class LiteRTEngine:
-    """A compiled network on LiteRT's CPU kernels (XNNPACK).
-
-    A new batch size costs 50 µs, once: LiteRT plans memory again but compiles nothing. Python's
-    global lock is released while the network runs.
-    """
-
-    channels_first = False
-
-    _announced = False
-
-    def __init__(
-        self,
-        compiled: bytes,
-        name: str,
-        threads: int | None = None,
-        input_range: InputRange | None = None,
-        max_bytes: int = DEFAULT_MAX_MODEL_BYTES,
-    ) -> None:
-        """Load a `.tflite` file's bytes.
-
-        Args:
-            compiled: The file's content.
-            name: `int8` or `float32`.
-            threads: CPU threads; all cores if None.
-            input_range: Of the pixels that the network wants; [0, 1] if None.
-            max_bytes: That one of its tensors may take.
-
-        Raises:
-            CheckpointError: The bytes are no network with one image input and one vector output,
-                or it is too large.
-        """
-        from ai_edge_litert.interpreter import Interpreter
-
-        self.name = name
-        self._range = input_range or UNIT
-        try:
-            # It announces its CPU delegate on stderr, once in a process.
-            with contextlib.nullcontext() if LiteRTEngine._announced else quiet():
-                self._interpreter = Interpreter(
-                    model_content=compiled, num_threads=threads or available_cores()
-                )
-                require_tensor_sizes(
-                    f"the {name} form of the checkpoint",
-                    (
-                        tensor_bytes(each["shape"], each["dtype"])
-                        for each in self._interpreter.get_tensor_details()
-                    ),
-                    max_bytes,
-                )
-                self._interpreter.allocate_tensors()
-            LiteRTEngine._announced = True
-        except (ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"the {name} form of the checkpoint is damaged: {shortened(error)}"
-            ) from None
-        image, outputs = _image_and_outputs(self._interpreter, name)
-        self._input, self._output = int(image["index"]), int(outputs["index"])
-        height, width, channels = (int(size) for size in image["shape"][1:])
-        self.input_shape = height, width, channels
-        self.classes = classes_of(int(outputs["shape"][-1]))
-        self._chunk = _images_a_call(self._interpreter)
-        self._batch = 1
-        self._kind = OutputKind.PROBABILITIES
-        self._kind = self._kind_of_outputs()
-
-    def run(self, images: Pixels) -> Probabilities:
-        """Run the network in chunks; see `Engine.run`."""
-        probabilities = np.empty((len(images), self.classes), np.float32)
-        for start in range(0, len(images), self._chunk):
-            outputs = self._outputs(self._range.apply(images[start : start + self._chunk]))
-            probabilities[start : start + len(outputs)] = to_probabilities(outputs, self._kind)
-        return probabilities
-
-    def _outputs(self, chunk: Pixels) -> npt.NDArray[np.float32]:
-        if len(chunk) != self._batch:
-            self._interpreter.resize_tensor_input(self._input, (len(chunk), *self.input_shape))
-            self._interpreter.allocate_tensors()
-            self._batch = len(chunk)
-        self._interpreter.set_tensor(self._input, np.ascontiguousarray(chunk))
-        self._interpreter.invoke()
-        outputs: npt.NDArray[np.float32] = self._interpreter.get_tensor(self._output)
-        return outputs
-
-    def _kind_of_outputs(self) -> OutputKind:
-        """Forms that `quantise` made answer probabilities; others are looked at."""
-        try:
-            return kind_of(self._outputs(self._range.apply(noise(self.input_shape))))
-        except (ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"the {self.name} form of the checkpoint takes no batches: {shortened(error)}"
-            ) from None
-
-
-def _images_a_call(interpreter: Any) -> int:
-    """Choose how many images are run at once; see `CACHE_BYTES`."""
-    largest = max(
-        (
-            tensor_bytes(each["shape"], each["dtype"])
-            for each in interpreter.get_tensor_details()
-            if len(each["shape"]) == 4 and each["shape"][0] == 1  # an image's, and no weights
-        ),
-        default=CACHE_BYTES,
-    )
-    return max(1, min(LITERT_CHUNK, CACHE_BYTES // max(1, largest)))
-
-
-def _image_and_outputs(interpreter: Any, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Find the only input and the only output of a compiled network.
-
-    Raises:
-        CheckpointError: There are others, or they are no images and no vectors of float32.
-    """
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    found = [
-        [f"{np.dtype(each['dtype']).name} {tuple(map(int, each['shape']))}" for each in tensors]
-        for tensors in (inputs, outputs)
-    ]
-    fit = (
-        (len(inputs), len(outputs)) == (1, 1)
-        and (len(inputs[0]["shape"]), len(outputs[0]["shape"])) == (4, 2)
-        and inputs[0]["dtype"] is outputs[0]["dtype"] is np.float32
-    )
-    if not fit:
-        raise CheckpointError(
-            f"the {name} form of the checkpoint maps {', '.join(found[0])[:80]} to "
-            f"{', '.join(found[1])[:80]}; needed is float32 (N, height, width, channels) to "
-            "float32 (N, classes)"
-        )
-    return inputs[0], outputs[0]
 
 
 class TensorFlowEngine:
@@ -244,7 +95,7 @@ class TensorFlowEngine:
         self.input_shape = classifier.input_shape
         self.classes = classifier.classes
         self._range = classifier.input_range
-        self.range_found = classifier.range_found
+        self.range_found: FoundRange | None = classifier.range_found
         self._function = classifier.concrete_function()
 
     def run(self, images: Pixels) -> Probabilities:
@@ -294,13 +145,12 @@ def open_engine(
     opener = _foreign_opener(checkpoint.weights)
     if opener is not None:
         served = opener(checkpoint, threads, input_range, max_bytes)
-        if served.range_found is not None:
-            tell_range(checkpoint.path, served.range_found)
-        return served
-    input_range = input_range or _range_by_side_file(checkpoint)
-    if checkpoint.weights.suffix.lower() == ".tflite":
-        return _open_litert_file(checkpoint, threads, input_range, max_bytes)
-    return _open_keras(checkpoint, engine, threads, allow_code, input_range, max_bytes)
+    else:
+        input_range = input_range or _range_by_side_file(checkpoint)
+        served = _open_keras(checkpoint, engine, threads, allow_code, input_range, max_bytes)
+    if served.range_found is not None:
+        tell_range(checkpoint.path, served.range_found)
+    return served
 
 
 def _open_keras(
@@ -325,31 +175,14 @@ def _open_keras(
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
     except Exception as error:  # noqa: BLE001 - whatever a foreign model makes TensorFlow raise
         raise CheckpointError(f"{checkpoint.path}: it cannot be run: {shortened(error)}") from None
-    tell_range(checkpoint.path, served.range_found)
     return served
 
 
-def _foreign_opener(path: Path) -> Callable[..., ForeignEngine] | None:
+def _foreign_opener(path: Path) -> Callable[..., Engine] | None:
     """Return what opens a file of another framework; None where it is of this one's own."""
     if path.is_dir():
         return open_saved_model
-    return open_onnx if path.suffix.lower() == ".onnx" else None
-
-
-def _open_litert_file(
-    checkpoint: Checkpoint, threads: int | None, input_range: InputRange | None, max_bytes: int
-) -> Engine:
-    path = checkpoint.weights
-    try:
-        require_size(path, path.stat().st_size, max_bytes)
-        compiled = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if hashlib.sha256(compiled).hexdigest() != checkpoint.sha256:
-        raise CheckpointError(f"{path}: it changed while it was read: copy it again")
-    if input_range is None:
-        tell_range(path, FoundRange(UNIT, UNSAID, known=False))
-    return _open_quickest(compiled, "tflite", threads, input_range, max_bytes)
+    return {".onnx": open_onnx, ".tflite": open_tflite}.get(path.suffix.lower())
 
 
 def _open_compiled(
@@ -358,34 +191,18 @@ def _open_compiled(
     threads: int | None,
     input_range: InputRange | None,
     max_bytes: int,
-) -> Engine | None:
+) -> LiteRTEngine | None:
     """Open the fastest compiled form, or the one that is asked for."""
     for name in PREFERENCE if engine is None else (engine,):
         compiled = _compiled_form(checkpoint, name, max_bytes)
         if compiled is not None:
-            if input_range is None:
-                tell_range(checkpoint.path, FoundRange(UNIT, UNSAID, known=False))
-            return _open_quickest(compiled, name, threads, input_range, max_bytes)
+            return open_quickest(compiled, name, threads, input_range, max_bytes)
     if engine is not None:
         raise CheckpointError(
             f"{checkpoint.path} has no {engine} form that matches its side file; "
             "make one with `python -m Modelling.quantise`"
         )
     return None
-
-
-def _open_quickest(
-    compiled: bytes,
-    name: str,
-    threads: int | None,
-    input_range: InputRange | None,
-    max_bytes: int,
-) -> LiteRTEngine:
-    """Open a compiled network, packed as this CPU likes it; see `packing`."""
-    opened = functools.partial(LiteRTEngine, name=name, input_range=input_range)
-    engine = opened(compiled, threads=threads, max_bytes=max_bytes)
-    form = quickest_form(compiled, functools.partial(opened, threads=1, max_bytes=max_bytes))
-    return engine if form is compiled else opened(form, threads=threads, max_bytes=max_bytes)
 
 
 def _range_by_side_file(checkpoint: Checkpoint) -> InputRange | None:

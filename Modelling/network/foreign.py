@@ -20,7 +20,7 @@ from Modelling.images.pixels import Pixels
 from Modelling.network.checkpoint import Checkpoint
 from Modelling.network.input_range import BYTES, UNIT, InputRange
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
-from Modelling.network.range_probe import FoundRange
+from Modelling.network.range_probe import UNSAID, FoundRange
 from Modelling.network.side_file import SideFile
 
 # Images per call: at most so many, and so few that they take no more than this (bytes), or one.
@@ -46,14 +46,16 @@ class Tensor:
         name: As the file says.
         shape: Its sizes; None for one that is open.
         dtype: Of its numbers; None for what is no tensor of numbers.
+        kind: What it is then, as the runtime calls it.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: Any
+    kind: str = "no numbers"
 
     def __str__(self) -> str:
-        kind = np.dtype(self.dtype).name if self.dtype else "no numbers"
+        kind = np.dtype(self.dtype).name if self.dtype else self.kind
         sizes = ", ".join("N" if size is None else str(size) for size in self.shape)
         return f"{self.name} {kind} ({sizes})"
 
@@ -90,6 +92,7 @@ class ForeignEngine:
         call: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
         side: SideFile | None,
         input_range: InputRange | None,
+        images_a_call: int | None = None,
     ) -> None:
         """Find out how pictures are laid out, and what the answers are.
 
@@ -100,6 +103,7 @@ class ForeignEngine:
             call: Runs the network on a batch.
             side: What is known of it.
             input_range: Of the pixels that it wants; None if nothing is said of it.
+            images_a_call: That are run at once, at most; by their size if None.
 
         Raises:
             CheckpointError: It is no image classifier.
@@ -108,14 +112,16 @@ class ForeignEngine:
         self.keep: Any = None
         self._layout = layout_of(image, side)
         self.channels_first = self._layout.channels_first
-        self._chunk = max(1, min(CHUNK, CHUNK_BYTES // (4 * math.prod(self._layout.picture))))
+        self._chunk = images_a_call or max(
+            1, min(CHUNK, CHUNK_BYTES // (4 * math.prod(self._layout.picture)))
+        )
         self._dtype = image.dtype
         self._batch = image.shape[0]
         self._call = call
         self.input_shape = self._layout.picture
         bytes_in = image.dtype == np.uint8
         self._range = input_range or (BYTES if bytes_in else UNIT)
-        why = "its input holds bytes" if bytes_in else "its side file does not say it"
+        why = "its input holds bytes" if bytes_in else UNSAID
         self.range_found = None if input_range else FoundRange(self._range, why, known=bytes_in)
         self._kind = OutputKind.PROBABILITIES
         try:

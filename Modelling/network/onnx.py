@@ -90,4 +90,4 @@ def open_onnx(
 
 def _tensor(described: Any) -> Tensor:
     sizes = tuple(size if type(size) is int and size > 0 else None for size in described.shape)
-    return Tensor(described.name, sizes, TYPES.get(described.type))
+    return Tensor(described.name, sizes, TYPES.get(described.type), described.type)

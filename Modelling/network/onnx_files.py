@@ -147,12 +147,19 @@ def _external_files(model: Any) -> set[str]:
 def _inside(path: Path, location: str) -> Path:
     """Return where weights lie, which is in the checkpoint's folder, links followed."""
     folder = path.parent.resolve()
-    file = (folder / location).resolve()
+    try:
+        file = (folder / location).resolve()
+        there = file.is_file()
+    except (ValueError, OSError) as error:  # the character NUL, a name that is too long
+        raise CheckpointError(
+            f"{path}: no file can be called {shortened(location, 40)!r}, where its weights are "
+            f"said to lie: {shortened(error)}"
+        ) from None
     if not file.is_relative_to(folder):
         raise CheckpointError(
             f"{path}: its weights lie outside its folder, in {shortened(location)!r}: nothing of "
             "it was loaded"
         )
-    if not file.is_file():
+    if not there:
         raise CheckpointError(f"{path}: {shortened(location)!r}, with its weights, is missing")
     return file

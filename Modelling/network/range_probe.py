@@ -60,6 +60,10 @@ class FoundRange:
     known: bool = True
 
 
+# Of a network that shows nothing.
+UNSAID = "its side file does not say it"
+
+
 def find_input_range(model: Any) -> FoundRange:
     """Tell whether a Keras model of images wants [0, 1] or [0, 255].
 

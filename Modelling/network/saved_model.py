@@ -28,6 +28,7 @@ from Modelling.network.hashes import files_of
 from Modelling.network.input_range import InputRange
 from Modelling.network.tensorflow import import_tensorflow, limit_tensorflow_threads, quiet
 
+# What is served if its side file names no other.
 SIGNATURE = "serving_default"
 
 # Parts of names of operations that reach out of the graph. Those by which every SavedModel restores
@@ -41,7 +42,7 @@ UNSAFE = (
 def open_saved_model(
     checkpoint: Checkpoint, threads: int | None, input_range: InputRange | None, max_bytes: int
 ) -> ForeignEngine:
-    """Load a SavedModel's signature `serving_default`.
+    """Load a signature of a SavedModel: the side file's, else `serving_default`, else its only one.
 
     Args:
         checkpoint: See `open_checkpoint`.
@@ -64,9 +65,7 @@ def open_saved_model(
         require_size(path, of_files + sum(map(_bytes_of_constant, graph)), max_bytes)
         with quiet(show=False):
             loaded = tf.saved_model.load(str(path))
-        if SIGNATURE not in loaded.signatures:
-            raise CheckpointError(f"it has no signature {SIGNATURE}")
-        function = loaded.signatures[SIGNATURE]
+        function = loaded.signatures[_chosen_signature(list(loaded.signatures), checkpoint)]
         image = only_input(
             [_tensor(name, each) for name, each in function.structured_input_signature[1].items()]
         )
@@ -91,6 +90,20 @@ def open_saved_model(
         raise CheckpointError(f"{path}: it cannot be loaded: {shortened(error)}") from None
     engine.keep = loaded  # its variables live as long as it does
     return engine
+
+
+def _chosen_signature(names: list[str], checkpoint: Checkpoint) -> str:
+    wanted = checkpoint.side.signature if checkpoint.side else None
+    if wanted in names:
+        return str(wanted)
+    if wanted is None and (SIGNATURE in names or len(names) == 1):
+        return SIGNATURE if SIGNATURE in names else names[0]
+    if not names:
+        raise CheckpointError("it has no signature: save it with `signatures=`, or `model.export`")
+    raise CheckpointError(
+        f"it has no signature {shortened(wanted or SIGNATURE)}, but {shortened(', '.join(names))}: "
+        'choose by "signature": "NAME" in the side file'
+    )
 
 
 def _tensor(name: str, described: Any) -> Tensor:

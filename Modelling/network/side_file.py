@@ -62,6 +62,7 @@ class SideFile:
         file: Where the weights lie, beside it; the checkpoint itself if None. `promote` writes it.
         previous: The side file before that; `promote --back` returns to it.
         output: Which of several outputs holds the classes, by its name.
+        signature: Which of several signatures of a SavedModel is served.
         white: What is white in arrays and in deep grey pictures; None to tell by the image.
         temperature: What logits are divided by, so that confidences are what they say.
         engines: Compiled forms by name (`float32`, `int8`).
@@ -80,6 +81,7 @@ class SideFile:
     offset: tuple[float, ...] | None = None
     layout: str | None = None
     output: str | None = None
+    signature: str | None = None
     file: str | None = None
     previous: dict[str, Any] | None = None
     white: float | None = None
@@ -156,6 +158,7 @@ def _side_file(raw: Any) -> SideFile:
         offset=_numbers(raw.get("offset"), "offset", shape[2]),
         layout=_one_of(raw.get("layout"), "layout", LAYOUTS),
         output=None if raw.get("output") is None else _text(raw["output"], "output"),
+        signature=None if raw.get("signature") is None else _text(raw["signature"], "signature"),
         file=None if raw.get("file") is None else _file_name(raw["file"]),
         previous=raw.get("previous"),
         white=_positive(raw.get("white"), "white", MAX_WHITE),

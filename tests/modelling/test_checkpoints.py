@@ -108,7 +108,7 @@ def test_as_many_images_are_run_at_once_as_the_cache_holds(
     mnist: Mnist, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = mnist[0][:100, ..., None].astype(np.float32) / np.float32(255)
-    monkeypatch.setattr("Modelling.network.engine.CACHE_BYTES", 1)
+    monkeypatch.setattr("Modelling.network.litert.CACHE_BYTES", 1)
     one_by_one = load_classifier()
     sizes: list[int] = []
     outputs = one_by_one._engine._outputs  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from Modelling import promote
 from Modelling.data_preparation import encode_npy
-from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, sha256_of
 from Modelling.network.foreign import Tensor, layout_of, only_input
 from Modelling.network.keras_models import load_keras_model
 from Modelling.network.onnx_files import require_safe
@@ -142,6 +142,37 @@ def test_weights_outside_of_the_folder_are_not_read(location: str, tmp_path: Pat
         load_classifier(path)
 
 
+@pytest.mark.parametrize("location", ["a\0b", "a" * 5000], ids=["NUL", "long"])
+def test_weights_in_a_file_that_cannot_be_are_refused(location: str, tmp_path: Path) -> None:
+    path = colours_onnx(tmp_path / "colours.onnx")
+    point_to(path, location)
+    with pytest.raises(CheckpointError, match="no file can be called"):
+        load_classifier(path)
+
+
+def test_outputs_that_are_no_tensors_are_named_as_the_runtime_does(tmp_path: Path) -> None:
+    """As scikit-learn's exporter writes them: a list of dictionaries."""
+    path = tmp_path / "rows.onnx"
+    node = helper.make_node(
+        "ZipMap", ["x"], ["scores"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2]
+    )
+    scores = helper.make_sequence_type_proto(
+        helper.make_map_type_proto(
+            TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+        )
+    )
+    graph = helper.make_graph(
+        [node],
+        "rows",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])],
+        [helper.make_value_info("scores", scores)],
+    )
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=domains, ir_version=8), path)
+    with pytest.raises(CheckpointError, match=r"scores seq\(map\(int64,tensor\(float\)\)\)"):
+        load_classifier(path)
+
+
 def test_a_tensor_that_a_few_bytes_ask_for_is_not_made(tmp_path: Path) -> None:
     """The runtime would make it while it loads the file: 3.6 GB here."""
     side = 30_000
@@ -238,6 +269,29 @@ def test_a_litert_file_answers_as_the_form_that_it_is(mnist: Any, tmp_path: Path
     answered = load_classifier(path, threads=1)
     assert np.array_equal(answered._engine.run(pixels), expected._engine.run(pixels))
     assert answered.version.startswith("digits@")
+
+
+def test_of_several_signatures_of_a_saved_model_the_side_file_chooses_one(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def signature(sign: float) -> Any:
+        @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, 3], tf.float32, "x")])
+        def serve(x: Any) -> Any:
+            return {"p": tf.nn.softmax(sign * tf.reshape(x, [-1, SIDE * SIDE * 3]) @ module.w)}
+
+        return serve
+
+    module = tf.Module()
+    module.w = tf.Variable(weights("NHWC"))
+    path, only = tmp_path / "colours", tmp_path / "only"
+    tf.saved_model.save(module, str(path), signatures={"a": signature(-1), "b": signature(1)})
+    tf.saved_model.save(module, str(only), signatures={"b": signature(1)})
+    assert labels_of(load_classifier(only)) == ["0", "1", "2"]
+    with pytest.raises(CheckpointError, match='serving_default, but a, b: choose by "signature"'):
+        load_classifier(path)
+    side = {"sha256": sha256_of(path), "labels": list("rgb"), "input_shape": [SIDE, SIDE, 3]}
+    path.with_name("colours.json").write_text(json.dumps({**side, "signature": "b"}))
+    assert labels_of(load_classifier(path)) == ["r", "g", "b"]
 
 
 @pytest.mark.parametrize("safe", [True, False])

@@ -122,7 +122,7 @@ def test_the_engine_serves_the_quickest_form(
     digits: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     form = packed(SHIPPED.read_bytes(), 0, Packing(4))
-    monkeypatch.setattr("Modelling.network.engine.quickest_form", lambda *_: form)
+    monkeypatch.setattr("Modelling.network.litert.quickest_form", lambda *_: form)
     served: list[bytes] = []
     plain = LiteRTEngine.__init__
 

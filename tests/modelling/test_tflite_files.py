@@ -1,0 +1,117 @@
+"""`.tflite` files as others make them: 8 bits in and out, a batch of one, several outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from Modelling.data_preparation import encode_npy
+from Modelling.predict_cnn import CheckpointError, load_classifier
+from tests.modelling.foreign import SIDE, one_of_each_colour, weights
+
+Convert = Callable[..., Path]
+PIXELS = SIDE * SIDE * 3
+
+
+@pytest.fixture(scope="module")
+def tf() -> Any:
+    return pytest.importorskip("tensorflow")
+
+
+@pytest.fixture
+def converted(tf: Any, tmp_path: Path) -> Convert:
+    def convert(
+        shape: tuple[int | None, ...] = (None, SIDE, SIDE, 3),
+        *,
+        bits: Any = None,
+        outputs: int = 1,
+        rows: int = -1,
+        layout: str = "NHWC",
+    ) -> Path:
+        """Make a file of a function that tells red, green and blue."""
+        matrix = tf.constant(weights(layout))
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, "x")])
+        def colours(x: Any) -> dict[str, Any]:
+            logits = tf.reshape(x, [rows, PIXELS]) @ matrix
+            return {"p": tf.nn.softmax(logits), "again": logits} if outputs == 2 else {
+                "p": tf.nn.softmax(logits)
+            }  # fmt: skip
+
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [colours.get_concrete_function()], tf.Module()
+        )
+        if bits is not None:
+            pictures = one_of_each_colour() / np.float32(255)
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ([each[None]] for each in pictures)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = bits
+        path = tmp_path / "colours.tflite"
+        path.write_bytes(converter.convert())
+        return path
+
+    return convert
+
+
+def write_side(path: Path, **more: Any) -> None:
+    digest = sha256(path.read_bytes()).hexdigest()
+    side = {"sha256": digest, "labels": ["red", "green", "blue"], "input_shape": [SIDE, SIDE, 3]}
+    path.with_name(f"{path.name}.json").write_text(json.dumps({**side, **more}))
+
+
+def confidences_of(path: Path, count: int = 5) -> dict[str, float]:
+    """Classify so many red pictures, and a green and a blue one."""
+    classifier = load_classifier(path, threads=1)
+    red, green, blue = one_of_each_colour()
+    pixels, _ = classifier.prepare_batch(
+        [encode_npy(each) for each in [red] * count + [green, blue]]
+    )
+    found = classifier.predict(pixels)
+    assert found.labels[:count] == found.labels[:1] * count
+    return dict(
+        zip(found.labels[count - 1 :], found.confidences[count - 1 :].tolist(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("bits", ["uint8", "int8"])
+def test_a_file_that_takes_and_gives_8_bits_answers_as_one_of_floats(
+    bits: str, tf: Any, converted: Convert
+) -> None:
+    exact = confidences_of(converted())
+    assert list(exact) == ["0", "1", "2"]
+    rough = confidences_of(converted(bits=getattr(tf, bits)))
+    assert rough == pytest.approx(exact, abs=0.02)
+
+
+def test_a_file_for_one_picture_at_a_time_is_given_one_at_a_time(converted: Convert) -> None:
+    path = converted((1, SIDE, SIDE, 3), rows=1)
+    assert confidences_of(path) == pytest.approx(confidences_of(converted()))
+
+
+def test_a_file_that_wants_the_channels_first_is_given_them_so(converted: Convert) -> None:
+    path = converted((None, 3, SIDE, SIDE), layout="NCHW")
+    write_side(path, layout="NCHW")
+    assert list(confidences_of(path)) == ["red", "green", "blue"]
+
+
+def test_of_several_outputs_the_side_file_chooses_one(converted: Convert) -> None:
+    path = converted(outputs=2)
+    with pytest.raises(CheckpointError, match=r'has the outputs .*, .*choose by "output"') as told:
+        load_classifier(path)
+    first = str(told.value).split("has the outputs ")[1].split(" float32")[0]
+    write_side(path, output=first)
+    assert list(confidences_of(path)) == ["red", "green", "blue"]
+
+
+def test_a_file_that_was_cut_off_is_refused(converted: Convert) -> None:
+    path = converted()
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(CheckpointError, match="LiteRT refuses it"):
+        load_classifier(path)
