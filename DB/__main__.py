@@ -1,4 +1,4 @@
-"""`python -m DB summary|verify|get|import|rotate|compare`: what is in the DB, and whether it is sound."""
+"""`python -m DB summary|verify|get|import|rotate|compare`: what is in the DB, and is it sound?"""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from DurableText.installation.extras import how_to_get
 from Modelling.errors import ImageError, shortened
 from Modelling.images import headers
 from Modelling.images.metadata import (
@@ -215,7 +216,7 @@ def _require_heif() -> None:
         import pi_heif
     except ImportError:
         raise ImageError(
-            "HEIC, whose decoder is not installed on the server: pip install pi-heif"
+            f"HEIC, whose decoder is not installed on the server: {how_to_get('heic')}"
         ) from None
     pi_heif.register_heif_opener(thumbnails=False)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from DurableText.installation.extras import needs
 from Modelling.errors import CheckpointError, shortened
 
 # Of a model's architecture as JSON. The largest of keras.applications has half a megabyte.
@@ -66,7 +67,7 @@ def read_keras_file(path: Path) -> KerasFile:
     """Read a `.h5` or `.keras` file's configuration.
 
     Raises:
-        CheckpointError: It is damaged, or no whole model.
+        CheckpointError: It is damaged, or no whole model, or what reads HDF5 is not installed.
     """
     try:
         # The first bytes decide, here and when it is loaded: a file may be an archive and HDF5 at
@@ -76,6 +77,8 @@ def read_keras_file(path: Path) -> KerasFile:
         if archive and path.suffix.lower() != ".keras":
             raise ValueError("it is no HDF5")
         config, version = _read_archive(path) if archive else _read_hdf5(path)
+    except CheckpointError:
+        raise
     except Exception as error:  # noqa: BLE001 - archives and JSON from strangers raise anything
         raise CheckpointError(
             f"{path}: damaged, or not a Keras checkpoint ({shortened(error)})"
@@ -96,7 +99,8 @@ def _read_archive(path: Path) -> tuple[Any, str]:
 
 
 def _read_hdf5(path: Path) -> tuple[Any, str]:
-    import h5py
+    with needs("a Keras model", CheckpointError):
+        import h5py
 
     with path.open("rb") as raw, h5py.File(raw, "r") as file:
         if "model_config" not in file.attrs:

@@ -22,6 +22,7 @@ from importlib import metadata
 from typing import Any
 
 from DurableText.closing import ClosedAtExit
+from DurableText.installation.extras import how_to_get
 from DurableText.moments import seconds_of
 from Pipeline.events import TRACE_PARENT
 
@@ -73,10 +74,11 @@ def open_tracing(script: str) -> Tracing:
         return _OpenTelemetry(script, exporter)
     except Exception as error:  # noqa: BLE001 - exporters are foreign code; tracing is no reason to stop
         logger.warning(
-            "no traces: %s is %r, but %s: install opentelemetry-sdk and the exporter's package",
+            "no traces: %s is %r, but %s: %s, and the exporter's package if it has one of its own",
             EXPORTER_VARIABLE,
             exporter,
             error,
+            how_to_get("tracing"),
         )
         return Tracing()
 

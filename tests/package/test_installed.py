@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from DurableText.installation import NAME, __version__
 from DurableText.installation.commands import TOOLS
-from tests.package.conftest import Installed
+from DurableText.installation.extras import EXTRA_OF
+from tests.package.conftest import ROOT, Installed
 
 COMMANDS = ("edms-app-1", "edms-model-server-sub", "edms-model-server-pub", "edms-app-2", "edms")
 
@@ -70,17 +73,40 @@ def test_the_wheel_alone_runs_the_pipeline_in_an_empty_folder(installed: Install
         (("edms-app-1", "--broker", "kafka"), "kafka"),
         (("edms", "broker", "ping", "--broker", "pubsub"), "pubsub"),
         (("edms-app-2", "--db", "postgresql://host/results"), "postgres"),
+        (("edms-model-server-pub", "--queue", "redis://host/0"), "redis"),
         (("edms", "train"), "training"),
+        (("edms-model-server-sub", "--checkpoint", "SHIPPED.h5"), "training"),
+        (("edms", "predict", "--checkpoint", "SHIPPED.h5", "a.png"), "training"),
+        (("edms-model-server-sub", "--checkpoint", "some.onnx"), "onnx"),
         (("edms", "page"), "page"),
     ],
 )
 def test_what_is_missing_is_named_with_the_extra_that_brings_it(
     installed: Installed, tmp_path: Path, command: tuple[str, ...], extra: str
 ) -> None:
-    done = installed.run(*command)
-    assert done.returncode == 2, done.stderr
+    (tmp_path / "some.onnx").write_bytes(b"\x08\x07")
+    # Without its side file, and so without a compiled form.
+    shutil.copy(ROOT / "Modelling/model_checkpoints/mnist_cnn_model.h5", tmp_path / "SHIPPED.h5")
+    files = {"some.onnx": tmp_path / "some.onnx", "SHIPPED.h5": tmp_path / "SHIPPED.h5"}
+    done = installed.run(*(files.get(each, each) for each in command))
+    assert done.returncode in (1, 2), done.stderr
     assert f"pip install '{NAME}[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_picture_and_a_trace_name_what_they_miss(installed: Installed, tmp_path: Path) -> None:
+    picture = ROOT / "tests" / "modelling" / "pictures" / "corner.heic"
+    assert f"pip install '{NAME}[heic]'" in installed.run("edms", "predict", picture).stdout
+    told = installed.run(
+        "edms-model-server-pub", "--exit-when-idle", 0.1, OTEL_TRACES_EXPORTER="otlp",
+        RESULT_QUEUE=str(tmp_path / "log.txt"),
+    )  # fmt: skip
+    assert f"pip install '{NAME}[tracing]'" in told.stderr
+
+
+def test_every_extra_is_named_where_it_is_missing() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["optional-dependencies"]) == set(EXTRA_OF.values())
 
 
 def test_the_ini_files_of_the_user_are_found_without_an_option(installed: Installed) -> None:
