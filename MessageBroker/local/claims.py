@@ -61,9 +61,10 @@ class Claims:
 
     def take_new(self) -> None:
         """Take what was never given out, passing over keys that others hold."""
-        (next_seq,) = self._db.execute(
+        (before,) = self._db.execute(
             "SELECT next_seq FROM subscription WHERE id = ?", (self._subscription,)
         ).fetchone()
+        next_seq: int = before
         passed_over = self._db.execute(
             "SELECT count(*) FROM claim WHERE subscription = ? AND consumer IS NULL",
             (self._subscription,),
@@ -85,9 +86,10 @@ class Claims:
         self._db.executemany(
             "INSERT INTO claim VALUES (?, ?, ?, ?, ?)", ((self._subscription, *row) for row in new)
         )
-        self._db.execute(
-            "UPDATE subscription SET next_seq = ? WHERE id = ?", (next_seq, self._subscription)
-        )
+        if next_seq > before:  # else nothing is written, and nothing is synced
+            self._db.execute(
+                "UPDATE subscription SET next_seq = ? WHERE id = ?", (next_seq, self._subscription)
+            )
 
     def _take_range(self, first: int, last: int) -> None:
         taken = first - 1

@@ -20,6 +20,27 @@ WAITING_BATCHES = 1
 _END = object()
 
 
+class _Inbox:
+    """What waits before a step, one at most: a `Queue` of size 1, handed over twice as quickly."""
+
+    def __init__(self) -> None:
+        self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(WAITING_BATCHES):
+            self._room.put(None)
+
+    def put(self, item: Any) -> None:
+        """Put an item in; blocks while there is no room."""
+        self._room.get()
+        self._items.put(item)
+
+    def get(self) -> Any:
+        """Take an item out; blocks while there is none."""
+        item = self._items.get()
+        self._room.put(None)
+        return item
+
+
 class Steps(ClosedAtExit):
     """A chain of functions, each in a thread of its own, in order.
 
@@ -31,7 +52,7 @@ class Steps(ClosedAtExit):
         """Start a thread for each function; what one returns is given to the next."""
         self._stop = stop
         self._failure: BaseException | None = None
-        self._inboxes: list[queue.Queue[Any]] = [queue.Queue(WAITING_BATCHES) for _ in functions]
+        self._inboxes = [_Inbox() for _ in functions]
         self._threads = [
             threading.Thread(
                 target=self._run, args=(i, function), name=function.__name__.strip("_")

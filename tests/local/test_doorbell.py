@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from MessageBroker.conformance.stories import bodies, receive
+from MessageBroker.local import store
 from MessageBroker.local.doorbell import Doorbell, is_heard, ring
 from tests.local.conftest import Connect
 
@@ -114,3 +115,30 @@ def test_consumers_whose_bells_were_cleaned_away_go_on(connect: Connect, folder:
             assert bodies(messages) == [str(number)]
             subscription.ack(messages)
     assert (first.late_acks, second.late_acks) == (0, 0)
+
+
+def test_a_lost_ring_costs_no_message_where_all_was_taken_before(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    with broker.subscribe("topic") as subscription:
+        broker.publish("topic", b"1").result(10)
+        assert bodies(receive(subscription, 1)) == ["1"]
+        monkeypatch.setattr(store, "ring", lambda _folder: None)
+        broker.publish("topic", b"2").result(10)
+        assert bodies(receive(subscription, 1)) == ["2"]
+
+
+def test_a_ring_for_nothing_writes_nothing(connect: Connect, folder: Path) -> None:
+    """Each publication rings for all consumers, and one of them gets it."""
+    broker = connect()
+    broker.create_topic("topic")
+    with broker.subscribe("topic") as subscription:
+        broker.publish("topic", b"1").result(10)
+        subscription.ack(receive(subscription, 1))
+        claims = subscription._stream._claims  # type: ignore[attr-defined]
+        (log,) = folder.glob("topic.*-wal")
+        before = log.read_bytes()
+        assert claims.claim("topic-sub", subscription._stream._consumer, 10, 1000) == []  # type: ignore[attr-defined]
+        assert log.read_bytes() == before
