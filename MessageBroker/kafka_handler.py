@@ -48,6 +48,8 @@ KAFKA_CONFIG = "kafka_config.ini"
 # A topic that was there is believed to be gone only if it is missed for so long (s).
 GONE_SECONDS = 3.0
 GONE_POLL_SECONDS = 0.1
+# How long a group's coordinator is asked for before the group is deleted (s).
+REACH_SECONDS = 5.0
 
 Found = TypeVar("Found")
 
@@ -210,8 +212,16 @@ class KafkaHandler(BrokerCore):
         consumed, partitions = self._consumed(topic, group)
         return set(partitions) <= set(self._groups.committed(consumed, partitions))
 
-    def _delete_subscription(self, topic: str, subscription_id: str) -> bool:  # noqa: ARG002
+    def _delete_subscription(self, topic: str, subscription_id: str) -> bool:
+        # The client that deletes may end the process where the coordinator goes away meanwhile.
+        self._reach_coordinator(topic, subscription_id, time.monotonic() + REACH_SECONDS)
         return self._admin.delete_group(subscription_id)
+
+    def _reach_coordinator(self, topic: str, group: str, deadline: float) -> None:
+        """Raise unless the coordinator of a group answers until then, in monotonic seconds."""
+        error = self._groups.reach(topic, group, deadline)
+        if error is not None:
+            raise self._admin.coordinator_away(error, group)
 
     def _backlog(self, topic: str, subscription_id: str) -> int:
         consumed, partitions = self._consumed(topic, subscription_id)
@@ -250,10 +260,7 @@ class KafkaHandler(BrokerCore):
         letters = [dead_letter_topic(topic) for topic in self.configured_topics]
         self._admin.ping(timeout, [*self.configured_topics, *letters])
         for topic in self.configured_topics:
-            group = default_subscription(topic)
-            error = self._groups.reach(topic, group, deadline)
-            if error is not None:
-                raise self._admin.coordinator_away(error, group)
+            self._reach_coordinator(topic, default_subscription(topic), deadline)
 
     def _shutdown(self, timeout: float) -> None:  # noqa: ARG002 - the core has waited
         if self._publisher is not None:

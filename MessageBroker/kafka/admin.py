@@ -268,16 +268,17 @@ class KafkaAdmin:
     def is_of_the_other_protocol(self, group: str) -> bool:
         """Tell whether a member of this group speaks the protocol of KIP-848, as far as we may see.
 
-        A cluster may let both kinds into one group.
+        A cluster may let both kinds into one group. All groups of that kind are listed: describing
+        this one would ask its coordinator, and while that goes away the client library ends the
+        whole process (https://github.com/confluentinc/librdkafka/issues/5040).
         """
-        futures = self._client.describe_consumer_groups(
-            [group], request_timeout=REQUEST_TIMEOUT_SECONDS
-        )
         try:
-            found = futures[group].result()
-        except KafkaException:
+            found = self._client.list_consumer_groups(
+                types={ConsumerGroupType.CONSUMER}, request_timeout=REQUEST_TIMEOUT_SECONDS
+            ).result()
+        except KafkaException:  # no right to look, or a cluster that knows one kind only
             return False
-        return bool(found.type == ConsumerGroupType.CONSUMER)
+        return any(each.group_id == group for each in found.valid)
 
     # ------------------------------------------------------------------ offsets
 

@@ -55,6 +55,8 @@ OUTAGES = frozenset(
         KafkaError._WAIT_CACHE,
         KafkaError._IN_PROGRESS,
         KafkaError._PREV_IN_PROGRESS,
+        # A request was given to a connection that the client just lets go of.
+        KafkaError._DESTROY,
         KafkaError._DESTROY_BROKER,
         KafkaError._ISR_INSUFF,
         KafkaError._NOENT,  # no partition of those that were asked for has a leader

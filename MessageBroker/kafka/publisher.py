@@ -205,6 +205,9 @@ class KafkaPublisher:
             if self._end is None and not refused:
                 return ClosedError(CLOSED)
             error = self._end or error
+        elif error.code() == KafkaError._DESTROY:
+            # Said of what waited in a partition that the client let go of: the topic was deleted.
+            error = KafkaError(KafkaError._UNKNOWN_TOPIC)
         tried = f"{self._where}: a message was not published to {topic!r}"
         right = Right("WRITE", "topic", topic)
         if error.code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:

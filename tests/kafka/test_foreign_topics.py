@@ -1,15 +1,16 @@
-"""Topics that others made: compacted ones, and those that get more partitions meanwhile."""
+"""Topics of others: compacted ones, those that get more partitions meanwhile or are deleted."""
 
 from __future__ import annotations
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from MessageBroker import ConfigurationError
+from MessageBroker import ConfigurationError, TopicNotFoundError
 from tests.kafka.conftest import Connect
 
 # Partitions that are added are found within this long (s).
@@ -73,6 +74,26 @@ def test_partitions_that_are_added_meanwhile_are_found_and_nothing_is_skipped(
             subscription.ack(messages)
 
     assert len(arrived) == 40
+
+
+def test_messages_to_topics_that_are_deleted_meanwhile_say_so(
+    connect: Connect, admin: AdminClient, topic: str
+) -> None:
+    """Where they wait in a partition that goes, the client only says that it was destroyed."""
+    topics = [f"{topic}-{number}" for number in range(6)]
+    for each in topics:
+        make(admin, each)
+
+    def publish_while_it_goes(name: str) -> BaseException | None:
+        broker = connect()
+        broker.publish(name, b"before").result(20)
+        connect().delete_topic(name)
+        return broker.publish(name, b"after").exception(60)
+
+    with ThreadPoolExecutor(len(topics)) as threads:
+        errors = list(threads.map(publish_while_it_goes, topics))
+
+    assert [type(error) for error in errors] == [TopicNotFoundError] * len(topics), errors
 
 
 def servers_of(connect: Connect) -> dict[str, str]:
