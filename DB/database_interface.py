@@ -162,6 +162,16 @@ class ResultDatabase(ClosedAtExit):
         """
         raise DatabaseConfigurationError(f"{self.name} has no parts to rotate: a text DB has")
 
+    def copy_to(self, folder: Path) -> None:  # noqa: ARG002
+        """Copy the DB into an empty folder, durably, while it is in use: for a backup.
+
+        Raises:
+            DatabaseConfigurationError: a server keeps it, and has means of its own.
+            DatabaseUnavailableError: it is not there, or cannot be read.
+            OSError: the copy cannot be written.
+        """
+        raise DatabaseConfigurationError(f"{self.name} is its server's to copy: by pg_dump, say")
+
     @abstractmethod
     def close(self) -> None:
         """Give back what it holds; twice is fine. In a child made by fork it does nothing."""

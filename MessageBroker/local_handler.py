@@ -64,12 +64,17 @@ class LocalHandler(BrokerCore):
     @classmethod
     def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> LocalHandler:
         """Read `local_config.ini`; `LOCAL_BROKER_PATH` wins over it."""
+        return cls(cls.folder_in(config_dir), delivery)
+
+    @staticmethod
+    def folder_in(config_dir: Path) -> Path:
+        """Return the folder that the settings name, which may be missing."""
         ini = ini_file(config_dir, LOCAL_CONFIG, ("default",))
         path = variable(PATH_VARIABLE)
         if path:
-            return cls(home_of(path), delivery)
+            return home_of(path)
         value = ini.section("default", {"path"}).get("path")
-        return cls(ini.path_of(value) if value else DEFAULT_PATH, delivery)
+        return ini.path_of(value) if value else DEFAULT_PATH
 
     # ------------------------------------------------------------------ topics
 

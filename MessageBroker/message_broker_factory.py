@@ -47,6 +47,19 @@ class MessageBrokerFactory:
         """
         folder = config_folder(Path(config_dir) if config_dir is not None else None)
         config = read_broker_config(folder)
+        chosen = MessageBrokerFactory.chosen(name, folder)
+        broker = handler_of(chosen).from_config(folder, delivery or config.delivery)
+        broker.configured_topics = (config.topics.images, config.topics.inferences)
+        return broker
+
+    @staticmethod
+    def chosen(name: str | None, folder: Path) -> str:
+        """Return which broker is meant: see `get_broker`.
+
+        Raises:
+            ConfigurationError: there is none of this name.
+        """
+        config = read_broker_config(folder)
         candidates = (
             (name, "the argument"),
             (os.environ.get(BROKER_VARIABLE), f"the environment variable {BROKER_VARIABLE}"),
@@ -60,9 +73,7 @@ class MessageBrokerFactory:
             raise ConfigurationError(
                 f"{said_by} names the broker {shown}: choose one of {', '.join(BROKER_NAMES)}"
             )
-        broker = handler_of(chosen).from_config(folder, delivery or config.delivery)
-        broker.configured_topics = (config.topics.images, config.topics.inferences)
-        return broker
+        return chosen
 
 
 def add_broker_option(parser: argparse._ActionsContainer, default: str | None = None) -> None:

@@ -15,7 +15,7 @@ import orjson
 
 from DurableText.closing import ClosedAtExit
 from DurableText.findings import Findings
-from Queue.errors import QueueRecordError
+from Queue.errors import QueueConfigurationError, QueueRecordError
 
 
 class Record(NamedTuple):
@@ -233,6 +233,15 @@ class ResultQueue(ClosedAtExit):
             QueueConfigurationError: it refuses for good, or does not keep what is promised.
             QueueClosedError: the queue is closed.
         """
+
+    def copy_to(self, folder: Path) -> None:  # noqa: ARG002
+        """Copy the queue into an empty folder, durably, while it is in use: for a backup.
+
+        Raises:
+            QueueConfigurationError: a server keeps it, and has means of its own.
+            OSError: there is none, or the copy cannot be written.
+        """
+        raise QueueConfigurationError(f"{self.name} is its server's to copy: by its snapshots, say")
 
     @abstractmethod
     def close(self) -> None:

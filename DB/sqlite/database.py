@@ -37,6 +37,7 @@ from DB.results import (
     split_times,
 )
 from DB.sqlite.connection import Connect, open_file, translated
+from DurableText.copying import copy_sqlite
 from DurableText.forks import Opener
 from DurableText.links import real_path
 from DurableText.moments import timestamp
@@ -224,6 +225,13 @@ class SqliteDatabase(ResultDatabase):
             return
         with self._writing(min(timeout, self._busy_seconds)):
             pass
+
+    def copy_to(self, folder: Path) -> None:
+        """See `ResultDatabase.copy_to`."""
+        try:
+            copy_sqlite(self.path, folder / self.path.name)
+        except sqlite3.Error as error:
+            raise translated(error, f"cannot copy the DB {self.name}: {error}") from error
 
     def close(self) -> None:
         """See `ResultDatabase.close`."""

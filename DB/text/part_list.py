@@ -102,6 +102,27 @@ def read_list(path: Path, storage: Storage) -> Listed | None:
     return Listed(parts, dropped, damaged)
 
 
+def write_list(path: Path, storage: Storage, listed: Listed) -> None:
+    """Write the list of the text at `path` anew, durably."""
+    lines = [b'{"dropped":%d' % listed.dropped] if listed.dropped else []
+    lines += [
+        b'{"part":%d,"bytes":%d,"tail":"%b"' % (number, part.bytes, part.tail.encode())
+        for number, part in sorted(listed.parts.items())
+    ]
+    path = list_path(path)
+    new = path.with_name(f"{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):  # what a kill has left
+        storage.unlink(new)
+    fd = storage.open(new, os.O_RDWR | os.O_CREAT)
+    try:
+        write_all(storage, fd, b"".join(codec.frame_all(lines)), 0)
+        storage.sync(fd)
+    finally:
+        storage.close(fd)
+    storage.rename(new, path)
+    storage.sync_directory(path.parent)
+
+
 class PartList:
     """The list as the one writer of the text uses it. One thread at a time."""
 
@@ -149,23 +170,7 @@ class PartList:
         self._write()
 
     def _write(self) -> None:
-        lines = [b'{"dropped":%d' % self._dropped] if self._dropped else []
-        lines += [
-            b'{"part":%d,"bytes":%d,"tail":"%b"' % (number, part.bytes, part.tail.encode())
-            for number, part in sorted(self._parts.items())
-        ]
-        path = list_path(self._path)
-        new = path.with_name(f"{path.name}.new")
-        with contextlib.suppress(FileNotFoundError):  # what a kill has left
-            self._storage.unlink(new)
-        fd = self._storage.open(new, os.O_RDWR | os.O_CREAT)
-        try:
-            write_all(self._storage, fd, b"".join(codec.frame_all(lines)), 0)
-            self._storage.sync(fd)
-        finally:
-            self._storage.close(fd)
-        self._storage.rename(new, path)
-        self._storage.sync_directory(path.parent)
+        write_list(self._path, self._storage, Listed(self._parts, self._dropped))
 
     def _is_text(self, part: Part) -> bool:
         return _is_unfinished(self._path, self._storage, part)

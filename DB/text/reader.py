@@ -14,6 +14,7 @@ from DB.database_interface import ResultDatabase, Row, Verification
 from DB.errors import DatabaseUnavailableError, opened_to_read
 from DB.results import InsertOutcome, Result
 from DB.summary import Summary, Tally
+from DB.text.copying import copy_texts
 from DB.text.index import IndexDamagedError
 from DB.text.parts import part_paths
 from DB.text.verification import verify
@@ -132,6 +133,10 @@ class TextReader(ResultDatabase):
     def verify(self) -> Verification:
         """Read everything; needs about 20 bytes a row of temporary disk."""
         return verify(self.path, self._side_file(CONFLICTS), self._side_file(SHADOWS))
+
+    def copy_to(self, folder: Path) -> None:
+        """See `ResultDatabase.copy_to`."""
+        copy_texts([self.path, self._side_file(CONFLICTS), self._side_file(SHADOWS)], folder)
 
     def check(self, timeout: float) -> None:  # noqa: ARG002 (a file answers at once)
         """See `ResultDatabase.check`."""

@@ -20,6 +20,7 @@ TOOLS = {
     "page": ("Pipeline.page", "the pipeline in a browser: draw, watch, send back what failed"),
     "together": ("Pipeline.page.together", "the four scripts and the page, by one command"),
     "demo": ("Pipeline.demo", "the whole pipeline on the embedded broker"),
+    "backup": ("Pipeline.backup", "copy all state while it runs; put it back"),
     "predict": ("Modelling.predict_cnn", "what is on an image, without a broker"),
     "train": ("Modelling.train_cnn", "train the model again"),
     "promote": ("Modelling.promote", "make a checkpoint the served one; --back returns"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from DurableText.links import real_path
 from Queue.errors import opened_to_look
 from Queue.queue_interface import QueueBatch, Record, ResultQueue, Verification
+from Queue.text.copying import copy_queue
 from Queue.text.report import TextStatus, status, verify
 
 
@@ -36,6 +37,10 @@ class QueueReader(ResultQueue):
     def check(self, timeout: float) -> None:
         """See `ResultQueue.check`."""
         status(self.path)
+
+    def copy_to(self, folder: Path) -> None:
+        """See `ResultQueue.copy_to`."""
+        copy_queue(self.path, folder)
 
     def put(self, records: Sequence[Record], timeout: float | None = None) -> None:
         """Refuse: see `ResultQueue.put`."""
