@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
 from pathlib import Path
 
 from DurableText.codec import CHUNK_BYTES, MAX_LINE_BYTES
@@ -47,25 +45,5 @@ def copy_file(source: Path, target: Path) -> None:
     fd = STORAGE.open(source, os.O_RDONLY)
     try:
         copy_open(fd, target, STORAGE.stat_open(fd).st_size)
-    finally:
-        STORAGE.close(fd)
-
-
-def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy an SQLite file as it is at one moment to a new one, durably; writers go on meanwhile.
-
-    Raises:
-        OSError: it is not there, or the copy cannot be written.
-        sqlite3.Error: it is damaged, or others hold it.
-    """
-    source.stat()
-    with (
-        contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=rw", uri=True)) as there,
-        contextlib.closing(sqlite3.connect(target)) as here,
-    ):
-        there.backup(here)
-    fd = STORAGE.open(target, os.O_RDWR)
-    try:
-        STORAGE.sync(fd)
     finally:
         STORAGE.close(fd)

@@ -37,10 +37,10 @@ from DB.results import (
     split_times,
 )
 from DB.sqlite.connection import Connect, open_file, translated
-from DurableText.copying import copy_sqlite
 from DurableText.forks import Opener
 from DurableText.links import real_path
 from DurableText.moments import timestamp
+from DurableText.sqlite_copy import copy_sqlite
 from DurableText.storage import STORAGE, make_durable_directory, refuse_what_is_no_file
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from DurableText.copying import copy_sqlite
+from DurableText.sqlite_copy import copy_sqlite
+from MessageBroker.local.database import translated_errors
 
 CATALOGUE = "catalogue.sqlite"
 
@@ -21,12 +22,12 @@ class TopicCopies:
         """Copy the catalogue; the topics follow one by one.
 
         Raises:
-            OSError: there is no broker, or the copy cannot be written.
-            sqlite3.Error: it is damaged.
+            BrokerUnavailableError: there is no broker, or the copy cannot be written.
+            ConfigurationError: it is damaged.
         """
         self._source = source
         self._target = target
-        copy_sqlite(source / CATALOGUE, target / CATALOGUE)
+        self._copy(CATALOGUE)
         with contextlib.closing(sqlite3.connect(target / CATALOGUE)) as db:
             self._left: dict[str, str] = dict(db.execute("SELECT name, file FROM topic"))
 
@@ -36,7 +37,11 @@ class TopicCopies:
         return sorted(self._left)
 
     def copy(self, topic: str) -> None:
-        """Copy a topic, if there is one of this name."""
+        """Copy a topic, if there is one of this name; raises as the beginning does."""
         file = self._left.pop(topic, None)
         if file is not None:
+            self._copy(file)
+
+    def _copy(self, file: str) -> None:
+        with translated_errors(self._source / file):
             copy_sqlite(self._source / file, self._target / file)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from DurableText.copying import copy_file
 from DurableText.lock import FileLock
 from DurableText.moments import timestamp
 from DurableText.storage import FOLDER_MODE, STORAGE
+from MessageBroker import BrokerError
 from MessageBroker.broker_interface import dead_letter_topic
 from MessageBroker.local.copying import TopicCopies
 from Pipeline.backup.archive import MANIFEST, STORES, Backup, BackupError, seal
@@ -98,7 +98,7 @@ def _copy_in_order(places: Places, folder: Path) -> None:
                 topics.copy(topic)
         if places.db is not None:
             _copy_db(places.db, folder / "db")
-    except (DatabaseError, QueueError, sqlite3.Error) as error:
+    except (BrokerError, DatabaseError, QueueError) as error:
         raise BackupError(str(error)) from error
 
 

@@ -71,6 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "DurableText.standard_streams": set(),
     "DurableText.closing": set(),
     "DurableText.links": set(),
+    "DurableText.sqlite_copy": {"DurableText"},
     "Queue": {"DurableText"},
     # The factory imports the engine that is wanted; no engine knows another.
     "Queue.queue_factory": {"DurableText", "Queue", "Queue.text", "Queue.redis"},
@@ -96,6 +97,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "Modelling",
         "Pipeline",
     },
+    # It copies the embedded broker's files, which no interface of a broker tells of.
+    "Pipeline.backup": {
+        "MessageBroker",
+        "MessageBroker.local",
+        "MessageBroker.local_handler",
+        "MessageBroker.message_broker_factory",
+        "DurableText",
+        "Queue",
+        "DB",
+        "Pipeline",
+    },
     "Pipeline": {
         "MessageBroker",
         "MessageBroker.core",
@@ -110,12 +122,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # What all know: what is installed where, what every program does first of all, how whatever is
-# closed ends a `with`, and whose links are followed.
+# closed ends a `with`, whose links are followed, and how an SQLite file is copied.
 ALL_MAY_IMPORT = {
     "DurableText.installation",
     "DurableText.standard_streams",
     "DurableText.closing",
     "DurableText.links",
+    "DurableText.sqlite_copy",
 }
 
 # The folders in which a client library is imported, and nowhere else.
@@ -128,7 +141,7 @@ CLIENTS = {
     "confluent_kafka": {"MessageBroker.kafka"},
     "google": {"MessageBroker.google_pubsub"},
     "grpc": {"MessageBroker.google_pubsub"},
-    "sqlite3": {"MessageBroker.local", "DB.text", "DB.sqlite"},
+    "sqlite3": {"MessageBroker.local", "DB.text", "DB.sqlite", "DurableText.sqlite_copy"},
     "psycopg": {"DB.postgres"},
     "pytest": {"MessageBroker.conformance"},
     "redis": {"Queue.redis"},
