@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from DurableText.installation.places import CODE
+from DurableText.command_line import refusal_of
+from DurableText.installation.places import CODE, in_checkout
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -18,6 +19,19 @@ LOOK_SECONDS = 0.1
 
 class RunError(Exception):
     """Raised when a script did not do what it should; the text says where to look."""
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a run, and those above it.
+
+    Raises:
+        RunError: the system would not.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        moved = "" if in_checkout() else "; XDG_STATE_HOME names another place for what is made"
+        raise RunError(f"{refusal_of(error)}{moved}") from error
 
 
 @dataclass

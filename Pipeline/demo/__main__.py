@@ -34,7 +34,7 @@ from DurableText.installation.places import CODE, in_checkout, state_folder
 from MessageBroker import MessageBrokerFactory, add_broker_option
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
-from Pipeline.running import LOOK_SECONDS, STOP_SECONDS, RunError, RunningPipeline
+from Pipeline.running import LOOK_SECONDS, STOP_SECONDS, RunError, RunningPipeline, make_folder
 from Pipeline.script.options import check_writable, count
 
 DEFAULT_COUNT = 10_000
@@ -123,7 +123,7 @@ class Demo(RunningPipeline):
 def fresh_state(folder: Path, *, keep: bool) -> Iterator[Path]:
     """Make the state folder anew; remove it after a run that went well or was interrupted."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_folder(folder)
     try:
         yield folder
     except KeyboardInterrupt:

@@ -32,7 +32,7 @@ import time
 from pathlib import Path
 
 from DB import DatabaseConfigurationError
-from DurableText.command_line import EXIT_DONE, EXIT_FAILED, EXIT_USAGE
+from DurableText.command_line import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, refusal_of
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.extras import needs
 from MessageBroker import BrokerError, ConfigurationError, add_broker_option
@@ -114,8 +114,8 @@ def main() -> int:
     except ScriptError as error:
         logger.error("%s", error)
         return error.exit_code
-    except BrokerError as error:
-        logger.error("%s", error)
+    except (BrokerError, OSError) as error:
+        logger.error("%s", refusal_of(error) if isinstance(error, OSError) else error)
         return EXIT_FAILED
     return EXIT_DONE
 

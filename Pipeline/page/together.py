@@ -22,7 +22,7 @@ from pathlib import Path
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.places import state_folder
 from Pipeline.page.__main__ import DEFAULT_PORT
-from Pipeline.running import LOOK_SECONDS, RunError, RunningPipeline
+from Pipeline.running import LOOK_SECONDS, RunError, RunningPipeline, make_folder
 from Pipeline.script import options as opt
 
 STATE_FOLDER = state_folder() / ".page"
@@ -36,9 +36,9 @@ def main() -> None:
     options = parser().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # the terminal was closed: the same
-    options.folder.mkdir(parents=True, exist_ok=True)
     pipeline = RunningPipeline(options.folder.resolve(), "local")
     try:
+        make_folder(pipeline.folder)
         where = start(pipeline, options)
         print(
             f"draw a digit:  {where}\nlogs and state: {pipeline.folder}\nCtrl-C stops it all",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,25 @@ def test_what_is_missing_is_named_with_the_extra_that_brings_it(
     done = installed.run(*(files.get(each, each) for each in command))
     assert done.returncode in (1, 2), done.stderr
     assert f"pip install '{NAME}[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("edms", tool) for tool in ("demo", "together", "db summary", "queue status")),
+        *((each, "--exit-when-idle", "1") for each in COMMANDS[1:4]),
+        ("edms-app-1", "--count", "1"),
+    ],
+    ids="-".join,
+)
+def test_a_home_that_cannot_be_written_is_told_in_one_line(
+    installed: Installed, command: tuple[str, ...]
+) -> None:
+    name, *arguments = " ".join(command).split()
+    done = installed.run(name, *arguments, HOME=os.devnull)
+    assert done.returncode in (1, 2), done.stdout
+    assert os.devnull in done.stderr
     assert "Traceback" not in done.stderr
 
 
