@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
 from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import open_checkpoint, sha256_of
 from Modelling.predict_cnn import load_classifier
-from Modelling.promote import back, main, promote, switch
+from Modelling.promote import back, main, promote
 from tests.operations.scripts import CheckpointFolder
-
-# What asks something of the system.
-CALLS = {"open", "write", "fsync", "replace", "rename", "unlink", "chmod", "close", "mkstemp"}
 
 
 @pytest.fixture
@@ -97,49 +88,3 @@ def test_what_is_unfit_is_not_promoted(
     assert open_checkpoint(served.path) == before
     with pytest.raises(CheckpointError, match="nothing was promoted"):
         back(served.path)
-
-
-def test_killed_at_any_call_the_next_start_serves_the_old_or_the_new(tmp_path: Path) -> None:
-    new = CheckpointFolder(tmp_path / "new")
-    new.install(1)
-    found, classifier = open_checkpoint(new.path), load_classifier(new.path, threads=1)
-    seen = set()
-    for number in range(1, 1000):
-        served = CheckpointFolder(tmp_path / f"served{number}")
-        old = open_checkpoint(served.path).version
-        done = killed_at(number, lambda: switch(found, classifier, served.path))  # noqa: B023
-        now = open_checkpoint(served.path, patience=0)
-        assert now.version in (old, found.version)
-        for form in now.side.engines.values() if now.side else ():
-            assert sha256_of(now.path.with_name(form.file)) == form.sha256
-        seen.add(now.version == found.version)
-        if done:
-            break
-        for file in served.path.parent.iterdir():
-            file.unlink()
-    assert done
-    assert seen == {False, True}
-
-
-def killed_at(number: int, work: Callable[[], Any]) -> bool:
-    """Do work in a process that is killed at its n-th call of the system; whether it was done."""
-    child = os.fork()
-    if child == 0:
-        left = number
-
-        def count(_frame: FrameType, event: str, called: Any) -> None:
-            nonlocal left
-            if event in ("c_call", "c_return") and called.__name__ in CALLS:
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.setprofile(count)
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert status in (0, signal.SIGKILL)
-    return status == 0
