@@ -40,6 +40,9 @@ NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 # For one batch: more than any has items. One who answers for ever shall be told so.
 MAX_ANSWERS = 1 << 16
 
+# What closing may take, before it is left to itself.
+CLOSE_SECONDS = 5.0
+
 # Characters of a version: it stands in each result, and in labels of metrics.
 MAX_VERSION_CHARACTERS = 200
 
@@ -169,6 +172,13 @@ class OwnPredictor:
 
     def close(self) -> None:
         """Close it; where that fails neither its successor nor the script's end is held up."""
+        thread = threading.Thread(target=self._close, name="close", daemon=True)
+        thread.start()
+        thread.join(CLOSE_SECONDS)
+        if thread.is_alive():
+            logger.warning("%s is not closed within %g s", self.version, CLOSE_SECONDS)
+
+    def _close(self) -> None:
         try:
             self._own.close()
         except BaseException as error:  # noqa: BLE001 - whatever it raises

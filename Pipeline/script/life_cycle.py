@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from Pipeline.script.script import Script
 from Pipeline.stop import ScriptError, Stop, StoppedError
 
 logger = logging.getLogger(__name__)
+
+# For what libraries do at the interpreter's end.
+LAST_SECONDS = 5.0
 
 # Objects made and not gone yet before the collector looks for circles among them. Its 700 cost 2 %
 # of all CPU time.
@@ -36,6 +40,7 @@ def run_script(name: str, parser: argparse.ArgumentParser, main: Callable[[Scrip
     gc.freeze()
     # And what comes and goes is no garbage: a batch of 1,024 has some ten thousand objects.
     gc.set_threshold(COLLECTOR_THRESHOLD)
+    code: int | None = None
     try:
         with (
             open_tracing(name) as tracing,
@@ -51,8 +56,21 @@ def run_script(name: str, parser: argparse.ArgumentParser, main: Callable[[Scrip
         if code is None:
             raise
         logger.error("%s", refusal_of(error) if isinstance(error, OSError) else error)
-        sys.exit(code)
-    sys.exit(EXIT_FAILED if stop.failed else EXIT_DONE)
+    if code is None:
+        code = EXIT_FAILED if stop.failed else EXIT_DONE
+    end_even_so(code)
+    sys.exit(code)
+
+
+def end_even_so(code: int, end: Callable[[int], object] = os._exit) -> None:
+    """End the process soon, though somebody else's code has left something that runs.
+
+    All is closed by now. But Python waits for every thread that is not marked as one that may be
+    left, and a predictor of one's own may have begun such threads.
+    """
+    timer = threading.Timer(LAST_SECONDS, end, (code,))
+    timer.daemon = True
+    timer.start()
 
 
 def end_with_threads(stop: Stop) -> None:

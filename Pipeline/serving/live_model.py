@@ -18,6 +18,7 @@ from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import PATIENCE
 from Modelling.predictor import Predictor, PredictorSource
 from Pipeline.script.first_signals import terminal_is_gone
+from Pipeline.serving.loading import ended_by_signals
 from Pipeline.stop import Stop
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ class LiveModel(ClosedAtExit):
         self._source = source
         self._stop = stop
         self._look_seconds = look_seconds
-        self._current = source.load(self._look)
+        with ended_by_signals():
+            self._current = source.load(self._look)
         self._retired: list[Predictor] = []
         self._wake = threading.Event()
         self._hurry = False

@@ -21,6 +21,7 @@ from DurableText.moments import timestamp
 from MessageBroker import BrokerInterface, Message
 from Modelling.predictor import Predictor
 from Pipeline.events import EventError, image_origin, inference_record, read_item, shadow_events
+from Pipeline.serving.loading import ended_by_signals
 from Pipeline.stop import Stop
 from Queue import encode_record
 
@@ -75,7 +76,8 @@ class Shadow(ClosedAtExit):
         self._broker = broker
         self._topic = topic
         self._stop = stop
-        self._predictor = load()
+        with ended_by_signals():
+            self._predictor = load()
         self._waiting: queue.Queue[Answered | None] = queue.Queue(WAITING_BATCHES)
         self._bytes = 0
         self._told_at = 0.0

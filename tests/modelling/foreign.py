@@ -55,6 +55,32 @@ def colours_onnx(
     return path
 
 
+def endless_onnx(path: Path) -> Path:
+    """Write an ONNX file with a loop of 2⁶² rounds."""
+    rounds = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Abs", ["p"], ["q"])],
+        "rounds",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("p", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("q", TensorProto.FLOAT, None),
+        ],
+    )
+    model = onnx.load(colours_onnx(path))
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(
+        helper.make_node("Loop", ["most", "true", "before"], ["p"], body=rounds)
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array(2**62), "most"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "true"))
+    onnx.save(model, path)
+    return path
+
+
 def one_of_each_colour() -> np.ndarray:
     return np.stack([np.full((SIDE, SIDE, 3), rgb) for rgb in COLOURS.values()]).astype(np.uint8)
 

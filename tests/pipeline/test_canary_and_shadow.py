@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from DB import open_database
+from MessageBroker import OutgoingMessage
 from Modelling.errors import CheckpointError
 from Pipeline.serving.served import Served, canary, is_of_canary
 from Pipeline.serving.shadow import WAITING_BATCHES, Shadow
@@ -189,3 +191,47 @@ def test_a_shadow_that_is_slow_drops_and_holds_up_nobody() -> None:
     shadow.close()
     assert shadow.dropped == 7 + 2 * WAITING_BATCHES
     assert shadow.predicted == 0
+
+
+SLEEPS = """
+import time
+
+class Model:
+    def __init__(self, checkpoint, threads):
+        self.version = f"{checkpoint.stem}@1"
+        self.what = checkpoint.stem
+    def warm_up(self): pass
+    def close(self): pass
+    def prepare_batch(self, items):
+        return [item.data.decode() for item in items], [None for item in items]
+    def predict(self, batch):
+        if self.what == "sleeps": time.sleep(3600)
+        if self.what == "exits": raise SystemExit(1)
+        return [{"text": text} for text in batch]
+"""
+
+
+@pytest.mark.parametrize("shadow", ["sleeps", "exits"])
+def test_a_shadow_that_never_answers_or_fails_holds_up_no_answer_and_not_the_end(
+    shadow: str, pipeline: Pipeline
+) -> None:
+    (pipeline.folder / "sleeps.py").write_text(SLEEPS)
+    for name in ("serves", shadow):
+        (pipeline.folder / name).write_text(name)
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.images)
+    texts = [str(number) for number in range(300)]
+    broker.publish_batch(pipeline.images, [OutgoingMessage(text.encode()) for text in texts])
+    sub = pipeline.sub(
+        "--predictor", "sleeps:Model", "--checkpoint", pipeline.folder / "serves",
+        "--shadow", pipeline.folder / shadow, "--batch-size", 20, "--exit-when-idle", 1,
+        PYTHONPATH=str(pipeline.folder),
+    )  # fmt: skip
+    sub.end()
+    pipeline.pub("--exit-when-idle", 1).end()
+    pipeline.app_2("--exit-when-idle", 1).end()
+    assert sorted(row["text"] for row in pipeline.rows()) == sorted(texts)
+    assert {row["model"] for row in pipeline.rows()} == {"serves@1"}
+    [told] = re.findall(rf"shadow {shadow}@1: 0 predicted, (\d+) dropped", sub.output)
+    # What a shadow that sleeps was at when the script ended is neither.
+    assert len(texts) - 20 <= int(told) <= len(texts)

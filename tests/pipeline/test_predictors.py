@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -19,7 +20,11 @@ from MessageBroker import OutgoingMessage
 from Modelling.errors import CheckpointError
 from Modelling.predictor import Item
 from Modelling.predictors.own_python import AnswerError, OwnPredictor, OwnSource, check_answer
-from tests.pipeline.runner import ROOT, Pipeline, dead_letters
+from tests.modelling.foreign import endless_onnx
+from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, dead_letters, wait_until
+
+# Seconds of CPU: all imports take fewer.
+ALL_BUT_THE_NETWORK = 4.0
 
 
 def run(pipeline: Pipeline, bodies: list[bytes], *options: object) -> list[dict[str, Any]]:
@@ -149,6 +154,54 @@ def test_a_predictor_that_takes_signals_and_the_folder_over_serves_and_stops_as_
     sub = pipeline.sub("--predictor", "ill_mannered:IllMannered", PYTHONPATH=str(pipeline.folder))
     sub.ready().terminate()
     assert "ill-mannered@1 could not be closed: SystemExit: no" in sub.output
+
+
+NEVER_ENDS = """
+import threading, time
+
+class InWarmUp:
+    version = "never@1"
+    def __init__(self, checkpoint, threads): pass
+    def warm_up(self): self.wait()
+    def prepare_batch(self, items): return items, [None] * len(items)
+    def predict(self, batch): return []
+    def close(self): pass
+    def wait(self):
+        print("waiting", flush=True)
+        while True: time.sleep(1)
+
+class InClose(InWarmUp):
+    def warm_up(self): print("waiting", flush=True)
+    def close(self): self.wait()
+
+class InThread(InWarmUp):
+    def warm_up(self): threading.Thread(target=self.wait).start()
+"""
+
+
+@pytest.mark.parametrize("where", ["InWarmUp", "InClose", "InThread"])
+def test_a_predictor_that_never_ends_does_not_keep_the_server_from_stopping(
+    where: str, pipeline: Pipeline
+) -> None:
+    (pipeline.folder / "never.py").write_text(NEVER_ENDS)
+    sub = pipeline.sub("--predictor", f"never:{where}", PYTHONPATH=str(pipeline.folder))
+    sub.says("waiting")
+    if where != "InWarmUp":
+        sub.ready()
+    sub.terminate()
+
+
+def test_a_network_that_never_ends_does_not_keep_the_server_from_stopping(
+    pipeline: Pipeline,
+) -> None:
+    """While it is tried out Python gets no turn in the main thread."""
+    path = endless_onnx(pipeline.folder / "endless.onnx")
+    sub = pipeline.sub("--checkpoint", path, "--threads", 1)
+    process = psutil.Process(sub.process.pid)
+    wait_until(lambda: process.cpu_times().user > ALL_BUT_THE_NETWORK, "the network runs")
+    sub.process.terminate()
+    assert sub.process.wait(PATIENCE_SECONDS) == 0
+    assert "stopping: the model was still being loaded" in sub.output
 
 
 CANNOT_BE_HAD = """

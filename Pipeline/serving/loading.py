@@ -1,0 +1,62 @@
+"""A model that never comes up must not keep the server from stopping.
+
+What is loaded runs code of others: a network that is tried out, a class of the user's. While that
+is in native code, no handler of a signal runs. But the system writes the signal's number into a
+pipe, if it was given one, and a thread reads it there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+from DurableText.command_line import EXIT_DONE
+
+logger = logging.getLogger(__name__)
+
+# What loading may take to end by itself after a signal. Nothing is lost with it: what the server
+# has not answered comes again.
+LOADING_SECONDS = 5.0
+
+
+@contextlib.contextmanager
+def ended_by_signals(
+    seconds: float = LOADING_SECONDS, end: Callable[[int], object] = os._exit
+) -> Iterator[None]:
+    """End the process if it was told to stop and the context is not left soon; for the main thread.
+
+    Args:
+        seconds: after the signal.
+        end: ends the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # a reload: the model before goes on, and the script ends without this thread
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    done = threading.Event()
+
+    def watch() -> None:
+        while numbers := os.read(reader, 64):
+            if not {signal.SIGINT, signal.SIGTERM} & set(numbers):
+                continue
+            if not done.wait(seconds):
+                logger.warning("stopping: the model was still being loaded")
+                end(EXIT_DONE)
+            return
+
+    thread = threading.Thread(target=watch, name="loading", daemon=True)
+    thread.start()
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        done.set()
+        os.close(writer)
+        thread.join()
+        os.close(reader)
