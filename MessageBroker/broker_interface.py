@@ -30,8 +30,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from DurableText.closing import ClosedAtExit
 from MessageBroker.message import Message
@@ -61,9 +60,8 @@ def default_subscription(topic: str) -> str:
     return topic + SUBSCRIPTION_SUFFIX
 
 
-@dataclass(frozen=True)
-class OutgoingMessage:
-    """One message to publish with `BrokerInterface.publish_batch`."""
+class OutgoingMessage(NamedTuple):
+    """One message to publish with `BrokerInterface.publish_batch`. A tuple: there are very many."""
 
     data: bytes
     key: str | None = None

@@ -10,7 +10,6 @@ Sources: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, an
 
 from __future__ import annotations
 
-import functools
 import re
 import uuid
 from collections.abc import Mapping
@@ -29,14 +28,20 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NAMESPACE = uuid.UUID("6f1d2c0e-5b7a-5d0c-9d53-2b6b3c8f4a11")
 
 
-@functools.cache
-def _spellings(name: str) -> tuple[str, str]:
-    return KAFKA_PREFIX + name, PUBSUB_PREFIX + name
+class _Spellings(dict[str, tuple[str, str]]):
+    """Names of attributes, as either binding writes them. Programs ask for the same few."""
+
+    def __missing__(self, name: str) -> tuple[str, str]:
+        self[name] = found = KAFKA_PREFIX + name, PUBSUB_PREFIX + name
+        return found
+
+
+_spellings = _Spellings()
 
 
 def attribute(attributes: Mapping[str, str], name: str) -> str | None:
     """Return the CloudEvents attribute `name`, in whichever binding; None if missing or empty."""
-    kafka, pubsub = _spellings(name)
+    kafka, pubsub = _spellings[name]
     return attributes.get(kafka) or attributes.get(pubsub) or None
 
 

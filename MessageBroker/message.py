@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -87,3 +88,36 @@ class Message:
             f"{len(self.data)} bytes, {len(self.attributes)} attributes, "
             f"delivery_attempt={self.delivery_attempt})"
         )
+
+
+class _Draft:
+    """A message in the making: the fields of a `Message`, before they are frozen."""
+
+    __slots__ = tuple(Message.__slots__)
+
+    def __init__(
+        self,
+        message_id: str,
+        data: bytes,
+        attributes: dict[str, str],
+        key: str | None,
+        topic: str,
+        publish_time: datetime,
+        delivery: Delivery,
+    ) -> None:
+        self.id = message_id
+        self.data = data
+        self.attributes = attributes
+        self.key = key
+        self.topic = topic
+        self.publish_time = publish_time
+        self.delivery_attempt = 1
+        self.delivery = delivery
+        self.__class__ = Message  # type: ignore[assignment]
+
+
+# Makes a message that was just received; see `Message` for the arguments. A frozen class sets each
+# field by a call: 0.7 us a message, and 0.25 in this way. At 30,000 images a second, received twice
+# each, that is 3 % of a core.
+received: Callable[[str, bytes, dict[str, str], str | None, str, datetime, Delivery], Message]
+received = _Draft  # type: ignore[assignment]

@@ -134,12 +134,12 @@ def image_origin(message: Message, broker_name: str) -> ImageOrigin:
     that the result can be put into the queue and published.
     """
     attributes = attributes_of(message)
-    return ImageOrigin(
-        id=known_id(attributes) or message_uuid(broker_name, message.topic, message.id),
-        source=_cut(attribute(attributes, "subject")),
-        expected_label=_cut(attribute(attributes, "expectedlabel")),
-        published_at=valid_time(attribute(attributes, "time")) or timestamp(message.publish_time),
-        traceparent=_cut(attributes.get(TRACE_PARENT)),
+    return ImageOrigin(  # by their places, which is quicker: there is one for each image
+        known_id(attributes) or message_uuid(broker_name, message.topic, message.id),
+        _cut(attribute(attributes, "subject")),
+        _cut(attribute(attributes, "expectedlabel")),
+        valid_time(attribute(attributes, "time")) or timestamp(message.publish_time),
+        _cut(attributes.get(TRACE_PARENT)),
     )
 
 
@@ -154,6 +154,10 @@ class _PlainAttributes(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         value = attribute(self._attributes, name)
         return self._attributes[name] if value is None else value
+
+    def get(self, name: str, default: Any = None) -> Any:  # its own would raise and catch
+        value = attribute(self._attributes, name)
+        return self._attributes.get(name, default) if value is None else value
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(map(plain_name, self._attributes)))
@@ -206,19 +210,21 @@ def inference_record(
         min_confidence: an answer that is less confident is marked as unsure.
     """
     image_id, source, expected_label, published_at, traceparent = origin
-    record: dict[str, Any] = {
-        "id": image_id,
-        **answer,
-        "unsure": True if answer.get("confidence", 1.0) < min_confidence else None,
-        "model": model,
-        "source": source,
-        "expected_label": expected_label,
-        "published_at": published_at,
-        "received_at": received_at,
-        "predicted_at": predicted_at,
-        TRACE_PARENT: traceparent,
-    }
-    return {name: value for name, value in record.items() if value is not None}
+    said = {name: value for name, value in answer.items() if value is not None}
+    record: dict[str, Any] = {"id": image_id, **said}
+    if answer.get("confidence", 1.0) < min_confidence:
+        record["unsure"] = True
+    record["model"] = model
+    if source is not None:
+        record["source"] = source
+    if expected_label is not None:
+        record["expected_label"] = expected_label
+    record["published_at"] = published_at
+    record["received_at"] = received_at
+    record["predicted_at"] = predicted_at
+    if traceparent is not None:
+        record[TRACE_PARENT] = traceparent
+    return record
 
 
 def inference_events(records: Sequence[Record], *, prefix: str) -> list[OutgoingMessage]:
@@ -257,11 +263,6 @@ def _common(names: _Names, source: str, event_type: str) -> dict[str, str]:
     }
 
 
-def is_of_shadow(message: Message) -> bool:
-    """Tell whether a message is what a shadow says."""
-    return attribute(attributes_of(message), "type") == SHADOW_TYPE
-
-
 def trace_carriers(
     records: Sequence[Record], events: Sequence[OutgoingMessage]
 ) -> list[MutableMapping[str, Any]]:
@@ -274,20 +275,36 @@ def trace_carriers(
     return carriers
 
 
-def parse_inference(message: Message, expected: str = INFERENCE_TYPE) -> dict[str, Any]:
-    """Read an inference event, or what a shadow says.
-
-    Args:
-        message: what was received.
-        expected: the event's type, where it says one.
+def parse_inference(message: Message) -> dict[str, Any]:
+    """Read an inference event.
 
     Raises:
         EventError: the message is none.
     """
+    record, is_of_shadow = parse_result(message)
+    if is_of_shadow:
+        raise _wrong_type(SHADOW_TYPE)
+    return record
+
+
+def _wrong_type(event_type: str) -> EventError:
+    return EventError(f"the event is of type {event_type!r}, not {INFERENCE_TYPE!r}")
+
+
+def parse_result(message: Message) -> tuple[dict[str, Any], bool]:
+    """Read an inference event, or what a shadow says.
+
+    Returns:
+        The body, and whether it is what a shadow says.
+
+    Raises:
+        EventError: the message is neither.
+    """
     attributes, data = _content(message)
     event_type = attribute(attributes, "type")
-    if event_type not in (None, expected):
-        raise EventError(f"the event is of type {event_type!r}, not {expected!r}")
+    is_of_shadow = event_type == SHADOW_TYPE
+    if not is_of_shadow and event_type is not None and event_type != INFERENCE_TYPE:
+        raise _wrong_type(event_type)
     try:
         record = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -304,4 +321,4 @@ def parse_inference(message: Message, expected: str = INFERENCE_TYPE) -> dict[st
         raise EventError("the field 'label' is missing or not a text")
     if TRACE_PARENT in record and (published := attributes.get(TRACE_PARENT)):
         record[TRACE_PARENT] = cut(published)  # that of the span of publishing, if there was one
-    return record
+    return record, is_of_shadow

@@ -18,7 +18,7 @@ from MessageBroker.kafka.assignment import KafkaDelivery, PartitionTracker, Trac
 from MessageBroker.kafka.records import UNREADABLE, attributes_of, id_of, key_of, time_of
 from MessageBroker.kafka.refused import REFUSED
 from MessageBroker.limits import MAX_MESSAGE_BYTES
-from MessageBroker.message import Message
+from MessageBroker.message import Message, received
 
 # Over a name that is no text the client's method sets an error and returns a list with holes. The
 # interpreter's quick way of calling a method takes the list, and dies of the holes (SIGSEGV); this
@@ -154,14 +154,14 @@ class RecordBuffer:
             except Exception:  # noqa: BLE001 - see `headers_of_record`
                 attributes, key = attributes_of(headers), key_of(raw_key)
             messages.append(
-                Message(
+                received(
                     id_of(partition, offset, timestamp),
                     data,
                     attributes,
                     key,
                     topic,
                     publish_time,
-                    delivery=delivery,
+                    delivery,
                 )
             )
         self._forget(taken)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import orjson
 
-from MessageBroker.message import Delivery, Message
+from MessageBroker.message import Delivery, Message, received
 
 LOG_SCHEMA = """
 CREATE TABLE IF NOT EXISTS batch (
@@ -101,14 +101,14 @@ class Batch:
         starts = [self._start(its.start), *ends[:-1]]
         bodies, publish_time = self._bodies, self._publish_time
         return [
-            Message(
+            received(
                 message_id,
                 bodies[start:end],
                 its_attributes,
                 key,
                 topic,
                 publish_time,
-                delivery=Delivery(seq, end - start),
+                Delivery(seq, end - start),
             )
             for seq, message_id, its_attributes, key, start, end in zip(
                 range(low, high + 1), self._ids[its], attributes, keys, starts, ends, strict=False

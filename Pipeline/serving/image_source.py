@@ -6,9 +6,9 @@ import logging
 import mimetypes
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from DurableText.command_line import EXIT_USAGE
 from MessageBroker.limits import MAX_MESSAGE_BYTES, cut
@@ -27,8 +27,7 @@ NPY_TYPE = "application/x-npy"
 UNKNOWN_TYPE = "application/octet-stream"
 
 
-@dataclass(frozen=True)
-class SourceImage:
+class SourceImage(NamedTuple):
     """One image to publish.
 
     Attributes:

@@ -19,7 +19,7 @@ from DB import (
 from DurableText.command_line import EXIT_USAGE
 from DurableText.urls import scheme_of
 from MessageBroker import Message, Subscription
-from Pipeline.events import SHADOW_TYPE, EventError, is_of_shadow, parse_inference
+from Pipeline.events import EventError, parse_result
 from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
 from Pipeline.script.start_up import wait_until_it_answers
@@ -157,10 +157,9 @@ def _sort(messages: list[Message]) -> tuple[list[Result], list[Result], list[Rej
     rejected: list[Rejected] = []
     for message in messages:
         try:
-            if is_of_shadow(message):
-                shadows.append((message, parse_inference(message, SHADOW_TYPE)))
-            else:
-                results.append((message, parse_inference(message)))
+            record, is_of_shadow = parse_result(message)
         except EventError as error:
             rejected.append(Rejected(message, NO_INFERENCE_EVENT, error))
+        else:
+            (shadows if is_of_shadow else results).append((message, record))
     return results, shadows, rejected
