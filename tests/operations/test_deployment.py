@@ -104,6 +104,7 @@ def check_container(pod: dict[str, Any], container: dict[str, Any]) -> None:
     assert not security["allowPrivilegeEscalation"]
     assert pod["securityContext"]["runAsNonRoot"]
     names = {port["name"] for port in container["ports"]}
+    assert all(re.fullmatch(port_names_that_are_scraped(), name) for name in names)
     for probe in ("livenessProbe", "readinessProbe"):
         assert container[probe]["httpGet"]["port"] in names
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
@@ -133,13 +134,38 @@ def test_kustomize_builds_each_folder(folder: Path) -> None:
 # ---------------------------------------------------------------------- Prometheus, Grafana
 
 
+def port_names_that_are_scraped() -> str:
+    """Return what Prometheus in a cluster looks for."""
+    [job] = yaml.safe_load((DEPLOY / "prometheus" / "kubernetes.yml").read_text())["scrape_configs"]
+    [port] = [each for each in job["relabel_configs"] if "port_name" in each["source_labels"][0]]
+    return str(port["regex"])
+
+
 @pytest.mark.parametrize(
-    "check", ["check rules rules.yml", "check config prometheus.yml", "test rules rules_test.yml"]
+    "check",
+    [
+        "check rules rules.yml",
+        "check config prometheus.yml",
+        "test rules rules_test.yml",
+    ],
 )
 def test_promtool_takes_rules_and_configuration(check: str) -> None:
     tool = needed("promtool", "prometheus")
     done = subprocess.run(
         [tool, *check.split()], cwd=DEPLOY / "prometheus", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_takes_the_configuration_for_a_cluster(tmp_path: Path) -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus" / "kubernetes.yml").read_text())
+    [job] = config["scrape_configs"]
+    del job["kubernetes_sd_configs"]  # which Debian's promtool is built without
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    shutil.copy(DEPLOY / "prometheus" / "rules.yml", tmp_path)
+    tool = needed("promtool", "prometheus")
+    done = subprocess.run(
+        [tool, "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
