@@ -121,6 +121,11 @@ class Index:
         self._highest = db.execute("SELECT max(key) FROM rows").fetchone()[0] or 0
         self._stamp = self._look()
 
+    @property
+    def highest(self) -> int:
+        """The highest key, of whatever row; 0 if there is none."""
+        return max(self._highest, max(self._pending, default=0))
+
     def key_of(self, result_id: str) -> int:
         """Return the 63-bit key of an id; ids can share one.
 

@@ -16,6 +16,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ from DB.text.part_list import PartList
 from DurableText.storage import Storage
 
 logger = logging.getLogger(__name__)
+
+# So many parts are open at a time, with three files each: a process may have 1,024 files open, and
+# there are three texts. Those that are not are opened when an id may stand there.
+OPEN_PARTS = 80
 
 _PART = re.compile(r"(?P<stem>.+)\.part-(?P<number>\d{6,})")
 
@@ -68,13 +73,26 @@ def refuse_a_part(path: Path) -> None:
         raise DatabaseConfigurationError(f"{path} is a part of the DB {whole}: name that one")
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a part without its being open.
+
+    Attributes:
+        secret: what the keys of its ids are made with.
+        highest: of the keys.
+    """
+
+    secret: bytes
+    highest: int
+
+
 class Parts:
     """The parts as the one writer of the text uses them. One thread at a time."""
 
     def __init__(
         self, path: Path, storage: Storage, identity: Callable[[dict[str, Any]], str] = id_of
     ) -> None:
-        """Open all that are there, and say which should be.
+        """Open each that is there, and say which should be.
 
         Args:
             path: the text that is written.
@@ -87,7 +105,8 @@ class Parts:
         self._path = path
         self._storage = storage
         self._identity = identity
-        self._texts: dict[int, IndexedText] = {}
+        self._known: dict[int, _Known] = {}  # the oldest first
+        self._opened: dict[int, IndexedText] = {}
         try:
             numbers = part_numbers(path, storage)
             self._list = PartList(path, storage, {each: part_path(path, each) for each in numbers})
@@ -102,11 +121,12 @@ class Parts:
     ) -> Iterator[dict[str, Any]]:
         """Yield the rows with these ids; with `names`, those that are known by one of them."""
         keys: dict[bytes, list[int]] = {}  # by the secret that they are made with: mostly one
-        for text in self._texts.values():
-            secret = text.index.secret
-            if secret not in keys:
-                keys[secret] = text.keys_of(ids)
-            yield from text.find(ids if names is None else names, keys[secret])
+        for number, known in list(self._known.items()):
+            if known.secret not in keys:
+                keys[known.secret] = self._open(number).keys_of(ids)
+            ours = keys[known.secret]
+            if ours and min(ours) <= known.highest:  # else all are younger: by far most often
+                yield from self._open(number).find(ids if names is None else names, ours)
 
     def seal(self, rows: IndexedText) -> Path:
         """Close the text that is written and make a part of it; return where that stands.
@@ -114,7 +134,7 @@ class Parts:
         Raises:
             OSError: the text has to be opened anew; it is there, or it is a part.
         """
-        number = self._list.next_number(self._texts)
+        number = self._list.next_number(self._known)
         part = part_path(self._path, number)
         self._list.complete(number, rows.read, rows.end)
         rows.close()
@@ -131,13 +151,15 @@ class Parts:
         Raises:
             OSError: the parts have to be opened anew; those that could not be removed are there.
         """
-        dropped = [] if keep is None else sorted(self._texts)[: max(0, len(self._texts) - keep)]
+        dropped = [] if keep is None else list(self._known)[: max(0, len(self._known) - keep)]
         if not dropped:
             return []
         self._list.drop(dropped)
         gone = []
         for number in dropped:
-            self._texts.pop(number).abandon()
+            del self._known[number]
+            if number in self._opened:
+                self._opened.pop(number).abandon()
             part = part_path(self._path, number)
             remove(index_of(part))
             self._storage.unlink(part)
@@ -148,18 +170,24 @@ class Parts:
 
     def close(self) -> None:
         """Close them."""
-        for text in self._texts.values():
-            text.close()
-        self._texts.clear()
+        while self._opened:
+            self._opened.popitem()[1].close()
 
     def abandon(self) -> None:
         """Close them as they are."""
-        for text in self._texts.values():
-            text.abandon()
-        self._texts.clear()
+        while self._opened:
+            self._opened.popitem()[1].abandon()
 
-    def _open(self, number: int) -> None:
-        part = part_path(self._path, number)
-        self._texts[number] = IndexedText(
-            part, index_of(part), self._storage, identity=self._identity
-        )
+    def _open(self, number: int) -> IndexedText:
+        """Return a part, open; close the one that was opened last, if there are many.
+
+        They are looked into one after another: whichever else was closed would be needed sooner.
+        """
+        if number not in self._opened:
+            while len(self._opened) >= OPEN_PARTS:
+                self._opened.popitem()[1].close()
+            part = part_path(self._path, number)
+            text = IndexedText(part, index_of(part), self._storage, identity=self._identity)
+            self._known[number] = _Known(text.index.secret, text.index.highest)
+            self._opened[number] = text
+        return self._opened[number]

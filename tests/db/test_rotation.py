@@ -192,6 +192,27 @@ def test_a_part_is_no_db_to_write_to(path: Path) -> None:
     assert ids(part) == ["image-1"]
 
 
+def descriptors() -> set[str]:
+    return {each.name for each in Path("/dev/fd").iterdir()}
+
+
+def test_parts_of_years_are_not_all_open_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part has three files open; with 350 of them a process had no descriptor left."""
+    monkeypatch.setattr("DB.text.parts.OPEN_PARTS", 5)
+    with TextDatabase(path, rotation=Rotation(bytes=1)) as db:
+        for number in range(40):
+            db.insert(results(number))
+    before = descriptors()
+    with TextDatabase(path, rotation=Rotation(bytes=1)) as db:
+        assert len(descriptors() - before) < 30
+        assert db.insert(results(*range(41))).inserted_ids == ("image-40",)
+        assert db.insert(results(*range(40), label="8")).conflicts == 40
+        assert len(descriptors() - before) < 60
+        assert [row["id"] for row in db] == [f"image-{number}" for number in range(41)]
+
+
 def test_app_2_rotates_while_it_works(pipeline: Pipeline) -> None:
     app_2 = pipeline.app_2("--rotate-bytes", 5_000, "--keep", 100).ready()
     for script in (pipeline.sub("--batch-size", 20), pipeline.pub("--batch-size", 20)):
