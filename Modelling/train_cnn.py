@@ -52,6 +52,7 @@ from Modelling.network.input_range import UNIT
 from Modelling.network.tensorflow import import_tensorflow, quiet
 from Modelling.quantise import CALIBRATION_IMAGES, INT8, compile_forms, write_forms
 from Modelling.training.architecture import build_cnn
+from Modelling.training.batches import accuracy as accuracy_metric
 from Modelling.training.batches import training_batches, validation_batches
 from Modelling.training.calibration import Calibration, calibrate
 from Modelling.training.continuing import starting_weights
@@ -169,7 +170,7 @@ def _fit(
     model.compile(
         optimizer=optimizer,
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING),
-        metrics=["accuracy"],
+        metrics=[accuracy_metric],
     )
     fitted = model.fit(
         batches,
@@ -345,7 +346,9 @@ def _draw(
     title: str,
 ) -> None:
     try:
-        draw_loss(history, best_epoch, EIGHT_BIT_EPOCHS, title, options.plots / "loss_plot.png")
+        seen = "distorted, and of no class" if options.outliers else "distorted images"
+        file = options.plots / "loss_plot.png"
+        draw_loss(history, best_epoch, EIGHT_BIT_EPOCHS, title, file, seen)
         draw_confusion(
             dataset.test_images, dataset.test_classes, probabilities, dataset.labels, title,
             options.plots / "confusion_matrix.png",

@@ -2,6 +2,7 @@
 
 python -m benchmarks.confidence
 python -m benchmarks.confidence --other fashion_mnist.npz --checkpoint mine.h5
+python -m benchmarks.confidence --by-letter
 
 The digits are the 10,000 test images of MNIST. The threshold is the confidence below which 0.5 % of
 them are; what is below it is marked, as `--min-confidence` marks results. Of each kind of picture
@@ -61,6 +62,9 @@ def main() -> None:
         "--other", type=Path, action="append", default=[], metavar="FILE",
         help="a data set whose test images show no digit, in any form that train_cnn reads",
     )  # fmt: skip
+    parser.add_argument(
+        "--by-letter", action="store_true", help="a row for each letter, --count / 10 of it"
+    )
     options = parser.parse_args()
     with DecodingPool() as decoders:
         classifier = load_classifier(options.checkpoint, engine=options.engine, decoders=decoders)
@@ -82,7 +86,10 @@ def main() -> None:
         rng = np.random.default_rng(SEED)
         drawn = np.stack([noise(rng, classifier.input_shape) for _ in range(10_000)])
         tell("uniform noise, arrays", confidences_of(drawn, classifier), 0, threshold)
-        for kind, datas in pictures(options.count).items():
+        kinds = pictures(options.count)
+        if options.by_letter:
+            kinds |= by_letter(max(1, options.count // 10))
+        for kind, datas in kinds.items():
             prepared, errors = classifier.prepare_batch(datas)
             found = classifier.predict(prepared).confidences
             refused = sum(error is not None for error in errors)
@@ -98,6 +105,17 @@ def pictures(count: int) -> dict[str, list[bytes]]:
         f"letters like digits ({LIKE_DIGITS})": [
             letter(LIKE_DIGITS[n % len(LIKE_DIGITS)], rng) for n, rng in enumerate(rngs)
         ],
+    }
+
+
+def by_letter(count: int) -> dict[str, list[bytes]]:
+    """Draw each letter, to see which are digits to whoever expects one."""
+    return {
+        f"letter {shown}": [
+            letter(shown, np.random.default_rng([SEED, ord(shown), number]))
+            for number in range(count)
+        ]
+        for shown in sorted(LETTERS + LIKE_DIGITS)
     }
 
 

@@ -69,6 +69,24 @@ def _shuffled(indices: Indices, batch_size: int, seed: int) -> Any:
     return order.batch(min(batch_size, len(indices)), drop_remainder=True)
 
 
+def accuracy(wanted: Any, given: Any) -> Any:
+    """Tell of each image that has a class whether it was found; a metric of Keras' that averages.
+
+    Args:
+        wanted: (N, classes) probabilities, of an image without a class all the same.
+        given: (N, classes) probabilities.
+
+    Returns:
+        (M,) float32, M the number of those with a class: 1 where it was found, 0 where not.
+    """
+    tf = import_tensorflow()
+    found = tf.equal(tf.argmax(wanted, -1), tf.argmax(given, -1))
+    classes = wanted.shape[-1]
+    # Half way between no class and one.
+    has_class = tf.reduce_max(wanted, -1) > (1 + 1 / classes) / 2
+    return tf.boolean_mask(tf.cast(found, tf.float32), has_class)
+
+
 def validation_batches(dataset: Dataset, chosen: Indices) -> Any:
     """Yield images as they are, with their classes."""
     tf = import_tensorflow()

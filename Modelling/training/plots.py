@@ -38,7 +38,12 @@ MISTAKES_SHOWN = 20
 
 
 def draw_loss(
-    history: dict[str, list[float]], best_epoch: int, eight_bit_epochs: int, title: str, file: Path
+    history: dict[str, list[float]],
+    best_epoch: int,
+    eight_bit_epochs: int,
+    title: str,
+    file: Path,
+    trained_on: str = "distorted images",
 ) -> None:
     """Draw loss and accuracy by epoch, for training and validation.
 
@@ -48,6 +53,7 @@ def draw_loss(
         eight_bit_epochs: How many of the epochs, at the end, ran in 8 bits.
         title: Stands above.
         file: The PNG to write.
+        trained_on: What the training's curve is of.
     """
     figure = new_figure(10, 4)
     epochs = range(1, len(history["loss"]) + 1)
@@ -55,7 +61,7 @@ def draw_loss(
     panels = (("loss", "Loss (cross-entropy)"), ("accuracy", "Wrong (%)"))
     for axes, (name, label) in zip(figure.subplots(1, 2), panels, strict=True):
         for prefix, colour, who in (
-            ("", TRAINING_COLOUR, "training (distorted images)"),
+            ("", TRAINING_COLOUR, f"training ({trained_on})"),
             ("val_", VALIDATION_COLOUR, "validation"),
         ):
             values = np.array(history[prefix + name])

@@ -10,7 +10,7 @@ import pytest
 
 from Modelling import train_cnn
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
-from Modelling.training.batches import training_batches
+from Modelling.training.batches import accuracy, training_batches
 from Modelling.training.continuing import starting_weights
 from Modelling.training.datasets import Dataset
 from Modelling.training.options import parse_options
@@ -53,6 +53,14 @@ def test_a_batch_holds_the_share_of_outliers_and_wants_all_classes_of_them(mnist
         assert np.array_equal(np.sort(wanted[:64]), np.sort(np.eye(10)[np.zeros(64, int)]))
     (images, _), *_ = training_batches(dataset, np.arange(256), 64, 1, 0)
     assert len(images) == 64
+
+
+def test_images_of_no_class_are_neither_found_nor_missed() -> None:
+    wanted = np.array([[1, 0], [0, 1], [0.5, 0.5], [0, 1]], np.float32)
+    given = np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5], [0.1, 0.9]], np.float32)
+    tf = pytest.importorskip("tensorflow")
+    found = accuracy(tf.constant(wanted), tf.constant(given))
+    assert found.numpy().tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize("share", ["1.5", "-0.1", "nan"])
