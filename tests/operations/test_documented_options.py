@@ -1,9 +1,10 @@
-"""docs/configuration.md names every option of the scripts, with the default that it has."""
+"""The docs name every option with its default, and show commands that are understood."""
 
 import argparse
 import importlib
 import re
 import runpy
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import DB
 import Queue
+from DurableText.installation.commands import TOOLS as INSTALLED_TOOLS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,3 +137,40 @@ def test_every_option_of_a_tool_is_in_the_documentation_and_the_reverse(tool, mo
             rows.append(f"{name} {row[0]}")
     said = set(re.findall(r"--[a-z-]+", " ".join(rows)))
     assert said == all_options(parser_of(tool, monkeypatch))
+
+
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+OUR_COMMAND = re.compile(r"(?:[A-Z_]+=\S+ )*(?:python (?:-m )?|edms[ -])([\w.-]+) ?(.*)")
+SHELL_WORDS = {"|", ">", ">>", "&", "&&", ";"}
+OF_PEOPLE = "tests", "benchmarks", "pytest", "build", "twine"
+
+
+def commands_of(page):
+    """Yields (script or tool, arguments) of each command of ours that a page shows."""
+    blocks = [block for kind, block in BLOCK.findall(page.read_text()) if kind in ("", "bash")]
+    for block in blocks:
+        for line in block.replace("\\\n", " ").splitlines():
+            found = OUR_COMMAND.match(line.strip())
+            if found and "[--" not in line and not found[1].startswith(OF_PEOPLE):
+                words = shlex.split(found[2], comments=True)
+                ends = [number for number, word in enumerate(words) if word in SHELL_WORDS]
+                yield found[1], words[: min(ends, default=len(words))]
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_that_a_page_shows_is_understood(page, monkeypatch):
+    for name, arguments in commands_of(page):
+        script = name.removesuffix(".py").replace("-", "_")
+        with monkeypatch.context() as patched:
+            if f"{script}.py" in COMMANDS:
+                parser = importlib.import_module(script).parser()
+            else:
+                parser = parser_of(INSTALLED_TOOLS.get(name, (name,))[0], patched)
+        parser.parse_args([each for each in arguments if each != "..."])
+
+
+def test_the_pages_show_commands():
+    assert sum(len([*commands_of(page)]) for page in PAGES) > 50
