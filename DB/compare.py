@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from DB.database_interface import ResultDatabase
 from DB.results import Result, answer_of
-from DurableText.command_line import printable
+from DurableText.command_line import brief
 from DurableText.moments import seconds_of
 
 # Answers of a shadow that are held, 300 bytes each with their ids; what comes beyond is told.
@@ -191,7 +191,7 @@ def as_text(comparison: Comparison) -> str:
     """Return a comparison as a few lines for a terminal."""
     told = comparison.as_dict()
     lines = [
-        f"shadow       {printable(comparison.model)}",
+        f"shadow       {brief(comparison.model)}",
         f"coverage     {comparison.compared:,} of {comparison.results:,} results have its answer"
         + (f"; {comparison.strangers:,} answers have no result" if comparison.strangers else ""),
     ]
@@ -224,7 +224,7 @@ def as_text(comparison: Comparison) -> str:
     if comparison.pairs:
         lines += ["", "served       shadow       times"]
         for (ours, theirs), count in comparison.pairs.most_common(PAIRS_SHOWN):
-            lines.append(f"{printable(ours):12} {printable(theirs):12} {count:,}")
+            lines.append(f"{brief(ours):12} {brief(theirs):12} {count:,}")
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from matplotlib.ticker import NullFormatter
 from DB.compare import Comparison
 from DB.summary import Summary
 from DurableText.command_line import rate_in_words
+from DurableText.storage import write_file
 
 INK, SOFT, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2a6f97", "#c1554e"
 # Labels drawn; with more the rarest are left out and the title says so.
@@ -30,7 +32,13 @@ def plot(summary: Summary, path: str | os.PathLike[str]) -> None:
         ValueError: its suffix is no image format.
     """
     with mpl.rc_context({"text.parse_math": False}):  # a label may hold dollars that are no formula
-        _draw(summary).savefig(Path(path), dpi=130)
+        _write(_draw(summary), Path(path))
+
+
+def _write(figure: Figure, path: Path) -> None:
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:] or None, dpi=130)
+    write_file(path, picture.getvalue())
 
 
 def _draw(summary: Summary) -> Figure:
@@ -169,4 +177,4 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Non
         right = (comparison.only_served, comparison.only_shadow)
         right_axes.bar(("only the served", "only the shadow"), right, color=(SOFT, ACCENT))
         right_axes.set_title("right where the other is wrong", color=INK)
-        figure.savefig(Path(path), dpi=130)
+        _write(figure, Path(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from DB.summary import Summary
-from DurableText.command_line import duration_in_words, printable, rate_in_words
+from DurableText.command_line import brief, duration_in_words, rate_in_words
 
 CONFUSIONS_SHOWN = 10
 
@@ -30,7 +30,7 @@ def as_text(summary: Summary) -> str:
             f"{summary.last_stored_at:%Y-%m-%d %H:%M:%S} UTC"
         )
     for model, count in summary.models.items():
-        lines.append(f"model        {printable(model)}  {count:,}")
+        lines.append(f"model        {brief(model)}  {count:,}")
     lines += _unsure(summary)
     lines += _labels(summary)
     lines += _confusions(summary)
@@ -43,7 +43,7 @@ def _unsure(summary: Summary) -> list[str]:
     lines = [f"unsure       {summary.unsure:,} below the server's --min-confidence"]
     for result_id, label, confidence in summary.unsure_first:
         how = "" if confidence is None else f"  {confidence:.2%}"
-        lines.append(f"             {printable(result_id)}  {printable(label)}{how}")
+        lines.append(f"             {brief(result_id)}  {brief(label)}{how}")
     if summary.unsure > len(summary.unsure_first):
         lines.append(f"             and {summary.unsure - len(summary.unsure_first):,} more")
     return lines
@@ -54,7 +54,7 @@ def _labels(summary: Summary) -> list[str]:
     for label in sorted(summary.labels):
         count = summary.labels[label]
         bar = "#" * round(30 * count / max(summary.labels.values()))
-        lines.append(f"{printable(label):12} {count:9,}  {bar}")
+        lines.append(f"{brief(label):12} {count:9,}  {bar}")
     return lines
 
 
@@ -63,7 +63,7 @@ def _confusions(summary: Summary) -> list[str]:
         return []
     lines = ["", "expected     taken for    times"]
     for expected, given, count in summary.confusions[:CONFUSIONS_SHOWN]:
-        lines.append(f"{printable(expected):12} {printable(given):12} {count:,}")
+        lines.append(f"{brief(expected):12} {brief(given):12} {count:,}")
     rest = summary.confusions[CONFUSIONS_SHOWN:]
     if rest:
         lines.append(f"and {len(rest)} other pairs, {sum(n for _, _, n in rest):,} results")

@@ -34,6 +34,25 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+# Of a name, an id or an error that another program chose a person sees so many characters: a reason
+# has a few words, a file's name may have 255 bytes.
+MAX_SHOWN = 500
+# Of a whole line.
+MAX_LINE = 5000
+
+
+def brief(text: str, longest: int = MAX_SHOWN) -> str:
+    """Write a text of another program for a person: printable, and only its beginning if long."""
+    if len(text) <= longest:
+        return printable(text)
+    return f"{printable(text[:longest])}… ({len(text):,} characters)"
+
+
+def in_lines(*texts: str) -> str:
+    """Write lines for a person, each of them bounded."""
+    return "\n".join(brief(line, MAX_LINE) for text in texts for line in text.split("\n"))
+
+
 def counted(number: int, noun: str) -> str:
     """Say how many of something there are: "1 image", "2,000 images"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
@@ -113,7 +132,7 @@ def run(
     """
 
     def complain(problem: object, code: int = EXIT_FAILED) -> int:
-        print(f"{name}: {problem}" if name else problem, file=sys.stderr)
+        print(in_lines(f"{name}: {problem}" if name else str(problem)), file=sys.stderr)
         return code
 
     options = parser.parse_args(arguments)
@@ -157,5 +176,5 @@ def tell(found: Findings, path: str | Path, counts: str, as_json: bool) -> int:
     if as_json:
         print_json(vars(found))
     else:
-        print("\n".join(found.lines(path, counts)))
+        print(in_lines(*found.lines(path, counts)))
     return EXIT_FAILED if found.problem_count else EXIT_DONE

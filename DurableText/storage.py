@@ -22,7 +22,7 @@ import stat
 import sys
 from pathlib import Path
 
-from DurableText.links import is_own_link
+from DurableText.links import is_own_link, real_path
 
 # State is for the user who runs the scripts, and for a group that may look at it.
 FILE_MODE = 0o640
@@ -147,6 +147,19 @@ def append_all(storage: Storage, fd: int, data: bytes) -> None:
     done = storage.append(fd, data)
     while done < len(data):
         done += storage.append(fd, memoryview(data)[done:])
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write what a tool makes of state, a picture, say; a file of that name is replaced.
+
+    As the state that it shows it is for the user and the group, and no stranger's link leads away.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    real_path(path)  # says whose link it is
+    with os.fdopen(STORAGE.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+        file.write(data)
 
 
 def write_all(storage: Storage, fd: int, data: bytes, offset: int) -> None:

@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from DurableText import command_line
-from DurableText.command_line import EXIT_DONE, EXIT_FAILED, counted, printable
+from DurableText.command_line import EXIT_DONE, EXIT_FAILED, brief, counted, in_lines
 from DurableText.installation.command_line import command_parser
+from DurableText.storage import write_file
 from MessageBroker import dead_letters, original_message
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
@@ -61,7 +62,7 @@ def run_command(options: argparse.Namespace) -> int:
     """Run the command that the options name, and print its answer."""
     with open_broker(options) as broker:
         document, lines, fine = options.command(broker, options)
-    print(json.dumps(document) if options.json else "\n".join(map(printable, lines)))
+    print(json.dumps(document) if options.json else in_lines(*lines))
     return EXIT_DONE if fine else EXIT_FAILED
 
 
@@ -152,11 +153,11 @@ def list_letters(broker: BrokerCore, options: argparse.Namespace) -> Answer:
             found = dead_letters.read_letters(broker, topic, options.wait).letters
             letters += map(original_message.describe, filter(selection.takes, found))
     lines = [
-        f"{each['time']}  {each['source_topic']}  "
-        f"{each['event_id'] or each['message_id'] or each['id']}  "
-        + (f"{each['subject']}  " if each["subject"] else "")
-        + f"{counted(each['bytes'], 'byte')}  attempt {each['attempts'] or '?'}  {each['reason']}: "
-        f"{each['error']}"
+        f"{brief(each['time'])}  {brief(each['source_topic'])}  "
+        f"{brief(each['event_id'] or each['message_id'] or each['id'])}  "
+        + (f"{brief(each['subject'])}  " if each["subject"] else "")
+        + f"{counted(each['bytes'], 'byte')}  attempt {brief(str(each['attempts'] or '?'))}  "
+        f"{brief(each['reason'])}: {brief(each['error'])}"
         for each in letters
     ]
     if len(failures) < len(topics):  # else there is nothing to count
@@ -189,7 +190,7 @@ def save_letter(broker: BrokerCore, options: argparse.Namespace) -> Answer:
             continue
         data = original_message.original_body(broker, found[0])
         try:
-            options.output.write_bytes(data)
+            write_file(options.output, data)
         except OSError as error:
             raise BrokerError(f"{options.output} cannot be written: {error.strerror}") from None
         document = {"saved": str(options.output), "bytes": len(data)}
@@ -214,7 +215,7 @@ def _settle(
             outcome = settle(broker, topic, selection_of(options), options.wait)
             complete &= outcome.complete
             selected += outcome.selected
-            stays = [f"{each} stays: {why}" for each, why in outcome.failures.items()]
+            stays = [f"{brief(each)} stays: {why}" for each, why in outcome.failures.items()]
             failures.add(topic, stays)
             name = dead_letters.topic_of_letters(topic)
             rows.append({"topic": name, done: outcome.selected, "kept": outcome.kept})

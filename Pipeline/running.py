@@ -11,6 +11,7 @@ from pathlib import Path
 
 from DurableText.command_line import refusal_of
 from DurableText.installation.places import CODE, in_checkout
+from DurableText.storage import STORAGE, make_durable_directory
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -28,7 +29,7 @@ def make_folder(path: Path) -> None:
         RunError: the system would not.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_durable_directory(STORAGE, path)
     except OSError as error:
         moved = "" if in_checkout() else "; XDG_STATE_HOME names another place for what is made"
         raise RunError(f"{refusal_of(error)}{moved}") from error
@@ -100,7 +101,7 @@ class RunningPipeline:
         program = [str(CODE / f"{name}.py")] if is_script else ["-m", name]
         log = self.folder / f"{name}.log"
         paths = os.pathsep.join(filter(None, [str(CODE), os.environ.get("PYTHONPATH")]))
-        with log.open("wb") as output:
+        with os.fdopen(STORAGE.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as output:
             process = subprocess.Popen(
                 [sys.executable, *program, "--broker", self.broker, *map(str, arguments)],
                 stdout=output,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from DurableText.command_line import rate_in_words
 from DurableText.moments import seconds_of
+from DurableText.storage import write_file
 from Modelling.data_preparation import bundled_test_images
 
 mpl.use("Agg")
@@ -66,7 +68,9 @@ def draw_picture(rows: Sequence[Row], path: Path) -> None:
     )
     _draw_sheet(sheet, rows)
     _draw_latencies(curve, latencies_ms(rows))
-    figure.savefig(path, dpi=110, facecolor=PAPER)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:], dpi=110, facecolor=PAPER)
+    write_file(path, picture.getvalue())
     plt.close(figure)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from DB import DatabaseError, ResultDatabase
+from DurableText.command_line import brief
 from DurableText.moments import timestamp
 from MessageBroker import BrokerError, BrokerInterface, Message
 from MessageBroker.cloudevents import attribute
@@ -25,7 +26,7 @@ from MessageBroker.core import dead_letter
 from MessageBroker.original_message import image_id
 from Pipeline.events import PAGE_SOURCE, EventError, image_event, parse_inference
 from Pipeline.page.board import Board
-from Pipeline.page.texts import shown_row, shown_text
+from Pipeline.page.texts import shown_row
 
 logger = logging.getLogger(__name__)
 
@@ -79,11 +80,11 @@ class Journey:
         """Say it in JSON-able values, fit to be shown."""
         return {
             "id": self.id,
-            "name": shown_text(self.name),
+            "name": brief(self.name),
             "state": self.state,
             "times": self.times,
             "result": shown_row(self.result),
-            "why": shown_text(self.why) if self.why is not None else None,
+            "why": brief(self.why) if self.why is not None else None,
             "done": self.done,
         }
 
@@ -262,7 +263,7 @@ class Journeys:
     def _take_times(journey: Journey, result: dict[str, Any]) -> None:
         for name in ("published_at", "received_at", "predicted_at", "stored_at"):
             if isinstance(result.get(name), str):
-                journey.times[name] = shown_text(result[name])
+                journey.times[name] = brief(result[name])
 
     def _tell(self, journey: Journey) -> None:
         self._board.post("journey", journey.as_dict(), journey.id)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from DurableText.command_line import counted
+from DurableText.command_line import MAX_LINE, brief, counted
 from DurableText.moments import seconds_of, timestamp
 from MessageBroker import BrokerError, BrokerInterface, DeliverySettings, Message
 from MessageBroker.broker_interface import default_subscription
@@ -34,7 +34,6 @@ from MessageBroker.errors import MessageNotFoundError, TopicNotFoundError
 from MessageBroker.original_message import describe, image_id, original_body
 from Pipeline.page.board import Board
 from Pipeline.page.journeys import Journeys
-from Pipeline.page.texts import MAX_LONG_CHARACTERS, shown_text
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +174,7 @@ class LetterDesk:
             "waiting": shelf.waiting,
             "read_at": shelf.read_at,
             "reasons": [
-                {"reason": reason, "shown": shown_text(reason), "count": count}
+                {"reason": reason, "shown": brief(reason), "count": count}
                 for reason, count in reasons.most_common(MAX_REASONS)
             ],
         }
@@ -192,11 +191,10 @@ class LetterDesk:
             NoLetterError: it was not read.
         """
         letter = self.letter(letter_id)
-        told = self._row(describe(letter), MAX_LONG_CHARACTERS)
+        told = self._row(describe(letter), MAX_LINE)
         body = letter.data[:MAX_BODY_SHOWN]
         attributes = {
-            shown_text(name): shown_text(value, MAX_LONG_CHARACTERS)
-            for name, value in letter.attributes.items()
+            brief(name): brief(value, MAX_LINE) for name, value in letter.attributes.items()
         }
         return {**told, "attributes": attributes, "hex": hex_lines(body), "text": text_of(body)}
 
@@ -227,7 +225,7 @@ class LetterDesk:
 
     def _row(self, told: dict[str, Any], longest: int = 500) -> dict[str, Any]:
         texts = {
-            name: shown_text(value, longest) if isinstance(value, str) else value
+            name: brief(value, longest) if isinstance(value, str) else value
             for name, value in told.items()
             if name != "attributes"
         }
@@ -316,7 +314,7 @@ class LetterDesk:
         by_others = [each for each in missed if "done" not in self._outcomes.get(each, {})]
         self._note(settled, {"done": done})
         for letter_id, why in failures.items():
-            self._note([letter_id], {"done": "stays", "why": shown_text(why)})
+            self._note([letter_id], {"done": "stays", "why": brief(why)})
         self._note(by_others, {"done": "was not there any more: somebody else has settled it"})
         parts = [f"{counted(len(settled), 'letter')} {done}"]
         if failures:
@@ -350,7 +348,7 @@ class LetterDesk:
     def _name(self, letter_id: str) -> str:
         """Say which letter it was, as long as it is known."""
         told = self._shelf.descriptions.get(letter_id, {})
-        return shown_text(told.get("subject") or told.get("event_id") or letter_id)
+        return brief(told.get("subject") or told.get("event_id") or letter_id)
 
     def outcomes(self) -> list[dict[str, Any]]:
         """Return what became of the letters that were settled last, the newest first."""
@@ -391,4 +389,4 @@ def text_of(data: bytes) -> str | None:
             return None
         text = data[: error.start].decode()  # cut in the middle of a character
     lines = text.replace("\r\n", "\n").split("\n")
-    return None if "\0" in text else "\n".join(shown_text(each, len(each)) for each in lines)
+    return None if "\0" in text else "\n".join(brief(each, len(each)) for each in lines)

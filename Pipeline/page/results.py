@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from DB import DatabaseError, ResultDatabase
+from DurableText.command_line import brief
 from DurableText.moments import timestamp
 from Pipeline.page.pictures import Pictures
-from Pipeline.page.texts import shown_row, shown_text
+from Pipeline.page.texts import shown_row
 
 # Filters look through so many of the newest rows.
 ROWS_LOOKED_THROUGH = 5000
@@ -84,7 +85,7 @@ class Results:
             "results": [self._shown(row) for row in found[: query.count]],
             "found": len(found),
             "looked_through": len(rows),
-            "db": shown_text(self._db.name),
+            "db": brief(self._db.name),
         }
 
     def get(self, result_id: str) -> dict[str, Any] | None:
@@ -112,7 +113,7 @@ class Results:
         try:
             told = shown_row(self._db.summary().as_dict())
         except DatabaseError as error:
-            told = {"error": shown_text(str(error))}
+            told = {"error": brief(str(error))}
         seconds = time.monotonic() - began
         with self._lock:
             self._summary = {**told, "counted_at": timestamp()}

@@ -9,24 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from DurableText.command_line import printable
+from DurableText.command_line import brief
 
-# Characters of one text; a reason has a few words, a file's name may have 255 bytes.
-MAX_CHARACTERS = 500
-# Of a text that somebody looks at alone.
-MAX_LONG_CHARACTERS = 5000
 # Fields of one result, and members of a list in it.
 MAX_FIELDS = 50
 MAX_MEMBERS = 100
 # A bound on what stands inside one another.
 MAX_DEPTH = 3
-
-
-def shown_text(text: str, longest: int = MAX_CHARACTERS) -> str:
-    """Return a text as it is shown, cut where it is too long."""
-    if len(text) <= longest:
-        return printable(text)
-    return f"{printable(text[:longest])}… ({len(text):,} characters)"
 
 
 def shown_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,14 +26,14 @@ def shown_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shown(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return shown_text(value)
+        return brief(value)
     if isinstance(value, (bool, int, float)) or value is None:
         return value if not isinstance(value, int) or abs(value) < 2**53 else str(value)[:40]
     if depth >= MAX_DEPTH:
         return "…"
     if isinstance(value, Mapping):
         some = list(value.items())[:MAX_FIELDS]
-        return {shown_text(str(name)): _shown(each, depth + 1) for name, each in some}
+        return {brief(str(name)): _shown(each, depth + 1) for name, each in some}
     if isinstance(value, (list, tuple)):
         return [_shown(each, depth + 1) for each in value[:MAX_MEMBERS]]
-    return shown_text(str(value))
+    return brief(str(value))

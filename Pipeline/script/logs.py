@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from types import TracebackType
 
-from DurableText.command_line import printable
+from DurableText.command_line import MAX_LINE, brief
 from DurableText.installation import __version__
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -45,7 +45,7 @@ class _TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base's name
         """Format one record; what follows it, a traceback, keeps its lines."""
-        return printable(super().formatMessage(record))
+        return brief(super().formatMessage(record), MAX_LINE)
 
 
 class _JsonLines(logging.Formatter):

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from DurableText import command_line
 from DurableText.installation.command_line import command_parser
+from DurableText.storage import STORAGE, make_durable_directory
 from DurableText.urls import scheme_of
 from MessageBroker import add_broker_option
 
@@ -151,7 +152,7 @@ def check_writable(path: Path) -> None:
         OSError: it cannot.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_durable_directory(STORAGE, path.parent)
     except FileExistsError:  # but no folder
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
     is_new = not path.exists()

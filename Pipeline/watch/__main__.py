@@ -33,6 +33,7 @@ from DB import DatabaseConfigurationError, open_database
 from DurableText import standard_streams
 from DurableText.command_line import EXIT_USAGE, file_with_suffix
 from DurableText.installation.command_line import command_parser
+from DurableText.storage import write_file
 from Pipeline.observability.overview import Overview, target
 from Pipeline.script.options import add_db_option, check_writable, positive
 from Pipeline.watch.view import line, view
@@ -157,7 +158,7 @@ def draw_picture(watch: Watch, interval: float, path: Path) -> int:
         watch.look()
         time.sleep(interval)
     console.print(watch.draw(console))
-    console.save_svg(str(path), title="python -m Pipeline.watch")
+    write_file(path, console.export_svg(title="python -m Pipeline.watch").encode())
     return 0
 
 

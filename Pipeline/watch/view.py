@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from DurableText.command_line import duration_in_words, printable, rate_in_words
+from DurableText.command_line import brief, duration_in_words, in_lines, printable, rate_in_words
 from Pipeline.observability.overview import latency_of
 from Pipeline.observability.stages import Stage
 
@@ -112,19 +112,19 @@ def _name(stage: Stage, *, short: bool = False) -> Text:
     if stage.script == "?":
         return Text(stage.target, QUIET if _may_be_away(stage) else BAD)
     name = SHORT.get(stage.script, stage.script) if short else stage.script
-    return Text.assemble(printable(name), (f" :{stage.target.rsplit(':', 1)[-1]}", QUIET))
+    return Text.assemble(brief(name), (f" :{stage.target.rsplit(':', 1)[-1]}", QUIET))
 
 
 def _state(stage: Stage) -> Text:
     if not stage.ready:
-        return Text(printable(stage.state), QUIET if _may_be_away(stage) else BAD)
+        return Text(brief(stage.state), QUIET if _may_be_away(stage) else BAD)
     text = Text("ready", GOOD)
     if stage.model:
-        text.append(f"  {printable(stage.model)}", QUIET)
+        text.append(f"  {brief(stage.model)}", QUIET)
     elif stage.broker:
-        text.append(f"  on {printable(stage.broker)}", QUIET)
+        text.append(f"  on {brief(stage.broker)}", QUIET)
     for reason in stage.waits_for:
-        text.append(f"  waits for {printable(reason)}", FAULT)
+        text.append(f"  waits for {brief(reason)}", FAULT)
     for fault, number in stage.faults.items():
         text.append(f"  {number:,} {fault}", FAULT)
     return text
@@ -175,13 +175,13 @@ def _results(results: Sequence[dict[str, Any]], narrow: bool) -> Table:
 
 def _foreign(value: object, style: str = "") -> Text:
     """Show what another program wrote: no escape sequence of it counts, nor markup of rich."""
-    return Text(printable(str(value)), style)
+    return Text(brief(str(value)), style)
 
 
 def _verdict(problems: Sequence[str]) -> Text:
     if not problems:
         return Text("all is well", GOOD)
-    return Text("\n".join(map(printable, problems)), BAD)
+    return Text(in_lines(*problems), BAD)
 
 
 def _duration(seconds: float | None) -> str:

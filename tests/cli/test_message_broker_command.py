@@ -28,6 +28,7 @@ from MessageBroker.conformance.stories import (
     wait_until_ready,
 )
 from MessageBroker.dead_letters import Selection, purge
+from MessageBroker.local_handler import LocalHandler
 from tests.brokers.harness import BrokerUnderTest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -373,6 +374,24 @@ def test_what_can_be_shown_is_shown_and_the_rest_is_named(tmp_path: Path) -> Non
         "inference_topic-dead-letter",
     ]
     assert "0 dead letters" in letters.stdout
+
+
+def test_a_person_sees_the_beginning_of_what_is_too_long_and_a_program_all(tmp_path: Path) -> None:
+    environment = {"MESSAGE_BROKER": "local", "LOCAL_BROKER_PATH": str(tmp_path)}
+    long = "7" * 100_000
+    with LocalHandler(tmp_path) as broker:
+        broker.create_topic("inference_topic")
+        letter = {"dead_letter_message_id": long, "dead_letter_error": long}
+        topic = dead_letter_topic("inference_topic")
+        broker.publish_unchecked(topic, b"body", None, letter).result()
+
+    shown = run("dead-letters", "list", "inference_topic", environment=environment)
+    as_json = run("dead-letters", "list", "inference_topic", "--json", environment=environment)
+
+    assert shown.stdout.count("7… (100,000 characters)") == 2
+    assert len(shown.stdout) < 2000
+    (told,) = json.loads(as_json.stdout)["letters"]
+    assert told["message_id"] == told["error"] == long
 
 
 @WAITS_FOR_LEASES

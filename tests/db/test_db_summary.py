@@ -136,6 +136,8 @@ def test_the_command_prints_text_json_and_a_picture(path, tmp_path):
     drawn = run("summary", "--db", path, "--plot", picture)
     assert drawn.returncode == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
+    for made in (picture, picture.parent):  # it shows what the DB holds, and is for as few
+        assert made.stat().st_mode & 0o007 == 0
 
 
 def test_what_cannot_be_read_or_drawn_is_one_line_and_exit_code_1(path, tmp_path):

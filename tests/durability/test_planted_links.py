@@ -40,7 +40,13 @@ def ids_at(path: Path) -> None:
     app_1.open_ids(path).close()
 
 
-OPEN: list[Callable[[Path], None]] = [queue_at, db_at, sqlite_at, ids_at]
+def picture_at(path: Path) -> None:
+    """As `python -m DB summary --plot` and `dead-letters save --output` write."""
+    storage.make_durable_directory(storage.STORAGE, path.parent)
+    storage.write_file(path, b"a picture")
+
+
+OPEN: list[Callable[[Path], None]] = [queue_at, db_at, sqlite_at, ids_at, picture_at]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes another user's link")
 
 
