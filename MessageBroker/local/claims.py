@@ -13,6 +13,15 @@ from MessageBroker.local.log import Log
 # How far to look past messages whose key another consumer holds.
 MAX_FREE_CLAIMS = 10_000
 
+# What is free, oldest first, and the keys that other consumers hold.
+_FREE_AND_BLOCKED = """
+SELECT first, last, key FROM claim WHERE subscription = ?1 AND consumer IS NULL
+UNION ALL
+SELECT DISTINCT NULL, NULL, key FROM claim WHERE subscription = ?1 AND key IS NOT NULL
+    AND consumer IS NOT NULL AND consumer != ?2
+ORDER BY first
+"""
+
 
 class Claims:
     """What one consumer takes at once, within its room. Used inside a transaction."""
@@ -33,14 +42,11 @@ class Claims:
         self._room = room
         self._room_bytes = room_bytes
         self._ranges: list[tuple[int, int]] = []
-        self._blocked = {
-            key
-            for (key,) in db.execute(
-                "SELECT DISTINCT key FROM claim WHERE subscription = ? AND key IS NOT NULL "
-                "AND consumer IS NOT NULL AND consumer != ?",
-                (subscription, consumer),
-            )
-        }
+        # One statement for both: who takes a single message waits for each.
+        rows = db.execute(_FREE_AND_BLOCKED, (subscription, consumer)).fetchall()
+        self._free = [(first, last, key) for first, last, key in rows if first is not None]
+        self._blocked = {key for first, _, key in rows if first is None}
+        self._left_free = len(self._free)
 
     def ranges(self) -> list[tuple[int, int]]:
         """Return the claimed sequence numbers, as ranges."""
@@ -48,12 +54,7 @@ class Claims:
 
     def take_free(self) -> None:
         """Take what was given out before and is free again, oldest first."""
-        free = self._db.execute(
-            "SELECT first, last, key FROM claim WHERE subscription = ? AND consumer IS NULL "
-            "ORDER BY first",
-            (self._subscription,),
-        ).fetchall()
-        for first, last, key in free:
+        for first, last, key in self._free:
             if not self._has_room():
                 return
             if key not in self._blocked:
@@ -65,10 +66,7 @@ class Claims:
             "SELECT next_seq FROM subscription WHERE id = ?", (self._subscription,)
         ).fetchone()
         next_seq: int = before
-        passed_over = self._db.execute(
-            "SELECT count(*) FROM claim WHERE subscription = ? AND consumer IS NULL",
-            (self._subscription,),
-        ).fetchone()[0]
+        passed_over = self._left_free
         new: list[tuple[int, int, str | None, str | None]] = []
         for first, last, key, size in self._spans(next_seq):
             if not self._has_room() or passed_over >= MAX_FREE_CLAIMS:
@@ -102,6 +100,7 @@ class Claims:
             "UPDATE claim SET consumer = ?, last = ? WHERE subscription = ? AND first = ?",
             (self._consumer, taken, self._subscription, first),
         )
+        self._left_free -= taken == last
         if taken < last:  # only ranges without a key can be longer than one
             self._db.execute(
                 "INSERT INTO claim VALUES (?, ?, ?, NULL, NULL)",

@@ -55,13 +55,10 @@ class Consumers:
         renewed = db.execute("UPDATE consumer SET expires = ? WHERE id = ?", (expires, consumer))
         return bool(renewed.rowcount)
 
-    def is_registered(self, db: sqlite3.Connection, consumer: str) -> bool:
-        """Tell whether nobody has given this consumer up for dead."""
-        found = db.execute("SELECT 1 FROM consumer WHERE id = ?", (consumer,))
-        return found.fetchone() is not None
-
-    def bury_the_dead(self, db: sqlite3.Connection, living: str = "") -> None:
+    def bury_the_dead(self, db: sqlite3.Connection, living: str = "") -> bool:
         """Free what dead consumers hold. `living` is the one that asks, and so is not dead.
+
+        Returns False if others have given up that one.
 
         If `living` itself comes late by a whole renewal, and is still here, then all were kept
         from renewing (a full disk, a locked file, a machine that swaps): all get a new lease.
@@ -77,6 +74,7 @@ class Consumers:
                 self.bury(db, consumer)
         if stalled:
             db.execute("UPDATE consumer SET expires = ?", (now + LEASE_SECONDS,))
+        return own is not None
 
     @staticmethod
     def bury(db: sqlite3.Connection, consumer: str) -> None:

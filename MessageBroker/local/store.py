@@ -238,8 +238,7 @@ class TopicStore:
             take them any more, and publishers need not wait for the reading.
         """
         with self._writing() as db:
-            self._consumers.bury_the_dead(db, consumer)
-            if not self._consumers.is_registered(db, consumer):
+            if not self._consumers.bury_the_dead(db, consumer):
                 return None
             claims = Claims(db, self._log, subscription, consumer, max_messages, max_bytes)
             claims.take_free()
@@ -248,7 +247,7 @@ class TopicStore:
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[Message]:
         """Read messages that were claimed; the handle of each is its sequence number."""
-        with self._reading() as db:
+        with self._database.reading() as db:  # whatever becomes of the topic: they are claimed
             return [
                 message for low, high in ranges for message in self._log.messages(db, low, high)
             ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from Pipeline.observability.waiting import Reason, Waiting
-from Pipeline.script import errands
+from Pipeline.script.errands import Errand
 from Pipeline.stop import POLL_SECONDS, ScriptError, Stop
 
 logger = logging.getLogger(__name__)
@@ -116,16 +115,15 @@ def within_grace(action: Callable[[], Result], stop: Stop, waiting: Waiting) -> 
     Raises:
         UnconfirmedError: the grace is over.
     """
-    future = errands.run(action)
+    errand = Errand(action)
     with waiting.on(Reason.BROKER, "the broker has not confirmed what was sent"):
-        while not future.done():
+        while not errand.is_done_within(
+            min(POLL_SECONDS, stop.grace_left) if stop.requested else POLL_SECONDS
+        ):
             if stop.requested and stop.grace_left <= 0:
                 raise UnconfirmedError(
                     f"the broker has not answered within {stop.grace_seconds:g} seconds of being "
                     "asked to end: what it has not confirmed does not count as published, and what "
                     "was to be passed on stays where it is"
                 )
-            patience = min(POLL_SECONDS, stop.grace_left) if stop.requested else POLL_SECONDS
-            with contextlib.suppress(TimeoutError):
-                future.exception(patience)
-    return future.result()
+    return errand.result()
