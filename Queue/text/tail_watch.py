@@ -20,6 +20,7 @@ import logging
 import os
 import select
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -36,6 +37,8 @@ POLL_SECONDS = 0.002
 
 _IN_MODIFY, _IN_MOVED_TO, _IN_CREATE = 0x2, 0x80, 0x100
 _EVENT_BYTES = 64 * 1024
+# Which watch, what happened, and two fields that say nothing of a file.
+_EVENT = struct.Struct("=iIII")
 
 
 class _Inotify:
@@ -51,8 +54,8 @@ class _Inotify:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._log = os.fsencode(log)
-        self.fd = int(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-        self._require(self.fd)
+        self._grew = b""  # the event of a log that has grown; b"" while none is watched
+        self.fd = self._require(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         try:
             self._watch(os.fsencode(log.parent), _IN_MOVED_TO | _IN_CREATE)
         except OSError:
@@ -62,29 +65,34 @@ class _Inotify:
     def begin(self) -> None:
         """Watch the log that is there now, and forget what has happened so far.
 
-        Watching it again costs nothing. The one before is watched no more when it is removed.
+        The one before is watched no more when it is removed.
 
         Raises:
             OSError: the system has no watch left.
         """
-        with contextlib.suppress(FileNotFoundError):  # the folder tells when it comes
-            self._watch(self._log, _IN_MODIFY)
-        with contextlib.suppress(BlockingIOError):
-            while len(os.read(self.fd, _EVENT_BYTES)) > _EVENT_BYTES // 2:
-                pass
+        try:
+            events = os.read(self.fd, _EVENT_BYTES)
+        except BlockingIOError:
+            events = b""
+        grown = events.count(self._grew) * _EVENT.size if self._grew else -1
+        if grown != len(events):  # there may be another log
+            self._grew = b""
+            with contextlib.suppress(FileNotFoundError):  # the folder tells when it comes
+                self._grew = _EVENT.pack(self._watch(self._log, _IN_MODIFY), _IN_MODIFY, 0, 0)
 
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self.fd)
 
-    def _watch(self, path: bytes, mask: int) -> None:
-        self._require(self._libc.inotify_add_watch(self.fd, path, mask))
+    def _watch(self, path: bytes, mask: int) -> int:
+        return self._require(self._libc.inotify_add_watch(self.fd, path, mask))
 
     @staticmethod
-    def _require(result: int) -> None:
+    def _require(result: int) -> int:
         if result < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
+        return result
 
 
 class TailWatch:

@@ -83,6 +83,8 @@ def test_without_a_watch_for_the_log_the_log_is_looked_at(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(watch._inotify, "_watch", refuse)
+    log.rename(log.with_name("log.1.txt"))
+    log.touch()
     watch.drain()
     append(log)
     watch.wait(60.0)
