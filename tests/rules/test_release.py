@@ -38,3 +38,8 @@ def test_the_images_of_kubernetes_have_the_version_as_their_tag() -> None:
     ]
     assert images
     assert {image["newTag"] for image in images} == {__version__}
+
+
+def test_whoever_follows_the_docs_builds_the_image_that_kubernetes_asks_for() -> None:
+    text = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"event-driven-model-serving:(\S+)", text)) == {__version__}
