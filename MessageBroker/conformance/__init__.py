@@ -30,6 +30,7 @@ PARTS = (
     "holding",
     "nacks_and_dead_letters",
     "ordering",
+    "topics",
     "life_cycle",
     "failover",
     "outages",

@@ -13,3 +13,4 @@ from MessageBroker.conformance.nacks_and_dead_letters import *
 from MessageBroker.conformance.ordering import *
 from MessageBroker.conformance.outages import *
 from MessageBroker.conformance.publishing import *
+from MessageBroker.conformance.topics import *
