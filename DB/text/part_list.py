@@ -22,10 +22,15 @@ from functools import partial
 from pathlib import Path
 from zlib import crc32
 
+from DB.errors import DatabaseConfigurationError
 from DurableText import codec
 from DurableText.storage import Storage, write_all
 
 logger = logging.getLogger(__name__)
+
+# What a change of the DB's files that this program could not read would raise: the list says it as
+# `format`, from the second one on.
+FORMAT = 1
 
 # So many bytes at a part's end are summed up: several rows.
 TAIL_BYTES = 4096
@@ -80,7 +85,11 @@ def tail_of(read: Read, end: int) -> str:
 
 
 def read_list(path: Path, storage: Storage) -> Listed | None:
-    """Return what the list of the text at `path` says; None if there is none."""
+    """Return what the list of the text at `path` says; None if there is none.
+
+    Raises:
+        DatabaseConfigurationError: a newer version has written it.
+    """
     try:
         fd = storage.open(list_path(path), os.O_RDONLY)
     except FileNotFoundError:
@@ -93,6 +102,12 @@ def read_list(path: Path, storage: Storage) -> Listed | None:
     dropped = damaged = 0
     for line in filter(bytes.strip, lines):
         match codec.decode(line):
+            case {"format": form} if form != FORMAT:
+                raise DatabaseConfigurationError(
+                    f"{list_path(path)} has format {form!r:.20}, this program knows format "
+                    f"{FORMAT}: a newer version has written the DB; use that one, or name another "
+                    "file with --db"
+                )
             case {"part": int(number), "bytes": int(size), "tail": str(tail)}:
                 parts[number] = Part(size, tail)
             case {"dropped": int(number)}:

@@ -25,6 +25,11 @@ from MessageBroker.errors import BrokerReplacedError, BrokerUnavailableError, Co
 from MessageBroker.local.files_in_use import Change, FilesInUse
 from MessageBroker.local.turnstile import Turnstile
 
+# Stands in the header of each file, so that an older program refuses what a newer one has made.
+# Files of versions up to 0.2 have none. What a reader could not read raises it.
+FORMAT = 1
+FORMAT_MARK = 0x65646D00  # "edm" and the format: SQLite's `application_id`
+
 # Sixteen messages of an image's size fit a page: twice the speed of SQLite's 4,096.
 PAGE_BYTES = 16_384
 # Waiting for a writer that holds the file outside the turnstile (a backup, a debugger).
@@ -108,12 +113,14 @@ class SharedDatabase:
             is_made = self.value("PRAGMA user_version")
             if schema is None and not is_made:
                 raise self.replaced(path, "was emptied")
+            self._require_known_format()
             if not is_made:
                 with self._turnstile.held():
                     self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")
                     self._db.execute("PRAGMA journal_mode=WAL")
                     self._db.executescript(
-                        f"BEGIN IMMEDIATE; {schema} PRAGMA user_version=1; COMMIT"
+                        f"BEGIN IMMEDIATE; {schema} PRAGMA user_version=1; "
+                        f"PRAGMA application_id={FORMAT_MARK + FORMAT}; COMMIT"
                     )
             self._db.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
             # SQLite's own default; Debian's writes zeros over what is deleted, to the disk too.
@@ -123,6 +130,14 @@ class SharedDatabase:
             self._look()
             self.require_there()
             opened.pop_all()
+
+    def _require_known_format(self) -> None:
+        mark = self.value("PRAGMA application_id")
+        if mark & ~0xFF == FORMAT_MARK and mark & 0xFF > FORMAT:
+            raise ConfigurationError(
+                f"local broker: {self.path} has format {mark & 0xFF}, this program knows format "
+                f"{FORMAT}: a newer version has written it; use that one, or name another folder"
+            )
 
     def close(self) -> None:
         """Close the connection; twice is fine.

@@ -17,7 +17,11 @@ from pathlib import Path
 
 from DurableText import codec
 from DurableText.storage import Storage, write_all
-from Queue.errors import QueueReplacedError
+from Queue.errors import QueueConfigurationError, QueueReplacedError
+
+# What a change of the queue's files that this program could not read would raise: a slot says it as
+# `format`, from the second one on.
+FORMAT = 1
 
 SLOT_BYTES = 512
 FILE_BYTES = 2 * SLOT_BYTES
@@ -46,6 +50,12 @@ def _decode(slot: bytes) -> tuple[int, Position] | None:
     record = codec.decode(slot.rstrip(b" \n"))
     if record is None:
         return None
+    form = record.get("format", FORMAT)
+    if form != FORMAT:
+        raise QueueConfigurationError(
+            f"the queue's cursor has format {form!r:.20}, this program knows format {FORMAT}: a "
+            "newer version has written the queue; use that one, or name another file with --queue"
+        )
     try:
         generation = int(record["generation"])
         place = Position(int(record["next_seq"]), int(record["segment"]), int(record["offset"]))
