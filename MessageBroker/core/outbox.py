@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from MessageBroker.core.driver import Publication
+from MessageBroker.core.driver import Publication, confirm_all
 from MessageBroker.core.outage import Outage
 from MessageBroker.errors import (
     BrokerError,
@@ -61,6 +61,7 @@ class Limits:
 class _Lane:
     name: LaneName
     waiting: deque[Publication] = field(default_factory=deque)
+    size: int = 0  # bytes of what waits
     queued: bool = False  # in the line of lanes that have something to send
     sending: int = 0  # groups under way
 
@@ -130,19 +131,26 @@ class Outbox:
             waits: whether the caller waits for the answer next. It then may send by itself, but
                 for the main thread: a Ctrl-C must not end that in the middle.
         """
-        may_wait = not getattr(_thread, "sends", False)
+        may_wait, lane_of = not getattr(_thread, "sends", False), self._lane_of
         with self._lock:
             touched: set[LaneName] = set()
-            for publication in publications:
+            lane: _Lane | None = None
+            for publication in publications:  # a loop for each message: it calls what it must
                 size = publication.size
                 if may_wait and self._is_full(size):
                     self._start_sending(touched)
                     self._room.wait_for(lambda: self._stopped.is_set() or not self._is_full(size))  # noqa: B023
+                    lane = None  # it may have gone
                 if self._stopped.is_set():
                     return  # what is not confirmed is failed by the core
                 self._pending_messages += 1
                 self._pending_bytes += size
-                touched.add(self._enqueue(publication))
+                name = lane_of(publication)
+                if lane is None or lane.name != name:
+                    lane = self._lanes.setdefault(name, _Lane(name))
+                    touched.add(name)
+                lane.waiting.append(publication)
+                lane.size += size
             lane = self._free_lane(touched) if waits and may_wait else None
             group = self._take_group(lane) if lane is not None else []
             if group:
@@ -171,14 +179,6 @@ class Outbox:
         return self._pending_messages >= self._limits.pending_messages or (
             self._pending_bytes > 0 and self._pending_bytes + size > self._limits.pending_bytes
         )
-
-    def _enqueue(self, publication: Publication) -> LaneName:
-        name = self._lane_of(publication)
-        lane = self._lanes.get(name)
-        if lane is None:
-            lane = self._lanes[name] = _Lane(name)
-        lane.waiting.append(publication)
-        return name
 
     def _start_sending(self, names: set[LaneName]) -> None:
         while names:
@@ -260,12 +260,18 @@ class Outbox:
         lane.queued = False
         lane.sending += 1
         group: list[Publication] = []
-        total = 0
+        room = self._limits.group_bytes
+        if len(lane.waiting) <= self._limits.group_messages and lane.size <= room:
+            group.extend(lane.waiting)
+            lane.waiting.clear()
+            lane.size = 0
         while lane.waiting and len(group) < self._limits.group_messages:
-            total += lane.waiting[0].size
-            if group and total > self._limits.group_bytes:
+            size = lane.waiting[0].size
+            if group and size > room:
                 break
             group.append(lane.waiting.popleft())
+            room -= size
+            lane.size -= size
         self._put_in_line(lane)
         return group
 
@@ -289,8 +295,7 @@ class Outbox:
             self._fail(group, PublishError(f"{self._name} failed by a defect: {error!r}"))
         else:
             self._give_room_back(group)
-            for publication, message_id in zip(group, ids, strict=True):
-                publication.confirm(message_id)
+            confirm_all(group, ids)
 
     def _write_through_outages(self, group: Sequence[Publication]) -> Sequence[str] | None:
         waiter = group[0]  # each group waits for itself: others may be through
@@ -320,7 +325,7 @@ class Outbox:
     def _give_room_back(self, group: Sequence[Publication]) -> None:
         with self._lock:
             self._pending_messages -= len(group)
-            self._pending_bytes -= sum(publication.size for publication in group)
+            self._pending_bytes -= sum([publication.size for publication in group])
             assert self._pending_messages >= 0, "room is given back once"
             assert self._pending_bytes >= 0, "room is given back once"
             self._room.notify_all()

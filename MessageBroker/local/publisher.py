@@ -21,9 +21,9 @@ LIMITS = Limits(
     senders=1,
     # One transaction: large enough to spread the cost of its fsync, small enough that another
     # process waits for the file for a few milliseconds only. Sizes are counted generously: it is
-    # 1 MiB of small images with their attributes.
+    # 1,024 small images with their attributes, what `app_1` publishes at once.
     group_messages=1024,
-    group_bytes=3 * 512 * 1024,
+    group_bytes=2 * 1024 * 1024,
     pending_messages=10_000,
     pending_bytes=32 * 1024 * 1024,
 )

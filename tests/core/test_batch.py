@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from MessageBroker import OutgoingMessage
-from MessageBroker.core.driver import Batch
+from MessageBroker.core.driver import Batch, confirm_all
 from MessageBroker.errors import BrokerError, PublishError
 
 # The number of a message, and whether it is confirmed or fails.
@@ -39,6 +39,32 @@ def test_the_first_settlement_of_each_counts_and_the_last_is_told_once(
     assert batch.errors == {n: each for n, each in first.items() if not isinstance(each, str)}
     confirmed = {n: each for n, each in first.items() if isinstance(each, str)}
     assert batch.ids == [confirmed.get(number, "") for number in range(5)]
+
+
+def test_those_that_are_confirmed_together_are_settled_once_too() -> None:
+    told: list[str] = []
+    batch = new_batch(4, told)
+    batch.fail(2, PublishError("refused"))
+    first, *others = batch.publications()
+    confirm_all([first], ["a"])
+    assert told == []
+
+    confirm_all([first, *others], ["never", "b", "never", "d"])
+    confirm_all(others, ["never"] * 3)
+
+    assert batch.ids == ["a", "b", "", "d"]
+    assert set(batch.errors) == {2}
+    assert told == ["all"]
+
+
+def test_messages_of_several_batches_are_confirmed_together() -> None:
+    told: list[str] = []
+    batches = [new_batch(1, told), new_batch(2, told)]
+
+    confirm_all([each for batch in batches for each in batch.publications()], ["a", "b", "c"])
+
+    assert [batch.ids for batch in batches] == [["a"], ["b", "c"]]
+    assert told == ["all", "all"]
 
 
 def test_what_is_not_settled_fails_and_nothing_else() -> None:

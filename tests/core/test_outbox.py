@@ -231,15 +231,15 @@ def test_who_waits_behind_others_gathers_with_them_in_order(
     broker: ListBroker, outbox: Outbox
 ) -> None:
     broker.open.clear()
-    first = put(outbox, "0")
+    first = put(outbox, "0", key="a")
     assert broker.asked.wait(PATIENCE_SECONDS)
-    waiting = batch_of("1", "2")
+    waiting = batch_of("1", "2", key="a")
     in_a_thread(lambda: outbox.put(waiting.publications(), waits=True))
-    last = put(outbox, "3")
+    last = put(outbox, "3", key="a")
     broker.open.set()
 
     assert all(each.settled.wait(PATIENCE_SECONDS) for each in (first, waiting, last))
-    assert broker.bodies() == ["0", "1", "2", "3"]
+    assert broker.bodies("a") == ["0", "1", "2", "3"]
     assert broker.groups == [1, 3]
 
 
