@@ -8,6 +8,7 @@ Source: https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,12 @@ def require_safe(path: Path, max_bytes: int = DEFAULT_MAX_MODEL_BYTES) -> None:
             f"{path}: it needs operators of its maker's own, {shortened(', '.join(foreign))}: "
             "export it with standard ones"
         )
-    total = path.stat().st_size
-    for file in sorted(_external_files(model)):
-        total += _inside(path, file).stat().st_size
-    require_size(path, total, max_bytes)
+    beside = sum(_inside(path, file).stat().st_size for file in sorted(_external_files(model)))
+    # Several tensors may be read from one place: each takes what it says it takes.
+    declared = sum(
+        tensor_bytes(each.dims, _dtype(each)) for each in _tensors(model) if each.external_data
+    )
+    require_size(path, path.stat().st_size + max(beside, declared), max_bytes)
     require_tensor_sizes(path, _tensor_sizes(model), max_bytes)
 
 
@@ -98,41 +101,61 @@ def _nodes(model: Any) -> Iterator[Any]:
 def _tensors(model: Any) -> Iterator[Any]:
     for graph in _graphs(model):
         yield from getattr(graph, "initializer", ())
-        for sparse in getattr(graph, "sparse_initializer", ()):
-            yield from (sparse.values, sparse.indices)
         for node in graph.node:
             for attribute in node.attribute:
                 yield from (attribute.t, *attribute.tensors)
-                for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                    yield from (sparse.values, sparse.indices)
+    for sparse in _sparse_tensors(model):
+        yield from (sparse.values, sparse.indices)
 
 
 def _tensor_sizes(model: Any) -> list[int]:
     """Tell what tensors take for one image, as far as their shapes can be told.
 
     A few bytes may ask for gigabytes (`ConstantOfShape`, `Expand`, a sparse tensor), which the
-    runtime makes while it loads the file. The model is used up: it loses its weights.
+    runtime makes while it loads the file, inside of an `If` too. The model is used up: it loses its
+    weights.
     """
     from onnx import shape_inference
 
-    sparse = [
-        tensor_bytes(each.dims, np.float32)
-        for graph in _graphs(model)
-        for each in getattr(graph, "sparse_initializer", ())
-    ]
+    sizes = [tensor_bytes(each.dims, _dtype(each.values)) for each in _sparse_tensors(model)]
     for tensor in _tensors(model):
         if len(tensor.raw_data) > MAX_SHAPE_BYTES:
             tensor.ClearField("raw_data")
+    # The runtime says what is wrong with one whose shapes contradict each other.
+    with contextlib.suppress(shape_inference.InferenceError):
+        model = shape_inference.infer_shapes(model, data_prop=True)
+    for graph in _graphs(model):
+        # A function has names for what goes out; that is described where it is used.
+        described = [*getattr(graph, "value_info", ()), *graph.output]
+        for tensor in [each.type.tensor_type for each in described if hasattr(each, "type")]:
+            dims = [size.dim_value or 1 for size in tensor.shape.dim]
+            sizes.append(tensor_bytes(dims, _dtype_of(tensor.elem_type)))
+    return sizes
+
+
+def _sparse_tensors(model: Any) -> Iterator[Any]:
+    for graph in _graphs(model):
+        yield from getattr(graph, "sparse_initializer", ())
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("sparse_tensor"):
+                    yield attribute.sparse_tensor
+                yield from attribute.sparse_tensors
+
+
+def _dtype(tensor: Any) -> Any:
+    return _dtype_of(tensor.data_type)
+
+
+def _dtype_of(number: int) -> Any:
+    """Return numpy's type for one of ONNX; what is not told, or text, counts as four bytes."""
+    from onnx import helper
+
     try:
-        graph = shape_inference.infer_shapes(model, data_prop=True).graph
-    except shape_inference.InferenceError:  # the runtime says what is wrong with it
-        return sparse
-    return sparse + [
-        tensor_bytes(
-            [size.dim_value or 1 for size in described.type.tensor_type.shape.dim], np.float32
-        )
-        for described in (*graph.value_info, *graph.output)
-    ]
+        found = np.dtype(helper.tensor_dtype_to_np_dtype(number))
+    except (KeyError, TypeError, ValueError):
+        return np.float32
+    return np.float32 if found.hasobject else found
 
 
 def _external_files(model: Any) -> set[str]:

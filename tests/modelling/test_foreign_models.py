@@ -173,25 +173,83 @@ def test_outputs_that_are_no_tensors_are_named_as_the_runtime_does(tmp_path: Pat
         load_classifier(path)
 
 
-def test_a_tensor_that_a_few_bytes_ask_for_is_not_made(tmp_path: Path) -> None:
-    """The runtime would make it while it loads the file: 3.6 GB here."""
-    side = 30_000
+def many(kind: int, name: str = "many") -> list[Any]:
+    """Nodes that make 30,000 times 30,000 values of a type, and add them up to `y`."""
+    value = helper.make_tensor("zero", kind, [1], [0])
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [30_000, 30_000])
+    return [
+        helper.make_node("Constant", [], [f"{name}_shape"], value=shape),
+        helper.make_node("ConstantOfShape", [f"{name}_shape"], [name], value=value),
+        helper.make_node("ReduceSum", [name], ["y"]),
+    ]
+
+
+def inside_of_a_branch() -> list[Any]:
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    few = helper.make_node("Constant", [], ["y"], value_float=0.0)
+    branches = {
+        "then_branch": helper.make_graph(many(TensorProto.FLOAT), "then", [], [y]),
+        "else_branch": helper.make_graph([few], "else", [], [y]),
+    }
+    condition = helper.make_tensor("condition", TensorProto.BOOL, [], [True])
+    return [
+        helper.make_node("Constant", [], ["condition"], value=condition),
+        helper.make_node("If", ["condition"], ["y"], **branches),
+    ]
+
+
+def a_sparse_constant() -> list[Any]:
+    values = helper.make_tensor("values", TensorProto.DOUBLE, [1], [1.0])
+    indices = helper.make_tensor("indices", TensorProto.INT64, [1, 2], [0, 0])
+    sparse = helper.make_sparse_tensor(values, indices, [30_000, 30_000])
+    return [
+        helper.make_node("Constant", [], ["many"], sparse_value=sparse),
+        helper.make_node("ReduceSum", ["many"], ["y"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "declared"),
+    [
+        (many(TensorProto.FLOAT), "3,600,000,000"),
+        (many(TensorProto.DOUBLE), "7,200,000,000"),
+        (inside_of_a_branch(), "3,600,000,000"),
+        (a_sparse_constant(), "7,200,000,000"),
+    ],
+    ids=["float", "double", "inside of a branch", "a sparse constant"],
+)
+def test_a_tensor_that_a_few_bytes_ask_for_is_not_made(
+    tmp_path: Path, nodes: list[Any], declared: str
+) -> None:
+    """The runtime would make it while it loads the file."""
     path = tmp_path / "huge.onnx"
-    value = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
     graph = helper.make_graph(
-        [
-            helper.make_node("ConstantOfShape", ["shape"], ["many"], value=value),
-            helper.make_node("ReduceSum", ["many"], ["y"]),
-        ],
+        nodes,
         "huge",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, SIDE, SIDE, 3])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [helper.make_tensor("shape", TensorProto.INT64, [2], [side, side])],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
 
-    with pytest.raises(CheckpointError, match=r"declares 3,600,000,000 bytes"):
+    with pytest.raises(CheckpointError, match=f"declares {declared} bytes"):
         require_safe(path)
+
+
+def test_tensors_that_are_read_from_one_place_count_each(tmp_path: Path) -> None:
+    path = colours_onnx(tmp_path / "colours.onnx")
+    (tmp_path / "weights.bin").write_bytes(weights("NHWC").tobytes())
+    point_to(path, "weights.bin")
+    model = onnx.load(path, load_external_data=False)
+    [tensor] = model.graph.initializer
+    for number in range(9):
+        again = model.graph.initializer.add()
+        again.CopyFrom(tensor)
+        again.name = f"again {number}"
+    onnx.save_model(model, path)
+    size = 10 * weights("NHWC").nbytes
+    require_safe(path, size + path.stat().st_size)
+    with pytest.raises(CheckpointError, match=f"declares {size + path.stat().st_size:,} bytes"):
+        require_safe(path, size)
 
 
 def test_weights_beside_the_file_are_read_and_count(tmp_path: Path) -> None:
