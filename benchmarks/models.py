@@ -5,13 +5,13 @@
     python -m benchmarks.models --convolutions 3        a network that takes five times as long
 
 The same network, of 0.25 billion multiplications, runs as an ONNX file (ONNX Runtime) and as a
-Keras file with its compiled form (LiteRT). The bare engine is the runtime itself, without anything of
-ours: it predicts arrays that are ready, with all cores and nothing else running, at its best batch
-size, ONNX Runtime both with threads that spin and with threads that sleep. The pipeline is given
-the same pictures as arrays, or with `--as jpeg` as files that have to be decoded. Both take turns,
-so that the ratio holds on a machine whose speed drifts; CPU time per image stands beside it, of the
-server and of all four scripts. One at a time: the median from received to predicted, and from
-published to stored, against the bare call for one.
+Keras file with its compiled form (LiteRT). The bare engine is the runtime itself, without anything
+of ours: it predicts arrays that are ready, with all cores and nothing else running, at its best
+batch size, ONNX Runtime both with threads that spin and with threads that sleep. The pipeline is
+given the same pictures as arrays, or with `--as jpeg` as files that have to be decoded. Both take
+turns, so that the ratio holds on a machine whose speed drifts; CPU time per image stands beside it,
+of the server and of all four scripts. One at a time: the median from received to predicted, and
+from published to stored, against the bare call for one.
 """
 
 from __future__ import annotations
