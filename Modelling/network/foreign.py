@@ -156,7 +156,8 @@ class ForeignEngine:
         """Run a batch of the only size that the network takes; what lacks is filled with zeros."""
         assert self._batch is not None
         lack = self._batch - len(part)
-        filled = np.concatenate([part, np.zeros((lack, *part.shape[1:]), part.dtype)])
+        zeros = np.zeros((lack, *part.shape[1:]), part.dtype)
+        filled = np.concatenate([part, zeros]) if lack else part
         return np.asarray(self._call(filled), np.float32)[: len(part)]
 
 

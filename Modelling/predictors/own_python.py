@@ -115,6 +115,7 @@ class OwnPredictor:
 
     Attributes:
         version: Its own.
+        item_bytes: Its own, 0 if it does not say it.
     """
 
     def __init__(self, own: Any) -> None:
@@ -137,8 +138,14 @@ class OwnPredictor:
             raise AnswerError(f"its version must be a text, not {shortened(repr(version))}")
         if len(version) > MAX_VERSION_CHARACTERS:
             raise AnswerError(f"its version is longer than {MAX_VERSION_CHARACTERS} characters")
+        item_bytes = getattr(own, "item_bytes", 0)
+        if type(item_bytes) is not int or item_bytes < 0:
+            raise AnswerError(
+                f"its item_bytes must be a number from 0, not {shortened(repr(item_bytes))}"
+            )
         self._own = own
         self.version = version
+        self.item_bytes = item_bytes
 
     def warm_up(self) -> None:
         """Warm it up."""

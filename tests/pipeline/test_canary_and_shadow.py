@@ -33,7 +33,10 @@ def test_a_canarys_share_is_by_id() -> None:
     assert all(is_of_canary(each, 0.2) for each, yes in zip(ids, chosen, strict=True) if yes)
 
 
-@pytest.mark.parametrize("text", ["a.h5:1.1", "a.h5:-0.1", "a.h5:nan", "a.h5", ":0.1", "a.h5:x"])
+@pytest.mark.parametrize(
+    "text",
+    ["a.h5:1.1", "a.h5:-0.1", "a.h5:nan", "a.h5:inf", "a.h5", "a.h5:", ":0.1", "a.h5:x", ":", ""],
+)
 def test_a_share_outside_of_0_to_1_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="FILE:SHARE"):
         canary(text)
@@ -144,6 +147,7 @@ def killed_and_compared(pipeline: Pipeline, folder: Path, count: int) -> float:
     answered = {row["id"] for row in shadows(pipeline)}
     assert 0 < told["compared"] == len(answered & set(pipeline.ids())) <= count
     assert told["coverage"] == told["compared"] / count
+    print(f"{len(of_canary):,} of {count:,} by the canary, shadow: {told}")
     return len(of_canary) / count
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from examples.colours_onnx import write
 from examples.iris import MEASURES
+from examples.sentiment import Sentiment
 from MessageBroker import OutgoingMessage
 from Modelling.errors import CheckpointError
 from Modelling.predictor import Item
@@ -275,6 +276,18 @@ def test_a_predictor_that_cannot_be_had_is_named(
 def test_what_no_result_could_hold_is_no_answer(answer: Any) -> None:
     with pytest.raises(AnswerError):
         check_answer(answer)
+
+
+@pytest.mark.parametrize("own_bytes", [-1, 1.5, None, "1", True])
+def test_the_bytes_of_an_item_are_a_number(own_bytes: Any) -> None:
+    class Sized(Sentiment):
+        item_bytes = 4096
+
+    assert OwnPredictor(Sized(None, None)).item_bytes == 4096
+    assert OwnPredictor(Sentiment(None, None)).item_bytes == 0
+    Sized.item_bytes = own_bytes
+    with pytest.raises(AnswerError, match="item_bytes must be a number from 0"):
+        OwnPredictor(Sized(None, None))
 
 
 def test_errors_must_be_as_many_as_items() -> None:
