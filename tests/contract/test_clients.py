@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -62,6 +63,35 @@ def test_the_brokers_own_client_needs_nothing_of_this_project(
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["label"] == "7"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("running_broker", ["pubsub"], indirect=True)
+def test_gcloud_publishes_and_pulls(pipeline_on_each_broker: Pipeline) -> None:
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud is not installed: apt install google-cloud-cli")
+    pipeline = pipeline_on_each_broker
+    started(pipeline).rename(pipeline.folder / "photo.jpg")
+    variables = pipeline.broker.environment
+    environment = {
+        **variables,
+        "PATH": os.environ["PATH"],
+        "HOME": str(pipeline.folder),
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB": f"http://{variables['PUBSUB_EMULATOR_HOST']}/",
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+        "CLOUDSDK_CORE_PROJECT": variables["GOOGLE_CLOUD_PROJECT"],
+    }
+    text = on_topics_of(pipeline, section("Pub/Sub on the command line"))
+    text = text.replace("my-client", pipeline.broker.unused_name("my-client"))
+    before, pull = re.split(r"^(?=.* pull )", text, flags=re.MULTILINE)
+    run = {"env": environment, "cwd": pipeline.folder, "check": True, "timeout": 120}
+    subprocess.run(["bash", "-ec", before], **run)
+    pipeline.wait_for_rows(1)
+    done = subprocess.run(
+        ["bash", "-c", f"{pull.strip()} --format=json"], capture_output=True, **run
+    )
+    [pulled] = json.loads(done.stdout)
+    assert json.loads(base64.b64decode(pulled["message"]["data"]))["label"] == "7"
 
 
 @pytest.mark.soak
