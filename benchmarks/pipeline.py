@@ -194,9 +194,14 @@ def throughput(rows: list[dict[str, Any]]) -> float:
     return len(rows) / (end - start)
 
 
+def latencies_of(rows: list[dict[str, Any]]) -> list[float]:
+    """From the intended sending to the DB, of each row (ms)."""
+    return [1e3 * (_moment(row["stored_at"]) - _moment(row["published_at"])) for row in rows]
+
+
 def latencies_ms(rows: list[dict[str, Any]]) -> dict[str, float]:
     """From the intended sending to durable in the DB."""
-    values = [1e3 * (_moment(row["stored_at"]) - _moment(row["published_at"])) for row in rows]
+    values = latencies_of(rows)
     p50, p95, p99 = np.percentile(values, (50, 95, 99))
     return {"p50": p50, "p95": p95, "p99": p99, "max": max(values)}
 
