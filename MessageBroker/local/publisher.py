@@ -100,6 +100,11 @@ class Publisher:
 
 def _messages(publications: Sequence[Publication], ids: Sequence[str]) -> list[NewMessage]:
     return [
-        NewMessage(message_id, each.key, dict(each.attributes), each.data)
+        NewMessage(
+            message_id,
+            each.key,
+            attributes if type(attributes := each.attributes) is dict else dict(attributes),
+            each.data,
+        )
         for each, message_id in zip(publications, ids, strict=True)
     ]
