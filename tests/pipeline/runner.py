@@ -62,8 +62,9 @@ class Script:
         assert self.process.poll() is None, self.output
         return self
 
-    def says(self, text: str) -> Script:
-        wait_until(lambda: text in self.output, f"{self.name} says {text!r}: {self.log}")
+    def says(self, text: str, after: int = 0) -> Script:
+        """Wait until it says so, after as many characters of its output."""
+        wait_until(lambda: text in self.output[after:], f"{self.name} says {text!r}: {self.log}")
         return self
 
     def kill(self) -> None:
