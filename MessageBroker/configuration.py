@@ -82,7 +82,7 @@ def config_folder(config_dir: Path | None) -> Path:
     named = variable(CONFIG_DIR_VARIABLE)
     if config_dir is None and named is None:
         users = user_config_folder()
-        return users if users is not None and users.is_dir() else DEFAULT_CONFIG_DIR
+        return users if users is not None and _can_be_seen(users) else DEFAULT_CONFIG_DIR
     folder = config_dir if config_dir is not None else home_of(named or "")
     if not folder.is_dir():
         said = "--config-dir" if config_dir is not None else CONFIG_DIR_VARIABLE
@@ -92,6 +92,18 @@ def config_folder(config_dir: Path | None) -> Path:
             "INI files"
         )
     return folder
+
+
+def _can_be_seen(folder: Path) -> bool:
+    """Tell whether there is a folder that nobody named; one behind what is hidden is not there.
+
+    A service that systemd gives no homes (`ProtectHome=yes`), or a container whose user is another
+    than that of `HOME`, may not even ask.
+    """
+    try:
+        return folder.is_dir()
+    except OSError:
+        return False
 
 
 def ini_file(config_dir: Path | None, name: str, sections: Collection[str]) -> IniFile:

@@ -140,6 +140,12 @@ def test_the_ini_files_of_the_user_are_found_without_an_option(installed: Instal
         (folder / "local_config.ini").unlink()
 
 
+def test_a_folder_of_the_user_that_may_not_be_looked_at_is_not_there(installed: Installed) -> None:
+    # As /home under systemd's ProtectHome; root may look everywhere, but at no name so long.
+    hidden = f"/{'a' * 300}"
+    installed.must("edms", "broker", "ping", XDG_CONFIG_HOME=hidden)
+
+
 def test_a_users_program_has_strict_types(installed: Installed, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
