@@ -35,6 +35,9 @@ PING_SECONDS = 5.0
 STALE_SECONDS = 15.0
 # Over which the fall of the backlog is measured: longer than a batch, shorter than a burst.
 DRAIN_WINDOW_SECONDS = 60.0
+# What this script does in so many seconds is in work and does not wait: at a steady load it is
+# always there, now more and now less, and says nothing of whether the load is too high.
+IN_WORK_SECONDS = 2.0
 # Between two counts of the DB's rows is so many times what one takes: at most one per cent of it.
 COUNTING_PAUSE = 100
 
@@ -58,6 +61,7 @@ class GaugeProbe:
         self._rows: int | None = None
         self._count_again_at = 0.0
         self._drain = Drain()
+        self._tally = tally
         self._letters: dict[str, int] = {}
         self._values: dict[table.Metric, float] = {}
         self._answered_at = time.monotonic()
@@ -150,7 +154,7 @@ class GaugeProbe:
         waiting = self._values.get(metric)
         if waiting is not None:
             self._set(table.STALLED, self._stall.seconds(waiting))
-        self._set(table.DRAIN, self._drain.seconds(waiting))
+        self._set(table.DRAIN, self._drain.seconds(waiting, self._tally.through))
 
     def _look_for_room(self, path: Path | None, taken: table.Metric, free: table.Metric) -> None:
         room = room_of(path) if path is not None else None
@@ -180,16 +184,21 @@ class Drain:
     """How long it takes until nothing waits any more, if it goes on as in the last minute.
 
     That is backlog ÷ (consumed - arriving), and what is consumed less what arrives is how much the
-    backlog falls, by all consumers together.
+    backlog falls, by all consumers together. A backlog that this script alone works off within
+    `IN_WORK_SECONDS` is none that grows: it is what is in work.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin without a look; `clock` tells the time."""
         self._clock = clock
-        self._looks: deque[tuple[float, float]] = deque()
+        self._looks: deque[tuple[float, float, int]] = deque()
 
-    def seconds(self, waiting: float | None) -> float | None:
-        """Look; `waiting` is how many wait, None if nobody can tell.
+    def seconds(self, waiting: float | None, through: int = 0) -> float | None:
+        """Look.
+
+        Args:
+            waiting: how many wait; None if nobody can tell.
+            through: how many this script has dealt with, ever.
 
         Returns:
             Infinity while the backlog does not fall; None for what cannot be told, or not yet.
@@ -198,15 +207,19 @@ class Drain:
             self._looks.clear()
             return None
         now = self._clock()
-        self._looks.append((now, waiting))
+        self._looks.append((now, waiting, through))
         while len(self._looks) > 2 and now - self._looks[0][0] > DRAIN_WINDOW_SECONDS:
             self._looks.popleft()
-        began, before = self._looks[0]
+        began, before, through_before = self._looks[0]
         if waiting == 0:
             return 0.0
         if now == began:
             return None
-        return waiting * (now - began) / (before - waiting) if waiting < before else math.inf
+        falls = (before - waiting) / (now - began)
+        done = (through - through_before) / (now - began)
+        if waiting <= done * IN_WORK_SECONDS:
+            return waiting / max(done, falls)
+        return waiting / falls if falls > 0 else math.inf
 
 
 class Stall:

@@ -179,6 +179,21 @@ def test_what_drains_says_how_long_it_takes() -> None:
     assert look(110.0, None) is None  # the broker cannot tell, or is away
 
 
+def test_what_is_in_work_at_a_steady_load_is_no_backlog_that_grows() -> None:
+    """Else a healthy server at 100 images a second asked for more servers at every other look."""
+    now = [0.0]
+    drain = Drain(lambda: now[0])
+    looks = [(0.0, 12, 0), (5.0, 30, 500), (10.0, 30, 1000), (15.0, 190, 1500)]
+    found = []
+    for now[0], waiting, through in looks:
+        found.append(drain.seconds(waiting, through))
+    assert found == [None, 0.3, 0.3, 1.9]
+    now[0] = 20.0
+    assert drain.seconds(690, 1500) == math.inf  # it does no longer do anything
+    now[0] = 30.0
+    assert drain.seconds(590, 2600) == math.inf  # more arrives than is consumed, in the last minute
+
+
 def test_what_models_say_is_counted_in_bounded_memory() -> None:
     mix = PredictionMix()
     for model in range(MAX_MODELS + 1):
