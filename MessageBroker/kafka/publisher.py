@@ -14,8 +14,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from MessageBroker.core.driver import AwaitedBatch, Batch
 from MessageBroker.core.outage import Outage
-from MessageBroker.errors import BrokerError, ClosedError, PublishError
-from MessageBroker.kafka.errors import Right, error_of
+from MessageBroker.errors import BrokerError, ClosedError, PublishError, topic_not_found
+from MessageBroker.kafka.errors import MISSING_TOPIC, Right, error_of
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.records import headers_of, id_of
 from MessageBroker.kafka.settings import KafkaSettings
@@ -39,6 +39,9 @@ CONFIRM_EVERY = 256
 CLOSED = "kafka was closed before it had the message"
 # What the client says of messages that it gives up.
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+# What it says of messages whose topic is not there; the last, of those that waited in a partition
+# that it let go of.
+GONE = MISSING_TOPIC | {KafkaError._DESTROY}
 # Messages that come while the credentials are refused wait at least so long for them (s).
 SURE_SECONDS = 5.0
 # What the client needs after its queue was emptied, to report that (s).
@@ -205,10 +208,9 @@ class KafkaPublisher:
             if self._end is None and not refused:
                 return ClosedError(CLOSED)
             error = self._end or error
-        elif error.code() == KafkaError._DESTROY:
-            # Said of what waited in a partition that the client let go of: the topic was deleted.
-            error = KafkaError(KafkaError._UNKNOWN_TOPIC)
         tried = f"{self._where}: a message was not published to {topic!r}"
+        if error.code() in GONE:
+            return topic_not_found(f"{tried}: there is no such topic any more", topic)
         right = Right("WRITE", "topic", topic)
         if error.code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
             right = dataclasses.replace(
