@@ -95,73 +95,53 @@ def test_what_serves_is_locked_without_tensorflow() -> None:
     assert not {"tensorflow", "keras"} & serving.keys()
 
 
-def test_make_takes_the_first_interpreter_that_is_new_enough(tmp_path: Path) -> None:
+def make_the_environment(
+    folder: Path, *options: str, path: str = "", **interpreters: str
+) -> subprocess.CompletedProcess[str]:
+    """Run make where these are the only interpreters, each a shell's script by its name."""
     make = shutil.which("make")
     assert make is not None
-    (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")  # too old
-    (tmp_path / "python3").chmod(0o755)
-    (tmp_path / "python3.12").symlink_to(sys.executable)
-    done = subprocess.run(
-        [make, "-n", "-f", ROOT / "Makefile", ".venv/bin/python"],
-        cwd=tmp_path,
-        env={"PATH": str(tmp_path)},
+    for name, script in interpreters.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return subprocess.run(
+        [make, *options, "-f", ROOT / "Makefile", ".venv/bin/python"],
+        cwd=folder,
+        env={"PATH": f"{folder}:{path}"},
         capture_output=True,
         text=True,
-        check=True,
     )
-    assert "python3.12 -m venv .venv" in done.stdout
 
 
-def test_make_passes_over_an_interpreter_that_makes_no_environments(tmp_path: Path) -> None:
-    # As Debian's without python3-venv; what it would leave has no pip, and is in the way for ever.
-    make = shutil.which("make")
-    assert make is not None
+@pytest.mark.parametrize(
+    "unsuitable",
+    [
+        "exit 1",  # too old
+        # As Debian's without python3-venv: what it would leave has no pip, and is in the way.
+        f'PYTHONPATH=hidden exec {sys.executable} "$@"',
+    ],
+)
+def test_make_takes_the_first_interpreter_that_makes_environments_and_is_new_enough(
+    unsuitable: str, tmp_path: Path
+) -> None:
     hidden = tmp_path / "hidden" / "ensurepip.py"
     hidden.parent.mkdir()
     hidden.write_text("raise ModuleNotFoundError(__name__)\n")
-    (tmp_path / "python3").write_text(
-        f'#!/bin/sh\nPYTHONPATH={hidden.parent} exec {sys.executable} "$@"\n'
-    )
-    (tmp_path / "python3").chmod(0o755)
     (tmp_path / "python3.12").symlink_to(sys.executable)
-    done = subprocess.run(
-        [make, "-n", "-f", ROOT / "Makefile", ".venv/bin/python"],
-        cwd=tmp_path,
-        env={"PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = make_the_environment(tmp_path, "-n", python3=unsuitable)
     assert "python3.12 -m venv .venv" in done.stdout
 
 
 def test_an_environment_that_was_not_made_whole_is_not_left_behind(tmp_path: Path) -> None:
-    make = shutil.which("make")
-    assert make is not None
-    (tmp_path / "python3").write_text(
-        "#!/bin/sh\ncase $1 in -c) exit 0;; esac\n"
-        "mkdir -p .venv/bin && ln -s /bin/sh .venv/bin/python\nexit 1\n"
+    breaks_off = (
+        "[ $1 = -c ] && exit 0; mkdir -p .venv/bin && ln -s /bin/sh .venv/bin/python; exit 1"
     )
-    (tmp_path / "python3").chmod(0o755)
-    done = subprocess.run(
-        [make, "-f", ROOT / "Makefile", ".venv/bin/python"],
-        cwd=tmp_path,
-        env={"PATH": f"{tmp_path}:{os.defpath}"},
-        capture_output=True,
-    )
+    done = make_the_environment(tmp_path, path=os.defpath, python3=breaks_off)
     assert done.returncode == 2
     assert not (tmp_path / ".venv").exists()
 
 
 def test_make_says_what_to_install_where_no_interpreter_is_new_enough(tmp_path: Path) -> None:
-    make = shutil.which("make")
-    assert make is not None
-    done = subprocess.run(
-        [make, "-f", ROOT / "Makefile", ".venv/bin/python"],
-        cwd=tmp_path,
-        env={"PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    done = make_the_environment(tmp_path)
     assert done.returncode == 2
     assert "Python 3.11 to 3.14 with its module venv is needed" in done.stdout
