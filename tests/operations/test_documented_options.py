@@ -26,6 +26,7 @@ COMMANDS = {
     "python -m Pipeline.page": "Pipeline.page.__main__",
     "python -m Pipeline.demo": "Pipeline.demo.__main__",
 }
+COMMANDS_OF_MODULES = [name.removesuffix(".__main__") for name in COMMANDS.values()]
 CONSUMERS = ("model_server_sub.py", "model_server_pub.py", "app_2.py")
 
 
@@ -92,17 +93,8 @@ class _FoundError(Exception):
     """Carries a parser out of a program that was about to parse."""
 
 
-# Whose options a person looks up; those of `DB` and `MessageBroker` are spread over subcommands.
-TOOLS = (
-    "MessageBroker",
-    "Queue",
-    "DB",
-    "Modelling.train_cnn",
-    "Modelling.predict_cnn",
-    "Modelling.promote",
-    "Modelling.quantise",
-    "Pipeline.page.together",
-)
+# Those whose options may be spread over subcommands, and stand in rows of their own.
+TOOLS = sorted({tool for tool, _ in INSTALLED_TOOLS.values()} - {*COMMANDS_OF_MODULES})
 
 
 def parser_of(tool, monkeypatch):
@@ -137,6 +129,12 @@ def test_every_option_of_a_tool_is_in_the_documentation_and_the_reverse(tool, mo
             rows.append(f"{name} {row[0]}")
     said = set(re.findall(r"--[a-z-]+", " ".join(rows)))
     assert said == all_options(parser_of(tool, monkeypatch))
+
+
+@pytest.mark.parametrize("page", ["configuration.md", "installing.md"])
+def test_every_installed_tool_is_named(page):
+    text = (ROOT / "docs" / page).read_text()
+    assert {each for each in INSTALLED_TOOLS if f"`edms {each}`" not in text} == set()
 
 
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
