@@ -91,6 +91,17 @@ lock: $(VENV)/.development  ## pin anew all that the lists of requirements bring
 resolve: $(VENV)/.development  ## show that all pins have wheels for each Python and platform; minutes
 	$(BIN)/python -m pytest -m soak tests/package/test_pythons.py -k wheels
 
+# pyproject.toml does not hold the version, and a bill without one tells nobody what it is of.
+define SET_VERSION
+import json, pathlib
+from DurableText.installation import __version__
+bill = pathlib.Path("sbom.json")
+told = json.loads(bill.read_text())
+told["metadata"]["component"]["version"] = __version__
+bill.write_text(json.dumps(told, indent=2) + "\n")
+endef
+sbom: export SET_VERSION
+
 licences: $(VENV)/.development  ## list the licences of all that serving installs
 	$(BIN)/pip-licenses --from=mixed --with-urls --packages \
 	  $$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' requirements.lock)
@@ -98,6 +109,7 @@ licences: $(VENV)/.development  ## list the licences of all that serving install
 sbom: $(VENV)/.development  ## write sbom.json, in CycloneDX: all that serving installs, with hashes
 	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
 	  --output-reproducible -o sbom.json
+	@$(BIN)/python -c "$$SET_VERSION"
 
 clean:  ## remove what runs have made (the virtual environment stays)
 	rm -rf .local_broker .demo .page demo.png sbom.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
