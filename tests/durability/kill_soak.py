@@ -24,13 +24,17 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from DB import Rotation
 from DB.text.database import TextDatabase
+from DB.text.parts import part_paths
+from DurableText.storage import STORAGE
 from Queue.text.report import status
 from Queue.text.report import verify as verify_queue
 from tests.db.reading import verify as verify_db
 from tests.queue.of_dicts import FileQueue
 
 SEGMENT_BYTES = 20_000
+PART_BYTES = 1_000_000
 PAUSES_SECONDS = (0.005, 0.05)
 PRODUCERS, CONSUMERS = 3, 2
 
@@ -101,7 +105,7 @@ def consume(folder: Path, name: str, life: int) -> None:
                 for line in batch.corrupt
             ]
             note(handed, lines)
-            db = db or TextDatabase(folder / "db.txt")
+            db = db or TextDatabase(folder / "db.txt", rotation=Rotation(bytes=PART_BYTES))
             db.insert(batch.records)
             queue.commit(batch)
         if db is not None:
@@ -186,9 +190,12 @@ class Soak:
                 first[what] = seq
                 disorder += seq <= highest
                 highest = max(highest, seq)
+        path = self.folder / "db.txt"
+        texts = [each for each in (*part_paths(path, STORAGE), path) if each.exists()]
         stored = Counter(
             json.loads(line)["id"]
-            for line in (self.folder / "db.txt").read_text().splitlines()
+            for text in texts
+            for line in text.read_text().splitlines()
             if line.strip()
         )
         # The same line can be handed out several times: it counts once. A kill tears the line that
