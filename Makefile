@@ -100,7 +100,7 @@ told = json.loads(bill.read_text())
 told["metadata"]["component"]["version"] = __version__
 bill.write_text(json.dumps(told, indent=2) + "\n")
 endef
-sbom: export SET_VERSION
+sbom: export SET_VERSION := $(SET_VERSION)
 
 licences: $(VENV)/.development  ## list the licences of all that serving installs
 	$(BIN)/pip-licenses --from=mixed --with-urls --packages \

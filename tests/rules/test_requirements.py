@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from DurableText.installation import NAME, __version__
 from DurableText.installation.extras import EXTRA_OF
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,3 +147,21 @@ def test_make_says_what_to_install_where_no_interpreter_is_new_enough(tmp_path: 
     done = make_the_environment(tmp_path)
     assert done.returncode == 2
     assert "Python 3.11 to 3.14 with its module venv is needed" in done.stdout
+
+
+def test_the_bill_of_materials_says_of_which_version_it_is(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    assert make is not None
+    for name in ("requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("DurableText", "README.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    environment = tmp_path / ".venv"
+    environment.mkdir()
+    (environment / ".development").touch()
+    (environment / "bin").symlink_to(Path(sys.executable).parent)
+    (tmp_path / "requirements-dev.lock").touch()
+    os.utime(tmp_path / "requirements-dev.lock", (0, 0))
+    subprocess.run([make, "-f", ROOT / "Makefile", "sbom"], cwd=tmp_path, check=True)
+    told = json.loads((tmp_path / "sbom.json").read_text())["metadata"]["component"]
+    assert (told["name"], told["version"]) == (NAME, __version__)
