@@ -17,6 +17,7 @@ from psycopg.sql import Composed
 from DB.errors import DatabaseConfigurationError, DatabaseError, DatabaseUnavailableError
 from DB.postgres.errors import refused, translated
 from DB.postgres.url import PostgresUrl
+from DurableText.patience import Patience
 
 # How long an answer may take. A server that hangs keeps its connections open, and the kernel goes
 # on acknowledging for it: nobody else would end the waiting. A sync of a busy disk takes seconds.
@@ -61,7 +62,7 @@ class Session:
         self._url = url
         self._answer_seconds = answer_seconds
         self._connection: _Connection | None = None
-        self._was_connected = False
+        self._before: Patience | None = None  # of a server that took us before
 
     def run(
         self, query: Composed, values: Sequence[object] = (), *, action: str = "use"
@@ -123,7 +124,9 @@ class Session:
         except DatabaseError:
             self.close()
             raise
-        self._was_connected = True
+        if self._before is None:
+            self._before = Patience()
+        self._before.renew()
         return connection
 
     def _open(self) -> _Connection:
@@ -145,10 +148,14 @@ class Session:
 
     def _not_connected(self, error: psycopg.Error) -> DatabaseError:
         found = refused(error, self._url.conninfo, self._url.name)
-        if self._was_connected and isinstance(found, DatabaseConfigurationError):
-            # It took us before: too many clients, a password that is being changed.
-            return DatabaseUnavailableError(str(found))
-        return found
+        if self._before is None:
+            return found
+        if not isinstance(found, DatabaseConfigurationError):
+            self._before.renew()
+            return found
+        # It took us before: too many clients, a password that is being changed.
+        passing = not self._before.is_over()
+        return DatabaseUnavailableError(str(found)) if passing else DatabaseError(str(found))
 
 
 def _require_fitness(connection: psycopg.Connection[Any], name: str) -> None:

@@ -10,6 +10,7 @@ import ssl
 
 import redis.exceptions as theirs
 
+from DurableText.patience import Patience
 from Queue.errors import (
     QueueConfigurationError,
     QueueError,
@@ -68,22 +69,25 @@ def translated(error: Exception, action: str, name: str, appended: int | None = 
     return QueueUnavailableError(what, appended)
 
 
-def refused(error: Exception, name: str, was_connected: bool) -> QueueError:
+def refused(error: Exception, name: str, before: Patience | None) -> QueueError:
     """Return our error for a connection that could not be made.
 
     Args:
         error: what was raised.
         name: where the queue is.
-        was_connected: the server took us before: a password may be just being changed.
+        before: for how long yet, if it took us before: a password may be just being changed.
     """
     if code_of(error) in (REPLACED, FOREIGN, "WRONGTYPE"):  # it was made: our greeting says so
         return translated(error, "open", name)
     what = f"cannot connect to the queue {name}: {_words(error)}"
     found = _final(error, what)
-    if found is None or was_connected:
-        hint = "does the server run, and is it reached from here?"
-        return QueueUnavailableError(f"{what}; {hint}" if found is None else str(found))
-    return found
+    if found is None:
+        if before is not None:
+            before.renew()
+        return QueueUnavailableError(f"{what}; does the server run, and is it reached from here?")
+    if before is None:
+        return found
+    return QueueError(str(found)) if before.is_over() else QueueUnavailableError(str(found))
 
 
 def _final(error: Exception, what: str) -> QueueConfigurationError | None:

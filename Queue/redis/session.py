@@ -22,6 +22,7 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
+from DurableText.patience import Patience
 from Queue.errors import QueueConfigurationError, QueueError, QueueUnavailableError
 from Queue.redis.errors import may_have_arrived, refused, translated
 from Queue.redis.other_way import speaks_the_other_way
@@ -58,7 +59,7 @@ class Session:
         self._url = url
         self._keys = keys
         self._greet = greet
-        self._was_connected = False
+        self._before: Patience | None = None  # of a server that took us before
         self._pool = self._make_pool(answer_seconds)
 
     def ask(self, *command: Any, action: str = "read") -> Any:
@@ -113,7 +114,7 @@ class Session:
         try:
             pool.get_connection()
         except RedisError as error:
-            raise refused(error, self._url.name, self._was_connected) from error
+            raise refused(error, self._url.name, self._before) from error
         finally:
             pool.disconnect()
 
@@ -130,15 +131,17 @@ class Session:
         try:
             connection = self._pool.get_connection()
         except RedisError as error:
-            found = refused(error, self._url.name, self._was_connected)
+            found = refused(error, self._url.name, self._before)
             passing = isinstance(found, QueueUnavailableError)
-            if passing and not self._was_connected and speaks_the_other_way(self._url):
+            if passing and self._before is None and speaks_the_other_way(self._url):
                 raise QueueConfigurationError(
                     f"the server of the queue {self._url.name} "
                     + ("wants TLS: rediss://" if self._url.tls is None else "has no TLS: redis://")
                 ) from error
             raise found from error
-        self._was_connected = True
+        if self._before is None:
+            self._before = Patience()
+        self._before.renew()
         return connection
 
     def _greet_on(self, connection: Any) -> None:

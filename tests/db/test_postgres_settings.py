@@ -14,10 +14,13 @@ import pytest
 import DB.postgres.session
 from DB import (
     DatabaseConfigurationError,
+    DatabaseError,
     DatabaseUnavailableError,
     open_database,
 )
+from DB.errors import DatabasePassingError
 from DB.postgres.url import parse
+from DurableText import patience
 from tests.engines.commands import assert_says_what_to_install, imported, outcome_of
 from tests.engines.postgres_server import HOST, PostgresServer
 from tests.servers import free_port
@@ -161,6 +164,27 @@ def test_a_wrong_password_is_told_and_not_shown(
     code, output = code_of(url)
     assert (code, "Traceback" in output) == (2, False)
     assert not password or password not in output
+
+
+def test_a_password_that_is_changed_in_mid_run_is_waited_for_and_then_told(
+    guarded: PostgresServer, libpq: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    libpq(PGPASSWORD=SECRET, PGPASSFILE="/dev/null")
+    with open_database(guarded.url("guarded", "owner", table="changed")) as db:
+        db.insert([{"id": "a", "label": "7"}])
+        guarded.kill()
+        guarded.start()
+        libpq(PGPASSWORD="changed")
+        with pytest.raises(DatabaseUnavailableError):  # the broken connection, perhaps
+            db.insert([{"id": "b", "label": "7"}])
+        with pytest.raises(DatabaseUnavailableError, match="refuses"):
+            db.insert([{"id": "b", "label": "7"}])
+        monkeypatch.setattr(patience, "REFUSED_LOGIN_SECONDS", 0.0)
+        with pytest.raises(DatabaseError, match="refuses") as told:
+            db.insert([{"id": "b", "label": "7"}])
+        assert not isinstance(told.value, (DatabasePassingError, DatabaseConfigurationError))
+        libpq(PGPASSWORD=SECRET)
+        assert db.insert([{"id": "b", "label": "7"}]).inserted_ids == ("b",)
 
 
 def test_a_database_or_role_that_is_not_there_is_told(

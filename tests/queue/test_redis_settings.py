@@ -12,7 +12,9 @@ import pytest
 import redis.exceptions as redis_exceptions
 
 import Queue.redis.fitness
-from Queue import QueueConfigurationError, QueueUnavailableError, Record, open_queue
+from DurableText import patience
+from Queue import QueueConfigurationError, QueueError, QueueUnavailableError, Record, open_queue
+from Queue.errors import QueuePassingError
 from Queue.redis.errors import refused
 from Queue.redis.url import parse
 from tests.brokers.certificates import Authority
@@ -202,7 +204,7 @@ def test_a_server_that_is_too_old_is_refused(
 @pytest.mark.parametrize("code", ["MISCONF", "BUSY", "CLUSTERDOWN", "MASTERDOWN"])
 def test_a_server_that_refuses_for_now_at_the_start_is_waited_for(code: str) -> None:
     error = redis_exceptions.ResponseError(f"{code} not now")
-    assert isinstance(refused(error, "redis://host/0", was_connected=False), QueueUnavailableError)
+    assert isinstance(refused(error, "redis://host/0", None), QueueUnavailableError)
 
 
 def test_a_key_of_another_kind_is_refused_and_left_alone(redis: RedisServer) -> None:
@@ -281,6 +283,24 @@ def test_a_password_that_is_changed_in_mid_run_is_trouble_that_passes(
         monkeypatch.setenv("REDIS_PASSWORD", "not-yet")
         with pytest.raises(QueueUnavailableError, match="REDIS_PASSWORD"):
             queue.put(RECORDS)
+        monkeypatch.setenv("REDIS_PASSWORD", SECRET)
+        queue.put(RECORDS)
+
+
+def test_a_password_that_is_refused_for_too_long_is_no_trouble_that_passes(
+    guarded: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "REFUSED_LOGIN_SECONDS", 0.0)
+    monkeypatch.setenv("REDIS_PASSWORD", SECRET)
+    with open_queue(guarded.url("b")) as queue:
+        guarded.kill()
+        with pytest.raises(QueueUnavailableError, match="does the server run"):
+            queue.put(RECORDS)
+        guarded.start()
+        monkeypatch.setenv("REDIS_PASSWORD", "for good")
+        with pytest.raises(QueueError, match="REDIS_PASSWORD") as raised:
+            queue.put(RECORDS)
+        assert not isinstance(raised.value, (QueuePassingError, QueueConfigurationError))
         monkeypatch.setenv("REDIS_PASSWORD", SECRET)
         queue.put(RECORDS)
 
