@@ -122,11 +122,21 @@ class Parts:
         """Yield the rows with these ids; with `names`, those that are known by one of them."""
         keys: dict[bytes, list[int]] = {}  # by the secret that they are made with: mostly one
         for number, known in list(self._known.items()):
-            if known.secret not in keys:
-                keys[known.secret] = self._open(number).keys_of(ids)
-            ours = keys[known.secret]
-            if ours and min(ours) <= known.highest:  # else all are younger: by far most often
-                yield from self._open(number).find(ids if names is None else names, ours)
+            try:
+                if known.secret not in keys:
+                    keys[known.secret] = self._open(number).keys_of(ids)
+                ours = keys[known.secret]
+                if not ours or min(ours) > known.highest:
+                    continue  # all are younger than this part: by far most often
+                text = self._open(number)
+            except FileNotFoundError:
+                del self._known[number]
+                logger.error(
+                    "%s was removed while it was in use; its ids are known no more",
+                    part_path(self._path, number),
+                )
+                continue
+            yield from text.find(ids if names is None else names, ours)
 
     def seal(self, rows: IndexedText) -> Path:
         """Close the text that is written and make a part of it; return where that stands.
@@ -187,6 +197,7 @@ class Parts:
             while len(self._opened) >= OPEN_PARTS:
                 self._opened.popitem()[1].close()
             part = part_path(self._path, number)
+            self._storage.stat(part)  # one that is gone must not be made
             text = IndexedText(part, index_of(part), self._storage, identity=self._identity)
             self._known[number] = _Known(text.index.secret, text.index.highest)
             self._opened[number] = text

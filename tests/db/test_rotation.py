@@ -213,6 +213,27 @@ def test_parts_of_years_are_not_all_open_at_once(
         assert [row["id"] for row in db] == [f"image-{number}" for number in range(41)]
 
 
+@pytest.mark.parametrize("removed", [0, 2])
+def test_a_part_that_is_removed_while_it_is_not_open_is_told_and_not_made_again(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    removed: int,
+) -> None:
+    monkeypatch.setattr("DB.text.parts.OPEN_PARTS", 1)
+    with TextDatabase(path, rotation=Rotation(bytes=1)) as db:
+        for number in range(5):
+            db.insert(results(number))
+        gone = part_paths(path, STORAGE)[removed]
+        gone.unlink()
+        assert db.insert(results(*range(5))).inserted_ids == (f"image-{removed}",)
+        assert f"{gone} was removed while it was in use" in caplog.text
+        assert not gone.exists()
+        assert db.insert(results(*range(5))).duplicates == 5
+    with open_database(path, read_only=True) as reader:
+        assert [each for each in reader.verify().problems if "is missing" in each]
+
+
 def test_app_2_rotates_while_it_works(pipeline: Pipeline) -> None:
     app_2 = pipeline.app_2("--rotate-bytes", 5_000, "--keep", 100).ready()
     for script in (pipeline.sub("--batch-size", 20), pipeline.pub("--batch-size", 20)):
