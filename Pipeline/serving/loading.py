@@ -22,6 +22,22 @@ logger = logging.getLogger(__name__)
 # has not answered comes again.
 LOADING_SECONDS = 5.0
 
+_pipes: set[int] = set()  # both ends of each that is watched
+
+
+def _leave_pipes_in_child() -> None:
+    """Let go of them in a forked child: what it is told does not concern its parent.
+
+    And the watch ends when nobody has the pipe open any more to write.
+    """
+    if _pipes:
+        signal.set_wakeup_fd(-1)
+    while _pipes:
+        os.close(_pipes.pop())
+
+
+os.register_at_fork(after_in_child=_leave_pipes_in_child)
+
 
 @contextlib.contextmanager
 def ended_by_signals(
@@ -37,6 +53,7 @@ def ended_by_signals(
         yield  # a reload: the model before goes on, and the script ends without this thread
         return
     reader, writer = os.pipe()
+    _pipes.update((reader, writer))
     os.set_blocking(writer, False)
     done = threading.Event()
 
@@ -57,6 +74,7 @@ def ended_by_signals(
     finally:
         signal.set_wakeup_fd(before)
         done.set()
+        _pipes.difference_update((reader, writer))
         os.close(writer)
         thread.join()
         os.close(reader)

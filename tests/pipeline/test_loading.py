@@ -1,0 +1,42 @@
+"""A model that is loaded while the server is told to stop; one that forks processes meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.pipeline.runner import PATIENCE_SECONDS, ROOT
+
+FORKS = """
+import os, signal, time
+from Pipeline.serving.loading import ended_by_signals
+
+signal.signal(signal.SIGTERM, lambda *_: None)
+reader, writer = os.pipe()
+with ended_by_signals(0.1):
+    child = os.fork()
+    if child == 0:
+        os.write(writer, b"forked")
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            time.sleep(0.1)
+        os._exit(0)
+    os.read(reader, 6)
+    os.kill(child, signal.SIGTERM)
+    time.sleep(1)
+print("loaded", os.waitpid(child, os.WNOHANG)[0], flush=True)
+os.kill(child, signal.SIGKILL)
+"""
+
+
+def test_a_process_that_was_forked_while_a_model_is_loaded_holds_nobody_up() -> None:
+    """It lives on with what it was given; that it is told to end does not concern its parent."""
+    script = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert (script.returncode, script.stdout) == (0, "loaded 0\n"), script.stderr
