@@ -18,6 +18,8 @@ def copy_sqlite(source: Path, target: Path) -> None:
         sqlite3.Error: it is damaged, or others hold it.
     """
     source.stat()
+    # SQLite would make it readable for everybody.
+    STORAGE.close(STORAGE.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL))
     with (
         contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=rw", uri=True)) as there,
         contextlib.closing(sqlite3.connect(target)) as here,

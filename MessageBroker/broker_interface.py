@@ -263,7 +263,8 @@ class BrokerInterface(ClosedAtExit):
         """Get ready, so that the first message to `topic` takes no longer than those that follow.
 
         Publishing does so by itself. This is for a program that rather waits before its first
-        message than with it, half a second at most. It raises nothing where a broker is away.
+        message than with it: half a second, or one where the broker is away, which it does not
+        tell. A topic that is not known yet is looked up before, as `publish` does.
 
         Raises:
             TopicNotFoundError: as `publish`.

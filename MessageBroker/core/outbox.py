@@ -168,7 +168,7 @@ class Outbox:
         self._end_if_idle()
 
     def close(self, timeout: float) -> None:
-        """Stop, and wait for what is being written, for `timeout` seconds at most."""
+        """Stop, and wait for what the senders write, for `timeout` seconds at most."""
         self.stop()
         deadline = time.monotonic() + timeout
         for sender in self._senders:

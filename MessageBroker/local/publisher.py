@@ -35,7 +35,7 @@ def lane_of(publication: Publication) -> LaneName:
 
 
 class Publisher:
-    """Writes groups of messages of one topic. For one thread."""
+    """Writes groups of messages of one topic. For one thread at a time."""
 
     def __init__(
         self, open_store: Callable[[], TopicStore], path_of_topic: Callable[[], Path | None]

@@ -18,6 +18,7 @@ if __name__ == "__main__":  # before anything is opened
 import argparse
 import sys
 
+from DB import DatabaseConfigurationError
 from DurableText.command_line import counted, printable, run
 from DurableText.installation.command_line import command_parser
 from MessageBroker import ConfigurationError, add_broker_option
@@ -30,7 +31,8 @@ from Pipeline.script import options as opt
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, 1 if it cannot be done, 2 on wrong usage."""
-    return run(_parser(), arguments, BackupError, ConfigurationError)
+    wrong_use = (ConfigurationError, DatabaseConfigurationError)
+    return run(_parser(), arguments, BackupError, wrong_use)
 
 
 def _parser() -> argparse.ArgumentParser:

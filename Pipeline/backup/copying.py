@@ -15,9 +15,10 @@ from pathlib import Path
 
 from DB import DatabaseError, open_database
 from DurableText.copying import copy_file
+from DurableText.links import real_path
 from DurableText.lock import FileLock
 from DurableText.moments import timestamp
-from DurableText.storage import FOLDER_MODE, STORAGE
+from DurableText.storage import FOLDER_MODE, STORAGE, make_durable_directory
 from MessageBroker import BrokerError
 from MessageBroker.broker_interface import dead_letter_topic
 from MessageBroker.local.copying import TopicCopies
@@ -35,6 +36,7 @@ def make_backup(places: Places, folder: Path) -> Backup:
         BackupError: the folder is there, another backup is made into it, or a store is not there.
         OSError: something cannot be read or written; nothing of the backup is left.
     """
+    folder = real_path(folder)
     if folder.exists():
         raise BackupError(f"{folder} is there already: name a new folder")
     partial = folder.with_name(f"{folder.name}.partial")
@@ -48,8 +50,8 @@ def make_backup(places: Places, folder: Path) -> Backup:
                 (partial / store).mkdir(FOLDER_MODE)
         _copy_in_order(places, partial)
         backup = seal(partial, began_at, names)
-        STORAGE.unlink(partial / LOCK)
-        STORAGE.rename(partial, folder)
+        STORAGE.rename(partial, folder)  # with the lock: nobody begins in what is just whole
+        STORAGE.unlink(folder / LOCK)
     STORAGE.sync_directory(folder.parent)
     return backup
 
@@ -57,8 +59,8 @@ def make_backup(places: Places, folder: Path) -> Backup:
 @contextlib.contextmanager
 def _made(partial: Path) -> Iterator[None]:
     """Make the folder, over what one that was killed has left; remove it after an error."""
-    partial.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-    partial.mkdir(FOLDER_MODE, exist_ok=True)
+    make_durable_directory(STORAGE, partial)
+    _require_own(partial)
     lock = FileLock(partial / LOCK, STORAGE)
     try:
         if not lock.try_acquire():
@@ -68,8 +70,6 @@ def _made(partial: Path) -> Iterator[None]:
                 shutil.rmtree(left)
             elif left.name == MANIFEST:
                 STORAGE.unlink(left)
-            elif left.name != LOCK:
-                raise BackupError(f"{left} is none of a backup's: name another folder")
         try:
             yield
         except BaseException:
@@ -77,6 +77,15 @@ def _made(partial: Path) -> Iterator[None]:
             raise
     finally:
         lock.close()
+
+
+def _require_own(partial: Path) -> None:
+    """Make sure that all in a folder is a backup's, before any of it is removed."""
+    names = {each.name for each in partial.iterdir()}
+    others = sorted(names - {*STORES, MANIFEST, LOCK}) if LOCK in names else sorted(names)
+    if partial.is_symlink() or others:
+        what = partial / others[0] if others else partial
+        raise BackupError(f"{what} is none of a backup's: name another folder")
 
 
 def _copy_in_order(places: Places, folder: Path) -> None:
@@ -116,14 +125,22 @@ def _is_sqlite(path: Path) -> bool:
 
 def _copy_journals(queue: Path, folder: Path) -> None:
     """Copy what model servers remember of images that ended them."""
-    for journal in queue.parent.glob(f"{queue.stem}.in_flight.*.json"):
-        copy_file(journal, folder / journal.name)
+    for journal in _beside(queue, f"{queue.stem}.in_flight."):
+        if journal.suffix == ".json":
+            copy_file(journal, folder / journal.name)
 
 
 def _copy_checkpoint(path: Path, folder: Path) -> None:
     """Copy a checkpoint and what lies beside it: first what says which files belong together."""
     if not path.is_file():
         raise FileNotFoundError(2, "there is no checkpoint", str(path))
-    beside = [each for each in path.parent.glob(f"{path.stem}.*") if each.is_file()]
+    path = path.parent.resolve() / path.name  # the release that a link shows now, and no other
+    beside = _beside(path, f"{path.stem}.")
     for each in sorted(beside, key=lambda file: (file.suffix != ".json", file.name)):
         copy_file(each, folder / each.name)
+
+
+def _beside(path: Path, start: str) -> list[Path]:
+    """Return the files in a file's folder whose names begin so, whatever signs are in them."""
+    beside = path.parent.iterdir()
+    return [each for each in beside if each.name.startswith(start) and each.is_file()]

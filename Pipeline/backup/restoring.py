@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from DurableText.copying import copy_file
-from DurableText.storage import FOLDER_MODE, STORAGE
+from DurableText.storage import STORAGE, make_durable_directory
 from Pipeline.backup.archive import (
     STORES,
     Backup,
@@ -35,8 +35,9 @@ def restore(folder: Path, places: Places) -> Backup:
     targets = {entry: _target(entry, backup, places) for entry in backup.files}
     _refuse_state(places, backup, targets)
     fresh = {each: target for each, target in targets.items() if not is_same(target, each)}
+    for parent in {target.parent for target in fresh.values()}:
+        make_durable_directory(STORAGE, parent)
     for entry, target in fresh.items():
-        target.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         waiting = target.with_name(target.name + RESTORING)
         waiting.unlink(missing_ok=True)  # what a kill has left
         copy_file(folder / entry.path, waiting)
