@@ -14,6 +14,7 @@ line was put there by hand; where there is no list, an older version has made th
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -38,6 +39,9 @@ TAIL_BYTES = 4096
 # A list of so many bytes, of 200,000 parts, is none.
 MAX_LIST_BYTES = 16 << 20
 
+# Of the numbers between two parts: one that was made by hand may have a date for its number.
+MOST_GAPS = 100
+
 Read = Callable[[int, int], bytes]
 
 
@@ -56,6 +60,10 @@ class Part:
     def begins(self, read: Read, size: int) -> bool:
         """Tell whether a file of `size` bytes begins with this part."""
         return size >= self.bytes and tail_of(read, self.bytes) == self.tail
+
+
+# One that was missing already when the list was begun: nobody knows how it was.
+UNKNOWN = Part(0, "")
 
 
 @dataclass(frozen=True)
@@ -155,16 +163,14 @@ class PartList:
         self._path = path
         self._storage = storage
         listed = read_list(path, storage)
-        if listed is None:
-            self._parts = {number: self._part_at(part) for number, part in found.items()}
-            self._dropped = 0
-            if found:
-                self._write()
-            return
-        self._parts = dict(listed.parts)
-        self._dropped = listed.dropped
         for problem in differences(path, storage, found, listed):
             logger.error("%s; see `python -m DB verify`", problem)
+        self._parts = {} if listed is None else dict(listed.parts)
+        self._dropped = 0 if listed is None else listed.dropped
+        if listed is None or listed.damaged:
+            self._take_up(found)
+        if listed is None and found:
+            self._write()
 
     def next_number(self, found: Collection[int]) -> int:
         """Return the number of the next part: none is given twice, but for one not completed."""
@@ -184,6 +190,14 @@ class PartList:
         self._parts = {each: part for each, part in self._parts.items() if each > self._dropped}
         self._write()
 
+    def _take_up(self, found: Mapping[int, Path]) -> None:
+        """Note what is there without a line, and what is missing between those that are there."""
+        for number, part in found.items():
+            if number > self._dropped:
+                self._parts.setdefault(number, self._part_at(part))
+        for number in _gaps(self._parts):
+            self._parts[number] = UNKNOWN
+
     def _write(self) -> None:
         write_list(self._path, self._storage, Listed(self._parts, self._dropped))
 
@@ -200,7 +214,7 @@ class PartList:
 
 
 def differences(
-    path: Path, storage: Storage, found: Mapping[int, Path], listed: Listed
+    path: Path, storage: Storage, found: Mapping[int, Path], listed: Listed | None
 ) -> list[str]:
     """Return what is wrong with the parts that were found, in words; reads their ends only.
 
@@ -208,8 +222,11 @@ def differences(
         path: the text.
         storage: the layer for system calls.
         found: the parts that are there.
-        listed: what the list says.
+        listed: what the list says; None where there is none: then those between two that are there
+            are missing.
     """
+    if listed is None:
+        return [f"{path}: part {number} is missing" for number in _gaps(found)]
     problems = []
     if listed.damaged:
         problems.append(f"{list_path(path)}: {listed.damaged} of its lines cannot be read")
@@ -219,13 +236,21 @@ def differences(
             assert known is not None
             newest = number == max(listed.parts)
             if not newest or not _is_unfinished(path, storage, known):
-                problems.append(f"{path}: part {number} is missing, of {known.bytes:,} bytes")
-        elif known is not None:
+                size = "" if known == UNKNOWN else f", of {known.bytes:,} bytes"
+                problems.append(f"{path}: part {number} is missing{size}")
+        elif known is None:
+            if number > listed.dropped and not listed.damaged:
+                problems.append(f"{part}: no rotation has made this part: it was put there by hand")
+        elif known != UNKNOWN:
             with contextlib.suppress(FileNotFoundError):  # just dropped
                 problems += _what_differs(part, storage, known)
-        elif number > listed.dropped and not listed.damaged:
-            problems.append(f"{part}: no rotation has made this part: it was put there by hand")
     return problems
+
+
+def _gaps(numbers: Collection[int]) -> list[int]:
+    pairs = itertools.pairwise(sorted(numbers))
+    between = (number for low, high in pairs for number in range(low + 1, high))
+    return list(itertools.islice(between, MOST_GAPS))
 
 
 def _what_differs(path: Path, storage: Storage, known: Part) -> list[str]:

@@ -122,12 +122,10 @@ class Parts:
         """Yield the rows with these ids; with `names`, those that are known by one of them."""
         keys: dict[bytes, list[int]] = {}  # by the secret that they are made with: mostly one
         for number, known in list(self._known.items()):
+            ours = keys.get(known.secret)
+            if ours is not None and (not ours or min(ours) > known.highest):
+                continue  # all are younger than this part: by far most often
             try:
-                if known.secret not in keys:
-                    keys[known.secret] = self._open(number).keys_of(ids)
-                ours = keys[known.secret]
-                if not ours or min(ours) > known.highest:
-                    continue  # all are younger than this part: by far most often
                 text = self._open(number)
             except FileNotFoundError:
                 del self._known[number]
@@ -136,7 +134,10 @@ class Parts:
                     part_path(self._path, number),
                 )
                 continue
-            yield from text.find(ids if names is None else names, ours)
+            secret = text.index.secret  # another one, if its index was made anew
+            if secret not in keys:
+                keys[secret] = text.keys_of(ids)
+            yield from text.find(ids if names is None else names, keys[secret])
 
     def seal(self, rows: IndexedText) -> Path:
         """Close the text that is written and make a part of it; return where that stands.

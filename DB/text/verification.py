@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -114,11 +114,7 @@ class _Reading:
             before = read_list(self._path, STORAGE)
             found = self._parts()
             listed = read_list(self._path, STORAGE)
-            problems = (
-                _gaps(self._path, found)
-                if listed is None
-                else differences(self._path, STORAGE, found, listed)
-            )
+            problems = differences(self._path, STORAGE, found, listed)
             if not problems or (before == listed and found == self._parts()):
                 break
         return problems
@@ -236,11 +232,3 @@ class _Reading:
             STORAGE.close(fd)
         row = codec.decode(line)
         return None if row is None else self._name_of(row)
-
-
-def _gaps(path: Path, found: Mapping[int, Path]) -> list[str]:
-    """Return which parts are missing where no list tells of them: those between two that are."""
-    if not found:
-        return []
-    missing = set(range(min(found), max(found))) - set(found)
-    return [f"{path}: part {number} is missing" for number in sorted(missing)]

@@ -143,16 +143,37 @@ def test_parts_of_an_older_version_have_no_list_and_are_taken_up(path: Path) -> 
     assert "cut: it has" in verify(path).problems[0]
 
 
-def test_without_a_list_a_gap_between_two_parts_is_told(path: Path) -> None:
+def test_without_a_list_a_gap_between_two_parts_is_told_also_once_there_is_one(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     list_path(path).unlink()
-    remove_in_the_middle(part_paths(path, STORAGE))
-    assert verify(path).problems == [f"{path}: part 2 is missing"]
+    part = part_path(path, 2)
+    aside = part.rename(part.with_name("aside"))
+    missing = f"{path}: part 2 is missing"
+    assert verify(path).problems == [missing]
+    for _ in range(2):
+        caplog.clear()
+        with TextDatabase(path):
+            assert missing in caplog.text
+        assert verify(path).problems == [missing]
+    aside.rename(part)
+    assert verify(path).problems == []
 
 
 def test_a_damaged_list_is_told(path: Path) -> None:
     listed = list_path(path)
     listed.write_bytes(listed.read_bytes().replace(b'"part":2', b'"part":7'))
     assert verify(path).problems == [f"{listed}: 1 of its lines cannot be read"]
+
+
+def test_a_damaged_list_is_written_anew_with_the_parts_that_are_there(path: Path) -> None:
+    listed = list_path(path)
+    listed.write_bytes(listed.read_bytes().replace(b'"part":2', b'"part":7'))
+    with TextDatabase(path) as db:
+        assert db.rotate()[0] == part_path(path, 4)
+    assert verify(path).problems == []
+    remove_in_the_middle(part_paths(path, STORAGE))
+    assert "part 2 is missing" in verify(path).problems[0]
 
 
 def test_every_reader_reads_conflicts_and_shadows_across_parts(path: Path) -> None:

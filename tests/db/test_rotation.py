@@ -15,7 +15,7 @@ from DB import (
 )
 from DB.__main__ import main
 from DB.text.database import TextDatabase
-from DB.text.parts import part_paths
+from DB.text.parts import index_of, part_paths
 from DurableText.storage import STORAGE, Storage
 from tests.pipeline.runner import Pipeline, wait_until
 
@@ -232,6 +232,20 @@ def test_a_part_that_is_removed_while_it_is_not_open_is_told_and_not_made_again(
         assert db.insert(results(*range(5))).duplicates == 5
     with open_database(path, read_only=True) as reader:
         assert [each for each in reader.verify().problems if "is missing" in each]
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_an_index_that_is_lost_while_its_part_is_not_open_hides_no_id(
+    path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    """It is made anew, with keys of its own: those of the other parts stay as they are."""
+    monkeypatch.setattr("DB.text.parts.OPEN_PARTS", 1)
+    with TextDatabase(path, rotation=Rotation(bytes=1)) as db:
+        for number in range(5):
+            db.insert(results(number))
+        index_of(part_paths(path, STORAGE)[lost]).unlink()
+        for _ in range(2):
+            assert db.insert(results(*range(5))).duplicates == 5
 
 
 def test_app_2_rotates_while_it_works(pipeline: Pipeline) -> None:
