@@ -41,7 +41,7 @@ def interpreter_of(compiled: bytes, what: str, threads: int | None, max_bytes: i
         compiled: The content of a `.tflite` file.
         what: It is, in an error.
         threads: CPU threads; all cores if None.
-        max_bytes: That its tensors may take together.
+        max_bytes: That one of its tensors may take.
 
     Raises:
         CheckpointError: It is damaged, too large, or needs what LiteRT does not have.

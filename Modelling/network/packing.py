@@ -87,19 +87,25 @@ def quickest_form(compiled: bytes, opened: Callable[[bytes], Runs]) -> bytes:
 
 
 def _quickest_form(compiled: bytes, opened: Callable[[bytes], Runs]) -> bytes:
-    engine = opened(compiled)
-    images = np.random.default_rng(0).random((TRIED_IMAGES, *engine.input_shape), np.float32)
-    if TRIED_IMAGES * _cpu_seconds(engine, images[:1]) * TRIALS > TRIAL_SECONDS:
+    model = _read(compiled)
+    numbers = [each for each in range(len(_convolutions(model))) if _packings(model, each)]
+    if not numbers:
         return compiled
+    engine = opened(compiled)
+    if TRIED_IMAGES * _cpu_seconds(engine, _images(1, engine)) * TRIALS > TRIAL_SECONDS:
+        return compiled
+    images = _images(TRIED_IMAGES, engine)  # now that they are known to be small
     answers = engine.run(images)
     best, least = compiled, _cpu_seconds(engine, images)
     spent = least * TRIALS
-    for number in range(len(_convolutions(_read(compiled)))):
+    for number in numbers:
         base = best
         for packing in packings_of(base, number):
+            if spent > TRIAL_SECONDS:
+                return best
             form = packed(base, number, packing)
             engine = opened(form)
-            if spent > TRIAL_SECONDS or not np.array_equal(engine.run(images), answers):
+            if not np.array_equal(engine.run(images), answers):
                 continue
             seconds = _cpu_seconds(engine, images)
             spent += seconds * TRIALS
@@ -107,6 +113,10 @@ def _quickest_form(compiled: bytes, opened: Callable[[bytes], Runs]) -> bytes:
                 best, least = form, seconds
                 logger.debug("convolution %d in %s: %.1f ms", number, packing, 1e3 * seconds)
     return best
+
+
+def _images(count: int, engine: Runs) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).random((count, *engine.input_shape), np.float32)
 
 
 def _cpu_seconds(engine: Runs, images: npt.NDArray[np.float32]) -> float:
@@ -139,7 +149,9 @@ class _Convolution:
         if kinds != [_schema().TensorType.INT8] * 2 + [_schema().TensorType.INT32, kinds[0]]:
             raise ValueError("it is not of 8 bits")
         _, self.height, self.width, self.channels = map(int, self.image.shape)
-        self.count, self.filter_height, self.filter_width, _ = map(int, self.filters.shape)
+        self.count, self.filter_height, self.filter_width, deep = map(int, self.filters.shape)
+        if deep != self.channels:
+            raise ValueError("its channels are in groups")
         self.down, self.across = options.strideH, options.strideW
         _, high, wide, _ = self.outcome.shape
         if (
@@ -237,7 +249,10 @@ def _packed_axis(size: int, taps: int, stride: int, packed: int) -> _Axis:
 
 def packings_of(compiled: bytes, number: int) -> list[Packing]:
     """List how convolution `number` of a network may be packed."""
-    model = _read(compiled)
+    return _packings(_read(compiled), number)
+
+
+def _packings(model: Any, number: int) -> list[Packing]:
     try:
         return _Convolution(model, _convolutions(model)[number]).packings
     except ValueError:

@@ -118,6 +118,62 @@ def test_a_slow_network_is_served_as_it_is(monkeypatch: pytest.MonkeyPatch) -> N
     assert opened == [compiled]
 
 
+def test_once_the_time_is_spent_nothing_more_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    took = iter([0.0, 0.0, 1.0])  # one image, all of them, the first form
+    monkeypatch.setattr(packing, "_cpu_seconds", lambda *_: next(took))
+    compiled, opened = SHIPPED.read_bytes(), []
+
+    def open_form(form: bytes) -> LiteRTEngine:
+        opened.append(form)
+        return LiteRTEngine(form, "int8", 1)
+
+    assert quickest_form(compiled, open_form) is compiled
+    assert len(packings_of(compiled, 0)) > 1
+    assert len(opened) == 2
+
+
+def test_a_network_of_which_nothing_can_be_packed_is_not_opened_again() -> None:
+    keras = pytest.importorskip("keras")
+    compiled = compile_float32(convolutions(keras.layers, (8, 8, 1), (4, 3, 1)))
+
+    opened = []
+
+    def open_form(form: bytes) -> LiteRTEngine:
+        opened.append(form)
+        return LiteRTEngine(form, "float32", 1)
+
+    assert quickest_form(compiled, open_form) is compiled
+    assert opened == []
+
+
+def test_of_a_slow_network_one_image_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 of the size that it takes might not fit into memory."""
+    made: list[int] = []
+    plain = packing._images
+
+    def noted(count: int, engine: packing.Runs) -> Images:
+        made.append(count)
+        return plain(count, engine)
+
+    monkeypatch.setattr(packing, "_images", noted)
+    monkeypatch.setattr(packing, "_cpu_seconds", lambda *_: 1.0)
+    compiled = SHIPPED.read_bytes()
+    assert quickest_form(compiled, lambda form: LiteRTEngine(form, "int8", 1)) is compiled
+    assert made == [1]
+
+
+def test_channels_in_groups_are_not_packed() -> None:
+    model = packing._read(SHIPPED.read_bytes())
+    assert packings_of(packing._written(model), 1)
+    operator = model.subgraphs[0].operators[packing._convolutions(model)[1]]
+    filters = model.subgraphs[0].tensors[operator.inputs[1]]
+    *others, channels = filters.shape
+    filters.shape = [*others, channels // 2]
+    buffer = model.buffers[filters.buffer]
+    buffer.data = buffer.data[: len(buffer.data) // 2]
+    assert packings_of(packing._written(model), 1) == []
+
+
 def test_the_engine_serves_the_quickest_form(
     digits: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
