@@ -54,7 +54,9 @@ def require_safe(path: Path, max_bytes: int = DEFAULT_MAX_MODEL_BYTES) -> None:
     beside = sum(_inside(path, file).stat().st_size for file in sorted(_external_files(model)))
     # Several tensors may be read from one place: each takes what it says it takes.
     declared = sum(
-        tensor_bytes(each.dims, _dtype(each)) for each in _tensors(model) if each.external_data
+        max(0, tensor_bytes(each.dims, _dtype(each)))  # one below 0 would hide another
+        for each in _tensors(model)
+        if each.external_data
     )
     require_size(path, path.stat().st_size + max(beside, declared), max_bytes)
     require_tensor_sizes(path, _tensor_sizes(model), max_bytes)

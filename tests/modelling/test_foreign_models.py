@@ -250,6 +250,13 @@ def test_tensors_that_are_read_from_one_place_count_each(tmp_path: Path) -> None
     require_safe(path, size + path.stat().st_size)
     with pytest.raises(CheckpointError, match=f"declares {size + path.stat().st_size:,} bytes"):
         require_safe(path, size)
+    again = model.graph.initializer.add()
+    again.CopyFrom(tensor)
+    again.name = "less than nothing"
+    again.dims[:] = [-size]
+    onnx.save_model(model, path)
+    with pytest.raises(CheckpointError, match="declares"):
+        require_safe(path, size)
 
 
 def test_weights_beside_the_file_are_read_and_count(tmp_path: Path) -> None:
