@@ -132,10 +132,14 @@ def _copy_journals(queue: Path, folder: Path) -> None:
 
 def _copy_checkpoint(path: Path, folder: Path) -> None:
     """Copy a checkpoint and what lies beside it: first what says which files belong together."""
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(2, "there is no checkpoint", str(path))
     path = path.parent.resolve() / path.name  # the release that a link shows now, and no other
-    beside = _beside(path, f"{path.stem}.")
+    start = f"{path.stem}."
+    for each in (path, *path.parent.iterdir()):
+        if each.is_dir() and (each == path or each.name.startswith(start)):
+            raise BackupError(f"{each} is a folder: copy it by itself, without --checkpoint")
+    beside = _beside(path, start)
     for each in sorted(beside, key=lambda file: (file.suffix != ".json", file.name)):
         copy_file(each, folder / each.name)
 

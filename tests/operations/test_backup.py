@@ -353,6 +353,22 @@ def test_what_a_server_keeps_is_told(
         assert f"not in it: {each}" in told
 
 
+@pytest.mark.parametrize("folder", ["m", "m.promoted-0123456789ab"])
+def test_a_checkpoint_that_would_be_left_out_in_part_is_refused(
+    folder: str, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make(tmp_path / "models") / "m"
+    weights = make(model.with_name(folder)) / "saved_model.pb"
+    weights.write_bytes(b"weights")
+    if folder != "m":
+        model.write_bytes(b"what was served before")
+    queue = ["--queue", str(state / "log.txt"), "--db", str(state / "db.txt")]
+    copy = tmp_path / "copy"
+    assert main(["make", str(copy), *queue, "--checkpoint", str(model)]) == 1
+    assert f"{weights.parent} is a folder: copy it by itself" in capsys.readouterr().err
+    assert not copy.exists()
+
+
 def test_a_db_of_sqlite_and_a_checkpoint_are_copied_too(state: Path, tmp_path: Path) -> None:
     copy, other = tmp_path / "copy", make(tmp_path / "other")
     model = make(tmp_path / "models") / "m[1].h5"
