@@ -78,6 +78,17 @@ class GroupScheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
 
+    def _reschedule(self, node: Any) -> None:
+        """Give a process work until it has enough to go on, or end it if there is none.
+
+        A process begins a test once it knows the next one. Where another one has crashed, xdist
+        would deal out one group of what that had left, be it of one test or of none that is still
+        to be done, and both would wait for ever.
+        """
+        super()._reschedule(node)
+        while not node.shutting_down and self._pending_of(self.assigned_work[node]) < 2:
+            super()._reschedule(node)
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
@@ -118,7 +129,8 @@ def pytest_sessionfinish(exitstatus: int) -> None:
     for worker in workers:
         worker.terminate()
     for node in _workers:
-        node.channel.waitclose(STOP_TIMEOUT_SECONDS)
+        with contextlib.suppress(EOFError):  # it crashed
+            node.channel.waitclose(STOP_TIMEOUT_SECONDS)
     for process in started_by_tests:  # an interrupted test may have left one
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

@@ -51,3 +51,26 @@ def test_no_module_is_run_by_two_processes() -> None:
     for process, module in re.findall(r"\[(gw\d)\].* PASSED (\S+?)::", done.stdout):
         processes[module].add(process)
     assert {module: len(each) for module, each in processes.items()} == dict.fromkeys(modules, 1)
+
+
+def test_when_a_process_crashes_the_others_end_all_that_it_had_left(tmp_path: Path) -> None:
+    """One finished several groups before: nobody is given those, and waits for their end."""
+    for number in range(12):
+        (tmp_path / f"test_{number:02}.py").write_text("def test_it() -> None: pass\n")
+    (tmp_path / "test_09.py").write_text(
+        "import os, pathlib\n"
+        "def test_it() -> None:\n"
+        "    been_here = pathlib.Path(__file__).with_suffix('.once')\n"
+        "    if not been_here.exists():\n"
+        "        been_here.touch()\n"
+        "        os._exit(1)\n"
+    )
+    shared = [sys.executable, "-m", "pytest", "-n", "2", "-v", "-p", "tests.shared_out"]
+    done = subprocess.run(
+        [*shared, "-c", "/dev/null", "--rootdir", str(tmp_path), str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=90,
+    )  # fmt: skip
+    passed = re.findall(r"PASSED \S*(test_\d\d)\.py::", done.stdout)
+    assert sorted(passed) == [f"test_{number:02}" for number in range(12)], done.stdout
+    assert "crashed while running" in done.stdout
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
