@@ -5,6 +5,6 @@ The lowest of all packages: it knows none of the others, and costs next to nothi
 
 NAME = "event-driven-model-serving"
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = ["NAME", "__version__"]

@@ -43,6 +43,7 @@ _SIDE_FILE: dict[str, Schema] = {
     "offset": _BY_CHANNEL,
     "layout": {"enum": list(LAYOUTS)},
     "output": TEXT,
+    "signature": TEXT,
     "file": TEXT,
     "previous": {"type": "object"},
     "white": {"type": "number", "exclusiveMinimum": 0},
