@@ -221,6 +221,10 @@ class KafkaCluster(ClosedAtExit):
         """The processes of the nodes that were started."""
         return [node.process.pid for node in self._nodes if node.process is not None]
 
+    def log_of(self, topic: str, partition: int = 0) -> Path:
+        """Where the first node keeps the first records of a partition."""
+        return self._nodes[0].folder / "data" / f"{topic}-{partition}" / f"{0:020}.log"
+
     def start(self) -> KafkaCluster:
         """Start all nodes; return when the cluster answers."""
         for node in self._nodes:
