@@ -4,6 +4,10 @@ A program may be started without some of them (cron, `2>&-`). The kernel gives t
 number to whatever is opened next. Where number 2 is free, that is a log, a socket or a database,
 and the next line that a native library writes to standard error lands in it. So what runs as a
 program of its own prepares them before all else.
+
+And they may go while it runs: a reader (`| head`), a terminal that is closed, a disk that is full.
+What then is left in a buffer Python cannot write at its end either, and makes 120 of whatever code
+the program ends with. So nothing is left: what cannot be written is dropped.
 """
 
 from __future__ import annotations
@@ -23,9 +27,11 @@ _MODES = {0: ("stdin", "r"), 1: ("stdout", "w"), 2: ("stderr", "w")}
 def prepare() -> None:
     """Open to nowhere which of the file descriptors 0 to 2 are closed, for children as well.
 
-    And let standard output be a pipe whose reader goes (`| head`): what nobody reads any more is
-    dropped, and the program ends with the code that it ends with anyway. Where it cannot be written
-    for another reason (a full disk behind `>`), that is told in a line and the program ends with 1.
+    And let standard output and standard error be pipes whose reader goes (`| head`), or a terminal
+    that is closed: what nobody reads any more is dropped, and the program ends with the code that
+    it ends with anyway. Where standard output cannot be written for another reason (a full disk
+    behind `>`), that is told in a line and the program ends with 1. Of standard error, lines are
+    lost until there is room again.
     """
     for descriptor, (name, mode) in _MODES.items():
         try:
@@ -36,60 +42,113 @@ def prepare() -> None:
             os.set_inheritable(descriptor, True)
         if getattr(sys, name) is None:  # what Python made of a closed one
             _set(name, os.fdopen(descriptor, mode, errors="replace", closefd=False))
-    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-        given = sys.stdout
-        output = io.BufferedWriter(_Output(given.fileno(), "wb", closefd=False))
-        _set(
-            "stdout",
-            io.TextIOWrapper(
-                output,
-                given.encoding,
-                given.errors,
-                line_buffering=given.line_buffering,
-                write_through=given.write_through,
-            ),
-        )
-        atexit.register(_last_words)  # the first that is registered is the last that runs
+    for name, kind in (("stdout", _Output), ("stderr", _Messages)):
+        given = getattr(sys, name)
+        if isinstance(given, io.TextIOWrapper):
+            _set(name, _text_over(kind(given.fileno()), given))
+    atexit.register(_last_words)  # the first that is registered is the last that runs
+
+
+def _text_over(stream: _Stream, given: io.TextIOWrapper) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        # With `python -u` nothing waits in a buffer.
+        stream if given.write_through else io.BufferedWriter(stream),
+        given.encoding,
+        given.errors,
+        line_buffering=given.line_buffering,
+        write_through=given.write_through,
+    )
 
 
 def _last_words() -> None:
     """Write what is left; end with 1 if anything could not be written."""
     with contextlib.suppress(ValueError):  # it was closed
         sys.stdout.flush()
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    if isinstance(raw, _Output) and raw.failed:
+    output = _stream_of(sys.stdout)
+    if output is not None and output.failed:
         sys.stderr.flush()
         os._exit(EXIT_FAILED)
 
 
 def reader_is_gone() -> bool:
     """Tell whether nobody sees standard output any more: what has no end may end."""
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    return isinstance(raw, _Output) and raw.reader_is_gone
+    output = _stream_of(sys.stdout)
+    return output is not None and output.reader_is_gone
 
 
-class _Output(io.FileIO):
-    """Standard output, which goes to nowhere once its reader is gone or its disk is full."""
+class _Stream(io.FileIO):
+    """A stream whose reader, terminal or disk may go: then its writes come to nothing."""
 
     reader_is_gone = False
     failed = False
 
-    def write(self, data: Any, /) -> int:
-        """Write; drop what nobody reads or what cannot be written."""
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "wb", closefd=False)
+        self._was_terminal = self.isatty()
+
+    def write(self, data: Any, /) -> int | None:  # type: ignore[override]
+        """Write all; drop what nobody reads or what cannot be written."""
+        left = memoryview(data)
         try:
-            return super().write(data)
-        except BlockingIOError:
-            raise
+            while left:
+                written = super().write(left)
+                if written is None:  # it would block, and shall not
+                    return len(data) - len(left) or None
+                left = left[written:]
         except OSError as error:
-            self.reader_is_gone = True
-            if not isinstance(error, BrokenPipeError):
-                self.failed = True
-                with contextlib.suppress(OSError):  # it may lie on the same disk
-                    sys.stderr.write(f"the output cannot be written: {error.strerror}\n")
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
-            return len(data)
+            # One that was closed is a terminal no more.
+            terminal_is_gone = self._was_terminal and not self.isatty()
+            if terminal_is_gone or isinstance(error, BrokenPipeError):
+                self._end()
+            else:
+                self.fail(error)
+        return len(data)
+
+    def fail(self, error: OSError) -> None:
+        """Go on though something could not be written."""
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        """Let all that comes go to nowhere, that of native libraries and of children as well."""
+        self.reader_is_gone = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+
+
+class _Output(_Stream):
+    """Standard output: what it lacks is missed, so there is no more of it after an error."""
+
+    def fail(self, error: OSError) -> None:
+        """Say so, and write nothing more."""
+        self.failed = True
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"the output cannot be written: {error.strerror}\n")
+        self._end()
+
+
+class _Messages(_Stream):
+    """Standard error: what is said once there is room again counts as well."""
+
+    _cut = False  # half a line may stand at the end
+
+    def write(self, data: Any, /) -> int | None:  # type: ignore[override]
+        """See `_Stream.write`; the first line after an error begins as one."""
+        if self._cut:
+            self._cut = False
+            super().write(b"\n")
+        return super().write(data)
+
+    def fail(self, error: OSError) -> None:  # noqa: ARG002 - nobody to tell it to
+        """Lose this."""
+        self._cut = True
+
+
+def _stream_of(text: Any) -> _Stream | None:
+    """Return what is below one of our texts; None if somebody has put another in its place."""
+    buffer = getattr(text, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    return raw if isinstance(raw, _Stream) else None
 
 
 def _set(name: str, stream: Any) -> None:

@@ -303,5 +303,5 @@ def start_on(terminal: int, pipeline: Pipeline) -> subprocess.Popen[bytes]:
         [sys.executable, str(ROOT / "model_server_sub.py"), "--config-dir",
          str(pipeline.config_dir), "--queue", str(pipeline.queue)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=terminal, cwd=pipeline.folder,
-        env={**clean_environment(), **pipeline.broker.environment},
+        env={**clean_environment(), **pipeline.broker.environment, "PYTHONUNBUFFERED": ""},
     )  # fmt: skip
