@@ -68,7 +68,8 @@ PEERS = {
     "streams": Peer("Kafka Streams, at least once", on_topics.KafkaStreams, _JAVA),
     "streams_once": Peer("Kafka Streams, exactly once", on_topics.KafkaStreamsExactlyOnce, _JAVA),
     "streams_int8": Peer("Kafka Streams, int8", on_topics.KafkaStreamsInt8, _JAVA),
-    "faststream": Peer("FastStream, batches", on_topics.FastStream, _FASTSTREAM),
+    "faststream": Peer("FastStream, batches", on_topics.FastStreamAsItComes, _FASTSTREAM),
+    "faststream_linger": Peer("FastStream, batches, linger", on_topics.FastStream, _FASTSTREAM),
     "faststream_one": Peer("FastStream, one a call", on_topics.FastStreamOneByOne, _FASTSTREAM),
     "plain": Peer("plain confluent-kafka loop", on_topics.PlainLoop),
     "mlserver": Peer(

@@ -23,6 +23,8 @@ LOOK_SECONDS = 0.05
 QUIET_SECONDS = 15.0
 # A member of a group that was killed is missed after 45 s where nobody has set it otherwise.
 AWAY_SECONDS = 60.0
+# One that stands still for a while in a round is slow, not at its end.
+STALL_SECONDS = 60.0
 # After the last one, for repetitions.
 REPETITION_SECONDS = 3.0
 # More results than there are: look until nothing new comes.
@@ -134,7 +136,7 @@ def throughput(system: System, broker: Sequence[int], images: int) -> Round:
     before = spent()
     sending = system.begin(images)
     ids = set(sending.wait())
-    arrived = wait_for(system, images)
+    arrived = wait_for(system, images, STALL_SECONDS)
     server, reader, broker_cpu = (
         1e6 * (b - a) / images for a, b in zip(before, spent(), strict=True)
     )
@@ -170,7 +172,7 @@ def latency_ms(system: System, rate: float, seconds: float) -> dict[str, float]:
     """Send single images in an open loop; from the intended sending to the arrival."""
     count = int(rate * seconds)
     ids = set(system.begin(count, rate).wait())
-    results = [each for each in wait_for(system, count) if each.id in ids]
+    results = [each for each in wait_for(system, count, STALL_SECONDS) if each.id in ids]
     values = [1e3 * (each.arrived - each.published) for each in results]
     p50, p99 = np.percentile(values, (50, 99))
     return {"p50": float(p50), "p99": float(p99), "max": max(values)}

@@ -1,8 +1,10 @@
 """The model behind FastStream on confluent-kafka, as its documentation has it.
 
-    SERVERS=… IMAGES=… RESULTS=… BATCH=256 faststream run benchmarks.peers.apps.faststream_app:app
+    SERVERS=… IMAGES=… RESULTS=… BATCH=256 LINGER_MS=5 \
+        faststream run benchmarks.peers.apps.faststream_app:app
 
-`BATCH=1`: one message a call. `AckPolicy.ACK`: acknowledged when all is done, not at receipt.
+`BATCH=1`: one message a call. `LINGER_MS=0`, its default: each result is a request of its own.
+`AckPolicy.ACK`: acknowledged when all is done, not at receipt.
 """
 
 from __future__ import annotations
@@ -17,10 +19,7 @@ from benchmarks.peers.apps.results import result_of
 
 IMAGES, RESULTS, BATCH = os.environ["IMAGES"], os.environ["RESULTS"], int(os.environ["BATCH"])
 
-# A batch's results share requests; by default each is a request of its own.
-LINGER_MS = 5 if BATCH > 1 else 0
-
-broker = KafkaBroker(os.environ["SERVERS"], linger_ms=LINGER_MS, logger=None)
+broker = KafkaBroker(os.environ["SERVERS"], linger_ms=int(os.environ["LINGER_MS"]), logger=None)
 app = FastStream(broker, logger=None)
 digits = Digits(threads=int(os.environ["THREADS"]))
 
