@@ -5,9 +5,10 @@
     python -m Modelling.train_cnn --data mine.npz            # or a .csv, or MNIST's idx files
 
 What it does, in order: splits off validation images, trains `architecture.build_cnn` on images that
-`augmentation.augment` distorts anew in every epoch, keeps the weights of the epoch with the lowest
-validation loss, lets them get used to 8 bits (see `eight_bits`), measures them once on the test
-images, and writes, the side file as the last of the checkpoint:
+`augmentation.augment` distorts anew in every epoch, averages its weights over the last steps (see
+`averaging`), keeps the average of the epoch with the lowest validation loss, lets it get used to 8
+bits (see `eight_bits`), measures it once on the test images, and writes, the side file as the last
+of the checkpoint:
 
     model_checkpoints/mnist_cnn_model.h5  .float32.tflite  .int8.tflite  .json
     plots/loss_plot.png  plots/confusion_matrix.png
@@ -29,10 +30,8 @@ if __name__ == "__main__":  # before anything is opened
     standard_streams.prepare()
 
 import io
-import platform
 import tempfile
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,6 @@ from Modelling.network.checkpoint import (
     DIGITS,
     RESIZE,
     SideFile,
-    open_checkpoint,
     sha256_of,
     write_atomically,
     write_side_file,
@@ -60,6 +58,7 @@ from Modelling.training.datasets import LABELS, Dataset, load_dataset
 from Modelling.training.eight_bits import EightBitNetwork
 from Modelling.training.options import Options, parse_options
 from Modelling.training.plots import draw_confusion, draw_loss
+from Modelling.training.provenance import provenance_of
 
 # On top of `--epochs`; see `eight_bits`.
 EIGHT_BIT_EPOCHS = 2
@@ -71,6 +70,9 @@ PEAK_LEARNING_RATE = 3e-3
 CONTINUED_LEARNING_RATE = 2e-4
 
 WEIGHT_DECAY = 1e-2
+
+# How far back the average of the weights goes.
+AVERAGED_EPOCHS = 1
 
 # Of Adam, lowered to 0 along a cosine: nothing is to be learned any more but rounding.
 EIGHT_BIT_LEARNING_RATE = 1e-4
@@ -103,6 +105,9 @@ def train(
 
     keras.utils.set_random_seed(options.seed)
     tf.config.experimental.enable_op_determinism()
+    from Modelling.training.averaging import WeightAverage
+    from Modelling.training.optimiser import QuickAdamW, learning_rate
+
     validating, training = split(options, len(dataset.train_images))
     batch_size = min(options.batch_size, len(training))
     steps = len(training) // batch_size
@@ -117,13 +122,10 @@ def train(
     best = keras.callbacks.EarlyStopping(
         monitor="val_loss", patience=max(PATIENCE, options.epochs // 2), restore_best_weights=True
     )
-    optimizer = keras.optimizers.AdamW(
-        _learning_rate(
-            PEAK_LEARNING_RATE if start is None else CONTINUED_LEARNING_RATE, steps, options.epochs
-        ),
-        weight_decay=WEIGHT_DECAY,
-    )
-    history = _fit(network, optimizer, batches, validation, options.epochs, [best])
+    peak = PEAK_LEARNING_RATE if start is None else CONTINUED_LEARNING_RATE
+    optimizer = QuickAdamW(learning_rate(peak, steps, options.epochs), weight_decay=WEIGHT_DECAY)
+    average = WeightAverage(round(AVERAGED_EPOCHS * steps))
+    history = _fit(network, optimizer, batches, validation, options.epochs, [average, best])
     model = build_cnn(*size)
     model.set_weights(network.get_weights())
 
@@ -181,19 +183,6 @@ def _fit(
     )
     history: dict[str, list[float]] = fitted.history
     return history
-
-
-def _learning_rate(peak: float, steps: int, epochs: int) -> Any:
-    """Plan one epoch of warm-up, then a cosine down to a thousandth."""
-    import keras
-
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=peak / 30,
-        warmup_target=peak,
-        warmup_steps=steps,
-        decay_steps=max(1, steps * (epochs - 1)),
-        alpha=1e-3,
-    )
 
 
 def evaluate(model: Any, images: Images) -> Probabilities:
@@ -309,7 +298,7 @@ def _train_and_write(
 
     # The checkpoint first: nothing that goes wrong with a picture shall lose it.
     calibration = _calibrated(options, dataset, model)
-    told = _provenance(options, history, best_epoch, accuracy, seconds)
+    told = provenance_of(options, history, best_epoch, accuracy, seconds)
     told["validation_calibration_error"] = [
         round(calibration.before, 5),
         round(calibration.after, 5),
@@ -355,48 +344,6 @@ def _draw(
         )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - the checkpoint is written, and is what counts
         print(f"train_cnn: the plots were not drawn: {shortened(error)}", file=sys.stderr)
-
-
-def _origin(options: Options) -> dict[str, str]:
-    start = options.start_from
-    return {"started_from": open_checkpoint(start).version} if start else {}
-
-
-def _provenance(
-    options: Options,
-    history: dict[str, list[float]],
-    best_epoch: int,
-    accuracy: float,
-    seconds: float,
-) -> dict[str, Any]:
-    """Gather what the side file tells of the run, for people."""
-    import keras
-    import tensorflow as tf
-
-    file = options.data
-    return {
-        "dataset": options.dataset,
-        **({"file": file.name} if file else {}),
-        **({"file_sha256": sha256_of(file)} if file and file.is_file() else {}),
-        "test_accuracy": accuracy,
-        "validation_accuracy": round(history["val_accuracy"][best_epoch - 1], 5),
-        "seed": options.seed,
-        "epochs": len(history["loss"]),
-        "best_epoch": best_epoch,
-        "batch_size": options.batch_size,
-        "validation_ratio": options.validation_ratio,
-        "network": options.network,
-        "outliers": options.outliers,
-        **_origin(options),
-        "minutes": round(seconds / 60, 1),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "versions": {
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        },
-    }
 
 
 if __name__ == "__main__":
