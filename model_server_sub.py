@@ -33,7 +33,7 @@ from Modelling.predictors.checkpoint_source import CheckpointSource
 from Modelling.predictors.images import ImagePredictor
 from Modelling.predictors.own_python import OwnSource
 from Pipeline.observability.metrics import Sources
-from Pipeline.observability.waiting import Reason
+from Pipeline.observability.waiting import SLOW_MODEL_SECONDS, Reason
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
 from Pipeline.script.script import Script
@@ -129,7 +129,7 @@ def main(script: Script) -> None:
     options, topic = script.options, script.topics.images
     with (
         DecodingPool(image_seconds=options.image_seconds, give_up=_late(script.stop)) as decoders,
-        LiveModel(source_of(options, options.checkpoint, decoders), script.stop) as served,
+        _live(script, source_of(options, options.checkpoint, decoders)) as served,
         _canary(script, decoders) as second,
         Served(served, second, options.canary.share if second else 0.0) as models,
         open_result_queue(script) as queue,
@@ -180,14 +180,19 @@ def source_of(
     return CheckpointSource(file or DEFAULT_CHECKPOINT, load)
 
 
+def _live(script: Script, source: PredictorSource) -> LiveModel:
+    """Load a model that answers; one that takes long is seen to be waited for."""
+    with script.waiting.on(Reason.MODEL, f"{source.name} is being loaded", SLOW_MODEL_SECONDS):
+        return LiveModel(source, script.stop)
+
+
 def _canary(
     script: Script, decoders: DecodingPool
 ) -> contextlib.AbstractContextManager[LiveModel | None]:
     """Make the model that answers a share, if one is asked for; it is reloaded as the other is."""
     if script.options.canary is None:
         return contextlib.nullcontext()
-    source = source_of(script.options, script.options.canary.file, decoders)
-    return LiveModel(source, script.stop)
+    return _live(script, source_of(script.options, script.options.canary.file, decoders))
 
 
 def _shadow(

@@ -66,3 +66,7 @@ class PreparationStoppedError(Exception):
 
 class CheckpointError(Exception):
     """Raised when a checkpoint cannot be used: missing, damaged, unsafe, or not an image model."""
+
+
+class UnpredictableError(Exception):
+    """Raised when a model's answer to an image says nothing: NaN, infinity."""

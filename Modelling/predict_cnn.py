@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from DurableText.installation.command_line import command_parser
 from Modelling.data_preparation import decode_image, preparation_of, visible_files
-from Modelling.errors import CheckpointError, ImageError, printable
+from Modelling.errors import CheckpointError, ImageError, UnpredictableError, printable
 from Modelling.images.batch_preparation import Decoders, prepare_batch
 from Modelling.images.decoding import IMAGE_SUFFIXES, Pixels
 from Modelling.images.show import MAX_IMAGES, Row, draw_predictions
@@ -188,6 +188,7 @@ class Classifier:
 
         Raises:
             ValueError: The array has another shape or type.
+            UnpredictableError: The model answers NaN or infinity for one of them.
         """
         if images.shape[1:] != self.input_shape or images.dtype != np.float32:
             raise ValueError(
@@ -195,8 +196,15 @@ class Classifier:
                 f"(N, {', '.join(map(str, self.input_shape))})"
             )
         probabilities = self._engine.run(images)
+        if not np.isfinite(probabilities).all():
+            wrong = int((~np.isfinite(probabilities)).any(1).sum())
+            raise UnpredictableError(
+                f"the model answers NaN or infinity for {wrong} of {len(images)} images"
+            )
         if self._temperature != 1.0:
-            probabilities = probabilities ** np.float32(1 / self._temperature)
+            # The largest becomes 1: of none that is 0 in float32 could the rest be told apart.
+            scaled = probabilities / probabilities.max(1, keepdims=True)
+            probabilities = scaled ** np.float32(1 / self._temperature)
             probabilities /= probabilities.sum(1, keepdims=True)
         return probabilities
 
@@ -344,15 +352,15 @@ def _predict_files(classifier: Classifier, files: Sequence[Path], show: Path | N
         try:
             data = file.read_bytes()
             pixels = classifier.prepare(data)
+            probabilities = classifier.probabilities(pixels[None])[0]
         except IsADirectoryError:
             print(f"{name:{width}}  not predicted: a folder without images")
             continue
-        except (OSError, ImageError) as error:
+        except (OSError, ImageError, UnpredictableError) as error:
             reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
             print(f"{name:{width}}  not predicted: {reason}")
             continue
         predicted += 1
-        probabilities = classifier.probabilities(pixels[None])[0]
         best = int(probabilities.argmax())
         print(f"{name:{width}}  {classifier.labels[best]:12} {probabilities[best]:10.2%}")
         if show and len(rows) < MAX_IMAGES:

@@ -63,6 +63,8 @@ class Predictor(Protocol):
         version: names the model in each result; another one for other weights.
         item_bytes: what a prepared item takes in memory, if the class says it: the items of a batch
             are then prepared a few megabytes at a time, the next while these are predicted.
+        preparation_ends: whether `prepare_batch` ends by itself whatever it is given, if the class
+            says it; else `--predict-timeout` counts for it, too.
     """
 
     version: str

@@ -17,6 +17,7 @@ if __name__ == "__main__":  # before anything is opened
     standard_streams.prepare()
 
 import json
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -145,11 +146,22 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, partial)
+        for each in (*partial.rglob("*"), partial):
+            _sync(each)  # before it has the name that the side file will tell
         partial.rename(target)
+        _sync(target.parent)
     else:
         write_atomically(target, source.read_bytes())
     if sha256_of(target) != sha256:
         raise CheckpointError(f"{source} changed while it was copied: nothing was promoted")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def main(arguments: list[str] | None = None) -> int:

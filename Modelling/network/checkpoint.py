@@ -19,6 +19,7 @@ from pathlib import Path
 
 from Modelling.errors import CheckpointError
 from Modelling.images.digits import DIGITS
+from Modelling.network.file_kinds import advice_on
 from Modelling.network.hashes import sha256_of
 from Modelling.network.onnx_files import files_beside
 from Modelling.network.side_file import (
@@ -119,10 +120,10 @@ def open_checkpoint(
     """
     path = Path(path)
     saved_model = (path / SAVED_MODEL).exists()
-    if not saved_model and path.suffix.lower() not in CHECKPOINT_SUFFIXES:
+    if not saved_model and (path.is_dir() or path.suffix.lower() not in CHECKPOINT_SUFFIXES):
         raise CheckpointError(
             f"{path}: a checkpoint is a .h5 or .keras file, as model.save() of Keras writes it, "
-            "a .onnx or .tflite file, or a folder with saved_model.pb"
+            f"a .onnx or .tflite file, or a folder with saved_model.pb{advice_on(path)}"
         )
     deadline = time.monotonic() + patience
     while True:

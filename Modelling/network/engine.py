@@ -20,6 +20,7 @@ from Modelling.errors import CheckpointError, shortened
 from Modelling.images.pixels import Pixels
 from Modelling.network.checkpoint import Checkpoint, EngineFile
 from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES, require_size
+from Modelling.network.file_kinds import misnamed
 from Modelling.network.input_range import UNIT, InputRange
 from Modelling.network.keras_models import KerasClassifier, load_keras_model
 from Modelling.network.litert import LiteRTEngine, open_quickest
@@ -142,15 +143,29 @@ def open_engine(
         and import_tensorflow().config.list_physical_devices("GPU")
     ):
         engine = "tensorflow"
-    opener = _foreign_opener(checkpoint.weights)
-    if opener is not None:
-        served = opener(checkpoint, threads, input_range, max_bytes)
-    else:
-        input_range = input_range or _range_by_side_file(checkpoint)
-        served = _open_keras(checkpoint, engine, threads, allow_code, input_range, max_bytes)
+    try:
+        served = _open(checkpoint, engine, threads, allow_code, input_range, max_bytes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{misnamed(checkpoint.weights)}") from None
     if served.range_found is not None:
         tell_range(checkpoint.path, served.range_found)
     return served
+
+
+def _open(
+    checkpoint: Checkpoint,
+    engine: str | None,
+    threads: int | None,
+    allow_code: bool,
+    input_range: InputRange | None,
+    max_bytes: int,
+) -> Engine:
+    """Open a file of another framework as it is, one of Keras in its fastest form."""
+    opener = _foreign_opener(checkpoint.weights)
+    if opener is not None:
+        return opener(checkpoint, threads, input_range, max_bytes)
+    input_range = input_range or _range_by_side_file(checkpoint)
+    return _open_keras(checkpoint, engine, threads, allow_code, input_range, max_bytes)
 
 
 def _open_keras(

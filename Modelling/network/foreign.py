@@ -112,11 +112,12 @@ class ForeignEngine:
         self.keep: Any = None
         self._layout = layout_of(image, side)
         self.channels_first = self._layout.channels_first
-        self._chunk = images_a_call or max(
-            1, min(CHUNK, CHUNK_BYTES // (4 * math.prod(self._layout.picture)))
-        )
         self._dtype = image.dtype
         self._batch = image.shape[0]
+        chunk = images_a_call or min(CHUNK, CHUNK_BYTES // (4 * math.prod(self._layout.picture)))
+        # A file for so many pictures runs so many each time, whether all are there or not.
+        a_call = self._batch or 1
+        self._chunk = max(1, chunk // a_call) * a_call
         self._call = call
         self.input_shape = self._layout.picture
         bytes_in = image.dtype == np.uint8
@@ -149,7 +150,7 @@ class ForeignEngine:
             pixels = np.rint(np.clip(pixels, 0, 255))
         batch = self._layout.apply(pixels).astype(self._dtype, copy=False)
         if self._batch is None:
-            return np.asarray(self._call(batch), np.float32)
+            return _rows(np.asarray(self._call(batch), np.float32), len(batch))
         return np.concatenate(list(map(self._fixed, _cut(batch, self._batch))))
 
     def _fixed(self, part: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -158,7 +159,20 @@ class ForeignEngine:
         lack = self._batch - len(part)
         zeros = np.zeros((lack, *part.shape[1:]), part.dtype)
         filled = np.concatenate([part, zeros]) if lack else part
-        return np.asarray(self._call(filled), np.float32)[: len(part)]
+        return _rows(np.asarray(self._call(filled), np.float32), len(filled))[: len(part)]
+
+
+def _rows(outputs: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+    """Leave out axes of one: (N, classes, 1, 1) of a network that ends with a convolution.
+
+    And let (N) be one number for each image, and (classes) be those of a single one.
+    """
+    if outputs.ndim == 1 and len(outputs) != count == 1:
+        return outputs[None]
+    inner = outputs.shape[1:]
+    if len(outputs.shape[:1]) and sum(size != 1 for size in inner) <= 1:
+        return outputs.reshape(len(outputs), math.prod(inner))
+    return outputs
 
 
 def _cut(batch: npt.NDArray[Any], size: int) -> list[npt.NDArray[Any]]:
@@ -187,17 +201,28 @@ def chosen_output(outputs: Sequence[Tensor], side: SideFile | None) -> Tensor:
     Raises:
         CheckpointError: There is none, or several; the text says which can be chosen.
     """
-    fit = [each for each in outputs if each.dtype in FLOATS and len(each.shape) == 2]
     wanted = side.output if side else None
-    if wanted is not None:
-        fit = [each for each in fit if each.name == wanted]
-    if len(fit) == 1:
-        return fit[0]
+    floats = [each for each in outputs if each.dtype in FLOATS and wanted in (None, each.name)]
+    for fits in (_has_classes, _may_have_classes):
+        fit = [each for each in floats if fits(each.shape)]
+        if len(fit) == 1:
+            return fit[0]
+        if fit:
+            break
     how = f"its side file chooses {wanted!r}: " if wanted else ""
     raise CheckpointError(
         f"{how}it has the outputs {_named(outputs)}: one of float (N, classes) is needed; where "
         'several are, choose by "output": "NAME" in the side file'
     )
+
+
+def _has_classes(shape: tuple[int | None, ...]) -> bool:
+    return len(shape) == 2
+
+
+def _may_have_classes(shape: tuple[int | None, ...]) -> bool:
+    """Tell whether outputs may be (N, classes) but for axes of one; of a shape that is not told."""
+    return sum(size != 1 for size in shape[1:]) <= 1
 
 
 def _named(tensors: Sequence[Tensor]) -> str:

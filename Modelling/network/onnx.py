@@ -5,6 +5,7 @@ Anybody may have written the file: `onnx_files` looks at it before the runtime s
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,20 @@ TYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(int64)": np.int64,
 }
+
+# What exporters of scikit-learn end a classifier with: for each row a dictionary of its classes.
+DICTIONARIES = re.compile(r"seq\(map\((int64|string),tensor\(float\)\)\)")
+
+# What an error of the runtime begins with, before it says what is wrong: its kind, the file, the
+# place and signature of the function that noticed it.
+ITS_OWN_CODE = re.compile(
+    r"^\[ONNXRuntimeError\][^:]*: \d+ : \w+ : (Load model from .*? failed:)?"
+    r"(\S+\.(?:cc|h):\d+ .*?\) (?=[A-Z]))?",
+    re.DOTALL,
+)
+
+# Characters: how far the opset may go comes last.
+LONGEST_REASON = 500
 
 # Of the runtime's log: errors only. What it warns of is its own planning.
 LOG_ERRORS = 3
@@ -66,20 +81,20 @@ def open_onnx(
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(
-            str(path),
+            str(path.resolve()),  # weights in further files lie beside what a link leads to
             settings,
             providers=["CPUExecutionProvider"],
             enable_fallback=0,  # which tries the very same again, and prints so
         )
     except Exception as error:  # noqa: BLE001 - it has a class of its own for each kind of fault
-        raise CheckpointError(f"{path}: ONNX Runtime refuses it: {shortened(error)}") from None
+        raise CheckpointError(f"{path}: ONNX Runtime refuses it: {_reason(error)}") from None
     try:
         image = only_input([_tensor(each) for each in session.get_inputs()])
         output = chosen_output([_tensor(each) for each in session.get_outputs()], checkpoint.side)
 
         def call(batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
             (answers,) = session.run([output.name], {image.name: batch})
-            return np.asarray(answers)
+            return np.asarray(answers) if isinstance(answers, np.ndarray) else _rows_of(answers)
 
         return ForeignEngine(
             "onnx", image, output, call, checkpoint.side, input_range or told_range(checkpoint)
@@ -88,6 +103,18 @@ def open_onnx(
         raise CheckpointError(f"{path}: {error}") from None
 
 
+def _rows_of(answers: list[dict[Any, float]]) -> npt.NDArray[np.float32]:
+    """Make dictionaries by class into rows, the classes in their order."""
+    return np.array([[row[name] for name in sorted(row)] for row in answers], np.float32)
+
+
+def _reason(error: Exception) -> str:
+    """Leave out where in its own code the runtime noticed it, which comes first and is long."""
+    return shortened(ITS_OWN_CODE.sub("", str(error)) or error, LONGEST_REASON)
+
+
 def _tensor(described: Any) -> Tensor:
+    if DICTIONARIES.fullmatch(described.type):
+        return Tensor(described.name, (None, None), np.float32)
     sizes = tuple(size if type(size) is int and size > 0 else None for size in described.shape)
     return Tensor(described.name, sizes, TYPES.get(described.type), described.type)

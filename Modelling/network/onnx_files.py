@@ -171,7 +171,7 @@ def _external_files(model: Any) -> set[str]:
 
 def _inside(path: Path, location: str) -> Path:
     """Return where weights lie, which is in the checkpoint's folder, links followed."""
-    folder = path.parent.resolve()
+    folder = path.resolve().parent
     try:
         file = (folder / location).resolve()
         there = file.is_file()

@@ -62,7 +62,8 @@ def open_tflite(
         output = chosen_output([_tensor(each) for each in network.outputs], checkpoint.side)
         network.choose(output.name)
         batches = network.takes_batches()
-        if batches and network.is_plain and _is_picture(image, checkpoint):
+        plain = network.is_plain and len(output.shape) == 2
+        if batches and plain and _is_picture(image, checkpoint):
             return open_quickest(compiled, "tflite", threads, told, max_bytes)
         shape = (None if batches else network.batch, *image.shape[1:])
         return ForeignEngine(

@@ -23,7 +23,10 @@ class ImagePredictor:
         version: See `Classifier`.
         labels: Names of the classes, by index.
         item_bytes: What a prepared picture takes.
+        preparation_ends: Each picture has a budget of its own.
     """
+
+    preparation_ends = True
 
     def __init__(self, classifier: Classifier, top: int = 0) -> None:
         """Take over a classifier.

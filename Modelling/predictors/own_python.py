@@ -7,15 +7,14 @@ the DB could not take would hold up all others.
 from __future__ import annotations
 
 import importlib
+import inspect
 import itertools
 import json
 import logging
-import os
 import re
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,12 @@ import orjson
 from Modelling.errors import CheckpointError, shortened
 from Modelling.network.hashes import files_of
 from Modelling.predictor import Answer, Item, Predictor, is_reserved
+from Modelling.predictors.surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
 
-# What the script has a handler for.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What a predictor has; see `Predictor`.
+METHODS = ("warm_up", "prepare_batch", "predict", "close")
 
 # Of an answer as JSON. A line of the queue may have 1 MiB, and the pipeline adds to it.
 MAX_ANSWER_BYTES = 512 << 10
@@ -84,13 +84,16 @@ class OwnSource:
             CheckpointError: That fails; the text says where.
         """
         looking()
-        with _surroundings_kept():
+        surroundings = Surroundings()
+        try:
             with self._told("cannot be imported"):
                 made_by = self._import()
             with self._told("cannot be made"):
-                predictor = OwnPredictor(made_by(self._checkpoint, self._threads))
+                predictor = OwnPredictor(made_by(self._checkpoint, self._threads), surroundings)
             with self._told("cannot be warmed up"):
                 predictor.warm_up()
+        finally:
+            surroundings.restore()
         return predictor
 
     def _import(self) -> Any:
@@ -118,21 +121,25 @@ class OwnPredictor:
         item_bytes: Its own, 0 if it does not say it.
     """
 
-    def __init__(self, own: Any) -> None:
+    def __init__(self, own: Any, surroundings: Surroundings | None = None) -> None:
         """Take it over.
 
         Args:
             own: An instance of the class.
+            surroundings: What is restored whenever its code has run; what is there now if None.
 
         Raises:
             AnswerError: It lacks what a predictor has.
         """
-        lacking = [
-            each for each in ("warm_up", "prepare_batch", "predict", "close")
-            if not callable(getattr(own, each, None))
-        ]  # fmt: skip
+        lacking = [each for each in METHODS if not callable(getattr(own, each, None))]
         if lacking:
             raise AnswerError(f"it has no {', '.join(lacking)}")
+        awaited = [each for each in METHODS if _is_async(getattr(own, each))]
+        if awaited:
+            raise AnswerError(
+                f"{', '.join(awaited)} must be plain functions, not `async`: nobody awaits them; "
+                "call asyncio.run inside of them"
+            )
         version = getattr(own, "version", None)
         if not isinstance(version, str) or not version.isprintable() or not version.strip():
             raise AnswerError(f"its version must be a text, not {shortened(repr(version))}")
@@ -144,6 +151,7 @@ class OwnPredictor:
                 f"its item_bytes must be a number from 0, not {shortened(repr(item_bytes))}"
             )
         self._own = own
+        self._surroundings = surroundings or Surroundings()
         self.version = version
         self.item_bytes = item_bytes
 
@@ -157,11 +165,17 @@ class OwnPredictor:
         Raises:
             AnswerError: It does not say that of each.
         """
-        with _exits_told():
-            batch, errors = self._own.prepare_batch(items)
-        if len(errors) != len(items):
-            raise AnswerError(f"prepare_batch gave {len(errors)} errors for {len(items)} items")
-        return batch, [None if error is None else shortened(str(error)) for error in errors]
+        with self._its_code():
+            prepared = self._own.prepare_batch(items)
+        if not isinstance(prepared, (tuple, list)) or len(prepared) != 2:
+            raise AnswerError(
+                f"prepare_batch gave {shortened(repr(prepared), 80)}, not a batch and the errors"
+            )
+        batch, errors = prepared
+        if not isinstance(errors, Collection) or len(errors) != len(items):
+            many = len(errors) if isinstance(errors, Collection) else shortened(repr(errors), 80)
+            raise AnswerError(f"prepare_batch gave {many} errors for {len(items)} items")
+        return batch, [_error_of(error) for error in errors]
 
     def predict(self, batch: Any) -> list[Answer]:
         """Predict a batch.
@@ -169,13 +183,27 @@ class OwnPredictor:
         Raises:
             AnswerError: An answer is none that a result could hold.
         """
-        with _exits_told():
-            answers = list(itertools.islice(self._own.predict(batch), MAX_ANSWERS + 1))
+        with self._its_code():
+            given = self._own.predict(batch)
+            if not isinstance(given, Iterable) or isinstance(given, (Mapping, str, bytes)):
+                raise AnswerError(
+                    f"predict gave {shortened(repr(given), 80)}, not a list of answers"
+                )
+            answers = list(itertools.islice(given, MAX_ANSWERS + 1))
         if len(answers) > MAX_ANSWERS:
             raise AnswerError(f"it gave more than {MAX_ANSWERS:,} answers for one batch")
         for answer in answers:
             check_answer(answer)
         return answers
+
+    @contextmanager
+    def _its_code(self) -> Iterator[None]:
+        """Run code of its own: what that does to the process is undone; see `_exits_told`."""
+        try:
+            with _exits_told():
+                yield
+        finally:
+            self._surroundings.restore()
 
     def close(self) -> None:
         """Close it; where that fails neither its successor nor the script's end is held up."""
@@ -190,6 +218,16 @@ class OwnPredictor:
             self._own.close()
         except BaseException as error:  # noqa: BLE001 - whatever it raises
             logger.warning("%s could not be closed: %s", self.version, _named(error))
+
+
+def _is_async(method: Any) -> bool:
+    return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+
+
+def _error_of(error: Any) -> str | None:
+    if error is None or isinstance(error, (str, BaseException)):
+        return None if error is None else shortened(str(error))
+    raise AnswerError(f"an error must be None or a text, not {shortened(repr(error), 80)}")
 
 
 def check_answer(answer: Any) -> None:
@@ -224,25 +262,6 @@ def check_answer(answer: Any) -> None:
         raise AnswerError(
             f"confidence must be a number from 0 to 1, not {shortened(repr(confidence))}"
         )
-
-
-@contextmanager
-def _surroundings_kept() -> Iterator[None]:
-    """Keep what the script relies on, whatever is done while a module is imported.
-
-    Frameworks install handlers of signals of their own: the script would not stop in order any
-    more. And a change of the working directory would move all files with relative names.
-    """
-    folder = Path.cwd()
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handlers = {each: signal.getsignal(each) for each in SIGNALS} if in_main_thread else {}
-    try:
-        yield
-    finally:
-        os.chdir(folder)
-        for number, handler in handlers.items():
-            if handler is not None:  # which Python did not install
-                signal.signal(number, handler)
 
 
 @contextmanager

@@ -28,7 +28,8 @@ class Reason(StrEnum):
 
     BROKER = "broker"  # it is away, or has not confirmed
     DEAD_LETTER = "dead_letter"  # it is refused, and what it was made of stays un-acked
-    MODEL = "model"  # it has not answered
+    MODEL = "model"  # it has not answered, or is not loaded yet
+    PREPARATION = "preparation"  # items are not yet what the model takes
     QUEUE_FULL = "queue_full"
     QUEUE_LOCKED = "queue_locked"
     QUEUE = "queue"  # the disk under it is full, as a rule, or its engine away

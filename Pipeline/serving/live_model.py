@@ -18,7 +18,7 @@ from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import PATIENCE
 from Modelling.predictor import Predictor, PredictorSource
 from Pipeline.script.first_signals import terminal_is_gone
-from Pipeline.serving.loading import ended_by_signals
+from Pipeline.serving.loading import ended_by_signals, told_if_slow
 from Pipeline.stop import Stop
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class LiveModel(ClosedAtExit):
         self._stop = stop
         self._look_seconds = look_seconds
         with ended_by_signals():
-            self._current = source.load(self._look)
+            self._current = self._load()
         self._retired: list[Predictor] = []
         self._wake = threading.Event()
         self._hurry = False
@@ -101,7 +101,7 @@ class LiveModel(ClosedAtExit):
 
     def _reload(self) -> None:
         try:
-            successor = self._source.load(self._look)
+            successor = self._load()
         except CheckpointError as error:
             self._refuse(str(error))
         except Exception as error:
@@ -110,6 +110,10 @@ class LiveModel(ClosedAtExit):
             self._refuse(f"{self._source.name}: {type(error).__name__}: {error}")
         else:
             self._swap(successor)
+
+    def _load(self) -> Predictor:
+        with told_if_slow(self._source.name):
+            return self._source.load(self._look)
 
     def _look(self) -> None:
         self._seen = self._signature()

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 # has not answered comes again.
 LOADING_SECONDS = 5.0
 
+# Frameworks take tens of seconds; what takes longer may never come.
+SLOW_LOADING_SECONDS = 60.0
+
 _pipes: set[int] = set()  # both ends of each that is watched
 
 
@@ -78,3 +81,22 @@ def ended_by_signals(
         os.close(writer)
         thread.join()
         os.close(reader)
+
+
+@contextlib.contextmanager
+def told_if_slow(what: str, seconds: float = SLOW_LOADING_SECONDS) -> Iterator[None]:
+    """Log once that a model is still being loaded.
+
+    Args:
+        what: the model.
+        seconds: after which it is told.
+    """
+    timer = threading.Timer(
+        seconds, logger.warning, ("%s is still being loaded after %g s", what, seconds)
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

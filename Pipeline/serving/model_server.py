@@ -7,6 +7,7 @@ acks. An image that cannot be decoded or predicted costs itself, not its batch.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
@@ -114,7 +115,8 @@ class Limits:
 
     Attributes:
         batch: of decoding and predicting one; afterwards others have it too.
-        predict: of one run of the model; None is for ever.
+        predict: of one run of the model, or of the preparation for it where that may hang; None is
+            for ever.
     """
 
     batch: float
@@ -199,7 +201,7 @@ class PredictStep:
         prepared_bytes = getattr(predictor, "item_bytes", 0)
         pieces = pieces_of([max(len(item.data), prepared_bytes) for item in items])
         for piece, prepared in prepared_ahead(
-            lambda piece: predictor.prepare_batch(items[piece]), pieces
+            lambda piece: self._prepare(predictor, items[piece]), pieces
         ):
             self._answer(predictor, messages[piece], items[piece], received_at, outcome, prepared)
 
@@ -218,7 +220,7 @@ class PredictStep:
         try:
             batch, errors = prepared()
             good = [m for m, error in zip(messages, errors, strict=True) if error is None]
-            answers = self._run(predictor, batch, good) if good else ()
+            answers = self._run(predictor, batch, len(good)) if good else ()
             if len(answers) != len(good):
                 raise ValueError(f"{len(answers)} answers for {len(good)} items")
         except PreparationStoppedError:
@@ -229,7 +231,7 @@ class PredictStep:
                 return
             logger.warning("a batch of %d failed (%s): one by one", len(messages), shortened(error))
             for message, item in zip(messages, items, strict=True):
-                alone = functools.partial(predictor.prepare_batch, [item])
+                alone = functools.partial(self._prepare, predictor, [item])
                 self._answer(predictor, [message], [item], received_at, outcome, alone)
             return
         for message, refused in zip(messages, errors, strict=True):
@@ -253,23 +255,41 @@ class PredictStep:
     def _id_of(self, message: Message) -> str:
         return image_origin(message, self._broker_name).id
 
-    def _run(
-        self, predictor: Predictor, batch: Any, messages: Sequence[Message]
-    ) -> Sequence[Answer]:
-        """Run the model, watched: one that never answers must be seen, and may be ended."""
-        started = time.perf_counter()
-        with (
-            self._script.waiting.on(Reason.MODEL, "the model has not answered", SLOW_MODEL_SECONDS),
-            self._watchdog.limit(
-                self._limits.predict,
-                f"the model has not answered within --predict-timeout "
-                f"({self._limits.predict} s): the server ends, and counts it as a crash of "
-                f"the {counted(len(messages), 'image')}",
-            ),
+    def _prepare(self, predictor: Predictor, items: Sequence[Item]) -> tuple[Any, Sequence[Any]]:
+        """Prepare items, watched as the model is, for which it may be code of the same kind."""
+        sure_to_end = getattr(predictor, "preparation_ends", False)
+        with self._watched(
+            Reason.PREPARATION, "the items are not prepared", len(items), limited=not sure_to_end
         ):
+            return predictor.prepare_batch(items)
+
+    def _run(self, predictor: Predictor, batch: Any, count: int) -> Sequence[Answer]:
+        started = time.perf_counter()
+        with self._watched(Reason.MODEL, "the model has not answered", count):
             answers = predictor.predict(batch)
         self._script.metrics.inference(time.perf_counter() - started)
         return answers
+
+    @contextlib.contextmanager
+    def _watched(
+        self, reason: Reason, what: str, count: int, *, limited: bool = True
+    ) -> Iterator[None]:
+        """Watch code of others: what never ends must be seen, and may be ended."""
+        limit = self._limits.predict if limited else None
+        with (
+            self._script.waiting.on(reason, what, SLOW_MODEL_SECONDS),
+            self._watchdog.tell(
+                SLOW_MODEL_SECONDS,
+                f"{what} for {SLOW_MODEL_SECONDS:g} s, and {counted(count, 'image')} wait for it: "
+                "--predict-timeout SECONDS ends a server whose model hangs",
+            ),
+            self._watchdog.limit(
+                limit,
+                f"{what} within --predict-timeout ({limit} s): the server ends, and counts it as a "
+                f"crash of the {counted(count, 'image')}",
+            ),
+        ):
+            yield
 
 
 def _readable(

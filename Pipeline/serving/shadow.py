@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from DurableText.closing import ClosedAtExit
@@ -76,8 +77,9 @@ class Shadow(ClosedAtExit):
         self._broker = broker
         self._topic = topic
         self._stop = stop
-        with ended_by_signals():
-            self._predictor = load()
+        # In a thread that gives way already: those that a runtime starts for itself inherit it.
+        with ended_by_signals(), ThreadPoolExecutor(1, initializer=_give_way) as thread:
+            self._predictor = thread.submit(load).result()
         self._waiting: queue.Queue[Answered | None] = queue.Queue(WAITING_BATCHES)
         self._bytes = 0
         self._told_at = 0.0
@@ -122,8 +124,7 @@ class Shadow(ClosedAtExit):
         )
 
     def _work(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        _give_way()
         while (answered := self._waiting.get()) is not None:
             with self._lock:
                 self._bytes -= sum(len(message.data) for message in answered.messages)
@@ -173,3 +174,10 @@ class Shadow(ClosedAtExit):
             logger.warning(
                 "the shadow %s has dropped %d images by now: %s", self.version, self.dropped, why
             )
+
+
+def _give_way() -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        thread = threading.get_native_id()
+        before = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, before + NICENESS)  # the system has a most

@@ -1,4 +1,4 @@
-"""Ends the process when a piece of work never ends: a thread that hangs cannot be interrupted.
+"""Ends the process when a piece of work never ends, or tells it: threads cannot be interrupted.
 
 Python cannot stop native code, nor a thread. What hangs for ever would keep its messages from
 everybody else, so the process goes instead, and the journal of what was in flight tells the next
@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from DurableText.closing import ClosedAtExit
 from DurableText.command_line import EXIT_FAILED
@@ -29,28 +30,44 @@ class Watchdog(ClosedAtExit):
     def __init__(self, end: Callable[[int], object] = os._exit) -> None:
         """Begin to look; `end` ends the process."""
         self._end = end
-        self._deadlines: dict[object, tuple[float, str]] = {}
+        self._deadlines: dict[object, tuple[float, Callable[[], None]]] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
-    @contextlib.contextmanager
-    def limit(self, seconds: float | None, exceeded: str) -> Iterator[None]:
+    def limit(self, seconds: float | None, exceeded: str) -> AbstractContextManager[None]:
         """End the process unless the context is left in time.
 
         Args:
             seconds: within which; None is for ever.
             exceeded: what is logged otherwise.
         """
+        return self._within(seconds, lambda: self._give_up(exceeded))
+
+    def tell(self, seconds: float, exceeded: str) -> AbstractContextManager[None]:
+        """Log a warning, once, unless the context is left in time.
+
+        Args:
+            seconds: within which.
+            exceeded: what is logged otherwise.
+        """
+        return self._within(seconds, lambda: logger.warning("%s", exceeded))
+
+    @contextlib.contextmanager
+    def _within(self, seconds: float | None, otherwise: Callable[[], None]) -> Iterator[None]:
         if seconds is None:
             yield
             return
         work = object()
-        self._deadlines[work] = time.monotonic() + seconds, exceeded
+        self._deadlines[work] = time.monotonic() + seconds, otherwise
         try:
             yield
         finally:
-            del self._deadlines[work]
+            self._deadlines.pop(work, None)
+
+    def _give_up(self, exceeded: str) -> None:
+        logger.critical("%s", exceeded, extra={"event": "hangs"})
+        self._end(EXIT_FAILED)
 
     def close(self) -> None:
         """Look no more."""
@@ -60,8 +77,6 @@ class Watchdog(ClosedAtExit):
     def _watch(self) -> None:
         while not self._closed.wait(LOOK_SECONDS):
             now = time.monotonic()
-            for deadline, exceeded in tuple(self._deadlines.values()):
-                if deadline <= now:
-                    logger.critical("%s", exceeded, extra={"event": "hangs"})
-                    self._end(EXIT_FAILED)
-                    return
+            for work, (deadline, otherwise) in tuple(self._deadlines.items()):
+                if deadline <= now and self._deadlines.pop(work, None) is not None:
+                    otherwise()

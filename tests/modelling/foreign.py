@@ -81,6 +81,18 @@ def endless_onnx(path: Path) -> Path:
     return path
 
 
+def nan_on_black(path: Path) -> Path:
+    """Write a network that divides by the mean of its picture, as many standardise."""
+    model = onnx.load(colours_onnx(path))
+    flat = model.graph.node[0].output[0]
+    model.graph.node[1].input[0] = "even"
+    mean = helper.make_node("ReduceMean", [flat], ["mean"], axes=[1], keepdims=1)
+    model.graph.node.insert(1, helper.make_node("Div", [flat, "mean"], ["even"]))
+    model.graph.node.insert(1, mean)
+    onnx.save(model, path)
+    return path
+
+
 def one_of_each_colour() -> np.ndarray:
     return np.stack([np.full((SIDE, SIDE, 3), rgb) for rgb in COLOURS.values()]).astype(np.uint8)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -52,6 +53,8 @@ class Fixed:
 
     def current(self) -> Fixed:
         return self
+
+    def close(self) -> None: ...
 
 
 def test_a_canary_with_other_labels_is_refused() -> None:
@@ -179,8 +182,6 @@ def test_a_shadow_that_is_slow_drops_and_holds_up_nobody() -> None:
             go_on.wait(30)
             return [], ["not today" for _ in items]
 
-        def close(self) -> None: ...
-
     class Broker:
         name, cloudevents_prefix = "local", "ce_"
 
@@ -195,6 +196,22 @@ def test_a_shadow_that_is_slow_drops_and_holds_up_nobody() -> None:
     shadow.close()
     assert shadow.dropped == 7 + 2 * WAITING_BATCHES
     assert shadow.predicted == 0
+
+
+def test_threads_that_a_shadows_engine_starts_give_way_to_the_served_model() -> None:
+    """They are the runtime's own, begun while it is loaded, and inherit whose they are."""
+    began: list[int] = []
+
+    def load() -> Any:
+        thread = threading.Thread(
+            target=lambda: began.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        )
+        thread.start()
+        thread.join()
+        return Fixed()
+
+    with Shadow(load, object(), "results", Stop()):  # type: ignore[arg-type]
+        assert began[0] > os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
 SLEEPS = """

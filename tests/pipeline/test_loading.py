@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.pipeline.runner import PATIENCE_SECONDS, ROOT
+import pytest
+
+from Pipeline.serving.loading import told_if_slow
+from Pipeline.serving.watchdog import Watchdog
+from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, wait_until
 
 FORKS = """
 import os, signal, time
@@ -40,3 +44,22 @@ def test_a_process_that_was_forked_while_a_model_is_loaded_holds_nobody_up() -> 
         check=False,
     )
     assert (script.returncode, script.stdout) == (0, "loaded 0\n"), script.stderr
+
+
+def test_a_model_that_takes_long_to_load_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    with told_if_slow("mine.onnx", 0.01):
+        wait_until(lambda: bool(caplog.messages), "it is told")
+    with told_if_slow("other.onnx", 60.0):
+        pass
+    assert caplog.messages == ["mine.onnx is still being loaded after 0.01 s"]
+
+
+def test_work_that_takes_long_is_told_once_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    ended: list[int] = []
+    with Watchdog(end=ended.append) as watchdog:
+        with watchdog.tell(0.0, "the model has not answered"), watchdog.tell(60.0, "nor that"):
+            wait_until(lambda: bool(caplog.messages), "it is told")
+        with watchdog.limit(0.0, "never"):
+            wait_until(lambda: bool(ended), "it is ended")
+    assert caplog.messages == ["the model has not answered", "never"]
+    assert ended == [1]

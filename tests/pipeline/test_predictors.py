@@ -18,10 +18,11 @@ from examples.colours_onnx import write
 from examples.iris import MEASURES
 from examples.sentiment import Sentiment
 from MessageBroker import OutgoingMessage
+from Modelling.data_preparation import encode_npy
 from Modelling.errors import CheckpointError
 from Modelling.predictor import Item
 from Modelling.predictors.own_python import AnswerError, OwnPredictor, OwnSource, check_answer
-from tests.modelling.foreign import endless_onnx
+from tests.modelling.foreign import SIDE, endless_onnx, nan_on_black, one_of_each_colour
 from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, dead_letters, wait_until
 
 # Seconds of CPU: all imports take fewer.
@@ -61,6 +62,17 @@ def test_texts_are_served_and_their_own_fields_are_kept(pipeline: Pipeline) -> N
     assert [(row["label"], row["score"]) for row in rows] == [("friendly", 2), ("unfriendly", -2)]
 
 
+def test_a_picture_that_a_model_answers_nan_to_costs_itself_alone(pipeline: Pipeline) -> None:
+    path = nan_on_black(pipeline.folder / "colours.onnx")
+    red, green, _ = map(encode_npy, one_of_each_colour())
+    black = encode_npy(np.zeros((SIDE, SIDE, 3), np.uint8))
+    rows = run(pipeline, [red, black, green], "--checkpoint", path)
+    assert [row["label"] for row in rows] == ["0", "1"]
+    [letter] = dead_letters(pipeline.connect(), pipeline.images, 1)
+    assert letter.data == black
+    assert "answers NaN or infinity" in letter.attributes["dead_letter_error"]
+
+
 def test_an_onnx_file_is_served(pipeline: Pipeline) -> None:
     write(pipeline.folder / "colours.onnx")
     bodies = []
@@ -89,6 +101,8 @@ class Broken:
         return [item.data for item in items], [None for item in items]
     def predict(self, batch):
         if b"few" in batch: return []
+        if b"nothing" in batch: return None
+        if b"one for all" in batch: return {"label": "a"}
         if b"raises" in batch: raise RuntimeError("no idea")
         if b"exits" in batch: raise SystemExit(3)
         if b"cancelled" in batch: raise asyncio.CancelledError
@@ -109,6 +123,8 @@ def test_a_predictor_that_breaks_its_word_for_an_item_costs_that_item_alone(
     (pipeline.folder / "broken.py").write_text(BREAKS_ITS_WORD)
     faults = {
         "few": "0 answers",
+        "nothing": "predict gave None, not a list of answers",
+        "one for all": "predict gave {'label': 'a'}, not a list of answers",
         "raises": "no idea",
         "exits": "sys.exit(3)",
         "cancelled": "it raised CancelledError",
@@ -131,27 +147,38 @@ def test_a_predictor_that_breaks_its_word_for_an_item_costs_that_item_alone(
 
 
 ILL_MANNERED = """
-import os, signal
+import logging.config, os, signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.chdir("/")
 print("welcome to the framework")
 
+def take_over():
+    os.chdir("/")
+    logging.disable(logging.CRITICAL)
+    logging.config.dictConfig({"version": 1, "root": {"level": "CRITICAL", "handlers": []}})
+
 class IllMannered:
     version = "ill-mannered@1"
-    def __init__(self, checkpoint, threads): signal.signal(signal.SIGINT, signal.SIG_DFL)
+    def __init__(self, checkpoint, threads):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        take_over()
     def warm_up(self): pass
     def prepare_batch(self, items): return items, [None] * len(items)
-    def predict(self, batch): return ({"text": os.getcwd()} for _ in batch)
+    def predict(self, batch):
+        folder = os.getcwd()
+        take_over()
+        return ({"text": folder} for _ in batch)
     def close(self): raise SystemExit("no")
 """
 
 
-def test_a_predictor_that_takes_signals_and_the_folder_over_serves_and_stops_as_others_do(
+def test_a_predictor_that_takes_the_process_over_serves_and_stops_as_others_do(
     pipeline: Pipeline,
 ) -> None:
     (pipeline.folder / "ill_mannered.py").write_text(ILL_MANNERED)
-    [row] = run(pipeline, [b"a"], "--predictor", "ill_mannered:IllMannered")
-    assert Path(row["text"]) == pipeline.folder
+    rows = run(pipeline, [b"a", b"b"], "--predictor", "ill_mannered:IllMannered", "--batch-size", 1)
+    assert [Path(row["text"]) for row in rows] == [pipeline.folder] * 2
     sub = pipeline.sub("--predictor", "ill_mannered:IllMannered", PYTHONPATH=str(pipeline.folder))
     sub.ready().terminate()
     assert "ill-mannered@1 could not be closed: SystemExit: no" in sub.output
@@ -175,6 +202,10 @@ class InClose(InWarmUp):
     def warm_up(self): print("waiting", flush=True)
     def close(self): self.wait()
 
+class InPreparation(InWarmUp):
+    def warm_up(self): pass
+    def prepare_batch(self, items): self.wait()
+
 class InThread(InWarmUp):
     def warm_up(self): threading.Thread(target=self.wait).start()
 """
@@ -190,6 +221,21 @@ def test_a_predictor_that_never_ends_does_not_keep_the_server_from_stopping(
     if where != "InWarmUp":
         sub.ready()
     sub.terminate()
+
+
+def test_a_predictor_whose_preparation_never_ends_is_ended_as_a_model_that_hangs_is(
+    pipeline: Pipeline,
+) -> None:
+    (pipeline.folder / "never.py").write_text(NEVER_ENDS)
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.images)
+    broker.publish_batch(pipeline.images, [OutgoingMessage(b"a")])
+    sub = pipeline.sub(
+        "--predictor", "never:InPreparation", "--predict-timeout", 1,
+        PYTHONPATH=str(pipeline.folder),
+    )  # fmt: skip
+    sub.end(1)
+    assert "the items are not prepared within --predict-timeout (1.0 s)" in sub.output
 
 
 def test_a_network_that_never_ends_does_not_keep_the_server_from_stopping(
@@ -224,6 +270,9 @@ class Cold(Bare):
 class Unnamed(Cold):
     def __init__(self, checkpoint, threads): self.version = 1
 
+class Awaited(Cold):
+    async def predict(self, batch): pass
+
 number = 7
 """
 
@@ -240,6 +289,7 @@ number = 7
         ("raising:Bare", "cannot be made: AnswerError: it has no warm_up, prepare_batch"),
         ("raising:Cold", "cannot be warmed up: OSError: no licence"),
         ("raising:Unnamed", "its version must be a text, not 1"),
+        ("raising:Awaited", "predict must be plain functions, not `async`"),
         ("raising:number", "cannot be made: TypeError"),
         ("exits:Class", "cannot be imported: SystemExit"),
         ("cancelled:Class", "cannot be imported: CancelledError"),
@@ -290,7 +340,19 @@ def test_the_bytes_of_an_item_are_a_number(own_bytes: Any) -> None:
         OwnPredictor(Sized(None, None))
 
 
-def test_errors_must_be_as_many_as_items() -> None:
+@pytest.mark.parametrize(
+    ("prepared", "said"),
+    [
+        (([], []), "0 errors for 1 items"),
+        (([], None), "None errors for 1 items"),
+        (([], [False]), "an error must be None or a text, not False"),
+        (None, "gave None, not a batch and the errors"),
+        ([b"x"], r"gave \[b'x'\], not a batch"),
+    ],
+)
+def test_what_is_prepared_is_a_batch_with_an_error_or_none_for_each(
+    prepared: Any, said: str
+) -> None:
     class Forgetful:
         version = "f@1"
 
@@ -298,7 +360,7 @@ def test_errors_must_be_as_many_as_items() -> None:
         def close(self) -> None: ...
         def predict(self, batch: Any) -> Any: ...
         def prepare_batch(self, items: Any) -> Any:
-            return items, []
+            return prepared
 
-    with pytest.raises(AnswerError, match="0 errors for 1 items"):
+    with pytest.raises(AnswerError, match=said):
         OwnPredictor(Forgetful()).prepare_batch([Item(b"", {})])
