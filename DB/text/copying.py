@@ -1,26 +1,18 @@
 """A copy of a text DB that is in use: every row that is stored when it is made.
 
-The text is opened first, and known by its inode if it becomes a part meanwhile. The list of parts
-is written anew for what was copied; indexes are not copied, they are made anew.
+The list of parts is written anew for what was copied; indexes are not copied, they are made anew.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from DB.text.part_list import Listed, Part, read_list, tail_of, write_list
-from DB.text.parts import part_numbers, part_path
-from DurableText.copying import (
-    ATTEMPTS,
-    ChangedMeanwhileError,
-    copy_file,
-    copy_open,
-    whole_lines,
-)
+from DB.text.parts import open_in_turn, part_numbers
+from DurableText.copying import copy_file, copy_open, whole_lines
 from DurableText.storage import STORAGE
 
 
@@ -47,41 +39,16 @@ def copy_texts(texts: list[Path], folder: Path) -> None:
 
 
 def _copy_text(text: Path, folder: Path) -> None:
-    for _ in range(ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):  # just between two renames
-            fd = STORAGE.open(text, os.O_RDONLY)
-            break
-        if part_numbers(text, STORAGE) and not text.exists():  # killed there: no text has begun
-            _copy_parts(text, folder, None)
-            return
-    else:
-        raise ChangedMeanwhileError(f"{text}: it is rotated faster than it is opened")
-    try:
-        _copy_parts(text, folder, STORAGE.stat_open(fd).st_ino)
-        copy_open(fd, folder / text.name, whole_lines(fd))
-    finally:
-        STORAGE.close(fd)
-
-
-def _copy_parts(text: Path, folder: Path, but: int | None) -> None:
-    """Copy the parts, but for the one with the inode `but`, and write the list of them."""
+    """Copy the parts and the text, and write the list of those that were copied."""
     copied: dict[int, Part] = {}
-    numbers = part_numbers(text, STORAGE)
-    for number in numbers:
-        part = part_path(text, number)
-        try:
-            fd = STORAGE.open(part, os.O_RDONLY)
-        except FileNotFoundError:  # retention has just removed it
-            continue
-        try:
-            status = STORAGE.stat_open(fd)
-            if status.st_ino == but:
-                break  # what comes behind it was stored since the copy began
-            copy_open(fd, folder / part.name, status.st_size)
-            tail = tail_of(partial(STORAGE.read, fd), status.st_size)
-            copied[number] = Part(status.st_size, tail)
-        finally:
-            STORAGE.close(fd)
+    with contextlib.closing(open_in_turn(text, STORAGE)) as files:
+        for file in files:
+            if file.number is None:
+                copy_open(file.fd, folder / file.path.name, whole_lines(file.fd))
+                continue
+            copy_open(file.fd, folder / file.path.name, file.size)
+            tail = tail_of(partial(STORAGE.read, file.fd), file.size)
+            copied[file.number] = Part(file.size, tail)
     listed = read_list(text, STORAGE) or Listed()
     if not copied and not listed.dropped:
         return
@@ -90,6 +57,6 @@ def _copy_parts(text: Path, folder: Path, but: int | None) -> None:
     missing = {
         number: part
         for number, part in listed.parts.items()
-        if copied and number < max(copied) and number not in numbers
+        if copied and number < max(copied) and number not in copied
     }
     write_list(folder / text.name, STORAGE, replace(listed, parts={**known, **missing}))

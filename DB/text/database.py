@@ -227,8 +227,8 @@ class TextDatabase(TextReader):
             "name another file with --db, or move this one away"
         )
 
-    def _end(self, path: Path, fd: int) -> int:
-        return self._rows.end if path == self.path else super()._end(path, fd)
+    def _known_end(self, path: Path) -> int | None:
+        return self._rows.end if path == self.path else None
 
     def _check_usable(self) -> None:
         self._opener.require()

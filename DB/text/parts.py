@@ -13,24 +13,30 @@ that comes again after so long is stored again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from DB.errors import DatabaseConfigurationError
 from DB.text.index import move, remove
 from DB.text.indexed_text import IndexedText, id_of
 from DB.text.part_list import PartList
-from DurableText.storage import Storage
+from DurableText.storage import Storage, refuse_what_is_no_file
 
 logger = logging.getLogger(__name__)
 
 # So many parts are open at a time, with three files each: a process may have 1,024 files open, and
 # there are three texts. Those that are not are opened when an id may stand there.
 OPEN_PARTS = 80
+
+# A text that is neither there nor a part is looked for so often: a rotation may have made a part of
+# it, dropped that and begun a new text between two looks.
+LOOKS = 3
 
 _PART = re.compile(r"(?P<stem>.+)\.part-(?P<number>\d{6,})")
 
@@ -54,6 +60,88 @@ def part_numbers(path: Path, storage: Storage) -> list[int]:
 def part_paths(path: Path, storage: Storage) -> list[Path]:
     """Return the parts of the text at `path`, the oldest first."""
     return [part_path(path, number) for number in part_numbers(path, storage)]
+
+
+class Opened(NamedTuple):
+    """A file of the text, open to be read.
+
+    Attributes:
+        path: where it stood when it was opened.
+        number: of the part; None for the text.
+        fd: its descriptor.
+        inode: by which it is known under whatever name.
+        size: in bytes, as it was opened.
+    """
+
+    path: Path
+    number: int | None
+    fd: int
+    inode: int
+    size: int
+
+
+def open_in_turn(path: Path, storage: Storage) -> Iterator[Opened]:
+    """Yield the parts of the text at `path`, the oldest first, and the text.
+
+    That is all there was at the first step, each row once; a file is open until the next step.
+
+    The text is opened first. If it becomes a part meanwhile, it is known by its inode, and what
+    stands behind it was stored later. Between two renames of a rotation, or after a kill there, no
+    text is there: all stands in parts.
+
+    Args:
+        path: the text.
+        storage: the layer for system calls.
+
+    Raises:
+        FileNotFoundError: there is neither a text nor a part.
+        OSError: one of them cannot be read, or is no file.
+    """
+    text, numbers = _find(path, storage)
+    try:
+        for number in numbers:
+            part = _open(part_path(path, number), number, storage)
+            if part is None:  # just dropped
+                continue
+            try:
+                if text is not None and part.inode == text.inode:
+                    break
+                yield part
+            finally:
+                storage.close(part.fd)
+        if text is not None:
+            yield text
+    finally:
+        if text is not None:
+            storage.close(text.fd)
+
+
+def _find(path: Path, storage: Storage) -> tuple[Opened | None, list[int]]:
+    for _ in range(LOOKS):
+        text = _open(path, None, storage)
+        try:
+            numbers = part_numbers(path, storage)
+        except BaseException:
+            if text is not None:
+                storage.close(text.fd)
+            raise
+        if text is not None or numbers:
+            return text, numbers
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+
+def _open(path: Path, number: int | None, storage: Storage) -> Opened | None:
+    refuse_what_is_no_file(path)
+    try:
+        fd = storage.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        status = storage.stat_open(fd)
+    except BaseException:
+        storage.close(fd)
+        raise
+    return Opened(path, number, fd, status.st_ino, status.st_size)
 
 
 def index_of(text: Path) -> Path:
@@ -165,14 +253,16 @@ class Parts:
         dropped = [] if keep is None else list(self._known)[: max(0, len(self._known) - keep)]
         if not dropped:
             return []
+        for number in dropped:
+            # Only hints, but on a disk that is full to its last block the room for a new list.
+            if number in self._opened:
+                self._opened.pop(number).abandon()
+            remove(index_of(part_path(self._path, number)))
         self._list.drop(dropped)
         gone = []
         for number in dropped:
             del self._known[number]
-            if number in self._opened:
-                self._opened.pop(number).abandon()
             part = part_path(self._path, number)
-            remove(index_of(part))
             self._storage.unlink(part)
             gone.append(part)
             logger.info("%s: %s is removed, %d parts are kept", self._path, part.name, keep)

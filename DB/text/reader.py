@@ -16,7 +16,7 @@ from DB.results import InsertOutcome, Result
 from DB.summary import Summary, Tally
 from DB.text.copying import copy_texts
 from DB.text.index import IndexDamagedError
-from DB.text.parts import part_paths
+from DB.text.parts import open_in_turn, part_paths
 from DB.text.verification import verify
 from DurableText import codec
 from DurableText.codec import CHUNK_BYTES, scan
@@ -164,25 +164,19 @@ class TextReader(ResultDatabase):
         return parts if parts and not path.exists() else [*parts, path]
 
     def _all_lines(self, path: Path) -> Iterator[bytes]:
-        """Yield the lines of all parts and of the text, each once, also across a rotation.
-
-        The text is opened first: if it becomes a part meanwhile, it is known by its inode.
-        """
-        with contextlib.ExitStack() as opened:
-            self._check_usable()
-            with self._errors("read"):
-                newest = path if path.exists() else self._texts(path)[-1]
-                try:
-                    last = opened.enter_context(self._opened(newest))
-                except FileNotFoundError:  # it has just become a part
-                    newest = self._texts(path)[-1]
-                    last = opened.enter_context(self._opened(newest))
-                end, inode = self._end(newest, last), self._storage.stat_open(last).st_ino
-                parts = [each for each in self._texts(path) if each not in (newest, path)]
-            for part in parts:
-                with self._dropped_meanwhile(part):
-                    yield from self._lines_of(part, but=inode)
-            yield from self._lines_in(last, end)
+        """Yield the lines of all parts and of the text, each once, also across a rotation."""
+        known = self._known_end(path)  # before the text is opened: it may be another one then
+        with contextlib.closing(open_in_turn(path, self._storage)) as files:
+            while True:
+                self._check_usable()
+                with self._errors("read"):
+                    file = next(files, None)
+                if file is None:
+                    return
+                of_writer = known if file.number is None else None
+                yield from self._lines_in(
+                    file.fd, file.size if of_writer is None else min(file.size, of_writer)
+                )
 
     @contextlib.contextmanager
     def _dropped_meanwhile(self, path: Path) -> Iterator[None]:
@@ -193,17 +187,6 @@ class TextReader(ResultDatabase):
         except DatabaseUnavailableError as error:
             if path == self.path or not isinstance(error.__cause__, FileNotFoundError):
                 raise
-
-    def _lines_of(self, path: Path, but: int) -> Iterator[bytes]:
-        """Yield the whole lines there are now, unless the file has the inode `but`."""
-        with contextlib.ExitStack() as opened:
-            self._check_usable()
-            with self._errors("read"):
-                fd = opened.enter_context(self._opened(path))
-                end = self._end(path, fd)
-                if self._storage.stat_open(fd).st_ino == but:
-                    return
-            yield from self._lines_in(fd, end)
 
     def _lines_in(self, fd: int, end: int) -> Iterator[bytes]:
         groups = scan(partial(self._storage.read, fd), 0, end)
@@ -218,9 +201,9 @@ class TextReader(ResultDatabase):
     def _check_usable(self) -> None:
         """Do nothing: a reader holds nothing that could be closed."""
 
-    def _end(self, path: Path, fd: int) -> int:  # noqa: ARG002 (the writer asks which it is)
-        """Return how far a file is to be read."""
-        return self._storage.stat_open(fd).st_size
+    def _known_end(self, path: Path) -> int | None:  # noqa: ARG002 (the writer asks which it is)
+        """Return how far the text is known to be on the disk; None where nobody here knows."""
+        return None
 
     @contextlib.contextmanager
     def _opened(self, path: Path) -> Iterator[int]:

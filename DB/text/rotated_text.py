@@ -170,13 +170,18 @@ class RotatedText:
             self._unsure = False
 
     def _rotate(self, keep: int | None) -> tuple[Path | None, list[Path]]:
-        part = None
+        part: Path | None = None
+        gone: list[Path] = []
         try:
             if self._text.end:
+                # With the part that comes now there are `keep`. What has to go goes first: on a
+                # full disk it is the room for all that follows. A kill behind it leaves the rows
+                # that the whole rotation leaves.
+                gone = self._parts.drop_but(None if keep is None else max(0, keep - 1))
                 secret = self._text.index.secret
                 part = self._parts.seal(self._text)
                 self._open_text(secret)
-            return part, self._parts.drop_but(keep)
+            return part, gone + self._parts.drop_but(keep)
         except BaseException:
             self.abandon()
             raise

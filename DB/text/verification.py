@@ -5,9 +5,10 @@ Results, conflicts and shadows are texts of one kind, each with parts; all of th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -21,11 +22,11 @@ from DB.text.conflicts import name_of
 from DB.text.index import Index, IndexDamagedError
 from DB.text.indexed_text import id_of
 from DB.text.part_list import differences, read_list
-from DB.text.parts import part_numbers, part_path
+from DB.text.parts import Opened, open_in_turn, part_numbers, part_path
 from DurableText import codec
 from DurableText.codec import scan
 from DurableText.lock import current_holder
-from DurableText.storage import STORAGE, refuse_what_is_no_file
+from DurableText.storage import STORAGE
 
 # A rotation meanwhile makes list and parts differ for a moment: so often it is looked again.
 LOOKS = 3
@@ -73,11 +74,10 @@ def verify(path: Path, conflicts: Path, shadows: Path) -> Verification:
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _Read:
     """A file of the text; its bytes are counted from `start` on, over all files."""
 
     path: Path
-    fd: int
     start: int
     size: int
 
@@ -90,7 +90,7 @@ class _Reading:
         self._identity = identity
         self._lock = lock
         self._found = Verification()
-        self._files: list[_Opened] = []
+        self._files: list[_Read] = []
 
     def is_there(self) -> bool:
         return self._path.exists() or bool(part_numbers(self._path, STORAGE))
@@ -101,8 +101,9 @@ class _Reading:
         with tempfile.TemporaryDirectory() as folder:
             ids = Index(Path(folder) / "ids")
             try:
-                for opened in self._open_in_turn():
-                    self._read(opened, ids)
+                with contextlib.closing(open_in_turn(self._path, STORAGE)) as files:
+                    for file in files:
+                        self._read(file, ids)
             finally:
                 ids.close()
         self._found.bytes = sum(each.size for each in self._files)
@@ -122,48 +123,12 @@ class _Reading:
     def _parts(self) -> dict[int, Path]:
         return {each: part_path(self._path, each) for each in part_numbers(self._path, STORAGE)}
 
-    def _open_in_turn(self) -> Iterator[_Opened]:
-        """Open the parts, the oldest first, and the text, each while it is read.
-
-        The text is opened first: if it becomes a part meanwhile, it is known by its inode.
-        """
-        refuse_what_is_no_file(self._path)
-        last = self._open_text()
-        try:
-            inode = None if last is None else STORAGE.stat_open(last).st_ino
-            for part in self._parts().values():
-                try:
-                    fd = STORAGE.open(part, os.O_RDONLY)
-                except FileNotFoundError:  # just dropped
-                    continue
-                try:
-                    if STORAGE.stat_open(fd).st_ino != inode:
-                        yield self._next(part, fd)
-                finally:
-                    STORAGE.close(fd)
-            if last is not None:
-                yield self._next(self._path, last)
-        finally:
-            if last is not None:
-                STORAGE.close(last)
-
-    def _open_text(self) -> int | None:
-        try:
-            return STORAGE.open(self._path, os.O_RDONLY)
-        except FileNotFoundError:
-            if self._parts():  # killed between two renames, or just between them
-                return None
-            raise
-
-    def _next(self, path: Path, fd: int) -> _Opened:
-        start = self._files[-1].start + self._files[-1].size if self._files else 0
-        opened = _Opened(path, fd, start, STORAGE.stat_open(fd).st_size)
+    def _read(self, file: Opened, ids: Index) -> None:
+        before = self._files[-1] if self._files else _Read(file.path, 0, 0)
+        opened = _Read(file.path, before.start + before.size, file.size)
         self._files.append(opened)
-        return opened
-
-    def _read(self, opened: _Opened, ids: Index) -> None:
         end = 0
-        for begin, lines in scan(partial(STORAGE.read, opened.fd), 0, opened.size):
+        for begin, lines in scan(partial(STORAGE.read, file.fd), 0, file.size):
             names, offset = [], begin
             for line in lines:
                 place = opened.start + offset
@@ -181,7 +146,7 @@ class _Reading:
         if end < opened.size:
             self._tell_torn_end(opened, end)
 
-    def _tell_torn_end(self, opened: _Opened, end: int) -> None:
+    def _tell_torn_end(self, opened: _Read, end: int) -> None:
         holder = current_holder(self._lock) if opened.path == self._path else None
         place = self._place(opened.start + end)
         tail = f"{place}: {opened.size - end} bytes behind the last newline"
@@ -211,7 +176,7 @@ class _Reading:
         except (KeyError, DatabaseRecordError):
             return None
 
-    def _file_at(self, offset: int) -> _Opened:
+    def _file_at(self, offset: int) -> _Read:
         return next(each for each in reversed(self._files) if each.start <= offset)
 
     def _place(self, offset: int) -> str:

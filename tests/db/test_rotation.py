@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from DB import (
 from DB.__main__ import main
 from DB.text.database import TextDatabase
 from DB.text.parts import index_of, part_paths
+from DB.text.reader import TextReader
 from DurableText.storage import STORAGE, Storage
 from tests.pipeline.runner import Pipeline, wait_until
 
@@ -166,6 +169,69 @@ def test_a_reader_across_rotations_sees_each_row_once(path: Path) -> None:
             db.rotate()
             seen += [row["id"] for row in rows]
     assert seen == [f"image-{number}" for number in range(2000)]
+
+
+class OnceOpened(Storage):
+    """Does something between the opening of the text and what comes next."""
+
+    def __init__(self, path: Path, then: Callable[[], object]) -> None:
+        self.path = path
+        self.then: Callable[[], object] | None = then
+
+    def open(self, path: Path, flags: int) -> int:
+        fd = super().open(path, flags)
+        then = self.then
+        if path == self.path and flags == os.O_RDONLY and then is not None:
+            self.then = None
+            then()
+        return fd
+
+
+def test_what_becomes_a_part_just_when_it_was_opened_is_read_once_and_in_its_order(
+    path: Path,
+) -> None:
+    with TextDatabase(path) as db:
+        db.insert(results(0, 1))
+        db.rotate()
+        db.insert(results(2, 3))
+
+        def rotate_twice() -> None:
+            db.rotate()
+            db.insert(results(4))
+            db.rotate()
+            db.insert(results(5))
+
+        reader = TextReader(path, storage=OnceOpened(path, rotate_twice))
+        assert [row["id"] for row in reader] == [f"image-{number}" for number in range(4)]
+
+
+def test_the_writer_reads_all_its_rows_though_it_rotates_meanwhile(path: Path) -> None:
+    storage = OnceOpened(path, lambda: db.rotate())
+    with TextDatabase(path, storage=storage) as db:
+        db.insert(results(*range(9)))
+        assert [row["id"] for row in db] == [f"image-{number}" for number in range(9)]
+        assert storage.then is None
+
+
+def test_between_two_renames_of_a_rotation_all_rows_are_read_verified_and_copied(
+    path: Path, tmp_path: Path
+) -> None:
+    """And so they are after a kill there: the text is a part, and no other has begun."""
+    with TextDatabase(path) as db:
+        db.insert(results(1))
+        db.rotate()
+        db.insert(results(2))
+        db.rotate()
+    path.unlink()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    with open_database(path, read_only=True) as reader:
+        assert [row["id"] for row in reader] == ["image-1", "image-2"]
+        assert (reader.verify().rows, reader.verify().problems) == (2, [])
+        reader.copy_to(copy)
+    with TextDatabase(copy / path.name) as db:
+        assert db.insert(results(1, 2, 3)).inserted_ids == ("image-3",)
+        assert db.verify().problems == []
 
 
 def test_by_command_only_where_nobody_holds_the_db(

@@ -2,10 +2,6 @@
 
 import contextlib
 import errno
-import os
-import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -14,6 +10,7 @@ from Queue import QueueUnavailableError
 from Queue.text.numbered_lines import frame_numbered
 from tests.durability.simulated_disk import PAGE, SimulatedDisk
 from tests.queue.of_dicts import FileQueue
+from tests.small_disk import mounted
 
 pytestmark = pytest.mark.usefixtures("no_inotify")
 
@@ -122,18 +119,10 @@ def test_a_damaged_line_that_nobody_was_told_of_is_not_given_up_for_room(tmp_pat
 
 @pytest.fixture
 def tiny_disk(tmp_path):
-    """A real file system of 256 KiB; needs the right to mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    command = [mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if mount is None or os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
-        pytest.skip("no right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(tmp_path / "disk", 256 << 10) as folder:
+        yield folder
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs")
 def test_a_full_disk_loses_nothing_is_drained_and_written_again(tiny_disk):
     (tiny_disk / "ballast").write_bytes(b"x" * 100_000)
     with FileQueue(tiny_disk / "log.txt", segment_bytes=20_000) as queue:
@@ -162,7 +151,6 @@ def test_a_full_disk_loses_nothing_is_drained_and_written_again(tiny_disk):
         queue.commit(last)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs")
 def test_a_queue_on_a_disk_smaller_than_a_segment_goes_on_once_all_is_committed(tiny_disk):
     """Also for producers and consumers that come when it is full."""
     for number in range(5):

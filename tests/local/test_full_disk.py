@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import resource
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from MessageBroker.conformance.stories import (
 )
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local_handler import LocalHandler
+from tests.small_disk import fill, mounted
 
 DISK_BYTES = 96 * 1024 * 1024  # all messages twice, and a log as large
 PADDING = " " * 200_000  # so that what is published needs room
@@ -31,18 +29,12 @@ class SmallDisk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._filling = folder / "filling"
 
     def fill(self) -> None:
-        with (
-            self._filling.open("wb", buffering=0) as file,
-            pytest.raises(OSError, match=os.strerror(errno.ENOSPC)),
-        ):
-            while True:
-                file.write(b"\0" * 65_536)
+        self._ballast = fill(self.folder)
 
     def make_room(self) -> None:
-        self._filling.unlink()
+        self._ballast.unlink()
 
 
 class FileSizeLimit:
@@ -70,13 +62,8 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         yield limit
         limit.make_room()
         return
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(tmp_path)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root can mount; the limit of file sizes stands for it")
-    try:
-        yield SmallDisk(tmp_path)
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    with mounted(tmp_path, DISK_BYTES) as folder:
+        yield SmallDisk(folder)
 
 
 def padded(first: int, end: int) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from tests.operations.scripts import get, scrape, wait_until_ready
 from tests.pipeline.runner import ROOT, Clock, Pipeline, dead_letters, wait_until
 from tests.queue.of_dicts import FileQueue
 from tests.servers import free_port
+from tests.small_disk import fill, mounted
 
 # The queue reserves a megabyte: results that go beyond it find the disk full.
 DISK_BYTES, IMAGES = 8_000_000, 4000
@@ -34,25 +34,8 @@ DISK_BYTES, IMAGES = 8_000_000, 4000
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of some megabytes; needs the right to mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Leave no room; returns what has to be removed."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(1024))
-        except OSError:
-            return ballast
+    with mounted(tmp_path / "disk", DISK_BYTES) as folder:
+        yield folder
 
 
 def watch_once(*ports: int) -> subprocess.CompletedProcess[str]:
