@@ -68,9 +68,18 @@ def files_beside(path: Path) -> list[Path]:
     Whoever loads it is told why.
     """
     try:
-        return [_inside(path, file) for file in sorted(_external_files(_read(path)))]
+        return list(weights_beside(path).values())
     except CheckpointError:
         return []
+
+
+def weights_beside(path: Path) -> dict[str, Path]:
+    """Return the files with weights that belong to an ONNX file, by the names that stand in it.
+
+    Raises:
+        CheckpointError: It is no ONNX file, or one of them is missing or outside of its folder.
+    """
+    return {location: _inside(path, location) for location in sorted(_external_files(_read(path)))}
 
 
 def _read(path: Path) -> Any:

@@ -91,7 +91,7 @@ def seal(folder: Path, began_at: str, names: dict[str, str]) -> Backup:
         STORAGE.sync(fd)
     finally:
         STORAGE.close(fd)
-    for path in (*(each for each in folder.iterdir() if each.is_dir()), folder):
+    for path in (*(each for each in folder.rglob("*") if each.is_dir()), folder):
         STORAGE.sync_directory(path)
     return backup
 

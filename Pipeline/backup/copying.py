@@ -9,6 +9,7 @@ repetition, which the DB knows by its id. In the other direction a result could 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,6 +143,30 @@ def _copy_checkpoint(path: Path, folder: Path) -> None:
     beside = _beside(path, start)
     for each in sorted(beside, key=lambda file: (file.suffix != ".json", file.name)):
         copy_file(each, folder / each.name)
+    for each in beside:
+        if each.suffix.lower() == ".onnx":
+            _copy_weights(each, folder)
+
+
+def _copy_weights(onnx: Path, folder: Path) -> None:
+    """Copy the further files in which an ONNX file has its weights, under the names it knows."""
+    from Modelling.errors import CheckpointError
+    from Modelling.network.onnx_files import weights_beside
+
+    try:
+        weights = weights_beside(onnx)
+    except CheckpointError as error:
+        raise BackupError(str(error)) from error
+    for location, file in weights.items():
+        target = folder / os.path.normpath(location)
+        if not target.is_relative_to(folder) or ".." in target.parts:
+            raise BackupError(
+                f"{onnx}: it names its weights by {location!r}, which would lead elsewhere in "
+                "another folder: save it anew, with onnx.save"
+            )
+        if not target.exists():  # else its name begins as the checkpoint's does
+            make_durable_directory(STORAGE, target.parent)
+            copy_file(file, target)
 
 
 def _beside(path: Path, start: str) -> list[Path]:

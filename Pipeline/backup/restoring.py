@@ -58,16 +58,18 @@ def _target(entry: Entry, backup: Backup, places: Places) -> Path:
     stem = Path(backup.names[entry.store]).stem
     if entry.store in ("queue", "db") and entry.name.startswith(f"{stem}."):
         return place.with_name(place.stem + entry.name[len(stem) :])
-    return place.with_name(entry.name)
+    return place.parent / entry.name
 
 
 def _refuse_state(places: Places, backup: Backup, targets: dict[Entry, Path]) -> None:
     known = {target: entry for entry, target in targets.items()}
-    for store in backup.names:
-        for path in places.state_of(store):
-            entry = known.get(path)
-            if entry is None or not is_same(path, entry):
-                raise BackupError(
-                    f"{path} is there already; nothing is restored: end the scripts, and move the "
-                    f"state away, or name another place for the {store}"
-                )
+    there = {path: store for store in backup.names for path in places.state_of(store)}
+    # An ONNX file's weights have names of their own.
+    there |= {target: entry.store for target, entry in known.items() if target.exists()}
+    for path, store in there.items():
+        entry = known.get(path)
+        if entry is None or not is_same(path, entry):
+            raise BackupError(
+                f"{path} is there already; nothing is restored: end the scripts, and move the "
+                f"state away, or name another place for the {store}"
+            )

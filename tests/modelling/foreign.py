@@ -55,6 +55,16 @@ def colours_onnx(
     return path
 
 
+def point_to(path: Path, location: str) -> None:
+    """Let an ONNX file have its weights in another file."""
+    model = onnx.load(path)
+    [tensor] = model.graph.initializer
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    path.write_bytes(model.SerializeToString())
+
+
 def endless_onnx(path: Path) -> Path:
     """Write an ONNX file with a loop of 2⁶² rounds."""
     rounds = helper.make_graph(

@@ -26,6 +26,7 @@ from tests.modelling.foreign import (
     colours_onnx,
     exported,
     one_of_each_colour,
+    point_to,
     weights,
 )
 
@@ -293,15 +294,6 @@ def test_a_file_whose_weights_lie_in_another_is_not_promoted_in_part(
     onnx.save(onnx.load(path), new / "whole.onnx")
     assert promote.main([str(new / "whole.onnx"), "--served", str(old)]) == 0
     assert labels_of(load_classifier(old)) == ["0", "1", "2"]
-
-
-def point_to(path: Path, location: str) -> None:
-    model = onnx.load(path)
-    [tensor] = model.graph.initializer
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value=location)
-    path.write_bytes(model.SerializeToString())
 
 
 def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:

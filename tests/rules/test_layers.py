@@ -97,12 +97,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "Modelling",
         "Pipeline",
     },
-    # It copies the embedded broker's files, which no interface of a broker tells of.
+    # It copies the embedded broker's files, which no interface of a broker tells of, and asks a
+    # checkpoint for its own.
     "Pipeline.backup": {
         "MessageBroker",
         "MessageBroker.local",
         "MessageBroker.local_handler",
         "MessageBroker.message_broker_factory",
+        "Modelling",
         "DurableText",
         "Queue",
         "DB",
