@@ -5,6 +5,9 @@ and is never broken by time: a holder that was stopped (SIGSTOP, a suspended lap
 goes on, so nobody may have taken its place meanwhile. `lockf` would not do: it lets go as soon as
 the process closes any other descriptor of the same file.
 
+Whose lock it is stands in the note, too. Side files are named after a text without its suffix, so
+`a.txt` and `a.log` would share them: who comes second is told (`shared_with`).
+
 A forked child shares its parent's open files, and the lock would outlive the parent in it. So all
 lock files are closed in a child (closing does not unlock for the parent), and whatever was opened
 before the fork refuses to work there.
@@ -49,13 +52,14 @@ os.register_at_fork(after_in_child=_close_locks_in_child)
 class FileLock:
     """An exclusive lock between processes, and between objects in one process. Not re-entrant."""
 
-    def __init__(self, path: Path, storage: Storage) -> None:
+    def __init__(self, path: Path, storage: Storage, text: Path | None = None) -> None:
         """Open the lock's file.
 
         Args:
             path: the lock's file; made if missing and never removed (a lock on a removed file would
                 keep nobody out).
             storage: the layer for system calls.
+            text: what it is the lock of, if the lock is named after it without its suffix.
 
         Raises:
             OSError: the file cannot be opened for writing.
@@ -64,6 +68,7 @@ class FileLock:
         self.held = False
         self._storage = storage
         self._announced = False
+        self._suffix = None if text is None else text.suffix
         self._note = b""
         self._fd = storage.open(path, os.O_RDWR | os.O_CREAT)
         _open_locks.add(self)
@@ -148,6 +153,7 @@ class FileLock:
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
+                "suffix": self._suffix,
             }
             self._note = orjson.dumps(note).ljust(HOLDER_BYTES - 1)[: HOLDER_BYTES - 1] + b"\n"
         # The note is a courtesy: a full disk must not keep anybody from the lock.
@@ -163,6 +169,31 @@ def describe_holder(note: bytes) -> str:
         return f"process {holder['pid']} on {holder['host']} (since {holder['since']})"
     except (ValueError, TypeError, KeyError):
         return "another process"
+
+
+def shared_with(lock: Path, text: Path, storage: Storage) -> str | None:
+    """Tell, in words, which other text has the lock that is named after `text`; None if none has.
+
+    One that is there no more, as it was renamed, say, has none.
+    """
+    try:
+        fd = storage.open(lock, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        note = orjson.loads(storage.read(fd, HOLDER_BYTES, 0))
+        other = text.with_suffix(note["suffix"])
+        if other == text:
+            return None
+        storage.stat(other)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    finally:
+        storage.close(fd)
+    return (
+        f"{text} and {other} differ in their suffix only and would share a lock and all other side "
+        "files: give it another name or a folder of its own"
+    )
 
 
 def current_holder(path: Path) -> str | None:

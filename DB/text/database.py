@@ -23,6 +23,7 @@ from DB.errors import (
 from DB.results import InsertOutcome, Result, answer_of, encode, shadow_key, sort_out, split_times
 from DB.rotation import Rotation
 from DB.text.conflicts import Conflicts
+from DB.text.part_list import PARTS
 from DB.text.parts import refuse_a_part
 from DB.text.reader import CONFLICTS, SHADOWS, TextReader
 from DB.text.rotated_text import RotatedText
@@ -81,6 +82,8 @@ class TextDatabase(TextReader):
                 "name another file with --db"
             )
         refuse_a_part(self.path)
+        self._refuse_a_side_file()
+        self._require_own_side_files()
         self._opener = Opener(f"{self.path}: this DB", DatabaseClosedError)
         self._mutex = threading.Lock()
         self._closed = False
@@ -92,7 +95,7 @@ class TextDatabase(TextReader):
         with self._errors("open"):
             refuse_what_is_no_file(self.path)
             make_durable_directory(storage, self.path.parent)
-            self._lock = FileLock(self._side_file("lock"), storage)
+            self._lock = FileLock(self._side_file("lock"), storage, self.path)
             try:
                 self._wait_for_lock(NO_WAIT_SECONDS if not wait else timeout, wait, stop)
                 self._rows.open()
@@ -212,6 +215,16 @@ class TextDatabase(TextReader):
             raise DatabaseLockedError(
                 f"{self.path} is held by {self._lock.holder()}; end that one, or use another file"
             )
+
+    def _refuse_a_side_file(self) -> None:
+        """Raise if the path is that of a text that lies beside a DB, or of its list of parts."""
+        for name in (CONFLICTS, SHADOWS, PARTS, f"quarantine{self.path.suffix}"):
+            stem = self.path.name.removesuffix(f".{name}")
+            lock = self.path.with_name(f"{stem}.lock")
+            if stem != self.path.name and lock.exists():
+                raise DatabaseConfigurationError(
+                    f"{self.path} lies beside the DB {stem!r} and is part of it: name that one"
+                )
 
     def _check_format(self, head: bytes) -> None:
         whole_lines = head[: head.rfind(b"\n") + 1].strip()

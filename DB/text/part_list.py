@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 # `format`, from the second one on.
 FORMAT = 1
 
+# The end of its name.
+PARTS = "parts.txt"
+
 # So many bytes at a part's end are summed up: several rows.
 TAIL_BYTES = 4096
 
@@ -83,7 +86,7 @@ class Listed:
 
 def list_path(path: Path) -> Path:
     """Return where the list of the parts of the text at `path` lies."""
-    return path.with_name(f"{path.stem}.parts.txt")
+    return path.with_name(f"{path.stem}.{PARTS}")
 
 
 def tail_of(read: Read, end: int) -> str:

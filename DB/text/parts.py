@@ -17,7 +17,7 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +80,7 @@ class Opened(NamedTuple):
     size: int
 
 
-def open_in_turn(path: Path, storage: Storage) -> Iterator[Opened]:
+def open_in_turn(path: Path, storage: Storage) -> Generator[Opened, None, None]:
     """Yield the parts of the text at `path`, the oldest first, and the text.
 
     That is all there was at the first step, each row once; a file is open until the next step.

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from DB.database_interface import ResultDatabase, Row, Verification
-from DB.errors import DatabaseUnavailableError, opened_to_read
+from DB.errors import DatabaseConfigurationError, DatabaseUnavailableError, opened_to_read
 from DB.results import InsertOutcome, Result
 from DB.summary import Summary, Tally
 from DB.text.copying import copy_texts
@@ -21,6 +21,7 @@ from DB.text.verification import verify
 from DurableText import codec
 from DurableText.codec import CHUNK_BYTES, scan
 from DurableText.links import real_path
+from DurableText.lock import shared_with
 from DurableText.storage import STORAGE, Storage, refuse_what_is_no_file
 
 # What lies beside the results, each with parts of its own.
@@ -69,10 +70,12 @@ class TextReader(ResultDatabase):
 
     def iter_shadow(self) -> Iterator[Row]:
         """See `ResultDatabase.iter_shadow`."""
+        self._require_own_side_files()
         return self._rows_beside(self._side_file(SHADOWS))
 
     def conflicts(self) -> Iterator[Row]:
         """See `ResultDatabase.conflicts`."""
+        self._require_own_side_files()
         return self._rows_beside(self._side_file(CONFLICTS))
 
     def newest(self, number: int) -> list[Row]:
@@ -132,10 +135,12 @@ class TextReader(ResultDatabase):
 
     def verify(self) -> Verification:
         """Read everything; needs about 20 bytes a row of temporary disk."""
+        self._require_own_side_files()
         return verify(self.path, self._side_file(CONFLICTS), self._side_file(SHADOWS))
 
     def copy_to(self, folder: Path) -> None:
         """See `ResultDatabase.copy_to`."""
+        self._require_own_side_files()
         copy_texts([self.path, self._side_file(CONFLICTS), self._side_file(SHADOWS)], folder)
 
     def check(self, timeout: float) -> None:  # noqa: ARG002 (a file answers at once)
@@ -145,6 +150,11 @@ class TextReader(ResultDatabase):
 
     def close(self) -> None:
         """Do nothing: whatever is read is opened for it."""
+
+    def _require_own_side_files(self) -> None:
+        problem = shared_with(self._side_file("lock"), self.path, self._storage)
+        if problem is not None:
+            raise DatabaseConfigurationError(problem)
 
     def _side_file(self, name: str) -> Path:
         return self.path.with_name(f"{self.path.stem}.{name}")

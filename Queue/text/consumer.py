@@ -221,7 +221,7 @@ class ConsumerSlot:
         self._storage = storage
         self._paths = paths
         self._sync_interval = sync_interval
-        self._lock = FileLock(paths.consumer_lock, storage)
+        self._lock = FileLock(paths.consumer_lock, storage, paths.log)
         try:
             self._watch = TailWatch(paths.log, storage)
         except BaseException:

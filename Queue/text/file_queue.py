@@ -70,7 +70,8 @@ class FileQueue(ResultQueue):
 
         Args:
             path: the text file; side files lie beside it. Folders that are missing are made, links
-                followed. Two queues in one folder have names that differ before the suffix.
+                followed. Two queues in one folder have names that differ before the suffix, which
+                the second one is told.
             fsync: "always": `put` and `commit` return when the disk has it. "interval": the disk
                 has it at most `fsync_interval` seconds later; a power loss takes what came in
                 between, a kill takes nothing. "never": the system decides when.
@@ -113,6 +114,7 @@ class FileQueue(ResultQueue):
         with self._os_errors("open"):
             refuse_what_is_no_file(self.path)
             make_durable_directory(storage, self._paths.folder)
+            self._paths.require_own(storage)
             self._producer = Producer(
                 storage,
                 self._paths,

@@ -71,7 +71,7 @@ class Producer:
         # Held while the writer is used, and not while its user waits: a flush, in the background
         # too, goes on while a put waits for room, or for a process that keeps the producers' lock.
         self._writing = threading.Lock()
-        self._lock = FileLock(paths.producer_lock, storage)
+        self._lock = FileLock(paths.producer_lock, storage, paths.log)
         self._group = GroupCommit(self._admit, self._write_group, self._lock.release)
         self._flusher: threading.Thread | None = None
         try:

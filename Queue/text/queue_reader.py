@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from DurableText.links import real_path
+from DurableText.storage import STORAGE
 from Queue.errors import opened_to_look
 from Queue.queue_interface import QueueBatch, Record, ResultQueue, Verification
 from Queue.text.copying import copy_queue
 from Queue.text.report import TextStatus, status, verify
+from Queue.text.segment import QueuePaths
 
 
 class QueueReader(ResultQueue):
@@ -28,18 +30,21 @@ class QueueReader(ResultQueue):
 
     def status(self) -> TextStatus:
         """See `ResultQueue.status`."""
+        self._require_own_side_files()
         return status(self.path)
 
     def verify(self) -> Verification:
         """See `ResultQueue.verify`."""
+        self._require_own_side_files()
         return verify(self.path)
 
     def check(self, timeout: float) -> None:
         """See `ResultQueue.check`."""
-        status(self.path)
+        self.status()
 
     def copy_to(self, folder: Path) -> None:
         """See `ResultQueue.copy_to`."""
+        self._require_own_side_files()
         copy_queue(self.path, folder)
 
     def put(self, records: Sequence[Record], timeout: float | None = None) -> None:
@@ -60,3 +65,6 @@ class QueueReader(ResultQueue):
 
     def close(self) -> None:
         """Do nothing: whatever is read is opened for it."""
+
+    def _require_own_side_files(self) -> None:
+        QueuePaths.of(self.path).require_own(STORAGE)

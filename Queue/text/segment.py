@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from DurableText import codec
+from DurableText.lock import shared_with
 from DurableText.storage import Storage
+from Queue.errors import QueueConfigurationError
 from Queue.text import numbered_lines
 
 # How much is read at a time to find a line near the start or the end of a file.
@@ -40,6 +42,16 @@ class QueuePaths:
             producer_lock=folder / f"{stem}.producer.lock",
             consumer_lock=folder / f"{stem}.consumer.lock",
         )
+
+    def require_own(self, storage: Storage) -> None:
+        """Make sure that they are not those of another text.
+
+        Raises:
+            QueueConfigurationError: they are.
+        """
+        problem = shared_with(self.producer_lock, self.log, storage)
+        if problem is not None:
+            raise QueueConfigurationError(problem)
 
     def sealed(self, first_seq: int) -> Path:
         """Return the path of the sealed segment that begins with `first_seq`."""
