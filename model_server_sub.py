@@ -137,7 +137,7 @@ def main(script: Script) -> None:
         script.broker(topic) as broker,
         script.subscribe(broker, topic) as subscription,
         _shadow(script, broker) as shadow,
-        Watchdog() as watchdog,
+        Watchdog(script.stop) as watchdog,
     ):
         served.on_signal()
         limits = Limits(script.delivery.max_lease_seconds, options.predict_timeout)

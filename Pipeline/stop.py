@@ -92,6 +92,7 @@ class Stop:
         """Stop on SIGINT and SIGTERM; on the second one end at once."""
         signal.signal(signal.SIGINT, self.on_signal)
         signal.signal(signal.SIGTERM, self.on_signal)
+        os.register_at_fork(after_in_child=_leave_signals_in_child)
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         """Ask the script to end; the second time, end at once."""
@@ -102,6 +103,17 @@ class Stop:
         elif now - self._signalled_at > SAME_REQUEST_SECONDS:
             # Whatever was confirmed is durable; whatever was not comes again.
             self._end_at_once(EXIT_FAILED)
+
+
+def _leave_signals_in_child() -> None:
+    """Let signals do to a forked child what they do to any process.
+
+    Whoever forked it ends it by one, as `multiprocessing` does with the processes of a pool, and
+    waits: a child that took it for a request to the script would go on for ever.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class IdleClock:

@@ -11,6 +11,7 @@ import inspect
 import itertools
 import json
 import logging
+import os
 import re
 import sys
 import threading
@@ -42,6 +43,9 @@ MAX_ANSWERS = 1 << 16
 
 # What closing may take, before it is left to itself.
 CLOSE_SECONDS = 5.0
+
+# What a process ends with that was forked by a predictor and left to itself.
+EXIT_STRAY = 1
 
 # Characters of a version: it stands in each result, and in labels of metrics.
 MAX_VERSION_CHARACTERS = 200
@@ -198,11 +202,19 @@ class OwnPredictor:
 
     @contextmanager
     def _its_code(self) -> Iterator[None]:
-        """Run code of its own: what that does to the process is undone; see `_exits_told`."""
+        """Run code of its own: what that does to the process is undone; see `_exits_told`.
+
+        Of a process that it forked, and that comes back here, nothing is wanted: it would go on as
+        a second server, without the threads of one.
+        """
+        process = os.getpid()
         try:
             with _exits_told():
                 yield
         finally:
+            if os.getpid() != process:
+                logger.warning("%s left a process that it had forked: it is ended", self.version)
+                os._exit(EXIT_STRAY)
             self._surroundings.restore()
 
     def close(self) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from DurableText.closing import ClosedAtExit
-from DurableText.command_line import EXIT_FAILED
+from DurableText.command_line import EXIT_DONE, EXIT_FAILED
+from Pipeline.stop import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +28,14 @@ LOOK_SECONDS = 0.5
 class Watchdog(ClosedAtExit):
     """Looks at the work of other threads, in a thread of its own."""
 
-    def __init__(self, end: Callable[[int], object] = os._exit) -> None:
-        """Begin to look; `end` ends the process."""
+    def __init__(self, stop: Stop | None = None, end: Callable[[int], object] = os._exit) -> None:
+        """Begin to look.
+
+        Args:
+            stop: once its grace is over, what has not ended is waited for no more.
+            end: ends the process.
+        """
+        self._stop = stop
         self._end = end
         self._deadlines: dict[object, tuple[float, Callable[[], None]]] = {}
         self._closed = threading.Event()
@@ -80,3 +87,9 @@ class Watchdog(ClosedAtExit):
             for work, (deadline, otherwise) in tuple(self._deadlines.items()):
                 if deadline <= now and self._deadlines.pop(work, None) is not None:
                     otherwise()
+            if self._deadlines and self._grace_is_over():
+                logger.warning("stopping: what is being worked on does not end; it comes again")
+                self._end(EXIT_DONE)
+
+    def _grace_is_over(self) -> bool:
+        return self._stop is not None and self._stop.requested and self._stop.grace_left <= 0

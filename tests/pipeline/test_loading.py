@@ -9,6 +9,7 @@ import pytest
 
 from Pipeline.serving.loading import told_if_slow
 from Pipeline.serving.watchdog import Watchdog
+from Pipeline.stop import Stop
 from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, wait_until
 
 FORKS = """
@@ -63,3 +64,13 @@ def test_work_that_takes_long_is_told_once_and_goes_on(caplog: pytest.LogCapture
             wait_until(lambda: bool(ended), "it is ended")
     assert caplog.messages == ["the model has not answered", "never"]
     assert ended == [1]
+
+
+def test_work_that_does_not_end_does_not_keep_the_server_from_stopping() -> None:
+    ended: list[int] = []
+    stop = Stop(grace_seconds=0.0)
+    with Watchdog(stop, end=ended.append) as watchdog, watchdog.limit(3600.0, "never"):
+        assert not ended
+        stop.request()
+        wait_until(lambda: bool(ended), "it is ended")
+    assert set(ended) == {0}

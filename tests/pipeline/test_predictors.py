@@ -184,6 +184,42 @@ def test_a_predictor_that_takes_the_process_over_serves_and_stops_as_others_do(
     assert "ill-mannered@1 could not be closed: SystemExit: no" in sub.output
 
 
+FORKS = """
+import multiprocessing, os
+from examples.sentiment import Sentiment
+
+def shout(text): return {"text": text.upper()}
+
+class Forks(Sentiment):
+    version = "forks@1"
+    def prepare_batch(self, items):
+        return [each.data.decode() for each in items], [None] * len(items)
+
+class Pool(Forks):
+    def predict(self, batch):
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            return pool.map(shout, batch)
+
+class Stray(Forks):
+    def predict(self, batch):
+        parent, child = os.getpid(), os.fork()
+        if child: os.waitpid(child, 0)
+        return [{"text": "PARENT" if os.getpid() == parent else "CHILD"} for _ in batch]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("Pool", ["A", "B", "C"]), ("Stray", ["PARENT"] * 3)]
+)
+def test_processes_that_a_predictor_forks_end(
+    name: str, expected: list[str], pipeline: Pipeline
+) -> None:
+    """Those of a pool by the signal that they are sent, others where they come back."""
+    (pipeline.folder / "forks.py").write_text(FORKS)
+    rows = run(pipeline, [b"a", b"b", b"c"], "--predictor", f"forks:{name}", "--batch-size", 1)
+    assert [row["text"] for row in rows] == expected
+
+
 NEVER_ENDS = """
 import threading, time
 
