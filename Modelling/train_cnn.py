@@ -314,7 +314,7 @@ def _train_and_write(
     for name, engine in side.engines.items():
         print(f"{name:8} test accuracy {engine.test_accuracy:.2%}  {engine.file}")
     if INT8 not in side.engines:
-        print("int8     not kept: it is less accurate than float32")
+        print("int8     not kept: it loses more by rounding than chance explains")
     print(f"written  {options.output}, {options.plots}/")
     return 0
 

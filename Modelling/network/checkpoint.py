@@ -2,7 +2,7 @@
 
     mnist_cnn_model.h5               the network, as Keras saves it
     mnist_cnn_model.float32.tflite   the same network compiled for LiteRT
-    mnist_cnn_model.int8.tflite      quantised; only if its test accuracy is no lower
+    mnist_cnn_model.int8.tflite      quantised; unless that costs accuracy
     mnist_cnn_model.json             the side file: SHA-256 of each, labels, input shape, ...
 
 The files are written in this order, each atomically (a temporary file, fsync, rename). Whoever

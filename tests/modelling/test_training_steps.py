@@ -11,7 +11,7 @@ from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.network.engine import LiteRTEngine
 from Modelling.network.input_range import UNIT
 from Modelling.network.keras_models import load_keras_model
-from Modelling.quantise import compile_int8
+from Modelling.quantise import compile_int8, loses_by_rounding
 from Modelling.training.augmentation import CLOTHES, Augmentation, augment
 from Modelling.training.eight_bits import EightBitNetwork, _rounded_activations
 
@@ -115,3 +115,17 @@ def test_the_network_in_eight_bits_answers_as_litert_does(mnist: Any) -> None:
     assert np.array_equal(trained.argmax(1), served.argmax(1))
     # Sums are of bfloat16 where the CPU has units for these.
     assert np.abs(trained - served).mean() < 0.001
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "expected"),
+    [(0, 0, False), (1, 0, False), (4, 0, False), (5, 0, True), (9, 4, False), (20, 10, False),
+     (25, 10, True), (10, 25, False)],
+)  # fmt: skip
+def test_the_8_bit_form_is_kept_unless_it_loses_more_than_chance_explains(
+    lost: int, won: int, expected: bool
+) -> None:
+    both = [True] * 500
+    exact = np.array(both + [True] * lost + [False] * won)
+    rounded = np.array(both + [False] * lost + [True] * won)
+    assert loses_by_rounding(exact, rounded) is expected
