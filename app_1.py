@@ -75,13 +75,17 @@ def main(script: Script) -> None:
     ):
         broker.prepare_publishing(topic)
         publisher = ImagePublisher(script, broker, topic)
-        for group in paced_groups(source, options.rate, script.stop):
-            confirmed = publisher.publish(group)
-            progress.update(len(group))
-            ids_file.writelines(f"{each}\n" for each in confirmed)
-            ids_file.flush()
-            if publisher.refusal is not None:
-                raise publisher.refusal
+
+        def publish_all() -> None:
+            for group in paced_groups(source, options.rate, script.stop):
+                confirmed = publisher.publish(group)
+                progress.update(len(group))
+                ids_file.writelines(f"{each}\n" for each in confirmed)
+                ids_file.flush()
+                if publisher.refusal is not None:
+                    raise publisher.refusal
+
+        script.work.do(publish_all)
     if script.tally.failed:
         raise ScriptError(f"not published: {counted(script.tally.failed, 'image')}")
 

@@ -44,10 +44,14 @@ def main(script: Script) -> None:
         script.at_work(Sources(broker, queue=options.queue), last_line),
     ):
         publisher = ResultPublisher(script, broker, topic)
-        for batch in take_batches(script, queue, broker):
-            published = publisher.publish(batch)
-            commit(script, queue, batch)
-            script.tally.add(published)
+
+        def publish_all() -> None:
+            for batch in take_batches(script, queue, broker):
+                published = publisher.publish(batch)
+                commit(script, queue, batch)
+                script.tally.add(published)
+
+        script.work.do(publish_all)
 
 
 def last_line(tally: Tally) -> str:

@@ -18,6 +18,7 @@ if __name__ == "__main__":  # before all that takes time
 
 import argparse
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -40,11 +41,17 @@ from Pipeline.script.script import Script
 from Pipeline.serving.batch_size import BatchSize
 from Pipeline.serving.in_flight import InFlight
 from Pipeline.serving.live_model import LiveModel
-from Pipeline.serving.model_server import Limits, PredictStep, StoreStep, batches_of
+from Pipeline.serving.model_server import (
+    Limits,
+    PredictStep,
+    StoreStep,
+    batches_of,
+    is_large,
+)
 from Pipeline.serving.queue_place import open_result_queue, place_of_state
 from Pipeline.serving.served import Served, canary
 from Pipeline.serving.shadow import Shadow
-from Pipeline.serving.steps import Steps
+from Pipeline.serving.steps import in_steps
 from Pipeline.serving.watchdog import Watchdog
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
@@ -147,11 +154,13 @@ def main(script: Script) -> None:
         )
         store = StoreStep(script, subscription, queue, shadow).store
         sources = Sources(broker, subscription, queue=options.queue, models=models, shadow=shadow)
-        with script.at_work(sources, last_line), Steps(script.stop, predict, store) as steps:
+        received = script.receive(subscription, lambda: size.current)
+        batches = itertools.chain.from_iterable(
+            batches_of(messages, in_flight.suspicion) for messages in received
+        )
+        with script.at_work(sources, last_line):
             logger.info("ready: %s, from %s", models.version, subscription.subscription_id)
-            for messages in script.receive(subscription, lambda: size.current):
-                for batch in batches_of(messages, in_flight.suspicion):
-                    steps.put(batch)
+            script.work.do(lambda: in_steps(batches, predict, store, is_large, script.stop))
 
 
 def open_journal(script: Script, queue: ResultQueue) -> InFlight:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -20,6 +21,7 @@ from Pipeline.observability.waiting import NOT_ASSIGNED, Reason, Waiting
 from Pipeline.script import waiting
 from Pipeline.script.room import once_there_is_room
 from Pipeline.script.start_up import open_broker, subscribe
+from Pipeline.script.work import Work, within_grace
 from Pipeline.stop import POLL_SECONDS, IdleClock, Stop
 from Pipeline.tally import Tally
 
@@ -48,6 +50,11 @@ class Script:
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=Tracing)
     tally: Tally = field(default_factory=Tally)
+
+    @functools.cached_property
+    def work(self) -> Work:
+        """What its main thread leaves to another one."""
+        return Work(self.stop, self.waiting)
 
     @property
     def topics(self) -> TopicNames:
@@ -146,8 +153,8 @@ class Script:
         *arguments: Parameters.args,
         **named: Parameters.kwargs,
     ) -> Result:
-        """Do what waits for the broker; see `waiting.within_grace`."""
-        return waiting.within_grace(lambda: action(*arguments, **named), self.stop, self.waiting)
+        """Do what waits for the broker; see `work.within_grace`."""
+        return within_grace(lambda: action(*arguments, **named), self.stop, self.waiting)
 
     def wait_out(
         self, trouble: Mapping[type[Exception], Reason], attempt: Callable[[], Result]

@@ -1,4 +1,4 @@
-"""Waiting for what passes by itself, and for a broker: not for ever once the script shall end."""
+"""Waiting for what passes by itself: not for ever once the script shall end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from Pipeline.observability.waiting import Reason, Waiting
-from Pipeline.script.errands import Errand
-from Pipeline.stop import POLL_SECONDS, ScriptError, Stop
+from Pipeline.stop import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -94,36 +93,3 @@ class _Telling:
         """Nobody waits any more."""
         if self._reason is not None:
             self._waiting.end(self._reason)
-
-
-class UnconfirmedError(ScriptError):
-    """Raised when the script was told to end, and the broker has not confirmed in time."""
-
-
-def within_grace(action: Callable[[], Result], stop: Stop, waiting: Waiting) -> Result:
-    """Do what waits for the broker; once the script shall stop, for as long as its grace at most.
-
-    While the broker is away a publication waits, and nothing fails. A person or a supervisor who
-    asks the script to end meanwhile must not wait as long. The work is done in a thread of its
-    own: it cannot be interrupted, only left behind. It ends when the broker's handler is closed.
-
-    Args:
-        action: what to do.
-        stop: tells whether the script shall end, and how much of its grace is left.
-        waiting: told what is waited for.
-
-    Raises:
-        UnconfirmedError: the grace is over.
-    """
-    errand = Errand(action)
-    with waiting.on(Reason.BROKER, "the broker has not confirmed what was sent"):
-        while not errand.is_done_within(
-            min(POLL_SECONDS, stop.grace_left) if stop.requested else POLL_SECONDS
-        ):
-            if stop.requested and stop.grace_left <= 0:
-                raise UnconfirmedError(
-                    f"the broker has not answered within {stop.grace_seconds:g} seconds of being "
-                    "asked to end: what it has not confirmed does not count as published, and what "
-                    "was to be passed on stays where it is"
-                )
-    return errand.result()

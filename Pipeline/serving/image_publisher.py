@@ -31,7 +31,8 @@ class ImagePublisher:
     def publish(self, group: Sequence[DueImage]) -> list[str]:
         """Publish a group; return the event ids of those that the broker has confirmed."""
         self._script.begin_batch(len(group))
-        confirmed = self._script.within_grace(self._publish, group)
+        with self._script.work.confirming():
+            confirmed = self._publish(group)
         self._script.tally.failed += len(group) - len(confirmed)
         self._script.tally.add(len(confirmed))
         return confirmed

@@ -1,8 +1,8 @@
 """What `model_server_sub.py` does with a batch: predict, store, acknowledge.
 
-Two steps overlap with receiving. *Predict* makes the images into one batch and runs the model.
-*Store* puts the results durably into the queue, dead-letters what is no image, and only then
-acks. An image that cannot be decoded or predicted costs itself, not its batch.
+Of large batches receiving and storing overlap with predicting. *Predict* makes the images into one
+batch and runs the model. *Store* puts the results durably into the queue, dead-letters what is no
+image, and only then acks. An image that cannot be decoded or predicted costs itself, not its batch.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ PUT_SECONDS = 0.5
 # Of a batch of photographs, at most: what is stored of them is acknowledged, and makes room for
 # others, while the next are decoded. All that may be un-acked is four times as much.
 MAX_BATCH_BYTES = 16 << 20
+# So few images are predicted and stored before the next are received: see `Pipeline.serving.steps`.
+FEW = 1
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ def batches_of(
         yield Received(batch, received_at)
 
 
+def is_large(batch: Received) -> bool:
+    """Tell whether it is worth it that others are received and stored beside it."""
+    return len(batch.messages) > FEW
+
+
 @dataclass
 class BatchOutcome:
     """What became of a batch, and when it had come."""
@@ -124,7 +131,7 @@ class Limits:
 
 
 class PredictStep:
-    """Decodes and predicts batches, in a thread of its own."""
+    """Decodes and predicts batches, always in the same thread."""
 
     def __init__(
         self,
@@ -310,7 +317,7 @@ def _readable(
 
 
 class StoreStep:
-    """Stores what was predicted, in a thread of its own."""
+    """Stores what was predicted, in whichever thread."""
 
     def __init__(
         self,

@@ -34,10 +34,11 @@ class ResultPublisher:
         """
         events = inference_events(batch.records, prefix=self._broker.cloudevents_prefix)
         carriers = trace_carriers(batch.records, events)
-        with self._script.tracing.spans("publish result", carriers):
-            refusals = self._script.within_grace(
-                publish_what_is_taken, self._broker, self._topic, events
-            )
+        with (
+            self._script.tracing.spans("publish result", carriers),
+            self._script.work.confirming(),
+        ):
+            refusals = publish_what_is_taken(self._broker, self._topic, events)
         refusal = refusal_of_the_program(refusals)
         if refusal is not None:
             raise refusal

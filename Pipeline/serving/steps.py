@@ -1,95 +1,76 @@
-"""Steps that overlap: each a thread, handing its results to the next over a short queue.
+"""Steps that overlap: the next batch is received, and the last one stored, beside the work.
 
-While one batch is on the disk the next is predicted and the one after is received. The queues are
-short, so that a slow step holds back the ones before it (back-pressure) and memory stays flat.
+The work itself stays with the thread that runs it all, for a model may be bound to its thread. A
+small batch has little to overlap with: that thread takes it from its beginning to its end, as each
+hand-over to another one costs a wake-up. Nothing waits before a step: a slow one holds back those
+before it (back-pressure), and memory stays flat.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ContextDecorator
+from typing import TypeVar
 
-from DurableText.closing import ClosedAtExit
 from Pipeline.stop import Stop
 
-# One batch waits before each step: enough to keep it busy. More would only be received earlier.
-WAITING_BATCHES = 1
-
-_END = object()
+Batch = TypeVar("Batch")
+Outcome = TypeVar("Outcome")
 
 
-class _Inbox:
-    """What waits before a step, one at most: a `Queue` of size 1, handed over twice as quickly."""
+def in_steps(
+    batches: Iterator[Batch],
+    work: Callable[[Batch], Outcome],
+    store: Callable[[Outcome], None],
+    is_large: Callable[[Batch], bool],
+    stop: Stop,
+) -> None:
+    """Work on each batch and store what came of it, in order, until there are no more.
 
-    def __init__(self) -> None:
-        self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for _ in range(WAITING_BATCHES):
-            self._room.put(None)
+    Where something fails, the script is asked to stop, and nothing more is stored: what was
+    received and not acked comes again.
 
-    def put(self, item: Any) -> None:
-        """Put an item in; blocks while there is no room."""
-        self._room.get()
-        self._items.put(item)
-
-    def get(self) -> Any:
-        """Take an item out; blocks while there is none."""
-        item = self._items.get()
-        self._room.put(None)
-        return item
-
-
-class Steps(ClosedAtExit):
-    """A chain of functions, each in a thread of its own, in order.
-
-    A failing step asks the script to stop; its error is raised by `put` or `close`. From then
-    on nothing is worked on: what was received and not acked comes again.
+    Args:
+        batches: what is received; asked by one thread at a time.
+        work: done by the thread that calls this.
+        store: is given what `work` returned; called by one thread at a time.
+        is_large: tells whether a batch is worth the hand-overs.
+        stop: the script's.
     """
-
-    def __init__(self, stop: Stop, *functions: Callable[[Any], Any]) -> None:
-        """Start a thread for each function; what one returns is given to the next."""
-        self._stop = stop
-        self._failure: BaseException | None = None
-        self._inboxes = [_Inbox() for _ in functions]
-        self._threads = [
-            threading.Thread(
-                target=self._run, args=(i, function), name=function.__name__.strip("_")
-            )
-            for i, function in enumerate(functions)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def put(self, item: Any) -> None:
-        """Hand an item to the first step; blocks while it is busy."""
-        self._inboxes[0].put(item)
-        self._raise_failure()
-
-    def close(self) -> None:
-        """Wait until all that was put has gone through."""
-        self._inboxes[0].put(_END)
-        for thread in self._threads:
-            thread.join()
-        self._raise_failure()
-
-    def _run(self, i: int, function: Callable[[Any], Any]) -> None:
-        following = self._inboxes[i + 1] if i + 1 < len(self._inboxes) else None
-        while (item := self._inboxes[i].get()) is not _END:
-            if self._failure is not None:
-                continue  # keep taking, so that the steps before never block
-            try:
-                result = function(item)
-            except BaseException as error:  # noqa: BLE001 - raised again in the main thread
-                self._failure = error
-                self._stop.request()
+    ends_all = _EndsAll(stop)  # also where nobody waits for a step: more may never be received
+    receive, store = ends_all(functools.partial(next, batches, None)), ends_all(store)
+    stored: Future[None] = Future()
+    stored.set_result(None)
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="receive") as receiving,
+        ThreadPoolExecutor(1, thread_name_prefix="store") as storing,
+        ends_all,
+    ):
+        batch: Batch | None = receive()
+        while batch is not None:
+            coming = receiving.submit(receive) if is_large(batch) else None
+            outcome = work(batch)
+            stored.result()
+            if coming is None:
+                store(outcome)
+                batch = receive()
             else:
-                if following is not None:
-                    following.put(result)
-        if following is not None:
-            following.put(_END)
+                stored = storing.submit(store, outcome)
+                batch = coming.result()
+        stored.result()
 
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+
+class _EndsAll(ContextDecorator):
+    """Asks the script to stop where something fails."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+
+    def __enter__(self) -> None:
+        """Nothing has failed yet."""
+
+    def __exit__(self, exc_type: object, exc: object, traceback: object) -> None:
+        if exc_type is not None:
+            self._stop.request()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from Pipeline.observability.waiting import Waiting
-from Pipeline.script.waiting import UnconfirmedError, within_grace
+from Pipeline.script.work import UnconfirmedError, Work, within_grace
 from Pipeline.stop import SAME_REQUEST_SECONDS, Stop
 from tests.pipeline.runner import ROOT, Pipeline, Script, wait_until
 from tests.queue.of_dicts import FileQueue
@@ -30,23 +30,28 @@ sys.meta_path.insert(0, Signal())
 """
 # The rule is the same as with 20 seconds.
 SHORT_GRACE = """
-from Pipeline.script import life_cycle, waiting
-Stop, within_grace = life_cycle.Stop, waiting.within_grace
-def told(action, *rest):
+import contextlib
+from Pipeline.script import life_cycle, work
+Stop, confirming = life_cycle.Stop, work.Work.confirming
+@contextlib.contextmanager
+def told(self):
     print("waits for the broker", flush=True)
-    result = within_grace(action, *rest)
+    with confirming(self):
+        yield
     print("the broker answers", flush=True)
-    return result
 life_cycle.Stop = lambda: Stop(grace_seconds=2.0)
-waiting.within_grace = told
+work.Work.confirming = told
 """
-# The first signal cannot finish what is in flight.
+# The first signal cannot finish what is in flight; in native code, where no signal is heard.
 HANGING_MODEL = """
-import threading
+import ctypes
 from Modelling import predict_cnn
 def hang(*arguments, **named):
     print("hanging", flush=True)
-    threading.Event().wait()
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    libc.pthread_mutex_init(mutex, None)
+    for _ in range(2):
+        libc.pthread_mutex_lock(mutex)
 predict_cnn.Classifier.prepare_batch = hang
 """
 
@@ -164,10 +169,11 @@ def test_the_publisher_asked_to_end_during_an_outage_ends_and_loses_nothing(
     assert sorted(row["id"] for row in pipeline.rows()) == sorted(map(str, range(10)))
 
 
+@pytest.mark.parametrize("images", [1, 100])
 def test_a_second_signal_ends_at_once_and_nothing_is_lost(
-    pipeline: Pipeline, tmp_path: Path
+    pipeline: Pipeline, tmp_path: Path, images: int
 ) -> None:
-    pipeline.app_1("--count", 100).end()
+    pipeline.app_1("--count", images).end()
     sub = pipeline.sub(**site(tmp_path / "site", HANGING_MODEL)).says("hanging")
     sub.process.send_signal(signal.SIGINT)
     time.sleep(2 * SAME_REQUEST_SECONDS)
@@ -176,7 +182,7 @@ def test_a_second_signal_ends_at_once_and_nothing_is_lost(
     sub.end(1)
     for script in (pipeline.sub(), pipeline.pub(), pipeline.app_2()):
         script.ready()
-    pipeline.wait_for_rows(100)
+    pipeline.wait_for_rows(images)
     pipeline.assert_each_stored_once()
 
 
@@ -203,10 +209,18 @@ def test_what_waits_for_the_broker_waits_without_limit_until_a_stop() -> None:
         within_grace(lambda: 1 / 0, Stop(), Waiting())
 
 
-def test_what_waits_for_the_broker_is_done_by_a_thread_that_is_kept() -> None:
-    threads = {within_grace(threading.get_ident, Stop(), Waiting()) for _ in range(3)}
-    assert len(threads) == 1
-    nested = within_grace(
-        lambda: within_grace(threading.get_ident, Stop(), Waiting()), Stop(), Waiting()
-    )
-    assert nested not in threads  # that one was at work
+def test_work_is_left_behind_only_where_the_broker_is_waited_for() -> None:
+    stop, told = Stop(grace_seconds=0.0), threading.Event()
+    stop.request()
+    work = Work(stop, Waiting())
+
+    def batches() -> None:
+        assert not told.wait(0.5), "it takes its time, and nobody goes on without it"
+        with work.confirming():
+            told.wait(60)
+
+    began = time.monotonic()
+    with pytest.raises(UnconfirmedError):
+        work.do(batches)
+    assert time.monotonic() - began >= 0.5
+    told.set()
