@@ -59,6 +59,9 @@ from Queue import ResultQueue
 
 logger = logging.getLogger("model_server_sub")
 
+# What only image models in files are asked.
+OF_PICTURES = ("top", "input_range", "image_seconds", "max_model_bytes")
+
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
@@ -134,6 +137,7 @@ def parser() -> argparse.ArgumentParser:
 def main(script: Script) -> None:
     """Receive, predict, store durably, ack, overlapping; until told to stop."""
     options, topic = script.options, script.topics.images
+    tell_unused(options)
     with (
         DecodingPool(image_seconds=options.image_seconds, give_up=_late(script.stop)) as decoders,
         _live(script, source_of(options, options.checkpoint, decoders)) as served,
@@ -161,6 +165,20 @@ def main(script: Script) -> None:
         with script.at_work(sources, last_line):
             logger.info("ready: %s, from %s", models.version, subscription.subscription_id)
             script.work.do(lambda: in_steps(batches, predict, store, is_large, script.stop))
+
+
+def tell_unused(options: argparse.Namespace) -> None:
+    """Say which options are for nothing, where Python of one's own answers."""
+    if options.predictor is None:
+        return
+    defaults = parser()
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in OF_PICTURES
+        if getattr(options, name) != defaults.get_default(name)
+    ]
+    if given:
+        logger.warning("%s: of no effect with --predictor", ", ".join(given))
 
 
 def open_journal(script: Script, queue: ResultQueue) -> InFlight:

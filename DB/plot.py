@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from DurableText.storage import write_file
 INK, SOFT, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2a6f97", "#c1554e"
 # Labels drawn; with more the rarest are left out and the title says so.
 MAX_BARS = 20
+# Of a name: some are whole texts, and would leave the bars no room.
+MAX_CHARACTERS = 20
 
 
 def plot(summary: Summary, path: str | os.PathLike[str]) -> None:
@@ -49,13 +52,17 @@ def _draw(summary: Summary) -> Figure:
     _draw_confusions(axes[0][1], summary)
     _draw_latency(axes[1][0], summary)
     _draw_throughput(axes[1][1], summary)
-    for ax in axes.flat:
+    _style(axes.flat)
+    return figure
+
+
+def _style(axes: Iterable[Any]) -> None:
+    for ax in axes:
         ax.tick_params(colors=INK, labelsize=9)
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
         for side in ("left", "bottom"):
             ax.spines[side].set_color(SOFT)
-    return figure
 
 
 def _headline(summary: Summary) -> str:
@@ -85,7 +92,10 @@ def _draw_labels(ax: Any, summary: Summary) -> None:
     if not labels:
         _nothing(ax, "no results")
         return
-    bars = ax.bar(labels, [summary.labels[label] for label in labels], color=ACCENT, width=0.75)
+    numbers = range(len(labels))
+    heights = [summary.labels[label] for label in labels]
+    bars = ax.bar(numbers, heights, color=ACCENT, width=0.75)
+    ax.set_xticks(numbers, map(_brief, labels))
     if len(labels) <= 12:
         ax.bar_label(bars, fmt="{:,.0f}", fontsize=8, color=INK, padding=2)
     ax.set_ylim(0, max(summary.labels.values()) * 1.12)
@@ -101,9 +111,8 @@ def _draw_confusions(ax: Any, summary: Summary) -> None:
         _nothing(ax, "not a single one")
     else:
         most = summary.confusions[:12][::-1]
-        names = [f"{expected} taken for {given}" for expected, given, _ in most]
-        bars = ax.barh(names, [count for _, _, count in most], color=WRONG, height=0.7)
-        ax.bar_label(bars, fmt="{:,.0f}", fontsize=8, color=INK, padding=3)
+        names = [f"{_brief(expected)} taken for {_brief(given)}" for expected, given, _ in most]
+        _bars(ax, names, [count for _, _, count in most], "{:,.0f}", WRONG)
         ax.xaxis.get_major_locator().set_params(integer=True)
 
 
@@ -158,23 +167,81 @@ def _draw_throughput(ax: Any, summary: Summary) -> None:
 
 
 def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Draw where a shadow differs from what was served into the image file `path`.
+    """Draw where a shadow differs from what was served, and who is right, into a file.
 
     Raises:
         OSError: the file cannot be written.
         ValueError: its suffix is no image format.
     """
     with mpl.rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=(12, 5), layout="constrained", facecolor="white")
-        pairs_axes, right_axes = figure.subplots(1, 2)
-        covered = f"{comparison.compared:,} of {comparison.results:,} results"
-        figure.suptitle(f"{comparison.model}   ·   {covered}", fontsize=13, color=INK)
-        pairs = comparison.pairs.most_common(MAX_BARS)[::-1]
-        names = [f"{ours} → {theirs}" for (ours, theirs), _ in pairs]
-        pairs_axes.barh(range(len(pairs)), [count for _, count in pairs], color=WRONG)
-        pairs_axes.set_yticks(range(len(pairs)), names)
-        pairs_axes.set_title("served → shadow, where they differ", color=INK)
-        right = (comparison.only_served, comparison.only_shadow)
-        right_axes.bar(("only the served", "only the shadow"), right, color=(SOFT, ACCENT))
-        right_axes.set_title("right where the other is wrong", color=INK)
+        figure = Figure(figsize=(12, 6), layout="constrained", facecolor="white")
+        axes = figure.subplot_mosaic("PR;PT")
+        figure.suptitle(_of_comparison(comparison), fontsize=13, color=INK, fontweight="bold")
+        _draw_pairs(axes["P"], comparison)
+        _draw_right(axes["R"], comparison)
+        _draw_times(axes["T"], comparison)
+        _style(axes.values())
         _write(figure, Path(path))
+
+
+def _of_comparison(comparison: Comparison) -> str:
+    told = comparison.as_dict()
+    parts = [
+        _brief(comparison.model, MAX_CHARACTERS * 2),
+        f"{comparison.compared:,} of {comparison.results:,} results",
+    ]
+    if told["agreement"] is not None:
+        parts.append(f"{told['agreement']:.2%} alike")
+    if told["confidence_shift"] is not None:
+        parts.append(f"confidence {told['confidence_shift']:+.4f}")
+    return "   ·   ".join(parts)
+
+
+def _draw_pairs(ax: Any, comparison: Comparison) -> None:
+    most = comparison.pairs.most_common(MAX_BARS)[::-1]
+    left_out = len(comparison.pairs) - len(most)
+    more = f" ({left_out} rarer pairs left out)" if left_out else ""
+    _title(ax, f"served → shadow, where they differ{more}")
+    if not comparison.compared:
+        _nothing(ax, "no result has an answer of the shadow")
+    elif not most:
+        _nothing(ax, "not a single one")
+    else:
+        names = [f"{_brief(ours)} → {_brief(theirs)}" for (ours, theirs), _ in most]
+        _bars(ax, names, [count for _, count in most], "{:,.0f}", WRONG)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _draw_right(ax: Any, comparison: Comparison) -> None:
+    _title(ax, f"The only one to be right, of {comparison.known:,} known")
+    if not comparison.known:
+        _nothing(ax, "no expected labels known")
+        return
+    p_value = comparison.p_value
+    told = "no difference" if p_value is None else f"sign test: p = {p_value:.3g}"
+    counts = [comparison.only_shadow, comparison.only_served]
+    _bars(ax, ["the shadow", "the served"], counts, "{:,.0f}", ACCENT)
+    ax.set_xlim(0, max(1, *counts) * 1.15)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlabel(told, color=INK, fontsize=9)
+
+
+def _draw_times(ax: Any, comparison: Comparison) -> None:
+    _title(ax, "From received to predicted, p50 (ms)")
+    told = comparison.as_dict()
+    times = [told["shadow_latency_p50"], told["served_latency_p50"]]
+    if None in times:
+        _nothing(ax, "no times")
+        return
+    _bars(ax, ["the shadow", "the served"], [1e3 * each for each in times], "{:,.3g}", SOFT)
+
+
+def _bars(ax: Any, names: list[str], values: Sequence[float], form: str, colour: str) -> None:
+    """Draw bars from left to right; by their numbers, as two names may be alike."""
+    bars = ax.barh(range(len(names)), values, color=colour, height=0.7)
+    ax.set_yticks(range(len(names)), names)
+    ax.bar_label(bars, fmt=form, fontsize=8, color=INK, padding=3)
+
+
+def _brief(name: str, most: int = MAX_CHARACTERS) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

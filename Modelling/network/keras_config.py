@@ -27,6 +27,9 @@ CODE_LAYERS = frozenset(
 # Packages of Keras itself, in files of all its versions; `builtins` holds names of functions.
 KERAS_PACKAGES = frozenset({"keras", "keras_core", "tf_keras", "tensorflow", "builtins"})
 
+# Between the package and the name of a class of one's own.
+REGISTERED = ">"
+
 # What is only for training: how it goes, what weights begin with, and what holds them down.
 TRAINING_KEYS = frozenset({"compile_config"})
 TRAINING_ENDS = ("_initializer", "_regularizer", "_constraint")
@@ -144,11 +147,20 @@ def refuse_code(file: KerasFile) -> None:
     """
     for role, entry in entries(file.config):
         name, module = str(entry.get("class_name")), str(entry.get("module") or "keras")
-        if name in CODE_LAYERS or module.split(".")[0] not in KERAS_PACKAGES:
+        # Classes of one's own that were registered stand as `package>Class`, without a module.
+        registered = name if REGISTERED in name else str(entry.get("registered_name") or "")
+        if (
+            name in CODE_LAYERS
+            or module.split(".")[0] not in KERAS_PACKAGES
+            or REGISTERED in registered
+        ):
+            whose = f"of {shortened(module, 100)} " if REGISTERED not in registered else ""
             raise CheckpointError(
-                f"{file.path}: {role} {shortened(name, 100)} of {shortened(module, 100)} brings "
-                "code of its own, which is not run; replace it by Keras' own, or, if you made the "
-                "file yourself, compile it once with `python -m Modelling.quantise --allow-code`"
+                f"{file.path}: {role} {shortened(registered or name, 100)} {whose}brings code of "
+                "its own, which is not run; replace it by Keras' own; or write a SavedModel where "
+                "that code is, with model.export(FOLDER), and serve the folder; or, if you made "
+                "the file yourself, compile it once with `python -m Modelling.quantise "
+                "--allow-code`"
             )
 
 

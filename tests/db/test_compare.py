@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 
 from DB import open_database
@@ -54,6 +55,39 @@ def test_agreement_coverage_and_accuracy_are_counted(
     told = capsys.readouterr().out
     assert "coverage     8 of 10 results" in told
     assert told.count("latency ") == 1
+
+
+def drawn(served: list[Any], shadow: list[Any], folder: Path) -> str:
+    """Draw a comparison and return the words in it."""
+    where, picture = str(folder / "db.txt"), folder / "compared.svg"
+    with open_database(where) as db:
+        db.insert(served)
+        db.insert_shadow(shadow)
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        assert main(["compare", "--db", where, "--plot", str(picture)]) == 0
+    return picture.read_text()
+
+
+def test_a_picture_of_what_agrees_everywhere_says_so(tmp_path: Path) -> None:
+    rows = [row(n, "7", 0.9, model="old@1") for n in range(3)]
+    words = drawn(rows, [{**each, "model": MODEL} for each in rows], tmp_path)
+    assert "not a single one" in words
+    assert "no expected labels known" in words
+    assert "100.00% alike" in words
+
+
+def test_a_picture_of_a_shadow_whose_results_are_not_there_says_so(tmp_path: Path) -> None:
+    words = drawn([], [row(1, "7", 0.9, model=MODEL)], tmp_path)
+    assert "no result has an answer of the shadow" in words
+    assert "no times" in words
+
+
+def test_a_picture_has_room_for_labels_that_are_whole_texts(tmp_path: Path) -> None:
+    served = [row(n, f"a {n} " + "very long " * 20, 0.9, model="old@1") for n in range(3)]
+    shadow = [row(n, f"a {n} " + "very long " * 30, 0.9, model=MODEL) for n in range(3)]
+    words = drawn(served, shadow, tmp_path)
+    assert "a 1 very long very … → a 1 very long very …" in words
+    assert "very long " * 20 not in words
 
 
 def test_answers_beyond_what_is_held_in_memory_are_told(

@@ -341,6 +341,23 @@ def test_layers_of_foreign_modules_are_refused(tmp_path: Path) -> None:
         load_keras_model(path)
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"module": None, "class_name": "My", "registered_name": "mine>My"},
+        {"class_name": "mine>My"},
+    ],
+    ids=["keras", "h5"],
+)
+def test_a_registered_class_is_refused_with_what_can_be_done(
+    named: dict[str, Any], tmp_path: Path
+) -> None:
+    """Keras itself advises a scope of Python, which nobody has who only serves the file."""
+    path = keras_archive(tmp_path / "own.keras", json.dumps({**named, "config": {}}))
+    with pytest.raises(CheckpointError, match=r"mine>My brings code .*model\.export\(FOLDER\)"):
+        load_keras_model(path)
+
+
 def test_what_the_refusal_advises_exists(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,7 +49,9 @@ def test_rows_of_irises_are_served_by_a_scikit_learn_pipeline(pipeline: Pipeline
     setosa = dict(zip(MEASURES, (5.1, 3.5, 1.4, 0.2), strict=True))
     virginica = dict(zip(MEASURES, (6.3, 3.3, 6.0, 2.5), strict=True))
     bodies = [json.dumps(setosa).encode(), b"no row", json.dumps(virginica).encode()]
-    rows = run(pipeline, bodies, "--predictor", "examples.iris:Iris", "--min-confidence", 0.99999)
+    options = ("--min-confidence", 0.99999, "--top", 3)
+    rows = run(pipeline, bodies, "--predictor", "examples.iris:Iris", *options)
+    assert "--top: of no effect with --predictor" in pipeline.scripts[0].output
     assert [row["label"] for row in rows] == ["setosa", "virginica"]
     assert all(row["model"].startswith("iris@") and row["unsure"] is True for row in rows)
     [letter] = dead_letters(pipeline.connect(), pipeline.images, 1)
