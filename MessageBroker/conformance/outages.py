@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from MessageBroker import BrokerUnavailableError, Message
+from MessageBroker import BrokerInterface, BrokerUnavailableError, Message, Subscription
 from MessageBroker.conformance.harness import BrokerUnderTest
 from MessageBroker.conformance.stories import (
     assert_nothing_comes,
@@ -25,6 +25,9 @@ from MessageBroker.conformance.stories import (
 )
 
 OUTAGE_SECONDS = 2.0
+# A broker that was frozen may stand still again while it catches up, on a host that is busy: then
+# it was away twice, and what is told of that says nothing. So often it is tried.
+TRIES = 3
 
 
 def test_publications_wait_out_an_outage(under_test: BrokerUnderTest) -> None:
@@ -70,6 +73,20 @@ def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends(
     broker.publish(topic, b"before").result(60)
     subscription.ack([receive_one(subscription)])
 
+    for _ in range(TRIES):
+        lines = _lines_of_an_outage(under_test, broker, topic, subscription)
+        # Never twice the same, however often the broker went.
+        assert [level for level, _ in lines] == ["WARNING", "INFO"] * (len(lines) // 2), lines
+        assert "is back" in lines[-1][1]
+        if len(lines) == 2:
+            break
+    else:
+        pytest.fail(f"each time more than one outage was told: {lines}")
+
+
+def _lines_of_an_outage(
+    under_test: BrokerUnderTest, broker: BrokerInterface, topic: str, subscription: Subscription
+) -> list[tuple[str, str]]:
     with LinesOfTheLog() as log:
         with under_test.outage():
             future = broker.publish(topic, b"during")
@@ -78,10 +95,12 @@ def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends(
                 assert subscription.receive(1, OUTAGE_SECONDS / 4) == []
         assert future.result(60)
         subscription.ack([receive_one(subscription)])
-        wait_until(lambda: subscription.receive(1, 0.1) == [] and len(log.lines) > 1, "its end is")
+        wait_until(lambda: subscription.receive(1, 0.1) == [] and _is_over(log), "its end is")
+    return log.lines
 
-    assert [level for level, _ in log.lines] == ["WARNING", "INFO"], log.lines
-    assert "is back" in log.lines[1][1]
+
+def _is_over(log: LinesOfTheLog) -> bool:
+    return len(log.lines) > 1 and log.lines[-1][0] == "INFO"
 
 
 class LinesOfTheLog(logging.Handler):

@@ -40,7 +40,8 @@ class Probe:
         self._last_answer = time.monotonic()
 
     def answered(self) -> None:
-        """Note that something came from the broker."""
+        """Note that something came from the broker: no probe has failed since."""
+        self._failed = False
         self._last_answer = time.monotonic()
         if self._events.away:
             self._events.answered()
