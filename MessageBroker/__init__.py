@@ -7,10 +7,10 @@
             messages = subscription.receive(max_messages=256, timeout=1.0)
             subscription.ack(messages)
 
-The contract stands in `MessageBroker.broker_interface`.
+The contract stands in `MessageBroker.broker_interface` and `MessageBroker.subscription_interface`.
 """
 
-from MessageBroker.broker_interface import BrokerInterface, OutgoingMessage, Subscription
+from MessageBroker.broker_interface import BrokerInterface, OutgoingMessage
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.errors import (
     AuthenticationError,
@@ -27,6 +27,7 @@ from MessageBroker.errors import (
 from MessageBroker.message import Message
 from MessageBroker.message_broker_factory import MessageBrokerFactory, add_broker_option
 from MessageBroker.registry import BROKER_NAMES, register_broker
+from MessageBroker.subscription_interface import Subscription
 
 __all__ = [
     "BROKER_NAMES",

@@ -16,11 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from MessageBroker import limits
-from MessageBroker.broker_interface import (
-    Subscription,
-    dead_letter_topic,
-    is_dead_letter_topic,
-)
+from MessageBroker.broker_interface import dead_letter_topic, is_dead_letter_topic
 from MessageBroker.cloudevents import attribute, known_id
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core import dead_letter as names
@@ -29,6 +25,7 @@ from MessageBroker.errors import MessageNotFoundError, MessageTooLargeError, Pub
 from MessageBroker.event_content import attributes_of
 from MessageBroker.message import Message
 from MessageBroker.original_message import originals, source_topic
+from MessageBroker.subscription_interface import Subscription
 
 # Read and settled together. More letters than this are done in several rounds.
 MAX_ROUND_LETTERS = 100_000

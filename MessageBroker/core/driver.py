@@ -1,8 +1,8 @@
 """The seam between the shared core and the handlers.
 
-A handler supplies only what its broker makes different: how messages are sent (`BrokerCore`'s
-hooks) and, for each subscription, a `Stream`. Checks, limits, nack, back-off, attempts, dead
-letters, back-pressure and the life cycle are the core's.
+A handler supplies only what its broker makes different: how messages are sent (`core.hooks`)
+and, for each subscription, a `Stream`. Checks, limits, nack, back-off, attempts, dead letters,
+back-pressure and the life cycle are the core's.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from MessageBroker.broker_interface import Subscription, is_dead_letter_topic
+from MessageBroker.broker_interface import is_dead_letter_topic
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.dead_letter import texts_of
 from MessageBroker.core.driver import Stream
@@ -29,6 +29,7 @@ from MessageBroker.errors import (
     ConfigurationError,
 )
 from MessageBroker.message import IN_HAND, SETTLED, Message
+from MessageBroker.subscription_interface import Subscription
 
 logger = logging.getLogger(__name__)
 
