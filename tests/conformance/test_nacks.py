@@ -1,3 +1,3 @@
 """See the module that is imported; a module of its own, so that processes can share the suite."""
 
-from MessageBroker.conformance.nacks_and_dead_letters import *  # noqa: F403
+from MessageBroker.conformance.nacks import *  # noqa: F403
