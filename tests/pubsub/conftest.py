@@ -24,10 +24,18 @@ def bare(under_test: BrokerUnderTest) -> Iterator[BareClient]:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
-    """A gRPC server that answers each call as the test says; our client takes it for Pub/Sub."""
+def no_broker_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable names a broker."""
     for name in FOREIGN_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def service(
+    no_broker_of_ours: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[FakeService]:
+    """A gRPC server that answers each call as the test says; our client takes it for Pub/Sub."""
     fake = FakeService()
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", fake.host)
     yield fake
