@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from Modelling.data_preparation import bundled_test_images
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.predict_cnn import Classifier, load_classifier
 
 
@@ -42,3 +45,11 @@ def encode() -> Callable[..., bytes]:
         return buffer.getvalue()
 
     return encode_with_pillow
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The shipped checkpoint with all that belongs to it, to be damaged."""
+    folder = tmp_path / "model_checkpoints"
+    shutil.copytree(DEFAULT_CHECKPOINT.parent, folder)
+    return folder / DEFAULT_CHECKPOINT.name
