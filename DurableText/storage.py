@@ -6,8 +6,7 @@ and what the code does after a full disk or a power loss is tried out rather tha
 
 What the layer adds to the bare calls:
 
-* `sync` reaches the disk itself. On macOS `fsync` stops at the drive's cache, and only
-  `F_FULLFSYNC` goes on.
+* `sync` reaches the disk itself: see `syncing`.
 * Descriptors are closed on exec, so no program started from here inherits a lock.
 * `reserve` is Linux's `fallocate`, which Python has only in a form that changes the file's size.
 """
@@ -22,13 +21,12 @@ import stat
 import sys
 from pathlib import Path
 
+from DurableText import syncing
 from DurableText.links import is_own_link, real_path
 
 # State is for the user who runs the scripts, and for a group that may look at it.
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
-# The call that macOS has for it; None elsewhere.
-FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
 # The errors of a full disk and of a used-up quota.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -81,10 +79,7 @@ class Storage:
 
     def sync(self, fd: int) -> None:
         """Return once the file's bytes and its size are on the disk."""
-        if FULL_SYNC is not None:
-            fcntl.fcntl(fd, FULL_SYNC)
-        else:
-            os.fdatasync(fd)
+        syncing.sync(fd)
 
     def sync_directory(self, path: Path) -> None:
         """Return once the names in the directory are on the disk."""

@@ -107,7 +107,8 @@ class LocalHandler(BrokerCore):
 
     def _new_outbox(self, topic: str) -> Outbox:
         publisher = Publisher(
-            lambda: self._catalogue.open(topic), lambda: self._catalogue.path_of(topic)
+            lambda: self._catalogue.open(topic, synced=False),
+            lambda: self._catalogue.path_of(topic),
         )
         return Outbox(
             f"publisher of {topic}",

@@ -2,8 +2,9 @@
 
 Durability is SQLite's: WAL with `synchronous=FULL`, one fsync a transaction. A connection whose
 writes may be undone by a power loss (never by a kill) is spared them: the next one that syncs takes
-them along. Fairness is ours: SQLite's busy handler polls, and starves a writer beside busy ones.
-See `local_turnstile`.
+them along. Or it syncs by itself, when it holds no lock any more, so that others need not wait.
+Fairness is ours: SQLite's busy handler polls, and starves a writer beside busy ones. See
+`turnstile`.
 
 A file is made once, and only by whoever holds the catalogue's lock; everybody else opens what is
 there. And a file that was removed, replaced or cut under a process that has it open takes no more
@@ -199,6 +200,34 @@ class SharedDatabase:
                 with contextlib.suppress(sqlite3.Error):  # it may not have begun, or be over
                     self._db.execute("ROLLBACK")
                 raise
+
+    def sync(self) -> None:
+        """Return when all that was committed so far is on the disk; others may write meanwhile.
+
+        Raises:
+            BrokerUnavailableError: it may not be there.
+        """
+        with translated_errors(self.path):
+            if self._files.is_suspect:
+                self._begin_log_anew()
+            try:
+                self._files.sync_log()
+            except OSError:
+                self._files.is_suspect = True
+                self._begin_log_anew()
+                raise
+
+    def _begin_log_anew(self) -> None:
+        """Bring all that stands in the log into the database, so that the log is needed no more.
+
+        The system tells of a failed sync once, and takes for written what was not. With it all
+        would go that is written behind it.
+        """
+        with self._turnstile.held():
+            self._look()
+            if self.value("PRAGMA wal_checkpoint(RESTART)"):
+                raise sqlite3.OperationalError("its log was not synced, and others use it")
+        self._files.is_suspect = False
 
     def _wait_at_most(self, seconds: float) -> None:
         milliseconds = int(1000 * max(0.0, min(seconds, BUSY_TIMEOUT_SECONDS)))

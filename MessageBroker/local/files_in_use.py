@@ -22,6 +22,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from DurableText import syncing
 from MessageBroker.local.log_index import LogEnd, end_of, is_of_another
 
 # https://www.sqlite.org/fileformat.html#the_database_header
@@ -62,6 +63,7 @@ class _Shared:
         checkpoints: the highest counter that was seen in the database.
         beside: descriptors of the log and of its index.
         log_end: the last that was seen.
+        is_suspect: a sync of the log has failed.
     """
 
     descriptors: list[int] = field(default_factory=list)
@@ -70,6 +72,7 @@ class _Shared:
     checkpoints: int = 0
     beside: dict[_Inode, int] = field(default_factory=dict)
     log_end: LogEnd | None = None
+    is_suspect: bool = False
 
 
 _shared: dict[_Inode, _Shared] = {}
@@ -138,6 +141,19 @@ class FilesInUse:
     def counter(self) -> int:
         """The counter in the database file, without what stands in the log only."""
         return int.from_bytes(self._header()[_COUNTER], "big")
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a sync of the log has failed, and what stands in it may be lost."""
+        return self._shared.is_suspect
+
+    @is_suspect.setter
+    def is_suspect(self, yes: bool) -> None:
+        self._shared.is_suspect = yes
+
+    def sync_log(self) -> None:
+        """Return when the log is on the disk; raises an OSError if it is not."""
+        syncing.sync(self._log)
 
     def change(self) -> Change | None:
         """Tell what somebody else did to a file; None if all are as they were.

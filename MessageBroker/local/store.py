@@ -64,8 +64,8 @@ class TopicStore:
             topic: whose it is.
             schema: makes what is missing; None if all must be there.
             clock: seconds, the same for all processes of this machine.
-            synced: False for a consumer's: what it claims and acknowledges a power loss may undo,
-                and then it comes again.
+            synced: whether each transaction is on the disk when it has ended. What a consumer
+                claims and acknowledges a power loss may undo: then it comes again.
 
         Raises:
             BrokerUnavailableError, BrokerReplacedError, ConfigurationError: it cannot be opened.
@@ -114,7 +114,11 @@ class TopicStore:
     # ------------------------------------------------------------------ publishing
 
     def append(self, messages: Sequence[NewMessage]) -> None:
-        """Append messages, durable when it returns."""
+        """Append messages, durable when it returns, however the file was opened.
+
+        Consumers have them earlier, while the disk writes. A power loss in between takes them,
+        with all that was claimed and acknowledged of them: nobody was told that they are there.
+        """
         with self._writing() as db:
             first = self._value("SELECT next_seq FROM topic")
             if first < self._end:
@@ -123,6 +127,7 @@ class TopicStore:
             db.execute("UPDATE topic SET next_seq = ?", (first + len(messages),))
         self._end = first + len(messages)
         ring(self._bells)
+        self._database.sync()
 
     def mark_deleted(self, patience: float | None = None) -> None:
         """Tell every process that has the file open that the topic is gone; twice is fine.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from MessageBroker.conformance.stories import bodies, receive
+from MessageBroker.core.outbox import MIN_BACKOFF_SECONDS
 from MessageBroker.errors import (
     BrokerReplacedError,
     ClosedError,
@@ -211,11 +215,10 @@ def test_a_damaged_file_is_named(connect: Connect, folder: Path) -> None:
         broker.publish("topic", b"body").result(30)
 
 
-def test_what_is_published_is_synced_and_what_a_consumer_notes_is_not(connect: Connect) -> None:
-    """A claim or an ack that a power loss takes brings a message again; no publication may go."""
+def test_a_topic_is_synced_and_what_a_consumer_notes_is_not(connect: Connect) -> None:
+    """A claim or an ack that a power loss takes brings a message again."""
     broker = connect()
     broker.create_topic("topic")
-    broker.publish("topic", b"1").result(10)
     with broker.subscribe("topic") as subscription:
         stream = subscription._stream
         stores = [stream._claims, stream._settles]  # type: ignore[attr-defined]
@@ -223,8 +226,65 @@ def test_what_is_published_is_synced_and_what_a_consumer_notes_is_not(connect: C
     assert level_of(broker._catalogue._database) == "FULL"
     with contextlib.closing(broker._catalogue.open("topic")) as store:
         assert level_of(store._database) == "FULL"
-    publishing = broker._outboxes["topic"]._write.__self__._store  # type: ignore[attr-defined]
-    assert level_of(publishing._database) == "FULL"
+
+
+def test_a_message_comes_before_it_is_on_the_disk_and_is_confirmed_when_it_is(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    written = threading.Event()
+    sync = FilesInUse.sync_log
+
+    def slow_disk(files: FilesInUse) -> None:
+        assert written.wait(30)
+        sync(files)
+
+    monkeypatch.setattr(FilesInUse, "sync_log", slow_disk)
+    with broker.subscribe("topic") as subscription:
+        future = broker.publish("topic", b"body")
+        messages = receive(subscription, 1)
+        subscription.ack(messages)
+        assert bodies(messages) == ["body"]
+        assert not future.done()
+        written.set()
+        assert future.result(30) == messages[0].id
+
+
+def test_after_a_sync_that_failed_nothing_is_confirmed_before_the_log_is_begun_anew(
+    connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells of it once; what was not written would take all with it that follows."""
+    broker = connect()
+    broker.create_topic("topic")
+    broker.publish("topic", b"1").result(30)
+    sync, failures = FilesInUse.sync_log, iter(["it"])
+
+    def fail_once(files: FilesInUse) -> None:
+        for _ in failures:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(files)
+
+    monkeypatch.setattr(FilesInUse, "sync_log", fail_once)
+    reader = sqlite3.connect(the_file_of(folder, "topic"), isolation_level=None)
+    with contextlib.closing(reader):
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM topic").fetchall()  # as long as this reads, the log stays
+        future = broker.publish("topic", b"2")
+        time.sleep(2 * MIN_BACKOFF_SECONDS)
+        assert not future.done()
+        before = the_log_of(folder, "topic")
+        reader.execute("COMMIT")
+        future.result(30)
+    assert the_log_of(folder, "topic") != before
+    with broker.subscribe("topic") as subscription:  # more than once, perhaps
+        assert {"1", "2"} == {body for _ in range(2) for body in bodies(receive(subscription, 1))}
+
+
+def the_log_of(folder: Path, topic: str) -> bytes:
+    """The header of its log: another one where that was begun anew."""
+    with the_file_of(folder, topic).with_suffix(".sqlite-wal").open("rb") as log:
+        return log.read(32)
 
 
 def level_of(database: SharedDatabase) -> str:

@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "DurableText.closing": set(),
     "DurableText.links": set(),
     "DurableText.sqlite_copy": {"DurableText"},
+    "DurableText.syncing": set(),
     "Queue": {"DurableText"},
     # The factory imports the engine that is wanted; no engine knows another.
     "Queue.queue_factory": {"DurableText", "Queue", "Queue.text", "Queue.redis"},
@@ -124,13 +125,15 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # What all know: what is installed where, what every program does first of all, how whatever is
-# closed ends a `with`, whose links are followed, and how an SQLite file is copied.
+# closed ends a `with`, whose links are followed, how an SQLite file is copied, and how bytes reach
+# the disk.
 ALL_MAY_IMPORT = {
     "DurableText.installation",
     "DurableText.standard_streams",
     "DurableText.closing",
     "DurableText.links",
     "DurableText.sqlite_copy",
+    "DurableText.syncing",
 }
 
 # The folders in which a client library is imported, and nowhere else.
