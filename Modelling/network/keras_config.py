@@ -148,19 +148,16 @@ def refuse_code(file: KerasFile) -> None:
     for role, entry in entries(file.config):
         name, module = str(entry.get("class_name")), str(entry.get("module") or "keras")
         # Classes of one's own that were registered stand as `package>Class`, without a module.
-        registered = name if REGISTERED in name else str(entry.get("registered_name") or "")
-        if (
-            name in CODE_LAYERS
-            or module.split(".")[0] not in KERAS_PACKAGES
-            or REGISTERED in registered
-        ):
-            whose = f"of {shortened(module, 100)} " if REGISTERED not in registered else ""
+        registered = str(entry.get("registered_name") or name)
+        if module == "keras" and REGISTERED in registered:
+            module, _, name = registered.rpartition(REGISTERED)
+        if name in CODE_LAYERS or module.split(".")[0] not in KERAS_PACKAGES:
             raise CheckpointError(
-                f"{file.path}: {role} {shortened(registered or name, 100)} {whose}brings code of "
-                "its own, which is not run; replace it by Keras' own; or write a SavedModel where "
-                "that code is, with model.export(FOLDER), and serve the folder; or, if you made "
-                "the file yourself, compile it once with `python -m Modelling.quantise "
-                "--allow-code`"
+                f"{file.path}: {role} {shortened(name, 100)} of {shortened(module, 100)} brings "
+                "code of its own, which is not run; replace it by Keras' own; or write a "
+                "SavedModel where that code is, with model.export(FOLDER), and serve the folder; "
+                "or, if you made the file yourself, compile it once with "
+                "`python -m Modelling.quantise --allow-code`"
             )
 
 

@@ -86,7 +86,7 @@ def test_a_registered_class_is_refused_with_what_can_be_done(
 ) -> None:
     """Keras itself advises a scope of Python, which nobody has who only serves the file."""
     path = keras_archive(tmp_path / "own.keras", json.dumps({**named, "config": {}}))
-    with pytest.raises(CheckpointError, match=r"mine>My brings code .*model\.export\(FOLDER\)"):
+    with pytest.raises(CheckpointError, match=r"My of mine brings code .*model\.export\(FOLDER\)"):
         load_keras_model(path)
 
 
