@@ -17,6 +17,7 @@ if __name__ == "__main__":  # before anything is opened
     standard_streams.prepare()
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -32,6 +33,7 @@ from Modelling.network.checkpoint import (
     EngineFile,
     SideFile,
     open_checkpoint,
+    read_side_file,
     sha256_of,
 )
 from Modelling.network.side_file import entries_of, write_atomically
@@ -39,6 +41,8 @@ from Modelling.network.side_file_place import own_side_file_path
 from Modelling.predict_cnn import Classifier, load_classifier
 
 PROMOTED = "promoted"
+
+logger = logging.getLogger(__name__)
 
 
 def promote(new: Path, served: Path) -> Checkpoint:
@@ -55,9 +59,21 @@ def promote(new: Path, served: Path) -> Checkpoint:
         CheckpointError: The new one cannot be used: the old one stays.
         OSError: A file cannot be written: the old one stays.
     """
-    found = open_checkpoint(new)
-    switch(found, load_classifier(new), served)
+    found, before = open_checkpoint(new), _labels_of(served)
+    classifier = load_classifier(new)
+    switch(found, classifier, served)
+    if before not in (None, classifier.labels):
+        logger.warning("%s has other labels than what was served before", found.version)
     return open_checkpoint(served)
+
+
+def _labels_of(served: Path) -> tuple[str, ...] | None:
+    """Return the names that a side file gives; None where there is none, or nothing yet."""
+    try:
+        side = read_side_file(served)
+    except CheckpointError:
+        return None
+    return side.labels if side else None
 
 
 def switch(found: Checkpoint, classifier: Classifier, served: Path) -> None:
@@ -182,7 +198,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"promote: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"promote: {refusal_of(error)}", file=sys.stderr)
+        where = "" if error.filename else f"{options.served.parent}: "
+        print(f"promote: {where}{refusal_of(error)}", file=sys.stderr)
         return 1
     print(f"served: {found.version}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from Modelling.network.checkpoint import (
 )
 from Modelling.network.hashes import files_of
 from Modelling.predictor import Predictor
+
+logger = logging.getLogger(__name__)
 
 
 class CheckpointSource:
@@ -78,6 +81,13 @@ class CheckpointSource:
         predictor.warm_up()
         self._serves = True
         self._had_side_file = found.side is not None
+        if _is_passed_over(found):
+            logger.warning(
+                "%s was written after another was promoted in its place, and is not served: "
+                "promote it, from another place, or go back with `python -m Modelling.promote "
+                "--back`",
+                found.path,
+            )
         return predictor
 
     def _what_lacks(self, checkpoint: Checkpoint) -> str | None:
@@ -94,6 +104,17 @@ class CheckpointSource:
             named = "is missing or not the one that its side file names"
             return f"{', '.join(late)} beside it {named}"
         return None
+
+
+def _is_passed_over(found: Checkpoint) -> bool:
+    """Tell whether the file is newer than the side file that says that another one is served."""
+    if found.weights == found.path:
+        return False
+    try:
+        promoted = side_file_path(found.path).stat().st_mtime
+        return found.path.stat().st_mtime > promoted
+    except OSError:
+        return False
 
 
 def _forms_of(checkpoint: Checkpoint) -> tuple[Path, ...]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from Modelling.errors import CheckpointError
-from Modelling.network.checkpoint import open_checkpoint, sha256_of
+from Modelling.network.checkpoint import open_checkpoint, sha256_of, side_file_path
 from Modelling.predict_cnn import load_classifier
+from Modelling.predictors.checkpoint_source import CheckpointSource
+from Modelling.predictors.images import ImagePredictor
 from Modelling.promote import back, main, promote
+from tests.modelling.foreign import colours_onnx
+from tests.modelling.test_foreign_models import write_side
 from tests.operations.scripts import CheckpointFolder
 
 
@@ -54,6 +60,38 @@ def test_what_is_promoted_again_keeps_the_way_back(
     assert back(served.path).version == before
     with pytest.raises(CheckpointError, match="nothing was promoted"):
         back(served.path)
+
+
+def test_a_file_that_is_written_where_another_was_promoted_is_told_not_to_be_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    served, new = colours_onnx(tmp_path / "a.onnx"), colours_onnx(tmp_path / "b.onnx")
+    source = CheckpointSource(served, lambda file: ImagePredictor(load_classifier(file, threads=1)))
+    promote(new, served)
+    source.load(lambda: None)
+    assert "is not served" not in caplog.text
+    later = side_file_path(served).stat().st_mtime + 1
+    os.utime(served, (later, later))
+    source.load(lambda: None)
+    assert "a.onnx was written after another was promoted in its place, and is not" in caplog.text
+
+
+def test_other_labels_are_told_and_where_there_was_no_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    served, new = colours_onnx(tmp_path / "a.onnx"), colours_onnx(tmp_path / "b.onnx")
+    write_side(served)
+    assert main([str(new), "--served", str(served)]) == 0
+    assert "other labels than what was served before" in caplog.text
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("Modelling.network.side_file.os.fsync", full)
+    new.write_bytes(colours_onnx(tmp_path / "c.onnx", layout="NCHW").read_bytes())
+    assert main([str(new), "--served", str(served)]) == 1
+    assert f"promote: {tmp_path}: [Errno 28] No space left" in capsys.readouterr().err
 
 
 def test_two_models_are_gone_back_and_forth_between(
