@@ -13,6 +13,13 @@ from MessageBroker.local.log import Log
 # How far to look past messages whose key another consumer holds.
 MAX_FREE_CLAIMS = 10_000
 
+# How far all was given out, and whether there is anything of what the next statement tells.
+_STATE = """
+SELECT next_seq, EXISTS (
+    SELECT 1 FROM claim WHERE subscription = ?1
+    AND (consumer IS NULL OR (key IS NOT NULL AND consumer != ?2)))
+FROM subscription WHERE id = ?1
+"""
 # What is free, oldest first, and the keys that other consumers hold.
 _FREE_AND_BLOCKED = """
 SELECT first, last, key FROM claim WHERE subscription = ?1 AND consumer IS NULL
@@ -24,7 +31,11 @@ ORDER BY first
 
 
 class Claims:
-    """What one consumer takes at once, within its room. Used inside a transaction."""
+    """What one consumer takes at once, within its room. Used inside a transaction.
+
+    Attributes:
+        size: the bytes of what was taken.
+    """
 
     def __init__(
         self,
@@ -42,8 +53,10 @@ class Claims:
         self._room = room
         self._room_bytes = room_bytes
         self._ranges: list[tuple[int, int]] = []
-        # One statement for both: who takes a single message waits for each.
-        rows = db.execute(_FREE_AND_BLOCKED, (subscription, consumer)).fetchall()
+        self.size = 0
+        # As few statements as there may be: who takes a single message waits for each.
+        self._next_seq, others = db.execute(_STATE, (subscription, consumer)).fetchone()
+        rows = db.execute(_FREE_AND_BLOCKED, (subscription, consumer)).fetchall() if others else ()
         self._free = [(first, last, key) for first, last, key in rows if first is not None]
         self._blocked = {key for first, _, key in rows if first is None}
         self._left_free = len(self._free)
@@ -62,10 +75,7 @@ class Claims:
 
     def take_new(self) -> None:
         """Take what was never given out, passing over keys that others hold."""
-        (before,) = self._db.execute(
-            "SELECT next_seq FROM subscription WHERE id = ?", (self._subscription,)
-        ).fetchone()
-        next_seq: int = before
+        before = next_seq = self._next_seq
         passed_over = self._left_free
         new: list[tuple[int, int, str | None, str | None]] = []
         for first, last, key, size in self._spans(next_seq):
@@ -147,6 +157,7 @@ class Claims:
             ranges.append((first, last))
         self._room -= last - first + 1
         self._room_bytes -= size
+        self.size += size
 
 
 def split_claim(

@@ -173,12 +173,16 @@ class SharedDatabase:
             yield self._db
 
     @contextlib.contextmanager
-    def writing(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
+    def writing(
+        self, patience: float | None = None, *, confirms: bool = True
+    ) -> Iterator[sqlite3.Connection]:
         """Write in one transaction: durable at its end if `synced`, undone if anything is raised.
 
         Args:
             patience: seconds to wait for others, in the turnstile or outside; None for
                 `PATIENCE_SECONDS` and `BUSY_TIMEOUT_SECONDS`.
+            confirms: whether somebody relies on what is written: then the files are looked at
+                afterwards, too.
 
         Raises:
             BrokerUnavailableError, ConfigurationError: it cannot be written.
@@ -194,8 +198,9 @@ class SharedDatabase:
                 yield self._db
                 self._count_checkpoint()
                 self._db.execute("COMMIT")
-                self._look()
-                self.require_there()  # while nobody else has the lock, and may delete it
+                if confirms:
+                    self._look()
+                    self.require_there()  # while nobody else has the lock, and may delete it
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # it may not have begun, or be over
                     self._db.execute("ROLLBACK")

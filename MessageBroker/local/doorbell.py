@@ -11,6 +11,7 @@ A bell is a hint, never the truth: the consumer looks into the file before and a
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import os
 import select
@@ -19,6 +20,15 @@ from pathlib import Path
 from MessageBroker.local.files_in_use import FILE_MODE, make_folder
 
 _DRAIN_BYTES = 4096
+_RING, _KNOCK = b"!", b"?"
+
+
+class Heard(enum.Enum):
+    """What a consumer heard at its bell."""
+
+    NOTHING = enum.auto()
+    KNOCK = enum.auto()  # somebody is about to write
+    RING = enum.auto()  # somebody has written
 
 
 class Doorbell:
@@ -66,13 +76,15 @@ class Doorbell:
             raise
         return pipe
 
-    def wait(self, timeout: float) -> bool:
-        """Wait until it rings; False after `timeout` seconds."""
+    def wait(self, timeout: float) -> Heard:
+        """Wait until it is heard, for `timeout` seconds at most."""
         if not self._poll.poll(max(0.0, timeout) * 1000):
-            return False
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._pipe, _DRAIN_BYTES)
-        return True
+            return Heard.NOTHING
+        try:
+            sounds = os.read(self._pipe, _DRAIN_BYTES)
+        except BlockingIOError:  # hung up anew meanwhile
+            return Heard.RING
+        return Heard.KNOCK if sounds.count(_KNOCK) == len(sounds) else Heard.RING
 
     def close(self) -> None:
         """Take the bell down."""
@@ -94,11 +106,23 @@ def is_heard(folder: Path, consumer: str) -> bool:
     return True
 
 
+def knock(folder: Path) -> None:
+    """Let all consumers wake up, as `ring` does: what is about to be written is for them.
+
+    Waking takes as long as writing. Both at once spare a lone message 0.3 ms at each hop.
+    """
+    _make_heard(folder, _KNOCK)
+
+
 def ring(folder: Path) -> None:
     """Ring all bells in `folder`, and take down those of dead consumers.
 
     Never raises: what it tells of has been committed, and who was not woken looks by itself.
     """
+    _make_heard(folder, _RING)
+
+
+def _make_heard(folder: Path, sound: bytes) -> None:
     try:
         names = os.listdir(folder)  # noqa: PTH208 - a third of the time, and asked after each commit
     except OSError:  # the topic was deleted; or too many files are open
@@ -106,10 +130,10 @@ def ring(folder: Path) -> None:
     for name in names:
         if not name.startswith("."):
             with contextlib.suppress(OSError):
-                _ring_one(f"{folder}/{name}")
+                _ring_one(f"{folder}/{name}", sound)
 
 
-def _ring_one(path: str) -> None:
+def _ring_one(path: str, sound: bytes) -> None:
     try:
         pipe = _open_to_ring(path)
     except OSError as error:
@@ -117,7 +141,7 @@ def _ring_one(path: str) -> None:
             Path(path).unlink(missing_ok=True)
         return
     try:
-        os.write(pipe, b"\0")
+        os.write(pipe, sound)
     except BlockingIOError:
         pass  # it has rung so often that it cannot be missed
     finally:

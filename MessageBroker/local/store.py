@@ -15,22 +15,28 @@ below what every subscription has acknowledged are deleted.
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from MessageBroker.errors import topic_not_found
 from MessageBroker.local.claims import Claims, runs, split_claim
 from MessageBroker.local.consumers import Consumers
 from MessageBroker.local.database import SharedDatabase
-from MessageBroker.local.doorbell import Doorbell, ring
+from MessageBroker.local.doorbell import Doorbell, knock, ring
 from MessageBroker.local.log import LOG_SCHEMA, Log, NewMessage
 from MessageBroker.local.upgrade import HAS_OLD_TABLE, upgrade
 from MessageBroker.message import Message
 
 # Acknowledged rows are deleted so many at a time, to spread the cost.
 PURGE_EVERY = 1024
+# Consumers are asleep, as a rule, if nothing was appended for so long.
+IDLE_SECONDS = 0.005
+# Claims of so many bytes are read in their transaction: it takes as long as a transaction more.
+FEW_BYTES = 65_536
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS topic (next_seq INTEGER NOT NULL, deleted INTEGER NOT NULL);
@@ -43,6 +49,19 @@ CREATE TABLE IF NOT EXISTS claim (
     subscription TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
     key TEXT, consumer TEXT, PRIMARY KEY (subscription, first)) WITHOUT ROWID;
 """
+
+
+class Claimed(NamedTuple):
+    """What was claimed: nobody else can take it any more.
+
+    Attributes:
+        ranges: of sequence numbers.
+        messages: what they are; None if that is to be read after the transaction, so that
+            publishers need not wait for it.
+    """
+
+    ranges: list[tuple[int, int]]
+    messages: list[Message] | None
 
 
 class TopicStore:
@@ -75,6 +94,8 @@ class TopicStore:
         self._log = Log(topic)
         self._purged_at = 0
         self._end = 0  # of the log, as this connection wrote it
+        self._clock = clock
+        self._appended_at = -math.inf
         self._bells = path.with_suffix(".bells")
         self._consumers = Consumers(self._bells, clock)
         self._database = SharedDatabase(path, schema, synced=synced)
@@ -101,8 +122,10 @@ class TopicStore:
             yield db
 
     @contextlib.contextmanager
-    def _writing(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
-        with self._database.writing(patience) as db:
+    def _writing(
+        self, patience: float | None = None, *, confirms: bool = True
+    ) -> Iterator[sqlite3.Connection]:
+        with self._database.writing(patience, confirms=confirms) as db:
             self._require_topic()
             yield db
 
@@ -119,6 +142,8 @@ class TopicStore:
         Consumers have them earlier, while the disk writes. A power loss in between takes them,
         with all that was claimed and acknowledged of them: nobody was told that they are there.
         """
+        if self._clock() - self._appended_at > IDLE_SECONDS:
+            knock(self._bells)
         with self._writing() as db:
             first = self._value("SELECT next_seq FROM topic")
             if first < self._end:
@@ -126,6 +151,7 @@ class TopicStore:
             self._log.append(db, first, time.time_ns() // 1_000_000, messages)
             db.execute("UPDATE topic SET next_seq = ?", (first + len(messages),))
         self._end = first + len(messages)
+        self._appended_at = self._clock()
         ring(self._bells)
         self._database.sync()
 
@@ -235,27 +261,29 @@ class TopicStore:
 
     def claim(
         self, subscription: str, consumer: str, max_messages: int, max_bytes: int
-    ) -> list[tuple[int, int]] | None:
+    ) -> Claimed | None:
         """Take the oldest messages that nobody holds; None if this consumer was given up for dead.
 
-        Returns:
-            Ranges of sequence numbers, to be read by `read` after the transaction: nobody else can
-            take them any more, and publishers need not wait for the reading.
+        It confirms nothing: what becomes of the files meanwhile is seen at the acknowledgement.
         """
-        with self._writing() as db:
+        with self._writing(confirms=False) as db:
             if not self._consumers.bury_the_dead(db, consumer):
                 return None
             claims = Claims(db, self._log, subscription, consumer, max_messages, max_bytes)
             claims.take_free()
             claims.take_new()
-        return claims.ranges()
+            ranges = claims.ranges()
+            return Claimed(ranges, self._read(db, ranges) if claims.size <= FEW_BYTES else None)
 
-    def read(self, ranges: Sequence[tuple[int, int]]) -> list[Message]:
+    def read(self, claimed: Claimed) -> list[Message]:
         """Read messages that were claimed; the handle of each is its sequence number."""
+        if claimed.messages is not None:
+            return claimed.messages
         with self._database.reading() as db:  # whatever becomes of the topic: they are claimed
-            return [
-                message for low, high in ranges for message in self._log.messages(db, low, high)
-            ]
+            return self._read(db, claimed.ranges)
+
+    def _read(self, db: sqlite3.Connection, ranges: Sequence[tuple[int, int]]) -> list[Message]:
+        return [message for low, high in ranges for message in self._log.messages(db, low, high)]
 
     # ------------------------------------------------------------------ settling
 

@@ -14,8 +14,10 @@ import pytest
 
 from MessageBroker.conformance.stories import bodies, receive
 from MessageBroker.local import store
-from MessageBroker.local.doorbell import Doorbell, is_heard, ring
+from MessageBroker.local.doorbell import Doorbell, Heard, is_heard, knock, ring
+from MessageBroker.local.log import NewMessage
 from tests.local.conftest import Connect
+from tests.pipeline.runner import Clock
 
 
 @contextlib.contextmanager
@@ -33,11 +35,58 @@ def no_more_open_files() -> Iterator[None]:
 
 def test_a_bell_rings_once_however_often_it_was_rung(tmp_path: Path) -> None:
     with contextlib.closing(Doorbell(tmp_path, "bell")) as bell:
-        assert not bell.wait(0)
+        assert bell.wait(0) is Heard.NOTHING
         for _ in range(10):
             ring(tmp_path)
-        assert bell.wait(0)
-        assert not bell.wait(0)
+        assert bell.wait(0) is Heard.RING
+        assert bell.wait(0) is Heard.NOTHING
+
+
+def test_a_knock_is_told_from_a_ring(tmp_path: Path) -> None:
+    with contextlib.closing(Doorbell(tmp_path, "bell")) as bell:
+        knock(tmp_path)
+        assert bell.wait(0) is Heard.KNOCK
+        for sounds in ((knock, ring), (ring, knock)):
+            for sound in sounds:
+                sound(tmp_path)
+            assert bell.wait(0) is Heard.RING
+
+
+def test_consumers_are_woken_before_what_comes_after_a_pause_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, heard = Clock(), []
+    topic = store.TopicStore.make(tmp_path / "topic.sqlite", "topic", clock)
+    monkeypatch.setattr(store, "knock", lambda _folder: heard.append((Heard.KNOCK, is_used())))
+    monkeypatch.setattr(store, "ring", lambda _folder: heard.append((Heard.RING, is_used())))
+
+    def is_used() -> bool:
+        with contextlib.closing(store.TopicStore(tmp_path / "topic.sqlite", "topic")) as another:
+            return another.was_used()
+
+    with contextlib.closing(topic):
+        topic.append([NewMessage("id", None, {}, b"")])
+        assert heard == [(Heard.KNOCK, False), (Heard.RING, True)]
+        heard.clear()
+        topic.append([NewMessage("id", None, {}, b"")])
+        assert heard == [(Heard.RING, True)], "they are awake"
+        heard.clear()
+        clock.now += 1
+        topic.append([NewMessage("id", None, {}, b"")])
+        assert heard == [(Heard.KNOCK, True), (Heard.RING, True)]
+
+
+def test_a_knock_alone_writes_nothing_and_is_waited_on(connect: Connect, folder: Path) -> None:
+    broker = connect()
+    broker.create_topic("topic")
+    with broker.subscribe("topic") as subscription:
+        broker.publish("topic", b"1").result(10)
+        subscription.ack(receive(subscription, 1))
+        (log,), (bells,) = folder.glob("topic.*-wal"), folder.glob("topic.*.bells")
+        before = log.read_bytes()
+        knock(bells)
+        assert subscription.receive(1, 0.1) == []
+        assert log.read_bytes() == before
 
 
 def test_the_bell_of_a_dead_consumer_is_taken_down(tmp_path: Path) -> None:
@@ -57,7 +106,7 @@ def test_too_many_open_files_take_nobody_for_dead(tmp_path: Path) -> None:
 
         assert is_heard(tmp_path, "bell")
         ring(tmp_path)
-        assert bell.wait(0)
+        assert bell.wait(0) is Heard.RING
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.EIO])
@@ -84,7 +133,7 @@ def test_a_bell_can_be_hung_up_again_while_somebody_waits_at_it(tmp_path: Path) 
         ring(tmp_path / "bells")
 
         assert is_heard(tmp_path / "bells", "bell")
-        assert bell.wait(0)
+        assert bell.wait(0) is Heard.RING
 
 
 def test_what_was_committed_is_confirmed_when_no_bell_can_be_rung(connect: Connect) -> None:
@@ -137,8 +186,9 @@ def test_a_ring_for_nothing_writes_nothing(connect: Connect, folder: Path) -> No
     with broker.subscribe("topic") as subscription:
         broker.publish("topic", b"1").result(10)
         subscription.ack(receive(subscription, 1))
-        claims = subscription._stream._claims  # type: ignore[attr-defined]
+        stream = subscription._stream
         (log,) = folder.glob("topic.*-wal")
         before = log.read_bytes()
-        assert claims.claim("topic-sub", subscription._stream._consumer, 10, 1000) == []  # type: ignore[attr-defined]
+        claimed = stream._claims.claim("topic-sub", stream._consumer, 10, 1000)  # type: ignore[attr-defined]
+        assert claimed.ranges == []
         assert log.read_bytes() == before

@@ -34,7 +34,8 @@ class Crowd:
             self.store.join("topic-sub", consumer)
 
     def claim(self, consumer: str) -> list[tuple[int, int]] | None:
-        return self.store.claim("topic-sub", consumer, 1, 1000)
+        claimed = self.store.claim("topic-sub", consumer, 1, 1000)
+        return claimed and claimed.ranges
 
 
 @pytest.fixture

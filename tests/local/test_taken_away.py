@@ -252,9 +252,9 @@ def test_files_that_are_read_only_are_waited_out(
 
     @contextlib.contextmanager
     def refused(
-        database: SharedDatabase, patience: float | None = None
+        database: SharedDatabase, patience: float | None = None, *, confirms: bool = True
     ) -> Iterator[sqlite3.Connection]:
-        with writing(database, patience) as db:
+        with writing(database, patience, confirms=confirms) as db:
             db.execute(f"PRAGMA query_only={is_read_only.is_set()}")
             try:
                 yield db

@@ -7,10 +7,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from MessageBroker.local import store
 from MessageBroker.local.claims import runs
 from MessageBroker.local.log import NewMessage
 from MessageBroker.local.store import PURGE_EVERY, TopicStore
@@ -30,9 +32,11 @@ class TopicModel(RuleBasedStateMachine):
         self.keys: list[str | None] = []
         self.holder: dict[str, dict[int, str | None]] = {each: {} for each in SUBSCRIPTIONS}
         self.bells = {}
+        self.patched = pytest.MonkeyPatch()
 
-    @initialize()
-    def subscribe(self) -> None:
+    @initialize(few_bytes=st.sampled_from([store.FEW_BYTES, 20, 0]))
+    def subscribe(self, few_bytes: int) -> None:
+        self.patched.setattr(store, "FEW_BYTES", few_bytes)  # read in the transaction, or after it
         for subscription in SUBSCRIPTIONS:
             self.store.add_subscription(subscription, from_start=True)
         for subscription, name in CONSUMERS:
@@ -60,9 +64,9 @@ class TopicModel(RuleBasedStateMachine):
     def claim(self, who: tuple[str, str], room: int, room_bytes: int) -> None:
         subscription, consumer = who[0], "-".join(who)
         expected = self.claimable(subscription, consumer)[: min(room, -(-room_bytes // 4))]
-        ranges = self.store.claim(subscription, consumer, room, room_bytes)
-        assert ranges is not None
-        claimed = self.store.read(ranges)
+        found = self.store.claim(subscription, consumer, room, room_bytes)
+        assert found is not None
+        claimed = self.store.read(found)
         assert [each.delivery.handle for each in claimed] == expected
         assert [each.key for each in claimed] == [
             self.keys[each.delivery.handle - 1] for each in claimed
@@ -137,6 +141,7 @@ class TopicModel(RuleBasedStateMachine):
         for bell in self.bells.values():
             bell.close()
         self.store.close()
+        self.patched.undo()
         shutil.rmtree(self.folder)
 
 
@@ -145,26 +150,27 @@ test_claims_follow_the_model = TopicModel.TestCase
 
 
 def test_what_all_subscriptions_have_acknowledged_is_deleted(tmp_path: Path) -> None:
-    store = TopicStore.make(tmp_path / "topic.sqlite", "topic")
+    topic = TopicStore.make(tmp_path / "topic.sqlite", "topic")
     row = NewMessage("id", None, {}, b"x" * 900)
-    bells = [store.doorbell(each) for each in SUBSCRIPTIONS]
+    bells = [topic.doorbell(each) for each in SUBSCRIPTIONS]
     for subscription in SUBSCRIPTIONS:
-        store.add_subscription(subscription, from_start=True)
-        store.join(subscription, subscription)
+        topic.add_subscription(subscription, from_start=True)
+        topic.join(subscription, subscription)
     sizes = []
     for _ in range(6):
-        store.append([row] * PURGE_EVERY)
+        topic.append([row] * PURGE_EVERY)
         for subscription in SUBSCRIPTIONS:
-            claimed = store.claim(subscription, subscription, PURGE_EVERY, ALL)
-            messages = store.read(claimed or ())
-            store.acknowledge(
+            claimed = topic.claim(subscription, subscription, PURGE_EVERY, ALL)
+            assert claimed is not None
+            messages = topic.read(claimed)
+            topic.acknowledge(
                 subscription, subscription, [each.delivery.handle for each in messages]
             )
         sizes.append((tmp_path / "topic.sqlite").stat().st_size)
     assert sizes[-1] == sizes[2], "the file grows with the past"
     for bell in bells:
         bell.close()
-    store.close()
+    topic.close()
 
 
 def test_a_run_of_numbers_is_a_range() -> None:

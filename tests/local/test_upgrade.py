@@ -54,8 +54,9 @@ def test_messages_of_an_older_version_come_as_they_were(old: Path) -> None:
         assert store.backlog("sub") == MESSAGES
         bell = store.doorbell("me")
         store.join("sub", "me")
-        ranges = store.claim("sub", "me", 10_000, 1 << 30)
-        found = store.read(ranges or ())
+        claimed = store.claim("sub", "me", 10_000, 1 << 30)
+        assert claimed is not None
+        found = store.read(claimed)
         bell.close()
     assert [each.delivery.handle for each in found] == list(range(11, 11 + MESSAGES))
     for each in found:
