@@ -7,7 +7,7 @@
 The same network, of 0.25 billion multiplications, runs as an ONNX file (ONNX Runtime) and as a
 Keras file with its compiled form (LiteRT). The bare engine is the runtime itself, without anything
 of ours: it predicts arrays that are ready, with all cores and nothing else running, at its best
-batch size, ONNX Runtime both with threads that spin and with threads that sleep. The pipeline is
+batch size, ONNX Runtime with threads that spin, that sleep, and that wait as ours. The pipeline is
 given the same pictures as arrays, or with `--as jpeg` as files that have to be decoded. Both take
 turns, so that the ratio holds on a machine whose speed drifts; CPU time per image stands beside it,
 of the server and of all four scripts. One at a time: the median from received to predicted, and
@@ -59,11 +59,12 @@ WIDTHS = (32, 64, 128, 256, 512)
 BARE = """
 import json, sys, time, numpy as np
 
-def onnx(path, spinning):
+def onnx(path, **waiting):
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = int(sys.argv[2]), 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    for name, value in waiting.items():
+        options.add_session_config_entry("session.intra_op." + name, value)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     [taken], [given] = session.get_inputs(), session.get_outputs()
     images = np.random.default_rng(0).random((64, *taken.shape[1:]), np.float32)
@@ -88,7 +89,10 @@ def litert(path):
 
 path = sys.argv[1]
 if path.endswith(".onnx"):
-    engines = [onnx(path, spinning) for spinning in "01"]
+    import onnxruntime
+    from Modelling.network.onnx import waiting_of_threads
+    engines = [onnx(path, allow_spinning=each) for each in "01"]
+    engines.append(onnx(path, **waiting_of_threads(onnxruntime.__version__)))
 else:
     engines = [litert(path)]
 best, cpu, ones = 0.0, 0.0, []

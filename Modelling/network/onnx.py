@@ -49,6 +49,12 @@ ITS_OWN_CODE = re.compile(
 # Characters: how far the opset may go comes last.
 LONGEST_REASON = 500
 
+# From this version on it can be said how long threads spin.
+BOUNDED_SPINNING = (1, 26)
+
+# From one layer to the next. What is left of it after a run costs 3 % of the CPU time.
+SPIN_MICROSECONDS = 30
+
 # Of the runtime's log: errors only. What it warns of is its own planning.
 LOG_ERRORS = 3
 
@@ -76,9 +82,8 @@ def open_onnx(
     settings.log_severity_level = LOG_ERRORS
     settings.intra_op_num_threads = threads or available_cores()
     settings.inter_op_num_threads = 1
-    # Its threads wait for work by spinning, for milliseconds after each run: on cores that others
-    # need, for decoding and the brokers, that costs more than waking costs (benchmarks/NOTES.md).
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for name, value in waiting_of_threads(onnxruntime.__version__).items():
+        settings.add_session_config_entry(f"session.intra_op.{name}", value)
     try:
         session = onnxruntime.InferenceSession(
             str(path.resolve()),  # weights in further files lie beside what a link leads to
@@ -101,6 +106,18 @@ def open_onnx(
         )
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
+
+
+def waiting_of_threads(version: str) -> dict[str, str]:
+    """Tell how the runtime's threads wait for work: briefly awake where it can do that.
+
+    By its own default they spin for tens of milliseconds after each run: on cores that others need,
+    for decoding and the brokers, that costs more than waking costs. Asleep they are woken for each
+    layer. Between the two lies what bridges the gap between two layers (benchmarks/NOTES.md).
+    """
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < BOUNDED_SPINNING:
+        return {"allow_spinning": "0"}
+    return {"allow_spinning": "1", "spin_duration_us": str(SPIN_MICROSECONDS)}
 
 
 def _rows_of(answers: list[dict[Any, float]]) -> npt.NDArray[np.float32]:
