@@ -30,7 +30,7 @@ from pathlib import Path
 
 from benchmarks.probes import PROBES, Cost, Costs
 from tests.brokers.harness import BROKERS, BrokerUnderTest
-from tests.brokers.kafka_server import KafkaMissingError, fetch_jars
+from tests.brokers.kafka_jars import KafkaMissingError, fetch_jars
 
 ROOT = Path(__file__).resolve().parent.parent
 PROBES_FILE = Path("benchmarks", "probes.py")

@@ -2,7 +2,7 @@
 
 While the application works on a batch, `renew` polls the client for its group's sake; a message
 that such a poll brings waits in the buffer, and when some wait there, the partitions are paused
-until the next fetch.
+until the next fetch (`pauses`).
 
 `_polling` is held around every call that may run the client's callbacks, so that messages keep
 their order.
@@ -29,6 +29,7 @@ from MessageBroker.kafka.errors import MISSING_TOPIC, error_of, is_outage, meani
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.liveness import Probe, Standstill
 from MessageBroker.kafka.membership import Membership
+from MessageBroker.kafka.pauses import Pauses
 from MessageBroker.kafka.records import id_of
 from MessageBroker.kafka.refused import REFUSED, FindSpan, RefusedBatch, span_finder
 from MessageBroker.kafka.settings import KafkaSettings
@@ -117,7 +118,7 @@ class KafkaStream(Stream):
         # Half a session: the group may have had no sign of life for a while before the stop.
         self._standstill = Standstill(session_seconds / 2, self._membership.ask_the_group)
         self._probe = Probe(admin, consumed, events)
-        self._paused: set[int] = set()
+        self._pauses = Pauses(client)
         self._revoked_while_fetching: set[int] = set()
         self._failure: BrokerError | None = None
         self._last_fetch = time.monotonic()
@@ -181,7 +182,7 @@ class KafkaStream(Stream):
             self._probe.require_topic()
         with self._polling:
             self._membership.mend()
-            self._resume()
+            self._pauses.end()
             self._store_moved()
             room = self._buffer.room_for(max_messages)
             if room:
@@ -270,7 +271,7 @@ class KafkaStream(Stream):
         self._store_moved()  # the client commits it before it lets the partitions go
         self._revoked_while_fetching |= partitions
         self._buffer.drop(partitions)
-        self._paused -= partitions
+        self._pauses.forget(partitions)
 
     def _note(self, error: KafkaError) -> None:
         """Keep an error that came in place of a message, for the next fetch to raise."""
@@ -342,21 +343,8 @@ class KafkaStream(Stream):
     def _serve(self) -> None:
         self._membership.start_the_rest()
         if len(self._buffer) >= MAX_WAITING:
-            self._pause()
+            self._pauses.begin()
         self._collect(1, 1, 0)
-
-    def _pause(self) -> None:
-        """Let the client fetch nothing more, from partitions that have come since either."""
-        more = [each for each in self._client.assignment() if each.partition not in self._paused]
-        if more:
-            self._client.pause(more)
-            self._paused.update(each.partition for each in more)
-
-    def _resume(self) -> None:
-        if self._paused:
-            assigned = self._client.assignment()
-            self._client.resume([each for each in assigned if each.partition in self._paused])
-            self._paused.clear()
 
     @property
     def at_end(self) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from DurableText import codec
 from DurableText.storage import Storage, write_all
 from Queue.errors import QueueConfigurationError, QueueReplacedError
+from Queue.text.segment import SCAN_BYTES, first_seq, last_seq
 
 # What a change of the queue's files that this program could not read would raise: a slot says it as
 # `format`, from the second one on.
@@ -34,6 +35,26 @@ class Position:
     next_seq: int
     segment: int = 0
     offset: int = 0
+
+
+def position_holds(storage: Storage, fd: int, position: Position) -> bool:
+    """Tell whether the hint of a position is true of the file that is open as `fd`.
+
+    A power loss may have taken lines that the cursor had passed, and others may stand at the offset
+    now. So the last intact line before the offset must be one the cursor has passed.
+
+    Without a segment the file had shown nothing but damage so far. Then it holds as long as there
+    is no intact line before the offset.
+    """
+    offset = position.offset
+    if storage.read(fd, 1, offset - 1) != b"\n":
+        return False
+    if not position.segment:
+        return last_seq(storage, fd, offset) is None
+    before = last_seq(storage, fd, offset, max(0, offset - SCAN_BYTES))
+    if before is None or before >= position.next_seq:
+        return False
+    return first_seq(storage, fd) == position.segment
 
 
 def _encode(generation: int, position: Position) -> bytes:

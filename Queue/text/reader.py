@@ -24,13 +24,12 @@ from DurableText.storage import Storage
 from Queue.errors import QueueReplacedError
 from Queue.queue_interface import Record
 from Queue.text import numbered_lines, place
-from Queue.text.cursor import Position
+from Queue.text.cursor import Position, position_holds
 from Queue.text.segment import (
-    SCAN_BYTES,
     QueuePaths,
     SealedSegment,
-    first_seq,
-    last_seq,
+    find_void_from,
+    is_active,
     list_sealed,
 )
 
@@ -238,7 +237,7 @@ class Reader:
             if self._read_lines(segment):
                 return True
             if not segment.sealed:
-                if self._is_active(segment.fd):
+                if is_active(self._storage, self._paths, segment.fd):
                     return False
                 self._note_sealing(segment)
                 continue  # with what came in before the sealing
@@ -274,7 +273,7 @@ class Reader:
 
     def _lost_its_place(self, segment: _OpenSegment) -> bool:
         """Return False: nothing more is to be had from this file, which has changed."""
-        if self._owns and (segment.sealed or self._is_active(segment.fd)):
+        if self._owns and (segment.sealed or is_active(self._storage, self._paths, segment.fd)):
             raise self._replaced(segment)
         return False  # void, or removed while somebody only looked
 
@@ -290,14 +289,6 @@ class Reader:
             self._lines, self._index = [data], 0
         return bool(data)
 
-    def _is_active(self, fd: int) -> bool:
-        try:
-            now = self._storage.stat(self._paths.log)
-        except FileNotFoundError:
-            return False
-        ours = self._storage.stat_open(fd)
-        return (now.st_ino, now.st_dev) == (ours.st_ino, ours.st_dev)
-
     def _note_sealing(self, segment: _OpenSegment) -> None:
         """Find under which name the segment that was active stands now.
 
@@ -311,27 +302,13 @@ class Reader:
             except FileNotFoundError:
                 continue
             if (status.st_ino, status.st_dev) == (ours.st_ino, ours.st_dev):
-                segment.void_from = self._find_void_from(sealed.first_seq)
+                segment.void_from = find_void_from(self._storage, self._paths, sealed.first_seq)
                 segment.path, segment.first_seq = sealed.path, sealed.first_seq
                 segment.sealed = True
                 return
         if self._owns and not place.is_known(self._storage, self._paths, segment.fd):
             raise self._replaced(segment)
         self.close()
-
-    def _find_void_from(self, first: int) -> int | None:
-        """Return the number from which on later segments replace that beginning at `first`."""
-        later = [s for s in list_sealed(self._storage, self._paths) if s.first_seq > first]
-        if later:
-            return later[0].first_seq
-        try:
-            fd = self._storage.open(self._paths.log, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        try:
-            return first_seq(self._storage, fd)
-        finally:
-            self._storage.close(fd)
 
     def _leave(self, segment: _OpenSegment) -> None:
         assert self._after < segment.first_seq, "segments are read in their order"
@@ -351,7 +328,7 @@ class Reader:
             if self._segment is not None:
                 return self._segment
         for sealed in self._later_segments():
-            void_from = self._find_void_from(sealed.first_seq)
+            void_from = find_void_from(self._storage, self._paths, sealed.first_seq)
             try:
                 fd = self._storage.open(sealed.path, os.O_RDONLY)
             except FileNotFoundError:
@@ -397,11 +374,7 @@ class Reader:
     def _open_at_hint(self, hint: Position) -> _OpenSegment | None:
         """Open the segment that the cursor names, at the offset it names, if both still hold.
 
-        A power loss may have taken lines that the cursor had passed, and others may stand at the
-        offset now. So the last intact line before the offset must be one the cursor has passed.
-
-        A hint without a segment is for a file that had shown nothing but damage so far: the first
-        one. It holds as long as there is no intact line before the offset.
+        A hint without a segment is for the first file.
         """
         sealed = list_sealed(self._storage, self._paths)
         number = hint.segment or (sealed[0].first_seq if sealed else 0)
@@ -409,13 +382,13 @@ class Reader:
         is_sealed = any(s.path == path for s in sealed)
         if not is_sealed:
             path = self._paths.log
-        void_from = self._find_void_from(number) if is_sealed else None
+        void_from = find_void_from(self._storage, self._paths, number) if is_sealed else None
         try:
             fd = self._storage.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return None
         with self._closed_on_errors(fd):
-            holds = self._hint_holds(fd, hint) and (
+            holds = position_holds(self._storage, fd, hint) and (
                 # As in _open_active: the log may have been sealed and begun anew meanwhile.
                 is_sealed or list_sealed(self._storage, self._paths) == sealed
             )
@@ -425,14 +398,3 @@ class Reader:
         self._finish([s for s in sealed if s.first_seq < number])
         self._offset = hint.offset
         return _OpenSegment(fd, path, number, is_sealed, void_from, has_record=hint.segment > 0)
-
-    def _hint_holds(self, fd: int, hint: Position) -> bool:
-        storage, offset = self._storage, hint.offset
-        if storage.read(fd, 1, offset - 1) != b"\n":
-            return False
-        if not hint.segment:
-            return last_seq(storage, fd, offset) is None
-        before = last_seq(storage, fd, offset, max(0, offset - SCAN_BYTES))
-        if before is None or before >= hint.next_seq:
-            return False
-        return first_seq(storage, fd) == hint.segment

@@ -88,7 +88,8 @@ class KafkaUnderTest(BrokerUnderTest):
     _cluster: KafkaCluster
 
     def start(self) -> None:
-        from tests.brokers.kafka_server import KafkaCluster, find_or_skip
+        from tests.brokers.kafka_jars import find_or_skip
+        from tests.brokers.kafka_server import KafkaCluster
 
         find_or_skip()
         self._cluster = KafkaCluster(self.nodes)

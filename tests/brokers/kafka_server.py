@@ -1,7 +1,7 @@
 """A real Apache Kafka of one or more nodes, on this machine, without Docker.
 
-The jars come by Maven, once, into `.brokers/` in the project's root. Each node is a broker and a
-controller (KRaft) of its own process, so that a test can kill, stop or restart just one.
+Each node is a broker and a controller (KRaft) of its own process, so that a test can kill, stop or
+restart just one.
 
     with KafkaCluster(nodes=3) as cluster:
         connect(cluster.bootstrap_servers)
@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 import uuid
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,74 +31,18 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from DurableText.closing import ClosedAtExit
-from tests.servers import free_port, skip_if_missing
+from tests.brokers.kafka_jars import (
+    BROKERS_FOLDER,
+    KAFKA_VERSION,
+    KafkaMissingError,
+    fetch_jars,
+    java_command,
+)
+from tests.servers import free_port
 
-KAFKA_VERSION = "4.1.0"
-BROKERS_FOLDER = Path(__file__).resolve().parents[2] / ".brokers"
-POM = Path(__file__).with_name("pom.xml")
-# Other jars, another folder: those that an earlier version has fetched are not all.
-JARS = BROKERS_FOLDER / f"kafka-{KAFKA_VERSION}-{zlib.crc32(POM.read_bytes()):08x}"
 # A JVM on a busy machine with two cores; 3 to 7 s on an idle one.
 START_TIMEOUT_SECONDS = 90.0
 HOST = "127.0.0.1"
-
-HOW_TO_GET_THEM = (
-    "a real Kafka needs Java 17 or later and Maven: `apt-get install default-jre-headless maven`, "
-    "or `brew install openjdk maven`"
-)
-
-
-class KafkaMissingError(RuntimeError):
-    """Raised where no Kafka can be run."""
-
-
-def fetch_jars() -> Path:
-    """Return the folder of Kafka's jars; fetch them on the first call (43 MB).
-
-    Raises:
-        KafkaMissingError: without Java or Maven, or if Maven cannot fetch them.
-    """
-    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
-    if "java" in missing or (missing and not JARS.is_dir()):
-        raise KafkaMissingError(f"{' and '.join(missing)} not found: {HOW_TO_GET_THEM}")
-    if not JARS.is_dir():
-        BROKERS_FOLDER.mkdir(exist_ok=True)
-        # Renamed when complete: an interrupted download, or two at once, leave no half folder.
-        partial = Path(tempfile.mkdtemp(prefix="kafka-", dir=BROKERS_FOLDER))
-        command = ["mvn", "--batch-mode", "--quiet", "--file", str(POM)]
-        command += ["dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
-        command += ["-DincludeScope=runtime"]
-        outcome = subprocess.run(command, capture_output=True, text=True, check=False)
-        if outcome.returncode != 0:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise KafkaMissingError(f"Maven could not fetch Kafka:\n{outcome.stdout[-2000:]}")
-        try:
-            partial.rename(JARS)
-        except OSError:  # another process was quicker
-            shutil.rmtree(partial, ignore_errors=True)
-    return JARS
-
-
-def find_or_skip() -> None:
-    """Skip the test where no Kafka can be run; fail it there if `CI` is set."""
-    skip_if_missing(fetch_jars, KafkaMissingError)
-
-
-def java_command(main: str, *arguments: str, heap: str = "512m") -> list[str]:
-    """Return the command line that runs one of Kafka's programs."""
-    return [
-        "java",
-        f"-Xmx{heap}",
-        # The second compiler costs a short-lived broker more than it gives: 3 s up, not 5.
-        "-XX:TieredStopAtLevel=1",
-        "-XX:+UseSerialGC",
-        "-XX:-UsePerfData",
-        f"-Dlog4j2.configurationFile={POM.with_name('log4j2.properties')}",
-        "-cp",
-        f"{JARS}/*",
-        main,
-        *arguments,
-    ]
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,8 @@ from functools import cached_property
 from pathlib import Path
 
 from tests.brokers.certificates import ADDRESS, Authority, IssuedCertificate
-from tests.brokers.kafka_server import (
-    HOST,
-    JARS,
-    KafkaCluster,
-    Listener,
-    _Node,
-    java_command,
-)
+from tests.brokers.kafka_jars import JARS, java_command
+from tests.brokers.kafka_server import HOST, KafkaCluster, Listener, _Node
 from tests.servers import free_port
 
 ADMIN = "admin"

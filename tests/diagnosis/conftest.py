@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.harness import FOREIGN_VARIABLES
-from tests.brokers.kafka_server import find_or_skip
+from tests.brokers.kafka_jars import find_or_skip
 from tests.brokers.secured_kafka import SecuredKafka
 from tests.diagnosis.rights import PRINCIPALS, documented_rights, grant
 from tests.pubsub.conftest import service

@@ -10,7 +10,8 @@ from confluent_kafka.admin import AdminClient
 
 from MessageBroker import DeliverySettings
 from MessageBroker.kafka_handler import KafkaHandler
-from tests.brokers.kafka_server import KafkaCluster, find_or_skip
+from tests.brokers.kafka_jars import find_or_skip
+from tests.brokers.kafka_server import KafkaCluster
 
 PASSWORD = "s3cr3t-Passw0rd%"
 USERS = {"alice": PASSWORD, "bob": "bob-has-another-one"}

@@ -19,7 +19,7 @@ from MessageBroker.conformance.stories import receive_one
 from MessageBroker.kafka import events, publisher
 from MessageBroker.kafka_handler import KafkaHandler
 from Queue import open_queue
-from tests.brokers.kafka_server import find_or_skip
+from tests.brokers.kafka_jars import find_or_skip
 from tests.brokers.secured_kafka import ADMIN, SecuredKafka
 from tests.diagnosis.secured_pipeline import Running, secured_pipeline
 from tests.pipeline.runner import ROOT, wait_until

@@ -19,7 +19,8 @@ from confluent_kafka.admin import AdminClient
 from DurableText.closing import ClosedAtExit
 from MessageBroker.kafka.stream import KafkaStream
 from MessageBroker.kafka_handler import KafkaHandler
-from tests.brokers.kafka_server import KafkaCluster, find_or_skip
+from tests.brokers.kafka_jars import find_or_skip
+from tests.brokers.kafka_server import KafkaCluster
 from tests.kafka.conftest import Connect
 from tests.pipeline.runner import ROOT, wait_until
 

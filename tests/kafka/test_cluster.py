@@ -14,7 +14,8 @@ from MessageBroker import DeliverySettings, OutgoingMessage
 from MessageBroker.core import letters
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
 from MessageBroker.kafka_handler import KafkaHandler
-from tests.brokers.kafka_server import KafkaCluster, find_or_skip
+from tests.brokers.kafka_jars import find_or_skip
+from tests.brokers.kafka_server import KafkaCluster
 from tests.kafka.conftest import Connect
 from tests.kafka.test_consuming import receive, wait_until
 

@@ -11,7 +11,8 @@ import pytest
 
 from MessageBroker import ClosedError, DeliverySettings
 from MessageBroker.kafka_handler import KafkaHandler
-from tests.brokers.kafka_server import KafkaCluster, find_or_skip
+from tests.brokers.kafka_jars import find_or_skip
+from tests.brokers.kafka_server import KafkaCluster
 
 PATIENCE_SECONDS = 30.0
 

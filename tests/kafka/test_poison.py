@@ -20,7 +20,8 @@ from MessageBroker.conformance.stories import read_dead_letters
 from MessageBroker.dead_letters import Selection
 from MessageBroker.kafka.admin import TopicSettings
 from MessageBroker.kafka_handler import KafkaHandler
-from tests.brokers.kafka_server import KafkaCluster, find_or_skip
+from tests.brokers.kafka_jars import find_or_skip
+from tests.brokers.kafka_server import KafkaCluster
 from tests.brokers.raw_kafka import RawRecord, produce
 from tests.kafka.conftest import Connect
 from tests.kafka.test_consuming import receive
