@@ -121,9 +121,10 @@ def open_checkpoint(
     path = Path(path)
     saved_model = (path / SAVED_MODEL).exists()
     if not saved_model and (path.is_dir() or path.suffix.lower() not in CHECKPOINT_SUFFIXES):
+        there = "" if path.exists() else "no such file or folder; "
         raise CheckpointError(
-            f"{path}: a checkpoint is a .h5 or .keras file, as model.save() of Keras writes it, "
-            f"a .onnx or .tflite file, or a folder with saved_model.pb{advice_on(path)}"
+            f"{path}: {there}a checkpoint is a .h5 or .keras file, as model.save() of Keras writes "
+            f"it, a .onnx or .tflite file, or a folder with saved_model.pb{advice_on(path)}"
         )
     deadline = time.monotonic() + patience
     while True:

@@ -35,6 +35,9 @@ CHANNELS = (1, 3, 4)
 # Names of tensors in an error.
 MOST_NAMED = 8
 
+# What is served of several, if the side file names no other.
+SIGNATURE = "serving_default"
+
 FLOATS = (np.float32, np.float16, np.float64)
 
 
@@ -213,6 +216,25 @@ def chosen_output(outputs: Sequence[Tensor], side: SideFile | None) -> Tensor:
     raise CheckpointError(
         f"{how}it has the outputs {_named(outputs)}: one of float (N, classes) is needed; where "
         'several are, choose by "output": "NAME" in the side file'
+    )
+
+
+def chosen_signature(names: Sequence[str], side: SideFile | None) -> str:
+    """Return the signature that is served: the side file's, else the usual one, else the only one.
+
+    Raises:
+        CheckpointError: There is none such; the text says which can be chosen.
+    """
+    wanted = side.signature if side else None
+    if wanted in names:
+        return str(wanted)
+    if wanted is None and (SIGNATURE in names or len(names) == 1):
+        return SIGNATURE if SIGNATURE in names else names[0]
+    if not names:
+        raise CheckpointError("it has no signature: save it with `signatures=`, or `model.export`")
+    raise CheckpointError(
+        f"it has no signature {shortened(wanted or SIGNATURE)}, but {shortened(', '.join(names))}: "
+        'choose by "signature": "NAME" in the side file'
     )
 
 

@@ -21,15 +21,13 @@ from Modelling.network.foreign import (
     ForeignEngine,
     Tensor,
     chosen_output,
+    chosen_signature,
     only_input,
     told_range,
 )
 from Modelling.network.hashes import files_of
 from Modelling.network.input_range import InputRange
 from Modelling.network.tensorflow import import_tensorflow, limit_tensorflow_threads, quiet
-
-# What is served if its side file names no other.
-SIGNATURE = "serving_default"
 
 # Parts of names of operations that reach out of the graph. Those by which every SavedModel restores
 # its own variables are none of them.
@@ -65,7 +63,7 @@ def open_saved_model(
         require_size(path, of_files + sum(map(_bytes_of_constant, graph)), max_bytes)
         with quiet(show=False):
             loaded = tf.saved_model.load(str(path))
-        function = loaded.signatures[_chosen_signature(list(loaded.signatures), checkpoint)]
+        function = loaded.signatures[chosen_signature(list(loaded.signatures), checkpoint.side)]
         image = only_input(
             [_tensor(name, each) for name, each in function.structured_input_signature[1].items()]
         )
@@ -90,20 +88,6 @@ def open_saved_model(
         raise CheckpointError(f"{path}: it cannot be loaded: {shortened(error)}") from None
     engine.keep = loaded  # its variables live as long as it does
     return engine
-
-
-def _chosen_signature(names: list[str], checkpoint: Checkpoint) -> str:
-    wanted = checkpoint.side.signature if checkpoint.side else None
-    if wanted in names:
-        return str(wanted)
-    if wanted is None and (SIGNATURE in names or len(names) == 1):
-        return SIGNATURE if SIGNATURE in names else names[0]
-    if not names:
-        raise CheckpointError("it has no signature: save it with `signatures=`, or `model.export`")
-    raise CheckpointError(
-        f"it has no signature {shortened(wanted or SIGNATURE)}, but {shortened(', '.join(names))}: "
-        'choose by "signature": "NAME" in the side file'
-    )
 
 
 def _tensor(name: str, described: Any) -> Tensor:

@@ -62,7 +62,7 @@ class SideFile:
         file: Where the weights lie, beside it; the checkpoint itself if None. `promote` writes it.
         previous: The side file before that; `promote --back` returns to it.
         output: Which of several outputs holds the classes, by its name.
-        signature: Which of several signatures of a SavedModel is served.
+        signature: Which of several signatures is served, of a SavedModel or LiteRT's file.
         white: What is white in arrays and in deep grey pictures; None to tell by the image.
         temperature: What logits are divided by, so that confidences are what they say.
         engines: Compiled forms by name (`float32`, `int8`).

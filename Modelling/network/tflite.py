@@ -23,6 +23,7 @@ from Modelling.network.foreign import (
     ForeignEngine,
     Tensor,
     chosen_output,
+    chosen_signature,
     only_input,
     told_range,
 )
@@ -55,9 +56,10 @@ def open_tflite(
     """
     path = checkpoint.weights
     compiled = _read(checkpoint, max_bytes)
-    network = _Network(interpreter_of(compiled, str(path), threads, max_bytes))
+    interpreter = interpreter_of(compiled, str(path), threads, max_bytes)
     told = input_range or told_range(checkpoint)
     try:
+        network = _network_of(interpreter, checkpoint)
         image = only_input([_tensor(each) for each in network.inputs])
         output = chosen_output([_tensor(each) for each in network.outputs], checkpoint.side)
         network.choose(output.name)
@@ -107,6 +109,16 @@ def _is_picture(image: Tensor, checkpoint: Checkpoint) -> bool:
     return (
         len(image.shape) == 4 and all(image.shape[1:]) and image.shape[3] in CHANNELS and not first
     )
+
+
+def _network_of(interpreter: Any, checkpoint: Checkpoint) -> _Network:
+    """Return the file's network; of several signatures the one that is meant."""
+    signatures = list(interpreter.get_signature_list())
+    asked = checkpoint.side is not None and checkpoint.side.signature is not None
+    if len(signatures) < 2 and not asked:
+        return _Network(interpreter)
+    name = chosen_signature(signatures, checkpoint.side)
+    return _Signature(interpreter, name) if len(signatures) > 1 else _Network(interpreter)
 
 
 class _Network:
@@ -160,6 +172,33 @@ class _Network:
             return None
         lowest, highest = np.iinfo(dtype).min, np.iinfo(dtype).max
         return range_of_pairs([(scale * (lowest - zero), scale * (highest - zero))])
+
+
+class _Signature(_Network):
+    """One of several networks in a file; the runtime plans its memory by itself."""
+
+    is_plain = False
+
+    def __init__(self, interpreter: Any, name: str) -> None:
+        super().__init__(interpreter)
+        self._runner = interpreter.get_signature_runner(name)
+        self.inputs = _named(self._runner.get_input_details())
+        self.outputs = _named(self._runner.get_output_details())
+        self._shape = tuple(map(int, self.inputs[0]["shape"])) if self.inputs else ()
+        self.batch = self._shape[0] if self._shape else 1
+
+    def run(self, batch: Array) -> Array:
+        """Run it on a batch."""
+        answers = self._runner(**{self.inputs[0]["name"]: _in_bits(batch, self.inputs[0])})
+        return _from_bits(answers[self._output["name"]], self._output)
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        """Leave it to the next run."""
+
+
+def _named(described: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Call tensors as the signature does, and not as the converter did."""
+    return [{**each, "name": name} for name, each in described.items()]
 
 
 def _in_bits(batch: Array, described: dict[str, Any]) -> Array:

@@ -17,6 +17,7 @@ from Modelling.network.checkpoint import (
     side_file_path,
 )
 from Modelling.network.hashes import files_of
+from Modelling.network.side_file_place import own_side_file_path
 from Modelling.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,9 @@ class CheckpointSource:
     def _what_lacks(self, checkpoint: Checkpoint) -> str | None:
         if checkpoint.side is None:
             if self._had_side_file:
-                return f"its side file {side_file_path(checkpoint.path).name} is missing"
+                path = checkpoint.path
+                names = (own_side_file_path(path).name, path.with_suffix(".json").name)
+                return f"its side file, {' or '.join(dict.fromkeys(names))}, is missing"
             return None
         late = [
             each.file

@@ -110,6 +110,31 @@ def test_of_several_outputs_the_side_file_chooses_one(converted: Convert) -> Non
     assert list(confidences_of(path)) == ["red", "green", "blue"]
 
 
+def test_of_several_signatures_the_side_file_chooses_one(tf: Any, tmp_path: Path) -> None:
+    def signature(sign: float) -> Any:
+        @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, 3], tf.float32, "x")])
+        def serve(x: Any) -> Any:
+            return {"p": tf.nn.softmax(sign * tf.reshape(x, [-1, PIXELS]) @ module.w)}
+
+        return serve
+
+    module = tf.Module()
+    module.w = tf.Variable(weights("NHWC"))
+    saved, path = str(tmp_path / "saved"), tmp_path / "colours.tflite"
+    tf.saved_model.save(module, saved, signatures={"infer": signature(1), "turned": signature(-1)})
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=["turned", "infer"])
+    path.write_bytes(converter.convert())
+    with pytest.raises(CheckpointError, match='but infer, turned: choose by "signature"'):
+        load_classifier(path)
+    write_side(path, signature="infer")
+    found = confidences_of(path)
+    assert list(found) == ["red", "green", "blue"]
+    assert min(found.values()) > 0.99
+    write_side(path, signature="other")
+    with pytest.raises(CheckpointError, match="no signature other, but infer, turned"):
+        load_classifier(path)
+
+
 def test_a_file_that_was_cut_off_is_refused(converted: Convert) -> None:
     path = converted()
     path.write_bytes(path.read_bytes()[:400])
