@@ -37,7 +37,7 @@ class Work:
         """
         self._stop = stop
         self._waiting = waiting
-        self._confirming = threading.Event()
+        self._confirming = False
 
     def do(self, action: Callable[[], Result]) -> Result:
         """Do it, and wait for its end, whatever signals come meanwhile.
@@ -52,7 +52,7 @@ class Work:
         outcome: Future[Result] = Future()
         threading.Thread(target=_do, args=(action, outcome), name="work", daemon=True).start()
         while not wait((outcome,), POLL_SECONDS).done:
-            if self._confirming.is_set() and self._stop.requested and self._stop.grace_left <= 0:
+            if self._confirming and self._stop.requested and self._stop.grace_left <= 0:
                 raise UnconfirmedError(
                     f"the broker has not answered within {self._stop.grace_seconds:g} seconds of "
                     "being asked to end: what it has not confirmed does not count as published, "
@@ -63,12 +63,12 @@ class Work:
     @contextlib.contextmanager
     def confirming(self) -> Iterator[None]:
         """Say, in the thread that does it, that the broker's confirmation is waited for."""
-        self._confirming.set()
+        self._confirming = True
         try:
             with self._waiting.on(Reason.BROKER, "the broker has not confirmed what was sent"):
                 yield
         finally:
-            self._confirming.clear()
+            self._confirming = False
 
 
 def within_grace(action: Callable[[], Result], stop: Stop, waiting: Waiting) -> Result:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import Queue
+from DurableText.storage import Storage
 from Queue import (
     QueueError,
     QueueFullError,
@@ -47,6 +48,26 @@ def test_each_line_is_plain_json_with_seq_first_and_the_crc_of_what_precedes_it_
         assert list(row)[-1] == "crc"
         assert row["seq"] == number
         assert int(row["crc"], 16) == zlib.crc32(line[: line.rindex(b',"crc":')])
+
+
+def test_what_was_read_to_the_end_of_the_log_is_not_looked_at_again(path):
+    """A publisher that waits for a single result waits for each look."""
+
+    class Counting(Storage):
+        reads = 0
+
+        def read(self, fd, size, offset):
+            self.reads += 1
+            return super().read(fd, size, offset)
+
+    storage = Counting()
+    with FileQueue(path, storage=storage) as queue:
+        for number in range(3):
+            queue.put(records(number, 1))
+            before = storage.reads
+            assert len(queue.take(10, timeout=0).records) == 1
+            looks = storage.reads - before
+        assert looks == 1
 
 
 def test_an_empty_take_is_false_and_returns_at_its_timeout(path):
