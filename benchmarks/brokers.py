@@ -30,6 +30,7 @@ from typing import Any
 import psutil
 
 from benchmarks.bare_clients import BARE_CLIENTS, BareClient, Batch
+from benchmarks.percentiles import percentile
 from MessageBroker import BrokerInterface, DeliverySettings, MessageBrokerFactory, OutgoingMessage
 from MessageBroker.core.broker import BrokerCore
 from Modelling.data_preparation import bundled_test_images, encode_npy
@@ -85,11 +86,6 @@ def batches_of(load: Load) -> list[Batch]:
         for number in range(load.publish_batch)
     ]
     return [batch] * (load.messages // load.publish_batch)
-
-
-def percentile(values: list[float], share: float) -> float:
-    """Return the value below which `share` of all lie."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 def seconds_of(work: Callable[[], object]) -> float:

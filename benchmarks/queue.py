@@ -35,6 +35,7 @@ from typing import Any
 
 import orjson
 
+from benchmarks.percentiles import percentile
 from Queue import FileQueue, ResultQueue, encode_record, open_queue
 
 RESULTS = Path(__file__).resolve().parent / "results" / "queue.json"
@@ -74,10 +75,6 @@ def in_turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, l
             call()
             seconds[name].append(time.perf_counter() - begin)
     return seconds
-
-
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 class Bare:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-LONGER_SIDE = 640
 FORMATS = ((640, 640), (640, 480), (480, 640))
 
 # Of 255, in the brightness of what is to be told apart: below it a person would look twice.

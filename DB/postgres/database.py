@@ -13,7 +13,6 @@ what was stored as duplicates.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,13 +20,11 @@ from typing import Any
 import orjson
 from psycopg.sql import SQL
 
-from DB.database_interface import ResultDatabase, Row, Verification
+from DB.database_interface import Row, Verification
 from DB.errors import (
-    DatabaseClosedError,
     DatabaseConfigurationError,
     DatabaseReplacedError,
     DatabaseUnavailableError,
-    opened_to_read,
 )
 from DB.postgres import schema, statements
 from DB.postgres.errors import HINTS
@@ -44,7 +41,7 @@ from DB.results import (
     sort_out,
     split_times,
 )
-from DurableText.forks import Opener
+from DB.shared_database import SharedDatabase
 from DurableText.moments import timestamp
 
 logger = logging.getLogger(__name__)
@@ -60,10 +57,8 @@ _READ = {
 }
 
 
-class PostgresDatabase(ResultDatabase):
+class PostgresDatabase(SharedDatabase):
     """The DB in PostgreSQL."""
-
-    shared = True
 
     def __init__(
         self, url: str, *, read_only: bool = False, answer_seconds: float = ANSWER_SECONDS
@@ -81,13 +76,9 @@ class PostgresDatabase(ResultDatabase):
             DatabaseUnavailableError: the server is away.
         """
         place = parse(url)
-        self.name = place.name
-        self._read_only = read_only
+        super().__init__(place.name, read_only=read_only)
         self._tables = schema.Tables(place)
         self._session = Session(place, answer_seconds)
-        self._opener = Opener(f"{self.name}: this DB", DatabaseClosedError)
-        self._mutex = threading.Lock()
-        self._closed = False
         self._known = not read_only
         self._repeats = False  # most of the last results were known
         self._taken_over = 0  # rows of one insert at the source stay in order over several calls
@@ -333,16 +324,6 @@ class PostgresDatabase(ResultDatabase):
                 f"the role may not read and write the DB {self.name}: "
                 f"GRANT SELECT, INSERT ON {', '.join(names)} TO …"
             )
-
-    def _check_writable(self, number: int) -> None:
-        self._check_usable()
-        if self._read_only:
-            raise opened_to_read(self.name, number)
-
-    def _check_usable(self) -> None:
-        self._opener.require()
-        if self._closed:
-            raise DatabaseClosedError(f"{self.name}: the DB is closed")
 
 
 def _row(text: str, **added: object) -> Row:

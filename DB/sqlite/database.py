@@ -12,18 +12,15 @@ import contextlib
 import logging
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from DB.database_interface import ResultDatabase, Row, Verification
+from DB.database_interface import Row, Verification
 from DB.errors import (
-    DatabaseClosedError,
     DatabaseReplacedError,
-    opened_to_read,
 )
 from DB.results import (
     InsertOutcome,
@@ -36,8 +33,8 @@ from DB.results import (
     sort_out,
     split_times,
 )
+from DB.shared_database import SharedDatabase
 from DB.sqlite.connection import Connect, open_file, translated
-from DurableText.forks import Opener
 from DurableText.links import real_path
 from DurableText.moments import timestamp
 from DurableText.sqlite_copy import copy_sqlite
@@ -53,11 +50,10 @@ BUSY_SECONDS = 10.0
 ROWS_A_READ = 1000
 
 
-class SqliteDatabase(ResultDatabase):
+class SqliteDatabase(SharedDatabase):
     """The DB in an SQLite file."""
 
     path: Path
-    shared = True
 
     def __init__(
         self,
@@ -80,13 +76,9 @@ class SqliteDatabase(ResultDatabase):
             DatabaseUnavailableError: it cannot be read or written for now.
         """
         self.path = real_path(path)
-        self.name = f"sqlite:///{self.path}"
-        self._read_only = read_only
+        super().__init__(f"sqlite:///{self.path}", read_only=read_only)
         self._busy_seconds = busy_seconds
         self._connect = connect
-        self._opener = Opener(f"{self.name}: this DB", DatabaseClosedError)
-        self._mutex = threading.Lock()
-        self._closed = False
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         if not read_only:
@@ -285,16 +277,6 @@ class SqliteDatabase(ResultDatabase):
         with self._mutex, self._errors("read"):
             connection = self._usable()
             return connection.execute(query, values).fetchall()
-
-    def _check_writable(self, number: int) -> None:
-        self._check_usable()
-        if self._read_only:
-            raise opened_to_read(self.name, number)
-
-    def _check_usable(self) -> None:
-        self._opener.require()
-        if self._closed:
-            raise DatabaseClosedError(f"{self.name}: the DB is closed")
 
     def _usable(self) -> sqlite3.Connection:
         self._check_usable()

@@ -28,8 +28,6 @@ from tests.servers import free_port
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "canary-7f3a"
 
-TRUST = f"host all all {HOST}/32 trust"
-
 
 def code_of(url: str, *command: str, **environment: str) -> tuple[int, str]:
     """Run a command on a DB; return its exit code and all of its output."""

@@ -53,10 +53,3 @@ def with_png_chunks(png: bytes, *chunks: bytes, behind: bool = False) -> bytes:
 def png_of_repeated_exif_headers(png: bytes, repeats: int) -> bytes:
     """A PNG whose one `eXIf` begins again and again: taking the headers off is quadratic."""
     return with_png_chunks(png, png_chunk(b"eXIf", b"Exif\0\0" * repeats))
-
-
-def gif_of_many_comments(gif: bytes, comments: int) -> bytes:
-    """A GIF with many comments of one letter, which are joined one by one."""
-    block = b"\x21\xfe\x01x\x00"
-    place = gif.index(b"\x2c", 13 + 3 * (2 << (gif[10] & 7)))
-    return gif[:place] + block * comments + gif[place:]

@@ -224,7 +224,3 @@ def dead_letters(broker: BrokerCore, topic: str, count: int) -> list[Any]:
             letters += received
             subscription.ack(received)
     return letters
-
-
-def environment_without(*names: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in names}
