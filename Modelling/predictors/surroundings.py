@@ -8,6 +8,7 @@ working directory would move all files with relative names.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -39,7 +40,8 @@ class Surroundings:
 
     def restore(self) -> None:
         """Make them what they were. Any thread may; signals are restored by the main one."""
-        os.chdir(self._folder)
+        with contextlib.suppress(OSError):  # it may have been removed: that is no fault of the code
+            os.chdir(self._folder)
         root = logging.getLogger()
         if root.level != self._level:
             root.setLevel(self._level)

@@ -366,6 +366,18 @@ def test_what_no_result_could_hold_is_no_answer(answer: Any) -> None:
         check_answer(answer)
 
 
+def test_answers_are_given_after_the_working_directory_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "release"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    own = OwnPredictor(Sentiment(None, None))
+    folder.rmdir()
+    batch, errors = own.prepare_batch([Item(b"thanks", {})])
+    assert (errors, len(own.predict(batch))) == ([None], 1)
+
+
 @pytest.mark.parametrize("own_bytes", [-1, 1.5, None, "1", True])
 def test_the_bytes_of_an_item_are_a_number(own_bytes: Any) -> None:
     class Sized(Sentiment):
