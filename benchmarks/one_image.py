@@ -6,7 +6,8 @@
 The bare loop is three processes and whoever publishes to them, as ours are: one receives, predicts
 by the same engine and appends to a synced file; one publishes what it finds there, and syncs how
 far it is; one receives and appends to a synced file. So an image waits for a sync at each hop, at
-the put and, as in ours, for none at the insert: the row says when it was about to be stored.
+the put and, as in ours, for none at the insert: the row says when it was about to be stored. (Ours
+hands on what is committed or written, and syncs it meanwhile; what it confirms is synced, too.)
 Nothing is checked, counted, retried or leased; on the embedded broker a hop is a SQLite file and a
 named pipe. Both are offered 20 images a second, by turns.
 
