@@ -71,6 +71,9 @@ CONTINUED_LEARNING_RATE = 2e-4
 
 WEIGHT_DECAY = 1e-2
 
+# Training images, as they are, that batch normalisation has its statistics of in the end.
+STATISTICS_IMAGES = 8000
+
 # How far back the average of the weights goes.
 AVERAGED_EPOCHS = 1
 
@@ -105,7 +108,7 @@ def train(
 
     keras.utils.set_random_seed(options.seed)
     tf.config.experimental.enable_op_determinism()
-    from Modelling.training.averaging import WeightAverage
+    from Modelling.training.averaging import WeightAverage, settle_statistics
     from Modelling.training.optimiser import QuickAdamW, learning_rate
 
     validating, training = split(options, len(dataset.train_images))
@@ -128,13 +131,14 @@ def train(
     history = _fit(network, optimizer, batches, validation, options.epochs, [average, best])
     model = build_cnn(*size)
     model.set_weights(network.get_weights())
+    undistorted = dataset.train_images[training[:STATISTICS_IMAGES]].astype(np.float32) / WHITE
+    settle_statistics(model, undistorted)
 
     print(
         f"\nepoch {best.best_epoch + 1} was the best; "
         f"now {EIGHT_BIT_EPOCHS} more in 8 bits, on top of --epochs"
     )
-    calibration = dataset.train_images[training[:CALIBRATION_IMAGES]].astype(np.float32) / WHITE
-    eight_bits = EightBitNetwork(model, calibration)
+    eight_bits = EightBitNetwork(model, undistorted[:CALIBRATION_IMAGES])
     optimizer = keras.optimizers.Adam(
         keras.optimizers.schedules.CosineDecay(EIGHT_BIT_LEARNING_RATE, steps * EIGHT_BIT_EPOCHS)
     )

@@ -45,7 +45,7 @@ class Augmentation:
 
 
 HANDWRITING = Augmentation(rotation=10, zoom=0.1, shear=0.12, shift=1.5, waves=0.6)
-CLOTHES = Augmentation(shift=2, mirror=True, erasing=0.5)
+CLOTHES = Augmentation(shift=2, mirror=True, erasing=0.25)
 
 # Along each axis. Fewer bend the whole image, more make its strokes tremble.
 ELASTIC_CONTROL_POINTS = 6

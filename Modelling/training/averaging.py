@@ -10,6 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
+from keras import layers
 
 from Modelling.network.tensorflow import import_tensorflow
 
@@ -64,3 +67,25 @@ class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
         if self._aside is not None:
             self.model.set_weights(self._aside)
             self._aside = None
+
+
+def settle_statistics(
+    network: keras.Model, images: npt.NDArray[np.float32], batch_size: int = 500
+) -> None:
+    """Set the means and variances of batch normalisation to those of images as they are.
+
+    What training leaves there is of distorted images, and of other weights than their average.
+
+    Args:
+        network: As `build_cnn` made it, trained.
+        images: (N, H, W, C) float32 in [0, 1].
+        batch_size: The means of the means and variances of so many at a time are taken.
+    """
+    chosen = [each for each in network.layers if isinstance(each, layers.BatchNormalization)]
+    before = [each.momentum for each in chosen]
+    for number in range(max(1, len(images) // batch_size)):
+        for each in chosen:
+            each.momentum = number / (number + 1)
+        network(images[number * batch_size :][:batch_size], training=True)
+    for each, momentum in zip(chosen, before, strict=True):
+        each.momentum = momentum

@@ -80,6 +80,22 @@ def test_the_average_of_the_weights_is_validated_and_kept() -> None:
     assert np.allclose(fitted.history["val_loss"], expected, atol=1e-5)
 
 
+def test_in_the_end_images_are_normalised_by_the_statistics_of_images_as_they_are() -> None:
+    from Modelling.training.averaging import settle_statistics
+
+    network = keras.Sequential(
+        [keras.Input((2, 2, 3)), keras.layers.BatchNormalization(momentum=0.9)]
+    )
+    images = np.random.default_rng(1).normal(4, 2, (1000, 2, 2, 3)).astype(np.float32)
+    settle_statistics(network, images)
+    _, _, means, variances = network.get_weights()
+    assert np.allclose(means, images.mean((0, 1, 2)), atol=0.001)
+    assert np.allclose(variances, images.var((0, 1, 2)), rtol=0.01)
+    assert network.layers[0].momentum == 0.9
+    settle_statistics(network, images[:10] + 1)
+    assert np.allclose(network.get_weights()[2], images[:10].mean((0, 1, 2)) + 1, atol=0.001)
+
+
 def test_the_quick_optimiser_goes_the_way_of_keras() -> None:
     from Modelling.training.optimiser import QuickAdamW, learning_rate
 
