@@ -5,10 +5,9 @@
     python -m Modelling.train_cnn --data mine.npz            # or a .csv, or MNIST's idx files
 
 What it does, in order: splits off validation images, trains `architecture.build_cnn` on images that
-`augmentation.augment` distorts anew in every epoch, averages its weights over the last steps (see
-`averaging`), keeps the average of the epoch with the lowest validation loss, lets it get used to 8
-bits (see `eight_bits`), measures it once on the test images, and writes, the side file as the last
-of the checkpoint:
+`augmentation.augment` distorts anew in every epoch, keeps the weights of the epoch with the lowest
+validation loss, lets them get used to 8 bits (see `eight_bits`), measures them once on the test
+images, and writes, the side file as the last of the checkpoint:
 
     model_checkpoints/mnist_cnn_model.h5  .float32.tflite  .int8.tflite  .json
     plots/loss_plot.png  plots/confusion_matrix.png
@@ -71,12 +70,6 @@ CONTINUED_LEARNING_RATE = 2e-4
 
 WEIGHT_DECAY = 1e-2
 
-# Training images, as they are, that batch normalisation has its statistics of in the end.
-STATISTICS_IMAGES = 8000
-
-# How far back the average of the weights goes.
-AVERAGED_EPOCHS = 1
-
 # Of Adam, lowered to 0 along a cosine: nothing is to be learned any more but rounding.
 EIGHT_BIT_LEARNING_RATE = 1e-4
 
@@ -108,9 +101,6 @@ def train(
 
     keras.utils.set_random_seed(options.seed)
     tf.config.experimental.enable_op_determinism()
-    from Modelling.training.averaging import WeightAverage, settle_statistics
-    from Modelling.training.optimiser import QuickAdamW, learning_rate
-
     validating, training = split(options, len(dataset.train_images))
     batch_size = min(options.batch_size, len(training))
     steps = len(training) // batch_size
@@ -126,19 +116,19 @@ def train(
         monitor="val_loss", patience=max(PATIENCE, options.epochs // 2), restore_best_weights=True
     )
     peak = PEAK_LEARNING_RATE if start is None else CONTINUED_LEARNING_RATE
-    optimizer = QuickAdamW(learning_rate(peak, steps, options.epochs), weight_decay=WEIGHT_DECAY)
-    average = WeightAverage(round(AVERAGED_EPOCHS * steps))
-    history = _fit(network, optimizer, batches, validation, options.epochs, [average, best])
+    optimizer = keras.optimizers.AdamW(
+        _learning_rate(peak, steps, options.epochs), weight_decay=WEIGHT_DECAY
+    )
+    history = _fit(network, optimizer, batches, validation, options.epochs, [best])
     model = build_cnn(*size)
     model.set_weights(network.get_weights())
-    undistorted = dataset.train_images[training[:STATISTICS_IMAGES]].astype(np.float32) / WHITE
-    settle_statistics(model, undistorted)
 
     print(
         f"\nepoch {best.best_epoch + 1} was the best; "
         f"now {EIGHT_BIT_EPOCHS} more in 8 bits, on top of --epochs"
     )
-    eight_bits = EightBitNetwork(model, undistorted[:CALIBRATION_IMAGES])
+    calibration = dataset.train_images[training[:CALIBRATION_IMAGES]].astype(np.float32) / WHITE
+    eight_bits = EightBitNetwork(model, calibration)
     optimizer = keras.optimizers.Adam(
         keras.optimizers.schedules.CosineDecay(EIGHT_BIT_LEARNING_RATE, steps * EIGHT_BIT_EPOCHS)
     )
@@ -187,6 +177,19 @@ def _fit(
     )
     history: dict[str, list[float]] = fitted.history
     return history
+
+
+def _learning_rate(peak: float, steps: int, epochs: int) -> Any:
+    """Plan one epoch of warm-up, then a cosine down to a thousandth."""
+    import keras
+
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=peak / 30,
+        warmup_target=peak,
+        warmup_steps=steps,
+        decay_steps=max(1, steps * (epochs - 1)),
+        alpha=1e-3,
+    )
 
 
 def evaluate(model: Any, images: Images) -> Probabilities:

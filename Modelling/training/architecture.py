@@ -43,20 +43,19 @@ def build_cnn(
     import keras
     from keras import layers
 
-    convolution, normalisation, activation = layers.Conv2D, layers.BatchNormalization, layers.ReLU
+    convolution, normalisation = layers.Conv2D, layers.BatchNormalization
     if quick:
-        from Modelling.training import quick_layers
+        from Modelling.training.quick_layers import QuickNormalisation, quick_convolution
 
-        convolution, activation = quick_layers.quick_convolution, quick_layers.quick_activation
-        normalisation = quick_layers.QuickNormalisation
+        convolution, normalisation = quick_convolution, QuickNormalisation
     image = keras.Input(input_shape, name="image")
     x = image
     for filters, kernel, stride in NETWORKS[network]:
         x = convolution(filters, kernel, strides=stride, padding="same", use_bias=False)(x)
         x = normalisation(momentum=BATCH_NORM_MOMENTUM)(x)
-        x = activation()(x)
-    # From here on float32 whatever the policy: probabilities are compared across engines to 1e-4.
-    x = layers.GlobalAveragePooling2D(dtype="float32")(x)
+        x = layers.ReLU()(x)
+    x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(DROPOUT)(x)
+    # float32 whatever the policy: probabilities are compared across engines to 1e-4.
     probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="classes")(x)
     return keras.Model(image, probabilities, name="cnn")

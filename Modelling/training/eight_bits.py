@@ -22,7 +22,7 @@ from Modelling.network.tensorflow import import_tensorflow
 LEVELS = 127
 
 # Activations, after ReLU, to 0..255 times a scale, one for a layer.
-ACTIVATION_BITS = 8
+ACTIVATION_LEVELS = 255
 
 
 class EightBitNetwork:
@@ -82,18 +82,17 @@ class EightBitNetwork:
         x = tf.convert_to_tensor(images)
 
         def rounded(activations: Any, layer: int) -> Any:
-            if self._ranges is None:
-                activations = tf.nn.relu(activations)
-                assert seen is not None
+            if seen is not None:
                 seen.append(tf.reduce_max(activations))
+            if self._ranges is None:
                 return activations
             return _rounded_activations(activations, self._ranges[layer])
 
         for layer, (convolution, normalisation) in enumerate(self._layers()):
             scale, bias = _folded(normalisation)
             kernel = _rounded_weights(convolution.kernel * scale)
-            x = _convolved(x, kernel, convolution.strides, convolution.padding.upper())
-            x = rounded(tf.nn.bias_add(x, bias), layer)
+            x = tf.nn.conv2d(x, kernel, convolution.strides, convolution.padding.upper())
+            x = rounded(tf.nn.relu(x + bias), layer)
         x = rounded(tf.reduce_mean(x, (1, 2)), len(self._convolutions))
         return tf.nn.softmax(x @ _rounded_weights(self._dense.kernel) + self._dense.bias)
 
@@ -103,16 +102,6 @@ def _folded(normalisation: Any) -> tuple[Any, Any]:
     tf = import_tensorflow()
     scale = normalisation.gamma / tf.sqrt(normalisation.moving_variance + normalisation.epsilon)
     return scale, normalisation.beta - normalisation.moving_mean * scale
-
-
-def _convolved(images: Any, kernel: Any, strides: Any, padding: str) -> Any:
-    """Convolve (N, H, W, C) float32 in the arithmetic that this machine is quickest in."""
-    from Modelling.training.quick_layers import in_bfloat16
-
-    tf = import_tensorflow()
-    arithmetic = tf.bfloat16 if in_bfloat16() else tf.float32
-    images, kernel = tf.cast(images, arithmetic), tf.cast(kernel, arithmetic)
-    return tf.cast(tf.nn.conv2d(images, kernel, strides, padding), tf.float32)
 
 
 def _rounded_weights(kernel: Any) -> Any:
@@ -125,11 +114,9 @@ def _rounded_weights(kernel: Any) -> Any:
 
 
 def _rounded_activations(activations: Any, highest: float) -> Any:
-    """Cut off below 0, as ReLU does, and above, and round, all in one pass over memory."""
     tf = import_tensorflow()
-    return tf.quantization.fake_quant_with_min_max_args(
-        activations, min=0.0, max=max(highest, 1e-8), num_bits=ACTIVATION_BITS
-    )
+    step = max(highest, 1e-8) / ACTIVATION_LEVELS
+    return _round_straight_through(tf.clip_by_value(activations, 0.0, highest) / step) * step
 
 
 def _round_straight_through(values: Any) -> Any:

@@ -65,6 +65,7 @@ def test_the_units_are_looked_up_among_the_flags(text: str, expected: bool, tmp_
     assert not has_amx(tmp_path / "no such file")
 
 
+@pytest.mark.timeout(450)  # a minute and more on a busy machine
 def test_the_wide_network_is_trained_served_in_eight_bits_and_named_in_the_side_file(
     keras: Any, mnist: Mnist, tmp_path: Path
 ) -> None:
