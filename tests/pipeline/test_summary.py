@@ -42,6 +42,10 @@ def test_a_rate_below_one_is_not_told_as_none() -> None:
     assert tally.rate == ", 0.38/s"
 
 
+# Of two microseconds an image; one batch alone is quick, not that quick.
+MOST_A_SECOND = 500_000
+
+
 @pytest.mark.parametrize("count", [50, 257])
 def test_no_script_claims_a_rate_that_it_did_not_have(pipeline: Pipeline, count: int) -> None:
     lines = [pipeline.app_1("--count", count).end()]
@@ -50,4 +54,4 @@ def test_no_script_claims_a_rate_that_it_did_not_have(pipeline: Pipeline, count:
     for line in lines:
         rate = re.search(r", ([\d,.]+)/s", line)
         assert rate, line
-        assert float(rate[1].replace(",", "")) < 100_000, line
+        assert float(rate[1].replace(",", "")) < MOST_A_SECOND, line
