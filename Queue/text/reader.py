@@ -81,7 +81,6 @@ class Reader:
         self._lines: list[bytes] = []
         self._index = 0
         self._corrupt_since_record = 0
-        self._has_read_all = False  # nothing stood in the log behind the last lines
         self._mark = place.Mark()
 
     @property
@@ -109,8 +108,6 @@ class Reader:
         records: list[Record] = []
         corrupt: list[CorruptLine] = []
         while len(records) < max_records and len(corrupt) < max_records:
-            if self._index == len(self._lines) and self._has_read_all and (records or corrupt):
-                break  # what has come meanwhile is for the next call
             try:
                 if self._index == len(self._lines) and not self._fill():
                     break
@@ -268,7 +265,6 @@ class Reader:
             self._offset -= 1
             return True
         self._lines, self._index = data[skip:end].split(b"\n"), 0
-        self._has_read_all = len(data) == end + 1 < size and not segment.sealed
         return True
 
     def _tail(self) -> bytes:

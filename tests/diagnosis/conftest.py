@@ -12,9 +12,9 @@ from tests.brokers.harness import FOREIGN_VARIABLES
 from tests.brokers.kafka_jars import find_or_skip
 from tests.brokers.secured_kafka import SecuredKafka
 from tests.diagnosis.rights import PRINCIPALS, documented_rights, grant
-from tests.pubsub.conftest import service
+from tests.pubsub.conftest import no_broker_of_ours, service
 
-__all__ = ["service"]
+__all__ = ["no_broker_of_ours", "service"]
 
 TOPICS = ("new_image_topic", "inference_topic")
 
