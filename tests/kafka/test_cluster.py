@@ -65,7 +65,9 @@ def test_nothing_is_lost_and_nothing_fails_when_nodes_are_killed_in_turn(
                 if take() or not (subscription.ready and is_copied(broker, "stream")):
                     deadline = time.monotonic() + PATIENCE_SECONDS
             missing = sorted(published - arrived)
-            assert not missing, f"of {broker._admin.with_leaders('stream')} not: {missing}"
+            others = sorted(arrived - published)  # an id that nobody was told, if there is one
+            leaders = broker._admin.with_leaders("stream")
+            assert not missing, f"of {leaders} not: {missing}, but {others}"
 
     assert len(published) == ROUNDS * PER_ROUND
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
