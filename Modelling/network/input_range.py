@@ -82,6 +82,3 @@ UNIT = InputRange()
 
 # [0, 255], as images are loaded by `keras.utils` and most tutorials.
 BYTES = InputRange(scale=(255.0,))
-
-# [-1, 1], as MobileNet, Xception and Inception were trained.
-SYMMETRIC = InputRange(scale=(2.0,), offset=(-1.0,))
