@@ -77,6 +77,15 @@ class Storage:
         if _fallocate is not None:
             _fallocate(fd, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size))
 
+    def is_at(self, path: Path, fd: int) -> bool:
+        """Tell whether the file that is open as `fd` is the one that stands at `path`."""
+        try:
+            there = self.stat(path)
+        except FileNotFoundError:
+            return False
+        ours = self.stat_open(fd)
+        return (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)
+
     def sync(self, fd: int) -> None:
         """Return once the file's bytes and its size are on the disk."""
         syncing.sync(fd)

@@ -82,7 +82,7 @@ def _open_all(opened: contextlib.ExitStack, paths: QueuePaths) -> dict[Path, int
     if log is None:
         return None if paths.log.exists() else segments
     segments[paths.log] = log
-    return segments if _is_at(paths.log, log) else None
+    return segments if STORAGE.is_at(paths.log, log) else None
 
 
 def _cursor_of(path: Path) -> bytes | None:
@@ -112,11 +112,3 @@ def _reading(path: Path) -> Iterator[int]:
         yield fd
     finally:
         STORAGE.close(fd)
-
-
-def _is_at(path: Path, fd: int) -> bool:
-    try:
-        there, ours = STORAGE.stat(path), STORAGE.stat_open(fd)
-    except FileNotFoundError:
-        return False
-    return (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)

@@ -29,7 +29,6 @@ from Queue.text.segment import (
     QueuePaths,
     SealedSegment,
     find_void_from,
-    is_active,
     list_sealed,
 )
 
@@ -237,7 +236,7 @@ class Reader:
             if self._read_lines(segment):
                 return True
             if not segment.sealed:
-                if is_active(self._storage, self._paths, segment.fd):
+                if self._storage.is_at(self._paths.log, segment.fd):
                     return False
                 self._note_sealing(segment)
                 continue  # with what came in before the sealing
@@ -273,7 +272,7 @@ class Reader:
 
     def _lost_its_place(self, segment: _OpenSegment) -> bool:
         """Return False: nothing more is to be had from this file, which has changed."""
-        if self._owns and (segment.sealed or is_active(self._storage, self._paths, segment.fd)):
+        if self._owns and (segment.sealed or self._storage.is_at(self._paths.log, segment.fd)):
             raise self._replaced(segment)
         return False  # void, or removed while somebody only looked
 

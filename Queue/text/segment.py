@@ -106,16 +106,6 @@ def list_void(storage: Storage, paths: QueuePaths) -> list[tuple[int, Path]]:
     return found
 
 
-def is_active(storage: Storage, paths: QueuePaths, fd: int) -> bool:
-    """Tell whether the file that is open as `fd` is the log."""
-    try:
-        now = storage.stat(paths.log)
-    except FileNotFoundError:
-        return False
-    ours = storage.stat_open(fd)
-    return (now.st_ino, now.st_dev) == (ours.st_ino, ours.st_dev)
-
-
 def find_void_from(storage: Storage, paths: QueuePaths, first: int) -> int | None:
     """Return the number from which on later segments replace that beginning at `first`."""
     later = [sealed for sealed in list_sealed(storage, paths) if sealed.first_seq > first]
