@@ -18,7 +18,6 @@ if __name__ == "__main__":  # before anything is opened
 
 import json
 import logging
-import os
 import shutil
 import sys
 from dataclasses import replace
@@ -36,7 +35,7 @@ from Modelling.network.checkpoint import (
     read_side_file,
     sha256_of,
 )
-from Modelling.network.side_file import entries_of, write_atomically
+from Modelling.network.side_file import entries_of, sync, write_atomically
 from Modelling.network.side_file_place import own_side_file_path
 from Modelling.predict_cnn import Classifier, load_classifier
 
@@ -163,21 +162,13 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, partial)
         for each in (*partial.rglob("*"), partial):
-            _sync(each)  # before it has the name that the side file will tell
+            sync(each)  # before it has the name that the side file will tell
         partial.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     else:
         write_atomically(target, source.read_bytes())
     if sha256_of(target) != sha256:
         raise CheckpointError(f"{source} changed while it was copied: nothing was promoted")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def main(arguments: list[str] | None = None) -> int:

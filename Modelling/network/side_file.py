@@ -335,9 +335,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    # The rename itself is durable once the folder is.
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)  # the rename itself is durable once the folder is
+
+
+def sync(path: Path) -> None:
+    """Return once the bytes of a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
