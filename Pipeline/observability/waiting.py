@@ -17,7 +17,7 @@ from enum import StrEnum
 NOTICE_SECONDS = 1.0
 # After so long something is wrong, and the script is not ready.
 STUCK_SECONDS = 10.0
-# Models may be slow.
+# Models may be slow, and so may loading them be; what takes longer may never end.
 SLOW_MODEL_SECONDS = 60.0
 # Why a subscription is not ready.
 NOT_ASSIGNED = "the broker is away, or has not assigned anything yet"

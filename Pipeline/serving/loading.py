@@ -15,15 +15,13 @@ import threading
 from collections.abc import Callable, Iterator
 
 from DurableText.command_line import EXIT_DONE
+from Pipeline.observability.waiting import SLOW_MODEL_SECONDS
 
 logger = logging.getLogger(__name__)
 
 # What loading may take to end by itself after a signal. Nothing is lost with it: what the server
 # has not answered comes again.
 LOADING_SECONDS = 5.0
-
-# Frameworks take tens of seconds; what takes longer may never come.
-SLOW_LOADING_SECONDS = 60.0
 
 _pipes: set[int] = set()  # both ends of each that is watched
 
@@ -84,7 +82,7 @@ def ended_by_signals(
 
 
 @contextlib.contextmanager
-def told_if_slow(what: str, seconds: float = SLOW_LOADING_SECONDS) -> Iterator[None]:
+def told_if_slow(what: str, seconds: float = SLOW_MODEL_SECONDS) -> Iterator[None]:
     """Log once that a model is still being loaded.
 
     Args:
