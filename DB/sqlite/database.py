@@ -19,9 +19,7 @@ from typing import Any
 import orjson
 
 from DB.database_interface import Row, Verification
-from DB.errors import (
-    DatabaseReplacedError,
-)
+from DB.errors import DatabaseReplacedError
 from DB.results import (
     InsertOutcome,
     Result,

@@ -13,7 +13,8 @@ NETWORKS = {
     # It halves the image at once: most of the cost of a small CNN is in its full-size layers, and
     # a stroke is wider than two pixels anyway.
     "small": ((32, 5, 2), (32, 3, 1), (64, 3, 2), (64, 3, 1), (64, 3, 1), (128, 3, 2)),
-    # Texture is finer than a stroke, so the first layer sees every pixel. Three times the time.
+    # Texture is finer than a stroke, so the first layer sees every pixel. It takes three to four
+    # times the time.
     "wide": ((32, 3, 1), (64, 3, 2), (64, 3, 1), (128, 3, 2), (128, 3, 1), (128, 3, 1)),
 }
 

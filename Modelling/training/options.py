@@ -96,8 +96,8 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     )  # fmt: skip
     parser.add_argument(
         "--network", choices=tuple(NETWORKS), default="small",
-        help="wide is for what has texture, clothes say: 2.4 times the weights, and three times "
-        "the time that an image takes (default: %(default)s)",
+        help="wide is for what has texture, clothes say: 2.4 times the weights, and three to "
+        "four times the time that an image takes (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--outliers", type=share_or_none, default=0.0, metavar="R",
