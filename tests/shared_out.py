@@ -50,6 +50,7 @@ STARTS_FIRST = (
 STOP_TIMEOUT_SECONDS = 30.0
 
 _workers: list[Any] = []
+_crashed: list[str] = []
 
 
 def group_of(node_id: str) -> str:
@@ -119,9 +120,21 @@ def pytest_testnodeready(node: Any) -> None:
     _workers.append(node)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str) -> None:
+    """Remember which test ended its process: another process runs it once more."""
+    _crashed.append(crashitem)
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(exitstatus: int) -> None:
-    """Interrupt the workers too, and wait for them: xdist would kill them after ten seconds."""
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Have `make test-failed` run what crashed, whatever became of it in another process.
+
+    On Ctrl-C interrupt the workers too, and wait for them: xdist would kill them after ten seconds.
+    """
+    last_failed = session.config.pluginmanager.get_plugin("lfplugin")
+    if last_failed is not None:
+        last_failed.lastfailed.update(dict.fromkeys(_crashed, True))
     if not _workers or exitstatus != pytest.ExitCode.INTERRUPTED:
         return
     workers = psutil.Process().children()

@@ -74,3 +74,10 @@ def test_when_a_process_crashes_the_others_end_all_that_it_had_left(tmp_path: Pa
     assert sorted(passed) == [f"test_{number:02}" for number in range(12)], done.stdout
     assert "crashed while running" in done.stdout
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    again = [sys.executable, "-m", "pytest", "-v", "--last-failed", "-c", "/dev/null"]
+    repeated = subprocess.run(
+        [*again, "--rootdir", str(tmp_path), str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert re.findall(r"PASSED|FAILED", repeated.stdout) == ["PASSED"], repeated.stdout
+    assert "1 passed" in repeated.stdout, repeated.stdout
