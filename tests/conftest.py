@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -22,3 +23,12 @@ def running_broker(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
     """Each broker in turn: all tests of one, then it is stopped, then those of the next."""
     with BROKERS[request.param]() as broker:
         yield broker
+
+
+@pytest.fixture(autouse=True)
+def _own_signal_handlers() -> Iterator[None]:
+    """Put back what a test lets signals do: the next one may send one to its own process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
