@@ -28,7 +28,8 @@ def running_broker(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
 @pytest.fixture(autouse=True)
 def _own_signal_handlers() -> Iterator[None]:
     """Put back what a test lets signals do: the next one may send one to its own process."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
