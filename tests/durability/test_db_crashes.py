@@ -21,6 +21,7 @@ FEW_STEPS = 4  # each of them makes parts
 @pytest.fixture(autouse=True)
 def _index_written_at_once(monkeypatch):
     """Each insert reaches the index file, so that it can be ahead of the text after a crash."""
+    monkeypatch.setattr(DB.text.index, "PENDING_NEIGHBOURS", 1)
     monkeypatch.setattr(DB.text.index, "PENDING_ROWS", 1)
 
 
