@@ -166,7 +166,7 @@ def _compared(axis: Any, comparison: list[dict[str, Any]], others: float) -> Non
 
 def _by_cluster(axis: Any, clusters: list[dict[str, Any]]) -> None:
     """CPU an image of each part, on each cluster."""
-    parts = [name for name in clusters[0]["us"] if name != "batches"]
+    parts = list(clusters[0]["us"])
     for i, each in enumerate(clusters):
         left = 0.0
         for part, colour in zip(parts, STEP_COLOURS, strict=False):

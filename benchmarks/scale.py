@@ -45,8 +45,6 @@ MILLION = 1_000_000.0
 TOLERANCE = 0.15
 # Other work on the machine beyond this share of a core spoils the comparison.
 OTHERS_CORES = 0.1
-# The share of single images whose latency is taken as usual.
-USUAL = 0.95
 # What is under way at the end has this long (s).
 AFTER_SECONDS = 2.0
 # Of each core: the rest is for bursts and catching up.
@@ -69,16 +67,13 @@ def costs_of(measured: Mapping[str, Any]) -> dict[str, Cost]:
     all loads, as batches are smaller at lower ones. Waits: what a single image needs beyond the
     CPU of its way, split evenly where it was not measured in parts.
     """
-    base = next(
-        each
-        for each in measured["by_cluster"]
-        if (each["brokers"], each["partitions"]) == scale_costs.BASE
-    )
-    loads = [*measured["loads"], {"us": base["us"], "batches": base["us"]["batches"]}]
+    loads = [*measured["loads"], base_of(measured)]
     names = ("app_1", "broker", "model_server_sub", "model_server_pub", "app_2")
     fitted = {
-        name: _fitted([(each["batches"], each["us"][name]) for each in loads]) for name in names
+        name: _fitted([(each["batches"][name], each["us"][name]) for each in loads])
+        for name in names
     }
+    # Both topics: it is sent each image twice.
     broker = Cost(fitted["broker"].batch / 2, fitted["broker"].image / 2, most=1 << 30)
     hops = {name: value / 1e3 for name, value in measured["loads"][0]["hops_ms"].items()}
     sub, pub, app_2 = (fitted[each] for each in names[2:])
@@ -86,9 +81,8 @@ def costs_of(measured: Mapping[str, Any]) -> dict[str, Cost]:
     behind = hops["stored"] + hops["predicted"] - sum(c.cpu(1) for c in (sub, pub, broker, app_2))
     wait = max(0.0, behind / 3)
     most = measured["batch"]
-    single = measured["loads"][0]["all_latencies_ms"]
-    # The rare long ones come by the hour, not by the batch.
-    usual = single[: math.ceil(USUAL * len(single))]
+    single = measured["single_latencies_ms"]
+    usual = single[: math.ceil(scale_costs.USUAL * len(single))]
     spread = tuple((each - statistics.median(single)) / 1e3 for each in usual)
     return {
         "app_1": replace(fitted["app_1"], most=most),
@@ -99,6 +93,14 @@ def costs_of(measured: Mapping[str, Any]) -> dict[str, Cost]:
         "broker_out": replace(broker, wait=wait),
         "app_2": replace(app_2, wait=wait, most=most),
     }
+
+
+def base_of(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was measured as fast as it goes, on the cluster of all other measurements."""
+    clusters: list[dict[str, Any]] = measured["by_cluster"]
+    return next(
+        each for each in clusters if (each["brokers"], each["partitions"]) == scale_costs.BASE
+    )
 
 
 def follower_share_of(measured: Mapping[str, Any]) -> float:
@@ -126,11 +128,7 @@ def _fitted(points: list[tuple[float, float]]) -> Cost:
 def compare(measured: Mapping[str, Any], costs: Costs) -> list[dict[str, Any]]:
     """Put what is simulated beside what was measured."""
     plant = Plant(one_host_cores=measured["cores"])
-    base = next(
-        each
-        for each in measured["by_cluster"]
-        if (each["brokers"], each["partitions"]) == scale_costs.BASE
-    )
+    base = base_of(measured)
     found = [
         ("highest, images/s", base["images_per_second"], highest(costs, plant, base["images"])),
     ]
@@ -241,7 +239,7 @@ def show(results: Mapping[str, Any]) -> None:
     """Print all."""
     print(f"\n{'brokers':>8}{'partitions':>12}{'images/s':>10}  microseconds of CPU an image")
     for each in results["measured"]["by_cluster"]:
-        parts = ", ".join(f"{n} {v:.1f}" for n, v in each["us"].items() if n != "batches")
+        parts = ", ".join(f"{name} {value:.1f}" for name, value in each["us"].items())
         head = f"{each['brokers']:>8}{each['partitions']:>12}{each['images_per_second']:>10,.0f}"
         print(f"{head}  {parts}")
     others = max(each["others_cores"] for each in results["measured"]["by_cluster"])

@@ -21,8 +21,9 @@ from benchmarks.simulation import (
     Topic,
     stage,
 )
+from Pipeline.serving.pacing import GROUP_SECONDS
 
-# Arrivals are simulated in steps of this length (s).
+# The images of a group are told apart in steps of this length (s).
 TICK = 0.0005
 # Where few share a core, they need not be told apart so finely (s).
 FLEET_SLICE = 0.005
@@ -97,16 +98,26 @@ class Simulated:
         return source
 
     def arrivals(self, rate: float, seconds: float) -> Steps:
-        """Let images come at a fixed rate, to all publishers alike."""
-        due, share = 0.0, max(TICK, len(self.sources) / rate)
-        start = self.env.now
-        while self.env.now - start < seconds - share / 2:
-            due += share * rate / len(self.sources)
-            count, due = int(due + 1e-9), due - int(due + 1e-9)
-            if count:
-                for source in self.sources:
-                    source.put([Group(self.env.now, count)])
-            yield self.env.timeout(share)
+        """Let images come at a fixed rate, to all publishers alike, in groups as `app_1` has them.
+
+        They are born when they were meant to be sent, `TICK` by `TICK`.
+        """
+        every = rate / len(self.sources)
+        apart = max(1 / every, GROUP_SECONDS)
+        ticks = round(apart / TICK) if apart == GROUP_SECONDS else 1
+        late = 0.5 * apart / ticks if ticks > 1 else 0.0  # the middle of its tick
+        due, start = 0.0, self.env.now
+        while self.env.now - start < seconds - apart / 2:
+            group = []
+            for tick in range(ticks):
+                due += apart * every / ticks
+                count, due = int(due + 1e-9), due - int(due + 1e-9)
+                if count:
+                    born = self.env.now - (ticks - 1 - tick) * apart / ticks - late
+                    group.append(Group(born, count))
+            for source in self.sources:
+                source.put(group)
+            yield self.env.timeout(apart)
 
     def used(self, seconds: float) -> dict[str, float]:
         """Return the share of the cores that each part has used."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,7 @@ from benchmarks.simulation import (
     images_of,
     stage,
 )
+from Pipeline.serving.pacing import GROUP_SECONDS
 
 COSTS = {
     "app_1": Cost(batch=4e-4, image=1.1e-5),
@@ -161,9 +163,8 @@ def measured(batch: float = 1e3, image: float = 50.0) -> dict[str, Any]:
             "rate": rate,
             "images": 60,
             "us": dict.fromkeys(names, batch * batches + image),
-            "batches": batches,
+            "batches": dict.fromkeys(names, batches),
             "latency_ms": {"p50": 12.0, "p99": 14.0},
-            "all_latencies_ms": [11.0, 12.0, 14.0],
             "hops_ms": {"received": 4.0, "predicted": 1.0, "stored": 7.0},
         }
 
@@ -171,7 +172,8 @@ def measured(batch: float = 1e3, image: float = 50.0) -> dict[str, Any]:
     return {
         "cores": 2,
         "batch": 256,
-        "by_cluster": [{**base, "us": {**load(1, 0.004)["us"], "batches": 0.004}}],
+        "by_cluster": [{**base, **load(math.inf, 0.004), "images": 2000}],
+        "single_latencies_ms": [11.0, 12.0, 14.0],
         "loads": [load(20, 1.0), load(2000, 0.05)],
         "servers": {"servers": 4, "worth": 0.95},
         "membership": {"held_up_by_a_join_s": 0.2},
@@ -220,6 +222,38 @@ def test_a_sized_plant_keeps_up_with_its_rate_and_the_picture_shows_it(
     assert pictures.scale(results).stat().st_size > 1000
 
 
-def test_batches_are_counted_by_when_they_were_received() -> None:
-    rows = [{"received_at": at} for at in ("a", "a", "b", "b")]
-    assert scale_costs.batches_of(rows) == 0.5
+def test_batches_are_counted_by_what_their_rows_share() -> None:
+    rows = [{"received_at": a, "stored_at": "c"} for a in ("a", "a", "b", "b")]
+    found = scale_costs.batches_of(rows, 20)
+    assert found == {
+        "app_1": 1.0,
+        "model_server_sub": 0.5,
+        "model_server_pub": 0.5,
+        "app_2": 0.25,
+        "broker": 0.75,
+    }
+    assert scale_costs.batches_of(rows, 10_000)["app_1"] == pytest.approx(1 / 80)
+    assert scale_costs.batches_of(rows, math.inf)["app_1"] == 1 / 1024
+
+
+def test_a_hop_is_finer_than_the_stamps() -> None:
+    names = ("published_at", "received_at", "predicted_at", "stored_at")
+    rows = [
+        dict(zip(names, (f"2026-01-01T00:00:00.{ms:03}Z" for ms in (0, a, a, a)), strict=True))
+        for a in (2, 3, 2, 3)
+    ]
+    found = scale_costs.hops_ms(rows)
+    expected = {"received": 2.5, "predicted": 0.0, "stored": 0.0}
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_arrivals_come_in_groups_and_are_born_when_they_were_meant_to_be_sent() -> None:
+    env = simpy.Environment()
+    free = {name: Cost(most=1 << 30) for name in COSTS}
+    simulated = Simulated(env, free, Plant())
+    env.process(simulated.arrivals(10_000, 1.0))
+    env.run(until=2.0)
+    assert simulated.sink.images == 10_000
+    waits = latency_of(simulated.sink)
+    assert waits["p50"] == pytest.approx(1e3 * GROUP_SECONDS / 2, rel=0.1)
+    assert waits["max"] <= 1e3 * GROUP_SECONDS
