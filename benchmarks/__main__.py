@@ -40,6 +40,7 @@ BENCHMARKS = {
     "photographs": "What becomes of photographed digits",
     "confidence": "Do confidences mean what they say, and are they low where there is no digit?",
     "photograph_speed": "Photographs of 1600 x 1200, beside a bare loop on all cores",
+    "models": "Image models of 224 x 224 beside their bare engines, in ONNX and in Keras",
     "two_servers": "Two model servers against one",
     "scale": "How far it scales: measured, simulated, and for a million images a second",
     "endurance": "Does the cost of an image grow with the backlog and the DB?",

@@ -1,23 +1,25 @@
 """Image models of 224x224 in ONNX and Keras: the pipeline against the bare engine, side by side.
 
-    python -m benchmarks.models                     both, on the embedded broker
+    python -m benchmarks.models                     both kinds and sizes, on the embedded broker
     python -m benchmarks.models --kind onnx --broker kafka
-    python -m benchmarks.models --convolutions 3        a network that takes five times as long
+    python -m benchmarks.models --convolutions 3        only as much as a ResNet-18
 
-The same network, of 0.25 billion multiplications, runs as an ONNX file (ONNX Runtime) and as a
-Keras file with its compiled form (LiteRT). The bare engine is the runtime itself, without anything
+The same network runs as an ONNX file (ONNX Runtime) and as a Keras file with its compiled form
+(LiteRT): one of 0.25 billion multiplications, where the network takes little more than the picture
+itself, and one as much as a ResNet-18. The bare engine is the runtime itself, without anything
 of ours: it predicts arrays that are ready, with all cores and nothing else running, at its best
 batch size, ONNX Runtime with threads that spin, that sleep, and that wait as ours. The pipeline is
 given the same pictures as arrays, or with `--as jpeg` as files that have to be decoded. Both take
 turns, so that the ratio holds on a machine whose speed drifts; CPU time per image stands beside it,
-of the server and of all four scripts. One at a time: the median from received to predicted, and
-from published to stored, against the bare call for one.
+of the server and of all four scripts. One at a time: the mean of the middle half from received to
+predicted, and from published to stored, against that of the bare call for one.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import statistics
 import subprocess
@@ -30,7 +32,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.pipeline import Running, latencies_ms, throughput
+from benchmarks.percentiles import middle
+from benchmarks.pipeline import Running, latencies_of, throughput
 from DurableText.moments import seconds_of
 from Modelling.cores import available_cores
 from Modelling.data_preparation import encode_npy
@@ -54,21 +57,31 @@ RESULTS = ROOT / "benchmarks" / "results" / "models.json"
 SIDE, CLASSES = 224, 10
 PICTURES = 64
 ONE_AT_A_TIME, RATE = 60, 4.0
+# Layers of each width: a light network, and as much as a ResNet-18.
+CONVOLUTIONS = (1, 3)
 WIDTHS = (32, 64, 128, 256, 512)
 
 BARE = """
 import json, sys, time, numpy as np
 
-def onnx(path, **waiting):
+def onnx(path, waiting):
     import onnxruntime
+    from Modelling.network.onnx_threads import threads_of
+    threads = threads_of(None)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = int(sys.argv[2]), 1
-    for name, value in waiting.items():
-        options.add_session_config_entry("session.intra_op." + name, value)
+    options.intra_op_num_threads, options.inter_op_num_threads = threads.count, 1
+    for name, value in threads.entries(onnxruntime.__version__).items():
+        if waiting is None or not name.startswith("."):
+            options.add_session_config_entry("session.intra_op" + name, value)
+    if waiting is not None:
+        options.add_session_config_entry("session.intra_op.allow_spinning", waiting)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     [taken], [given] = session.get_inputs(), session.get_outputs()
     images = np.random.default_rng(0).random((64, *taken.shape[1:]), np.float32)
-    return images, lambda batch: session.run([given.name], {taken.name: batch})
+    def call(batch):
+        with threads.calling():
+            return session.run([given.name], {taken.name: batch})
+    return images, call
 
 def litert(path):
     from ai_edge_litert.interpreter import Interpreter
@@ -89,10 +102,7 @@ def litert(path):
 
 path = sys.argv[1]
 if path.endswith(".onnx"):
-    import onnxruntime
-    from Modelling.network.onnx import waiting_of_threads
-    engines = [onnx(path, allow_spinning=each) for each in "01"]
-    engines.append(onnx(path, **waiting_of_threads(onnxruntime.__version__)))
+    engines = [onnx(path, each) for each in ("0", "1", None)]
 else:
     engines = [litert(path)]
 best, cpu, ones = 0.0, 0.0, []
@@ -112,7 +122,7 @@ for images, call in engines:
         call(images[:1])
         times.append(1e3 * (time.perf_counter() - start))
         time.sleep(0.05)
-    ones.append(sorted(times)[30])
+    ones.append(sum(sorted(times)[15:45]) / 30)
 print(json.dumps([best, cpu, min(ones)]))
 """
 
@@ -204,20 +214,23 @@ def bare(checkpoint: Path) -> tuple[float, float, float]:
     return rate, cpu, one
 
 
-def answered_ms(rows: list[dict[str, Any]]) -> float:
-    """Return the median from received to predicted."""
-    spans = [
-        (seconds_of(row["predicted_at"]) or 0) - (seconds_of(row["received_at"]) or 0)
+def answered_ms(rows: list[dict[str, Any]]) -> list[float]:
+    """From received to predicted, of each row."""
+    return [
+        1e3 * ((seconds_of(row["predicted_at"]) or 0) - (seconds_of(row["received_at"]) or 0))
         for row in rows
     ]
-    return 1e3 * statistics.median(spans)
 
 
 def measured(
-    kind: str, broker: BrokerUnderTest, options: argparse.Namespace, folder: Path
+    kind: str,
+    convolutions: int,
+    broker: BrokerUnderTest,
+    options: argparse.Namespace,
+    folder: Path,
 ) -> dict[str, Any]:
     """Bare engine and pipeline in turn."""
-    checkpoint = KINDS[kind](folder, network(options.convolutions))
+    checkpoint = KINDS[kind](folder, network(convolutions))
     sent = pictures(folder / "pictures", options.sent_as == "jpeg")
     pipeline = Serving(broker, folder, checkpoint)
     rounds: list[dict[str, float]] = []
@@ -227,6 +240,7 @@ def measured(
             rate, cpu, one = bare(checkpoint)
             rows, spent = running.send(sent, "--count", options.images)
             slow, _ = running.send(sent, "--count", ONE_AT_A_TIME, "--rate", RATE)
+            answered, stored = middle(answered_ms(slow)), middle(latencies_of(slow))
             rounds.append(
                 {
                     "bare_images_per_second": rate,
@@ -236,10 +250,10 @@ def measured(
                     "server_cpu_ms": 1e3 * spent["model_server_sub"] / options.images,
                     "all_cpu_ms": 1e3 * sum(spent.values()) / options.images,
                     "bare_call_ms": one,
-                    "received_to_predicted_ms": answered_ms(slow),
-                    "published_to_stored_ms": latencies_ms(slow)["p50"],
-                    "one_ratio": answered_ms(slow) / one,
-                    "one_ratio_end_to_end": latencies_ms(slow)["p50"] / one,
+                    "received_to_predicted_ms": answered,
+                    "published_to_stored_ms": stored,
+                    "one_ratio": answered / one,
+                    "one_ratio_end_to_end": stored / one,
                 }
             )
     finally:
@@ -255,19 +269,23 @@ def main() -> None:
     parser.add_argument("--as", dest="sent_as", choices=("npy", "jpeg"), default="npy")
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument(
-        "--convolutions", type=int, default=1, help="of each width: 3 are as much as a ResNet-18"
-    )
+        "--convolutions", type=int, action="append",
+        help="of each width: 3 are as much as a ResNet-18 (default: 1 and 3, one after the other)",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     broker = BROKERS[options.broker]()
     broker.start()
     found = {}
     try:
-        for kind in options.kind or KINDS:
+        for convolutions, kind in itertools.product(
+            options.convolutions or CONVOLUTIONS, options.kind or KINDS
+        ):
+            what = f"{kind}, {convolutions} of each width"
             with tempfile.TemporaryDirectory() as folder:
-                found[kind] = measured(kind, broker, options, Path(folder))
-            print(kind)
-            for name, value in found[kind].items():
+                found[what] = measured(kind, convolutions, broker, options, Path(folder))
+            print(what)
+            for name, value in found[what].items():
                 print(f"  {name:26} {value if isinstance(value, str) else f'{value:,.3f}'}")
     finally:
         broker.stop()

@@ -1,10 +1,20 @@
-"""What stands at a share of many values."""
+"""What stands at a share of many values, and in their middle."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the value below which `share` of all lie."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def middle(values: Sequence[float]) -> float:
+    """Return the mean of the middle half: as robust as the median, but finer than its steps.
+
+    The times of a result are of whole milliseconds.
+    """
+    inner = sorted(values)[len(values) // 4 : len(values) - len(values) // 4]
+    return statistics.fmean(inner)

@@ -6,13 +6,13 @@ Anybody may have written the file: `onnx_files` looks at it before the runtime s
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from DurableText.installation.extras import needs
-from Modelling.cores import available_cores
 from Modelling.errors import CheckpointError, shortened
 from Modelling.network.checkpoint import Checkpoint
 from Modelling.network.declared_size import require_size
@@ -25,6 +25,7 @@ from Modelling.network.foreign import (
 )
 from Modelling.network.input_range import InputRange
 from Modelling.network.onnx_files import require_safe
+from Modelling.network.onnx_threads import Threads, threads_of
 
 # The types of tensors, as ONNX Runtime writes them.
 TYPES = {
@@ -49,12 +50,6 @@ ITS_OWN_CODE = re.compile(
 # Characters: how far the opset may go comes last.
 LONGEST_REASON = 500
 
-# From this version on it can be said how long threads spin.
-BOUNDED_SPINNING = (1, 26)
-
-# From one layer to the next. What is left of it after a run costs 3 % of the CPU time.
-SPIN_MICROSECONDS = 30
-
 # Of the runtime's log: errors only. What it warns of is its own planning.
 LOG_ERRORS = 3
 
@@ -78,27 +73,15 @@ def open_onnx(
     require_safe(path, max_bytes)
     with needs("an ONNX model", CheckpointError):
         import onnxruntime
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = LOG_ERRORS
-    settings.intra_op_num_threads = threads or available_cores()
-    settings.inter_op_num_threads = 1
-    for name, value in waiting_of_threads(onnxruntime.__version__).items():
-        settings.add_session_config_entry(f"session.intra_op.{name}", value)
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path.resolve()),  # weights in further files lie beside what a link leads to
-            settings,
-            providers=["CPUExecutionProvider"],
-            enable_fallback=0,  # which tries the very same again, and prints so
-        )
-    except Exception as error:  # noqa: BLE001 - it has a class of its own for each kind of fault
-        raise CheckpointError(f"{path}: ONNX Runtime refuses it: {_reason(error)}") from None
+    placed = threads_of(threads)
+    session = _session(onnxruntime, path, placed)
     try:
         image = only_input([_tensor(each) for each in session.get_inputs()])
         output = chosen_output([_tensor(each) for each in session.get_outputs()], checkpoint.side)
 
         def call(batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            (answers,) = session.run([output.name], {image.name: batch})
+            with placed.calling():
+                (answers,) = session.run([output.name], {image.name: batch})
             return np.asarray(answers) if isinstance(answers, np.ndarray) else _rows_of(answers)
 
         return ForeignEngine(
@@ -108,16 +91,22 @@ def open_onnx(
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def waiting_of_threads(version: str) -> dict[str, str]:
-    """Tell how the runtime's threads wait for work: briefly awake where it can do that.
-
-    By its own default they spin for tens of milliseconds after each run: on cores that others need,
-    for decoding and the brokers, that costs more than waking costs. Asleep they are woken for each
-    layer. Between the two lies what bridges the gap between two layers (benchmarks/NOTES.md).
-    """
-    if tuple(map(int, re.findall(r"\d+", version)[:2])) < BOUNDED_SPINNING:
-        return {"allow_spinning": "0"}
-    return {"allow_spinning": "1", "spin_duration_us": str(SPIN_MICROSECONDS)}
+def _session(onnxruntime: Any, path: Path, threads: Threads) -> Any:
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = LOG_ERRORS
+    settings.intra_op_num_threads = threads.count
+    settings.inter_op_num_threads = 1
+    for name, value in threads.entries(onnxruntime.__version__).items():
+        settings.add_session_config_entry(f"session.intra_op{name}", value)
+    try:
+        return onnxruntime.InferenceSession(
+            str(path.resolve()),  # weights in further files lie beside what a link leads to
+            settings,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which tries the very same again, and prints so
+        )
+    except Exception as error:  # noqa: BLE001 - it has a class of its own for each kind of fault
+        raise CheckpointError(f"{path}: ONNX Runtime refuses it: {_reason(error)}") from None
 
 
 def _rows_of(answers: list[dict[Any, float]]) -> npt.NDArray[np.float32]:

@@ -17,7 +17,6 @@ from Modelling.data_preparation import encode_npy
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, sha256_of
 from Modelling.network.foreign import Tensor, layout_of, only_input
 from Modelling.network.keras_models import load_keras_model
-from Modelling.network.onnx import waiting_of_threads
 from Modelling.network.onnx_files import require_safe
 from Modelling.predict_cnn import CheckpointError, Classifier, load_classifier
 from Modelling.predictors.checkpoint_source import CheckpointSource
@@ -295,14 +294,6 @@ def test_a_file_whose_weights_lie_in_another_is_not_promoted_in_part(
     onnx.save(onnx.load(path), new / "whole.onnx")
     assert promote.main([str(new / "whole.onnx"), "--served", str(old)]) == 0
     assert labels_of(load_classifier(old)) == ["0", "1", "2"]
-
-
-@pytest.mark.parametrize("version", ["1.9.0", "1.25.3", "1.26.0", "1.32.0", "2.0.0+dev1"])
-def test_threads_never_spin_without_a_bound(version: str) -> None:
-    """Runtimes that do not know the bound would spin for as long as they like."""
-    waiting = waiting_of_threads(version)
-    assert waiting["allow_spinning"] == "0" or int(waiting["spin_duration_us"]) <= 100
-    assert (waiting["allow_spinning"] == "1") is (version not in ("1.9.0", "1.25.3"))
 
 
 def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
