@@ -6,13 +6,14 @@
 
 The same network runs as an ONNX file (ONNX Runtime) and as a Keras file with its compiled form
 (LiteRT): one of 0.25 billion multiplications, where the network takes little more than the picture
-itself, and one as much as a ResNet-18. The bare engine is the runtime itself, without anything
-of ours: it predicts arrays that are ready, with all cores and nothing else running, at its best
-batch size, ONNX Runtime with threads that spin, that sleep, and that wait as ours. The pipeline is
-given the same pictures as arrays, or with `--as jpeg` as files that have to be decoded. Both take
-turns, so that the ratio holds on a machine whose speed drifts; CPU time per image stands beside it,
-of the server and of all four scripts. One at a time: the mean of the middle half from received to
-predicted, and from published to stored, against that of the bare call for one.
+itself, and one as much as a ResNet-18. The bare engine is the runtime itself, without anything of
+ours: it predicts arrays that are ready, with all cores and nothing else running, at its best batch
+size, ONNX Runtime with threads that spin, that sleep, that wait as ours, and with pictures side by
+side. The pipeline is given the same pictures as arrays, or with `--as jpeg` as files that have to
+be decoded. Both take turns, so that the ratio holds on a machine whose speed drifts; CPU time per
+image stands beside it, of the server and of all four scripts. One at a time: the mean of the middle
+half from received to predicted, and from published to stored, against that of the bare call for
+one.
 """
 
 from __future__ import annotations
@@ -62,12 +63,12 @@ CONVOLUTIONS = (1, 3)
 WIDTHS = (32, 64, 128, 256, 512)
 
 BARE = """
-import json, sys, time, numpy as np
+import concurrent.futures, json, sys, time, numpy as np
 
-def onnx(path, waiting):
+def onnx(path, waiting, beside=False):
     import onnxruntime
-    from Modelling.network.onnx_threads import threads_of
-    threads = threads_of(None)
+    from Modelling.network.onnx_threads import Threads, threads_of
+    threads = Threads(1) if beside else threads_of(None)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads.count, 1
     for name, value in threads.entries(onnxruntime.__version__).items():
@@ -81,7 +82,10 @@ def onnx(path, waiting):
     def call(batch):
         with threads.calling():
             return session.run([given.name], {taken.name: batch})
-    return images, call
+    pool = concurrent.futures.ThreadPoolExecutor(int(sys.argv[2]))
+    def several(batch):
+        return list(pool.map(call, (batch[each : each + 1] for each in range(len(batch)))))
+    return images, several if beside else call
 
 def litert(path):
     from ai_edge_litert.interpreter import Interpreter
@@ -102,7 +106,7 @@ def litert(path):
 
 path = sys.argv[1]
 if path.endswith(".onnx"):
-    engines = [onnx(path, each) for each in ("0", "1", None)]
+    engines = [onnx(path, each) for each in ("0", "1", None)] + [onnx(path, "0", beside=True)]
 else:
     engines = [litert(path)]
 best, cpu, ones = 0.0, 0.0, []
@@ -258,8 +262,8 @@ def measured(
             )
     finally:
         pipeline.stop()
-    middle = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-    return {"sent_as": options.sent_as, **middle}
+    medians = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+    return {"sent_as": options.sent_as, **medians}
 
 
 def main() -> None:

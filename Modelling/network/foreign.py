@@ -8,7 +8,7 @@ numbers of 16 bits, which of several outputs is meant.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from Modelling.network.checkpoint import Checkpoint
 from Modelling.network.input_range import BYTES, UNIT, InputRange
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
 from Modelling.network.range_probe import UNSAID, FoundRange
+from Modelling.network.side_by_side import Call, SideBySide
 from Modelling.network.side_file import SideFile
 
 # Images per call: at most so many, and so few that they take no more than this (bytes), or one.
@@ -92,10 +93,11 @@ class ForeignEngine:
         name: str,
         image: Tensor,
         output: Tensor,
-        call: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
+        call: Call,
         side: SideFile | None,
         input_range: InputRange | None,
         images_a_call: int | None = None,
+        beside: SideBySide | None = None,
     ) -> None:
         """Find out how pictures are laid out, and what the answers are.
 
@@ -107,6 +109,7 @@ class ForeignEngine:
             side: What is known of it.
             input_range: Of the pixels that it wants; None if nothing is said of it.
             images_a_call: That are run at once, at most; by their size if None.
+            beside: Runs the pieces of larger batches beside each other, if that is quicker.
 
         Raises:
             CheckpointError: It is no image classifier.
@@ -119,9 +122,9 @@ class ForeignEngine:
         self._batch = image.shape[0]
         chunk = images_a_call or min(CHUNK, CHUNK_BYTES // (4 * math.prod(self._layout.picture)))
         # A file for so many pictures runs so many each time, whether all are there or not.
-        a_call = self._batch or 1
-        self._chunk = max(1, chunk // a_call) * a_call
+        self._chunk = self._whole_calls(chunk)
         self._call = call
+        self._beside = beside
         self.input_shape = self._layout.picture
         bytes_in = image.dtype == np.uint8
         self._range = input_range or (BYTES if bytes_in else UNIT)
@@ -129,7 +132,7 @@ class ForeignEngine:
         self.range_found = None if input_range else FoundRange(self._range, why, known=bytes_in)
         self._kind = OutputKind.PROBABILITIES
         try:
-            outputs = self._outputs(noise(self.input_shape))
+            outputs = self._outputs(noise(self.input_shape), call)
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises
             raise CheckpointError(f"it cannot be run: {shortened(error)}") from None
         if outputs.ndim != 2 or len(outputs) != len(noise(self.input_shape)):
@@ -142,27 +145,43 @@ class ForeignEngine:
     def run(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Run the network in chunks; see `Engine.run`."""
         probabilities = np.empty((len(images), self.classes), np.float32)
-        for start in range(0, len(images), self._chunk):
-            outputs = self._outputs(images[start : start + self._chunk])
+        beside = self._beside
+        piece = beside.piece(len(images), self._chunk) if beside else None
+        call = beside.call if beside and piece else self._call
+        chunk = self._whole_calls(piece) if piece else self._chunk
+
+        def fill(start: int) -> None:
+            outputs = self._outputs(images[start : start + chunk], call)
             probabilities[start : start + len(outputs)] = to_probabilities(outputs, self._kind)
+
+        starts = range(0, len(images), chunk)
+        if beside and piece:
+            beside.run(fill, starts)
+        else:
+            for start in starts:
+                fill(start)
         return probabilities
 
-    def _outputs(self, images: Pixels) -> npt.NDArray[np.float32]:
+    def _whole_calls(self, images: int) -> int:
+        a_call = self._batch or 1
+        return max(1, images // a_call) * a_call
+
+    def _outputs(self, images: Pixels, call: Call) -> npt.NDArray[np.float32]:
         pixels = self._range.apply(images)
         if self._dtype == np.uint8:
             pixels = np.rint(np.clip(pixels, 0, 255))
         batch = self._layout.apply(pixels).astype(self._dtype, copy=False)
         if self._batch is None:
-            return _rows(np.asarray(self._call(batch), np.float32), len(batch))
-        return np.concatenate(list(map(self._fixed, _cut(batch, self._batch))))
+            return _rows(np.asarray(call(batch), np.float32), len(batch))
+        return np.concatenate([self._fixed(part, call) for part in _cut(batch, self._batch)])
 
-    def _fixed(self, part: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def _fixed(self, part: npt.NDArray[Any], call: Call) -> npt.NDArray[np.float32]:
         """Run a batch of the only size that the network takes; what lacks is filled with zeros."""
         assert self._batch is not None
         lack = self._batch - len(part)
         zeros = np.zeros((lack, *part.shape[1:]), part.dtype)
         filled = np.concatenate([part, zeros]) if lack else part
-        return _rows(np.asarray(self._call(filled), np.float32), len(filled))[: len(part)]
+        return _rows(np.asarray(call(filled), np.float32), len(filled))[: len(part)]
 
 
 def _rows(outputs: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:

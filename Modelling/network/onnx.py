@@ -24,8 +24,9 @@ from Modelling.network.foreign import (
     told_range,
 )
 from Modelling.network.input_range import InputRange
-from Modelling.network.onnx_files import require_safe
+from Modelling.network.onnx_files import files_beside, require_safe
 from Modelling.network.onnx_threads import Threads, threads_of
+from Modelling.network.side_by_side import Call, SideBySide
 
 # The types of tensors, as ONNX Runtime writes them.
 TYPES = {
@@ -49,6 +50,10 @@ ITS_OWN_CODE = re.compile(
 
 # Characters: how far the opset may go comes last.
 LONGEST_REASON = 500
+
+# Networks up to this size (bytes) are held twice: for calls that all cores share, and for calls
+# that have a core each.
+TWICE_BYTES = 256 << 20
 
 # Of the runtime's log: errors only. What it warns of is its own planning.
 LOG_ERRORS = 3
@@ -79,14 +84,26 @@ def open_onnx(
         image = only_input([_tensor(each) for each in session.get_inputs()])
         output = chosen_output([_tensor(each) for each in session.get_outputs()], checkpoint.side)
 
-        def call(batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            with placed.calling():
+        def runs(session: Any) -> Call:
+            def call(batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
                 (answers,) = session.run([output.name], {image.name: batch})
-            return np.asarray(answers) if isinstance(answers, np.ndarray) else _rows_of(answers)
+                return np.asarray(answers) if isinstance(answers, np.ndarray) else _rows_of(answers)
 
+            return call
+
+        def on_all(batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            with placed.calling():
+                return shared(batch)
+
+        shared = runs(session)
+        beside = None
+        if placed.count > 1 and _bytes_of(path) <= TWICE_BYTES:
+            single = runs(_session(onnxruntime, path, Threads(1)))
+            beside = SideBySide(single, placed.count, placed.cores)
         return ForeignEngine(
-            "onnx", image, output, call, checkpoint.side, input_range or told_range(checkpoint)
-        )
+            "onnx", image, output, on_all, checkpoint.side,
+            input_range or told_range(checkpoint), beside=beside,
+        )  # fmt: skip
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
@@ -107,6 +124,10 @@ def _session(onnxruntime: Any, path: Path, threads: Threads) -> Any:
         )
     except Exception as error:  # noqa: BLE001 - it has a class of its own for each kind of fault
         raise CheckpointError(f"{path}: ONNX Runtime refuses it: {_reason(error)}") from None
+
+
+def _bytes_of(path: Path) -> int:
+    return sum(each.stat().st_size for each in [path, *files_beside(path)])
 
 
 def _rows_of(answers: list[dict[Any, float]]) -> npt.NDArray[np.float32]:

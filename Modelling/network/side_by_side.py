@@ -1,37 +1,48 @@
 """Pieces of a batch, each run by one thread, side by side on all cores.
 
 A runtime that shares each layer out among its threads makes them wait for each other, layer by
-layer, and awake; what takes a core from one of them for a moment is paid for by all. Side by side
-nobody waits for anybody before the end.
+layer, and awake: what takes a core from one of them for a moment is paid for by all. Side by side
+nobody waits for anybody before the end (benchmarks/NOTES.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy.typing as npt
 
-# Pieces for each thread, at least: a thread that comes late leaves its share to the others.
+# Runs a network on a batch.
+Call = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+
+# Pieces for each thread: one that is held up leaves what it has not begun to the others.
 PIECES_A_THREAD = 4
 
 
 class SideBySide:
-    """Threads that call a network, each for itself."""
+    """Threads that call a network, each for itself.
 
-    def __init__(self, call: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], threads: int) -> None:
+    Attributes:
+        call: Runs it on a piece, in one thread.
+    """
+
+    def __init__(self, call: Call, threads: int, cores: Sequence[int] = ()) -> None:
         """Begin no thread yet.
 
         Args:
-            call: Runs the network on a batch, in one thread; several call it at once.
+            call: See above; called by several threads at once.
             threads: How many.
+            cores: One for each; none where the system places them.
         """
         self.call = call
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="network")
+        self._cores = iter(cores)
+        self._pool = ThreadPoolExecutor(threads, "network", self._take_a_core)
 
-    def step(self, images: int, most: int) -> int | None:
+    def piece(self, images: int, most: int) -> int | None:
         """Return how many images a piece has; None for a batch that all cores should share.
 
         Args:
@@ -43,6 +54,12 @@ class SideBySide:
         return max(1, min(most // self._threads, images // (PIECES_A_THREAD * self._threads)))
 
     def run(self, work: Callable[[int], None], starts: range) -> None:
-        """Do the work for each start; returns when all are done, and raises what one raised."""
+        """Do the work from each start on; return when all is done, and raise what one raised."""
         for done in [self._pool.submit(work, start) for start in starts]:
             done.result()
+
+    def _take_a_core(self) -> None:
+        core = next(self._cores, None)
+        if core is not None:
+            with contextlib.suppress(OSError):  # it was taken away from the container
+                os.sched_setaffinity(0, (core,))
