@@ -17,6 +17,7 @@ from MessageBroker.core.outage import Outage
 from MessageBroker.errors import BrokerError, ClosedError, PublishError, topic_not_found
 from MessageBroker.kafka.errors import MISSING_TOPIC, Right, error_of
 from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.record_times import RecordTimes
 from MessageBroker.kafka.records import headers_of, id_of
 from MessageBroker.kafka.settings import KafkaSettings
 
@@ -67,6 +68,7 @@ class KafkaPublisher:
         self._client = self._events.open(Producer, settings.for_producer())
         self._serve = serve
         self._outage = outage
+        self._times = RecordTimes()
         self._closing = threading.Event()
         self._has_id_at = time.monotonic() + PRODUCER_ID_SECONDS
         self._end: KafkaError | None = None  # why this client can send no more
@@ -115,10 +117,11 @@ class KafkaPublisher:
 
     def _produce(self, batch: Batch) -> None:
         produce, topic = self._client.produce, batch.topic
+        given, time_of = self._times.begin(), self._times.of
 
         def settle(number: int, error: KafkaError | None, record: Any) -> None:
             if error is None:
-                timestamp = record.timestamp()[1]
+                timestamp = time_of(topic, given, record)
                 batch.confirm(number, id_of(record.partition(), record.offset(), timestamp))
                 if not self._events.fine:
                     self._events.answered()
@@ -135,6 +138,7 @@ class KafkaPublisher:
                         topic,
                         message.data,
                         message.key or None,
+                        timestamp=given,
                         headers=headers,
                         # Bound to the number, which is lighter than a `partial`.
                         on_delivery=MethodType(settle, number),
