@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from Modelling.errors import CheckpointError
 from Pipeline.serving.served import Served, canary, is_of_canary
 from Pipeline.serving.shadow import WAITING_BATCHES, Shadow
 from Pipeline.stop import Stop
+from tests.engines import postgres_server
+from tests.engines.postgres_server import PostgresServer
 from tests.operations.scripts import CheckpointFolder
 from tests.pipeline.runner import ROOT, Pipeline, Script, wait_until
 
@@ -109,6 +112,27 @@ def test_two_servers_that_are_killed_share_out_alike_and_leave_no_shadow_in_the_
     killed_and_compared(pipeline_on_each_broker, tmp_path, 2000)
 
 
+def test_on_postgresql_the_answers_are_kept_and_compared_as_on_a_text(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    postgres_server.find_or_skip()
+    with PostgresServer() as server:
+        pipeline.db = server.url()
+
+        def restart() -> None:
+            server.kill()
+            server.start()
+
+        killed_and_compared(pipeline, tmp_path, 600, restart)
+        told = json.loads(of_db(pipeline.db, "summary", "--json"))
+        drawn, copied = tmp_path / "compared.png", tmp_path / "copy.txt"
+        comparison = of_db(pipeline.db, "compare", "--json", "--plot", str(drawn))
+        of_db(copied, "import", str(pipeline.db))
+    assert told["rows"] == 600
+    assert drawn.stat().st_size > 10_000
+    assert of_db(copied, "compare", "--json") == comparison
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_of_a_hundred_thousand_images_the_canary_answers_a_tenth_whoever_is_killed(
@@ -118,8 +142,13 @@ def test_of_a_hundred_thousand_images_the_canary_answers_a_tenth_whoever_is_kill
     assert 0.097 <= share <= 0.103
 
 
-def killed_and_compared(pipeline: Pipeline, folder: Path, count: int) -> float:
-    """Kill each of two servers with a canary and a shadow in mid-run; return the canary's share."""
+def killed_and_compared(
+    pipeline: Pipeline, folder: Path, count: int, also: Callable[[], None] = lambda: None
+) -> float:
+    """Kill each of two servers with a canary and a shadow in mid-run; return the canary's share.
+
+    `also` is done at each kill.
+    """
     canary_files, shadow_files = (CheckpointFolder(folder / name) for name in ("c", "s"))
     version, shadow_version = canary_files.install(1), shadow_files.install(2)
     options = ("--canary", f"{canary_files.path}:0.1", "--shadow", shadow_files.path)
@@ -127,11 +156,12 @@ def killed_and_compared(pipeline: Pipeline, folder: Path, count: int) -> float:
         pipeline.sub(*options, "--state-dir", folder / f"state{number}").ready()
         for number in range(2)
     ]
-    pub, app_2 = pipeline.pub(), pipeline.app_2()
+    pub, app_2 = pipeline.pub(), pipeline.app_2().ready()
     app_1 = pipeline.app_1("--count", count)
     for number in range(2):
         pipeline.wait_for_rows((number + 1) * count // 4, seconds=900)
         subs[number].kill()
+        also()
         subs[number] = pipeline.sub(*options, "--state-dir", folder / f"state{number}")
     assert f"{count:,} of {count:,} images confirmed" in app_1.end()
     pipeline.wait_for_rows(count, seconds=900)
@@ -162,10 +192,14 @@ def compared(pipeline: Pipeline, app_2: Script) -> str:
             lambda: not broker.backlog(pipeline.inferences, backlog), "all results are stored"
         )
     app_2.terminate()
-    command = [sys.executable, "-m", "DB", "compare", "--db", str(pipeline.db), "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=300)
-    [told] = [json.dumps(each) for each in json.loads(done.stdout)]
+    [told] = [json.dumps(each) for each in json.loads(of_db(pipeline.db, "compare", "--json"))]
     return told
+
+
+def of_db(db: Path | str, *arguments: str) -> bytes:
+    """What a command of the DB prints."""
+    command = [sys.executable, "-m", "DB", *arguments, "--db", str(db)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=300).stdout
 
 
 def shadows(pipeline: Pipeline) -> list[dict[str, Any]]:
