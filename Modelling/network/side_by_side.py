@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -39,8 +39,7 @@ class SideBySide:
         """
         self.call = call
         self._threads = threads
-        self._cores = iter(cores)
-        self._pool = ThreadPoolExecutor(threads, "network", self._take_a_core)
+        self._pool = ThreadPoolExecutor(threads, "network", _take_a_core, (iter(cores),))
 
     def piece(self, images: int, most: int) -> int | None:
         """Return how many images a piece has; None for a batch that all cores should share.
@@ -58,8 +57,9 @@ class SideBySide:
         for done in [self._pool.submit(work, start) for start in starts]:
             done.result()
 
-    def _take_a_core(self) -> None:
-        core = next(self._cores, None)
-        if core is not None:
-            with contextlib.suppress(OSError):  # it was taken away from the container
-                os.sched_setaffinity(0, (core,))
+
+def _take_a_core(cores: Iterator[int]) -> None:
+    core = next(cores, None)
+    if core is not None:
+        with contextlib.suppress(OSError):  # it was taken away from the container
+            os.sched_setaffinity(0, (core,))

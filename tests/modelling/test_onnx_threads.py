@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,18 @@ def test_threads_side_by_side_have_a_core_each() -> None:
 
     SideBySide(Network(1), 2, CORES[:2]).run(work, range(2))
     assert sorted(found) == [[core] for core in CORES[:2]]
+
+
+def test_threads_and_the_network_go_with_the_engine() -> None:
+    """A server that reloads its model a hundred times has the threads and memory of one."""
+    beside, threads = SideBySide(Network(1), 1, CORES[:1]), set()
+    beside.run(lambda start: threads.add(threading.current_thread()), range(2))
+    network = weakref.ref(beside.call)
+    del beside
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert network() is None
 
 
 def test_what_one_piece_raises_is_raised() -> None:
