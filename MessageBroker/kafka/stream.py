@@ -136,7 +136,7 @@ class KafkaStream(Stream):
         deadline, suspicious = began + JOIN_TIMEOUT_SECONDS, began + SUSPICIOUS_SECONDS
         while not self._membership.has_begun(partitions):
             with self._polling:
-                self._membership.mend()
+                self._mend()
                 self._collect(1, 1, JOIN_POLL_SECONDS)
                 for error in self._buffer.take_errors():
                     self._note(error)
@@ -181,7 +181,7 @@ class KafkaStream(Stream):
         if self._events.topic_missed:
             self._probe.require_topic()
         with self._polling:
-            self._membership.mend()
+            self._mend()
             self._pauses.end()
             self._store_moved()
             room = self._buffer.room_for(max_messages)
@@ -195,6 +195,16 @@ class KafkaStream(Stream):
             self._raise_what_is_known()
         return messages
 
+    def _mend(self) -> None:
+        try:
+            self._membership.mend()
+        except KafkaException as exception:
+            self._begin_anew(exception)
+
+    def _begin_anew(self, exception: KafkaException) -> None:
+        self._failure = self._events.explain(error_of(exception), self._consumed.where)
+        self._membership.start_over()
+
     def _collect(self, limit: int, max_bytes: int, timeout: float) -> None:
         """Take what the client has; wait for the first for up to `timeout` seconds."""
         self._revoked_while_fetching.clear()
@@ -207,7 +217,8 @@ class KafkaStream(Stream):
                     more = self._buffer.take(self._client, limit - 1, max_bytes)
                     records = [first, *more]
         except KafkaException as exception:
-            self._failure = self._events.explain(error_of(exception), self._consumed.where)
+            # What was taken before, and what the client had in its hands, is with nobody now.
+            self._begin_anew(exception)
             return
         if self._revoked_while_fetching:
             records = self._without_revoked(records)
@@ -263,8 +274,9 @@ class KafkaStream(Stream):
         for partition, position in self._assignment.positions(gone).items():
             try:
                 self._client.seek(TopicPartition(self._consumed.topic, partition, position))
-            except KafkaException as exception:  # the client is taking it away once more
+            except KafkaException as exception:  # the client is taking it away once more, perhaps
                 logger.debug("%s: %s", self._consumed.where, error_of(exception))
+                self._membership.start_over()
         return [each for each in records if each.partition() not in gone]
 
     def _before_revoke(self, partitions: set[int]) -> None:

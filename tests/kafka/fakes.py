@@ -149,6 +149,7 @@ class FakeConsumer:
         return next(iter(self.consume(1, 0)), None)
 
     def seek(self, place: TopicPartition) -> None:
+        self._fail("seek")
         self._positions[place.partition] = place.offset
 
     # ------------------------------------------------------------------ offsets

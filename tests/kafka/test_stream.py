@@ -109,6 +109,39 @@ def test_what_an_interrupted_fetch_had_taken_is_not_skipped() -> None:
     assert [each.data for each in fetch(stream, 4)] == bodies
 
 
+def test_what_a_failed_call_of_the_client_had_taken_is_not_skipped() -> None:
+    bodies = [b"a", b"b", b"c", b"d"]
+    client = FakeConsumer({0: bodies})
+    stream = joined(client)
+    client.faults["consume"] = [KafkaException(KafkaError(KafkaError._FAIL))]
+    with pytest.raises(BrokerError):
+        stream.fetch(2, MUCH, 0.01)
+
+    assert [each.data for each in fetch(stream, 4)] == bodies
+
+
+def test_a_client_that_can_work_no_more_is_told_each_time() -> None:
+    client = FakeConsumer({0: [b"a", b"b"]})
+    stream = joined(client)
+    client.faults["consume"] = [KafkaException(KafkaError(KafkaError._FATAL))]
+    client.faults["unsubscribe"] = [KafkaException(KafkaError(KafkaError._FATAL))] * 2
+    for _ in range(3):
+        with pytest.raises(BrokerError):
+            stream.fetch(2, MUCH, 0.01)
+
+
+def test_a_partition_that_came_back_at_once_and_cannot_be_read_anew_is_not_skipped() -> None:
+    bodies = [b"a", b"b", b"c", b"d"]
+    client = FakeConsumer({0: bodies})
+    stream = joined(client)
+    client.faults["consume"] = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):  # so that it joins anew
+        stream.fetch(2, MUCH, 0.01)
+    client.faults["seek"] = [KafkaException(KafkaError(KafkaError._STATE))]
+
+    assert [each.data for each in fetch(stream, 4)] == bodies
+
+
 def test_what_is_handed_out_as_a_stop_is_noticed_is_lost_not_an_error() -> None:
     bodies = [b"a", b"b", b"c"]
     client = FakeConsumer({0: bodies})
