@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -67,9 +67,12 @@ def open_stream(
         BrokerError: it could not join.
     """
     events = ClientEvents(settings, consumed.rights)
-    client = events.open(Consumer, settings.for_consumer(consumed.group))
+
+    def open_client() -> Consumer:
+        return events.open(Consumer, settings.for_consumer(consumed.group))
+
     find_span = span_finder(settings, consumed)
-    stream = KafkaStream(client, events, admin, consumed, settings.session_seconds, find_span)
+    stream = KafkaStream(open_client, events, admin, consumed, settings.session_seconds, find_span)
     try:
         stream.join(partitions)
     except BaseException:
@@ -83,7 +86,7 @@ class KafkaStream(Stream):
 
     def __init__(
         self,
-        client: Consumer,
+        open_client: Callable[[], Consumer],
         events: ClientEvents,
         admin: KafkaAdmin,
         consumed: GroupTopic,
@@ -93,7 +96,7 @@ class KafkaStream(Stream):
         """Prepare; `join` asks the group.
 
         Args:
-            client: a consumer of the group.
+            open_client: makes a consumer of the group; again where one hears of no broker any more.
             events: what it says in the background.
             admin: asks for the ends of partitions.
             consumed: the topic and the group.
@@ -104,24 +107,55 @@ class KafkaStream(Stream):
         self.on_unread = lambda _message, _error: None
         self._find_span = find_span
         self._partitions: Sequence[int] = ()
-        self._client = client
+        self._open_client = open_client
         self._events = events
         self._consumed = consumed
         self._admin = admin
         self._polling = threading.Lock()
-        self._assignment = Assignment(lambda lost: self.on_lost(lost))
-        self._buffer = RecordBuffer(consumed.topic)
-        self._offsets = StartOffsets(client, events, admin, consumed)
-        self._membership = Membership(
-            client, consumed, self._offsets, self._assignment, self._before_revoke
-        )
+        self._connect()
         # Half a session: the group may have had no sign of life for a while before the stop.
-        self._standstill = Standstill(session_seconds / 2, self._membership.ask_the_group)
-        self._probe = Probe(admin, consumed, events)
-        self._pauses = Pauses(client)
+        self._standstill = Standstill(session_seconds / 2, lambda: self._membership.ask_the_group())
+        self._probe = Probe(admin, consumed, events, self._ask)
         self._revoked_while_fetching: set[int] = set()
         self._failure: BrokerError | None = None
         self._last_fetch = time.monotonic()
+
+    def _connect(self) -> None:
+        """Make a client, and all that is bound to one."""
+        client = self._client = self._open_client()
+
+        def before_revoke(partitions: set[int]) -> None:
+            if self._client is client:  # what is said to one that is being closed concerns nobody
+                self._before_revoke(partitions)
+
+        self._assignment = Assignment(lambda lost: self.on_lost(lost))
+        self._buffer = RecordBuffer(self._consumed.topic)
+        self._offsets = StartOffsets(client, self._events, self._admin, self._consumed)
+        self._membership = Membership(
+            client, self._consumed, self._offsets, self._assignment, before_revoke
+        )
+        self._pauses = Pauses(client)
+
+    def _ask(self, timeout: float) -> None:
+        self._client.list_topics(self._consumed.topic, timeout)
+
+    def _reconnect(self) -> None:
+        """Go on with another client, as a new member of the group: this one hears of no broker.
+
+        What it has not acknowledged comes again.
+        """
+        logger.warning(
+            "%s: the client has let go of its brokers, though they answer: it is made anew",
+            self._consumed.where,
+        )
+        with self._polling:
+            deaf = self._membership
+            self._assignment.lose(list(self._assignment))
+            self._connect()
+            self._membership.start_over()
+        self._probe.answered()
+        # It may take as long as it likes, and is no member any more once its session is over.
+        threading.Thread(target=deaf.end, name="closing a deaf client", daemon=True).start()
 
     def join(self, partitions: Sequence[int]) -> None:
         """Join the group; return once it has a committed offset in each of `partitions`.
@@ -178,6 +212,8 @@ class KafkaStream(Stream):
 
     def _fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         self._standstill.notice()
+        if self._probe.is_deaf:
+            self._reconnect()
         if self._events.topic_missed:
             self._probe.require_topic()
         with self._polling:

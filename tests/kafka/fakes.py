@@ -93,6 +93,9 @@ class FakeConsumer:
         self._dealt: set[int] = set()
         self._positions: dict[int, int] = {}
 
+    def list_topics(self, _topic: str, _timeout: float) -> None:
+        self._fail("list_topics")
+
     # ------------------------------------------------------------------ the group
 
     def subscribe(self, topics: list[str], **callbacks: Callable[..., None]) -> None:

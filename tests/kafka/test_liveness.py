@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.kafka import liveness
@@ -17,15 +18,20 @@ TOPIC_ID = "id"
 
 
 class Asked:
-    """Answers a probe, or does not in time."""
+    """Answers a probe, or does not in time; and so does the client."""
 
     def __init__(self) -> None:
         self.answers = True
+        self.client_hears: KafkaError | None = None
 
     def topic_id(self, _topic: str, _timeout: float = 0.0) -> str:
         if not self.answers:
             raise BrokerUnavailableError("no answer within a second")
         return TOPIC_ID
+
+    def ask_client(self, _timeout: float) -> None:
+        if self.client_hears is not None:
+            raise KafkaException(self.client_hears)
 
 
 @pytest.fixture
@@ -41,8 +47,9 @@ def events() -> ClientEvents:
 @pytest.fixture
 def probe(asked: Asked, events: ClientEvents, monkeypatch: pytest.MonkeyPatch) -> liveness.Probe:
     monkeypatch.setattr(liveness, "PROBE_INTERVAL_SECONDS", -1.0)  # each look asks
+    monkeypatch.setattr(liveness, "DEAF_INTERVAL_SECONDS", -1.0)
     consumed = GroupTopic("topic", TOPIC_ID, "group", "nowhere:9092", from_the_beginning=True)
-    return liveness.Probe(cast("KafkaAdmin", asked), consumed, events)
+    return liveness.Probe(cast("KafkaAdmin", asked), consumed, events, asked.ask_client)
 
 
 def test_one_slow_answer_is_no_outage_and_two_are(
@@ -77,3 +84,31 @@ def test_after_an_outage_one_slow_answer_is_no_outage_either(
     probe.look()
 
     assert not events.away
+
+
+def test_a_client_that_hears_nothing_while_others_do_is_deaf(
+    asked: Asked, events: ClientEvents, probe: liveness.Probe
+) -> None:
+    asked.client_hears = KafkaError(KafkaError._TRANSPORT)
+    probe.look()
+    assert not probe.is_deaf
+    probe.look()
+    assert probe.is_deaf
+    assert not events.away
+    probe.answered()
+    assert not probe.is_deaf
+
+
+def test_a_client_is_not_deaf_while_the_broker_is_away(asked: Asked, probe: liveness.Probe) -> None:
+    asked.client_hears = KafkaError(KafkaError._TRANSPORT)
+    for answers in (True, False, True, False):
+        asked.answers = answers
+        probe.look()
+    assert not probe.is_deaf
+
+
+def test_a_client_that_is_refused_has_heard(asked: Asked, probe: liveness.Probe) -> None:
+    for code in (KafkaError._TRANSPORT, KafkaError.TOPIC_AUTHORIZATION_FAILED) * 2:
+        asked.client_hears = KafkaError(code)
+        probe.look()
+    assert not probe.is_deaf

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from MessageBroker import BrokerError, BrokerUnavailableError, Message
+from MessageBroker.kafka import liveness
 from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.committed_offsets import GroupTopic
 from MessageBroker.kafka.events import ClientEvents
@@ -26,11 +27,15 @@ MUCH = 10**9  # bytes: no limit
 
 
 def joined(
-    client: FakeConsumer, admin: FakeAdmin | None = None, session_seconds: float = 60.0
+    client: FakeConsumer,
+    admin: FakeAdmin | None = None,
+    session_seconds: float = 60.0,
+    next_client: FakeConsumer | None = None,
 ) -> KafkaStream:
     """A stream over a client, that has joined its group."""
+    clients = iter([client, next_client])
     stream = KafkaStream(
-        client,
+        lambda: next(clients),
         ClientEvents(KafkaSettings({"bootstrap.servers": CONSUMED.servers}, {}, {})),
         cast("KafkaAdmin", admin or FakeAdmin(client)),
         CONSUMED,
@@ -240,3 +245,31 @@ def test_closing_says_so_if_the_group_cannot_be_left(
     (line,) = [each.getMessage() for each in caplog.records]
     assert "the group was not left within 0.1 s" in line
     answers.set()
+
+
+def test_a_client_that_hears_of_no_broker_is_replaced_and_nothing_is_skipped(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(liveness, "PROBE_INTERVAL_SECONDS", -1.0)
+    monkeypatch.setattr(liveness, "DEAF_INTERVAL_SECONDS", -1.0)
+    bodies = [b"a", b"b", b"c", b"d"]
+    deaf, other = FakeConsumer({0: bodies}), FakeConsumer({0: bodies})
+    stream = joined(deaf, next_client=other)
+    lost: list[Delivery] = []
+    stream.on_lost = lost.extend
+    first, second = fetch(stream, 2)
+    acknowledge(stream, [first])
+    other.committed_offsets = {0: 1}
+    deaf.faults["list_topics"] = [KafkaException(KafkaError(KafkaError._TRANSPORT))] * 2
+    for _ in range(2):
+        stream.renew([])
+
+    assert [each.data for each in fetch(stream, 3)] == bodies[1:]
+    assert lost == [second.delivery]
+    assert "made anew" in caplog.text
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not deaf.closed and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert deaf.closed
+    assert fetch(stream, 0) == []
+    assert acknowledge(stream, [second]) == 1
