@@ -34,12 +34,13 @@ from MessageBroker.errors import (
 from MessageBroker.ini_file import IniFile
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
 from MessageBroker.kafka.committed_offsets import GroupReader, GroupTopic
+from MessageBroker.kafka.opening import open_stream
 from MessageBroker.kafka.places import Place, read
 from MessageBroker.kafka.property_checks import LOGIN, VARIABLES, check_login, names_a_file
 from MessageBroker.kafka.publisher import KafkaPublisher
 from MessageBroker.kafka.records import place_of
 from MessageBroker.kafka.settings import KafkaSettings
-from MessageBroker.kafka.stream import KafkaStream, open_stream
+from MessageBroker.kafka.stream import KafkaStream
 from MessageBroker.message import Message
 
 logger = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ class KafkaHandler(BrokerCore):
                 self._publisher.retire()
                 self._publisher = None
             if self._publisher is None:
-                self._publisher = KafkaPublisher(self._settings, self._admin.serve, self._outage)
+                self._publisher = KafkaPublisher(self._settings, self._admin, self._outage)
             return self._publisher
 
     # ------------------------------------------------------------------ consuming

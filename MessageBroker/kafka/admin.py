@@ -35,6 +35,9 @@ from MessageBroker.kafka.settings import (
 REQUEST_TIMEOUT_SECONDS = 9.0
 # A look-up is asked again after this long, so that refused credentials are noticed at once (s).
 LOOK_UP_SLICE_SECONDS = 0.5
+# One that nobody answered for so long, though asked, is made anew: it may hear of no broker
+# any more (`hearing.Hearing`), and there is none to compare it with (s).
+DEAF_SECONDS = 15.0
 # The brokers that lead partitions are asked again after this long (s).
 LEADER_SLICE_SECONDS = 1.0
 # How soon to look again whether a new topic has its leaders (s).
@@ -72,6 +75,7 @@ class KafkaAdmin:
         self._connected: AdminClient | None = None
         self._brokers: Sequence[Any] = ()  # as the cluster last told them
         self._worked = False  # a broker at such an address has answered
+        self._last_answer = 0.0  # or when the client was made
         self._where = f"Kafka at {settings.servers}"
 
     @property
@@ -79,6 +83,7 @@ class KafkaAdmin:
         with self._lock:
             if self._connected is None:
                 self._connected = self._events.open(AdminClient, self._settings.for_admin())
+                self._last_answer = time.monotonic()
             return self._connected
 
     def serve(self) -> None:
@@ -90,6 +95,19 @@ class KafkaAdmin:
         """Let the client go."""
         with self._lock:
             self._connected = None
+
+    def _answered(self) -> None:
+        self._last_answer = time.monotonic()
+        self._events.answered()
+
+    def _unanswered(self) -> None:
+        """Begin with another client where this one was asked in vain for long."""
+        if time.monotonic() - self._last_answer <= DEAF_SECONDS:
+            return
+        with self._lock:
+            deaf, self._connected = [self._connected], None
+        # It goes with the last one that knows it, and that may take long.
+        threading.Thread(target=deaf.clear, name="closing a deaf client", daemon=True).start()
 
     # ------------------------------------------------------------------ topics
 
@@ -174,9 +192,11 @@ class KafkaAdmin:
             error = error_of(exception)
             if error.code() in _NO_TOPIC:
                 return None
+            if is_outage(error):
+                self._unanswered()
             tried = f"{self._where}: topic {topic!r}"
             raise self._events.explain(error, tried, look_up("topic", topic)) from None
-        self._events.answered()
+        self._answered()
         self._worked = True
         is_known = found.get_most_significant_bits() or found.get_least_significant_bits()
         return str(found) if is_known else ""
@@ -306,7 +326,7 @@ class KafkaAdmin:
                     raise self._events.explain(error, tried, look_up("topic", topic)) from None
                 time.sleep(LEADER_POLL_SECONDS)
             else:
-                self._events.answered()
+                self._answered()
                 self._worked = True
                 return {partition: int(each.offset) for partition, each in found.items()}
 
@@ -343,6 +363,8 @@ class KafkaAdmin:
                 client.poll(0)
                 refusal = self._events.refusal(self._where)
                 late = time.monotonic() >= deadline
+                if late:
+                    self._unanswered()
                 if late or refusal is not None or not looked:
                     self._look_for_faults(late=late)
                     looked = True
@@ -351,7 +373,7 @@ class KafkaAdmin:
                 if late or not is_outage(error_of(exception)):
                     raise self._events.explain(error_of(exception), self._where) from None
             else:
-                self._events.answered()
+                self._answered()
                 self._brokers = list(metadata.brokers.values())
                 return metadata
 

@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from confluent_kafka import KafkaException
-
 from MessageBroker.errors import (
     AuthenticationError,
     BrokerUnavailableError,
@@ -16,30 +14,18 @@ from MessageBroker.errors import (
 )
 from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.committed_offsets import GroupTopic
-from MessageBroker.kafka.errors import error_of, is_outage
 from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.hearing import Hearing
 
 # After so long without a message the broker is asked whether it is there (s).
 PROBE_INTERVAL_SECONDS = 3.0
 PROBE_TIMEOUT_SECONDS = 1.0
-# After so long without a message the consumer's own client is asked, too (s), how long it may take
-# (it is behind fetches, which wait for half a second), and how often it has to fail.
-DEAF_INTERVAL_SECONDS = 5.0
-DEAF_TIMEOUT_SECONDS = 5.0
-DEAF_FAILURES = 2
 
 
 class Probe:
     """Asks whether the broker and the topic are there, when nothing has come for a while.
 
-    It asks the consumer's own client, too, where the broker is there: a cluster of one node that is
-    starved or just back may tell that it has no broker. The client then lets the only one go that
-    it knew, and where the news that its last connection ended comes while it still reads that
-    answer, it takes back that it wanted to begin with `bootstrap.servers` again, for ever
-    (`rd_kafka_rebootstrap_tmr_stop` in librdkafka 2.16's `rdkafka_request.c`).
-
-    Attributes:
-        is_deaf: the client hears of no broker, though there is one; it never will.
+    Where the broker is there, it asks the consumer's own client, too: see `Hearing`.
     """
 
     def __init__(
@@ -47,7 +33,7 @@ class Probe:
         admin: KafkaAdmin,
         consumed: GroupTopic,
         events: ClientEvents,
-        ask_client: Callable[[float], None],
+        hearing: Hearing,
     ) -> None:
         """Begin as if the broker had just answered.
 
@@ -56,23 +42,20 @@ class Probe:
                 fetches.
             consumed: its topic is asked for.
             events: told what comes of it.
-            ask_client: asks by the consumer's connection, within so many seconds.
+            hearing: whether the consumer's own client hears of the broker.
         """
-        self.is_deaf = False
         self._admin = admin
         self._consumed = consumed
         self._events = events
-        self._ask_client = ask_client
+        self._hearing = hearing
         self._failed = False
         self._last_answer = time.monotonic()
-        self._client_answered = self._last_answer
-        self._client_failures = 0
 
     def answered(self) -> None:
         """Note that something came from the broker: no probe has failed since."""
-        self.is_deaf = self._failed = False
-        self._last_answer = self._client_answered = time.monotonic()
-        self._client_failures = 0
+        self._failed = False
+        self._last_answer = time.monotonic()
+        self._hearing.heard()
         if self._events.away:
             self._events.answered()
 
@@ -90,26 +73,13 @@ class Probe:
             # Once is little: on a busy machine an answer may take longer than a probe waits.
             self._events.away = self._events.away or self._failed
             self._failed = True
-            self._client_failures = 0
+            self._hearing.missed()
             return
         self._failed = False
         self._last_answer = time.monotonic()
         self._events.answered()
         self._events.topic_missed = found != self._consumed.topic_id
-        self._look_at_the_client()
-
-    def _look_at_the_client(self) -> None:
-        if time.monotonic() - self._client_answered <= DEAF_INTERVAL_SECONDS:
-            return
-        try:
-            self._ask_client(DEAF_TIMEOUT_SECONDS)
-        except KafkaException as exception:
-            if is_outage(error_of(exception)):
-                self._client_failures += 1
-                self.is_deaf = self._client_failures >= DEAF_FAILURES
-                return
-        self._client_answered = time.monotonic()  # a refusal is an answer, too
-        self._client_failures = 0
+        self._hearing.look()
 
     def require_topic(self) -> None:
         """Make sure that it is there still, when it was missed: a new leader may not know it yet.

@@ -15,8 +15,10 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from MessageBroker.core.driver import AwaitedBatch, Batch
 from MessageBroker.core.outage import Outage
 from MessageBroker.errors import BrokerError, ClosedError, PublishError, topic_not_found
+from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.errors import MISSING_TOPIC, Right, error_of
 from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.hearing import Hearing
 from MessageBroker.kafka.record_times import RecordTimes
 from MessageBroker.kafka.records import headers_of, id_of
 from MessageBroker.kafka.settings import KafkaSettings
@@ -37,6 +39,9 @@ PRODUCER_ID_SECONDS = 0.55
 LOOK_UP_SECONDS = 1.0
 # After so many messages confirmations are taken: while one batch is sent, nobody else gets a turn.
 CONFIRM_EVERY = 256
+# What a ping of the brokers may take before they count as away (s).
+PING_SECONDS = 1.0
+DEAF = "the client has let go of its brokers, though they answer others: publish it again"
 CLOSED = "kafka was closed before it had the message"
 # What the client says of messages that it gives up.
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
@@ -52,12 +57,13 @@ PURGE_SECONDS = 2.0
 class KafkaPublisher:
     """Sends publications, and confirms or fails each when the cluster has answered."""
 
-    def __init__(self, settings: KafkaSettings, serve: Callable[[], None], outage: Outage) -> None:
+    def __init__(self, settings: KafkaSettings, admin: KafkaAdmin, outage: Outage) -> None:
         """Connect.
 
         Args:
             settings: the clients' properties.
-            serve: called now and then in this publisher's thread.
+            admin: served now and then in this publisher's thread, and asked by another connection
+                whether the brokers are there.
             outage: told when messages wait for brokers that are away, and when they answer.
 
         Raises:
@@ -66,8 +72,10 @@ class KafkaPublisher:
         self._where = f"Kafka at {settings.servers}"
         self._events = ClientEvents(settings)
         self._client = self._events.open(Producer, settings.for_producer())
-        self._serve = serve
+        self._admin = admin
         self._outage = outage
+        self._hearing = Hearing(lambda timeout: self._client.list_topics(timeout=timeout))
+        self._unconfirmed = 0  # messages, when that was last looked at
         self._times = RecordTimes()
         self._closing = threading.Event()
         self._has_id_at = time.monotonic() + PRODUCER_ID_SECONDS
@@ -206,6 +214,22 @@ class KafkaPublisher:
         elif time.monotonic() - self._refused_since > SURE_SECONDS:
             self._give_up(refused)
 
+    def _look_at_the_client(self) -> None:
+        """Give up where the client hears of no broker any more, though they answer others."""
+        before, self._unconfirmed = self._unconfirmed, len(self._client)
+        if not self._unconfirmed or self._unconfirmed < before:
+            self._hearing.heard()
+        if not self._hearing.is_due:
+            return
+        try:
+            self._admin.ping(PING_SECONDS)
+        except BrokerError:
+            self._hearing.missed()
+            return
+        self._hearing.look()
+        if self._hearing.is_deaf:
+            self._give_up(KafkaError(KafkaError._TRANSPORT))
+
     def _explain(self, error: KafkaError, topic: str) -> BrokerError:
         refused = error.code() == KafkaError._FATAL
         if refused or error.code() in _PURGED:
@@ -213,6 +237,8 @@ class KafkaPublisher:
                 return ClosedError(CLOSED)
             error = self._end or error
         tried = f"{self._where}: a message was not published to {topic!r}"
+        if self._hearing.is_deaf:
+            return BrokerError(f"{tried}: {DEAF}")
         if error.code() in GONE:
             return topic_not_found(f"{tried}: there is no such topic any more", topic)
         right = Right("WRITE", "topic", topic)
@@ -228,8 +254,9 @@ class KafkaPublisher:
         while not self._closing.is_set():
             # A sender may have been interrupted just where it says that it is one or is none.
             self._poll(0 if self._rest() else POLL_SECONDS)
-            self._serve()
+            self._admin.serve()
             self._look_at_the_login()
+            self._look_at_the_client()
             if not self._events.away:
                 self._outage.end(self)
             elif len(self._client):

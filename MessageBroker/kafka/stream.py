@@ -27,12 +27,12 @@ from MessageBroker.kafka.buffer import RecordBuffer
 from MessageBroker.kafka.committed_offsets import GroupTopic
 from MessageBroker.kafka.errors import MISSING_TOPIC, error_of, is_outage, meaning_of
 from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.hearing import Hearing
 from MessageBroker.kafka.liveness import Probe, Standstill
 from MessageBroker.kafka.membership import Membership
 from MessageBroker.kafka.pauses import Pauses
 from MessageBroker.kafka.records import id_of
-from MessageBroker.kafka.refused import REFUSED, FindSpan, RefusedBatch, span_finder
-from MessageBroker.kafka.settings import KafkaSettings
+from MessageBroker.kafka.refused import REFUSED, FindSpan, RefusedBatch
 from MessageBroker.kafka.start_offsets import StartOffsets
 from MessageBroker.message import Delivery, Message
 
@@ -49,36 +49,6 @@ SUSPICIOUS_SECONDS = 6.0
 JOIN_POLL_SECONDS = 0.05
 # What leaving may take before the broker counts as away (s).
 LEAVE_TIMEOUT_SECONDS = 5.0
-
-
-def open_stream(
-    consumed: GroupTopic, partitions: Sequence[int], settings: KafkaSettings, admin: KafkaAdmin
-) -> KafkaStream:
-    """Connect a consumer, and join its group.
-
-    Args:
-        consumed: the topic and the group.
-        partitions: all that the topic has.
-        settings: the clients' properties.
-        admin: asks for the ends of partitions.
-
-    Raises:
-        ConfigurationError: the group consumes another topic, or a property is not taken.
-        BrokerError: it could not join.
-    """
-    events = ClientEvents(settings, consumed.rights)
-
-    def open_client() -> Consumer:
-        return events.open(Consumer, settings.for_consumer(consumed.group))
-
-    find_span = span_finder(settings, consumed)
-    stream = KafkaStream(open_client, events, admin, consumed, settings.session_seconds, find_span)
-    try:
-        stream.join(partitions)
-    except BaseException:
-        stream.close([])
-        raise
-    return stream
 
 
 class KafkaStream(Stream):
@@ -115,7 +85,8 @@ class KafkaStream(Stream):
         self._connect()
         # Half a session: the group may have had no sign of life for a while before the stop.
         self._standstill = Standstill(session_seconds / 2, lambda: self._membership.ask_the_group())
-        self._probe = Probe(admin, consumed, events, self._ask)
+        self._hearing = Hearing(lambda timeout: self._client.list_topics(consumed.topic, timeout))
+        self._probe = Probe(admin, consumed, events, self._hearing)
         self._revoked_while_fetching: set[int] = set()
         self._failure: BrokerError | None = None
         self._last_fetch = time.monotonic()
@@ -136,14 +107,8 @@ class KafkaStream(Stream):
         )
         self._pauses = Pauses(client)
 
-    def _ask(self, timeout: float) -> None:
-        self._client.list_topics(self._consumed.topic, timeout)
-
     def _reconnect(self) -> None:
-        """Go on with another client, as a new member of the group: this one hears of no broker.
-
-        What it has not acknowledged comes again.
-        """
+        """Go on with another client, as a new member; what is not acknowledged comes again."""
         logger.warning(
             "%s: the client has let go of its brokers, though they answer: it is made anew",
             self._consumed.where,
@@ -153,7 +118,7 @@ class KafkaStream(Stream):
             self._assignment.lose(list(self._assignment))
             self._connect()
             self._membership.start_over()
-        self._probe.answered()
+        self._hearing.heard()
         # It may take as long as it likes, and is no member any more once its session is over.
         threading.Thread(target=deaf.end, name="closing a deaf client", daemon=True).start()
 
@@ -212,7 +177,7 @@ class KafkaStream(Stream):
 
     def _fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         self._standstill.notice()
-        if self._probe.is_deaf:
+        if self._hearing.is_deaf:
             self._reconnect()
         if self._events.topic_missed:
             self._probe.require_topic()

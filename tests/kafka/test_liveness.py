@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from MessageBroker.errors import BrokerUnavailableError
-from MessageBroker.kafka import liveness
+from MessageBroker.kafka import hearing, liveness
 from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.committed_offsets import GroupTopic
 from MessageBroker.kafka.events import ClientEvents
@@ -45,11 +45,18 @@ def events() -> ClientEvents:
 
 
 @pytest.fixture
-def probe(asked: Asked, events: ClientEvents, monkeypatch: pytest.MonkeyPatch) -> liveness.Probe:
+def client(asked: Asked) -> hearing.Hearing:
+    return hearing.Hearing(asked.ask_client)
+
+
+@pytest.fixture
+def probe(
+    asked: Asked, events: ClientEvents, client: hearing.Hearing, monkeypatch: pytest.MonkeyPatch
+) -> liveness.Probe:
     monkeypatch.setattr(liveness, "PROBE_INTERVAL_SECONDS", -1.0)  # each look asks
-    monkeypatch.setattr(liveness, "DEAF_INTERVAL_SECONDS", -1.0)
+    monkeypatch.setattr(hearing, "INTERVAL_SECONDS", -1.0)
     consumed = GroupTopic("topic", TOPIC_ID, "group", "nowhere:9092", from_the_beginning=True)
-    return liveness.Probe(cast("KafkaAdmin", asked), consumed, events, asked.ask_client)
+    return liveness.Probe(cast("KafkaAdmin", asked), consumed, events, client)
 
 
 def test_one_slow_answer_is_no_outage_and_two_are(
@@ -87,28 +94,32 @@ def test_after_an_outage_one_slow_answer_is_no_outage_either(
 
 
 def test_a_client_that_hears_nothing_while_others_do_is_deaf(
-    asked: Asked, events: ClientEvents, probe: liveness.Probe
+    asked: Asked, events: ClientEvents, probe: liveness.Probe, client: hearing.Hearing
 ) -> None:
     asked.client_hears = KafkaError(KafkaError._TRANSPORT)
     probe.look()
-    assert not probe.is_deaf
+    assert not client.is_deaf
     probe.look()
-    assert probe.is_deaf
+    assert client.is_deaf
     assert not events.away
     probe.answered()
-    assert not probe.is_deaf
+    assert not client.is_deaf
 
 
-def test_a_client_is_not_deaf_while_the_broker_is_away(asked: Asked, probe: liveness.Probe) -> None:
+def test_a_client_is_not_deaf_while_the_broker_is_away(
+    asked: Asked, probe: liveness.Probe, client: hearing.Hearing
+) -> None:
     asked.client_hears = KafkaError(KafkaError._TRANSPORT)
     for answers in (True, False, True, False):
         asked.answers = answers
         probe.look()
-    assert not probe.is_deaf
+    assert not client.is_deaf
 
 
-def test_a_client_that_is_refused_has_heard(asked: Asked, probe: liveness.Probe) -> None:
+def test_a_client_that_is_refused_has_heard(
+    asked: Asked, probe: liveness.Probe, client: hearing.Hearing
+) -> None:
     for code in (KafkaError._TRANSPORT, KafkaError.TOPIC_AUTHORIZATION_FAILED) * 2:
         asked.client_hears = KafkaError(code)
         probe.look()
-    assert not probe.is_deaf
+    assert not client.is_deaf

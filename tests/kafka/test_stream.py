@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from MessageBroker import BrokerError, BrokerUnavailableError, Message
-from MessageBroker.kafka import liveness
+from MessageBroker.kafka import hearing, liveness
 from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.committed_offsets import GroupTopic
 from MessageBroker.kafka.events import ClientEvents
@@ -251,7 +251,7 @@ def test_a_client_that_hears_of_no_broker_is_replaced_and_nothing_is_skipped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(liveness, "PROBE_INTERVAL_SECONDS", -1.0)
-    monkeypatch.setattr(liveness, "DEAF_INTERVAL_SECONDS", -1.0)
+    monkeypatch.setattr(hearing, "INTERVAL_SECONDS", -1.0)
     bodies = [b"a", b"b", b"c", b"d"]
     deaf, other = FakeConsumer({0: bodies}), FakeConsumer({0: bodies})
     stream = joined(deaf, next_client=other)
