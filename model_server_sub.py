@@ -18,6 +18,7 @@ if __name__ == "__main__":  # before all that takes time
 
 import argparse
 import contextlib
+import functools
 import itertools
 import logging
 from collections.abc import Callable
@@ -147,7 +148,7 @@ def main(script: Script) -> None:
         contextlib.closing(open_journal(script, queue)) as in_flight,
         script.broker(topic) as broker,
         script.subscribe(broker, topic) as subscription,
-        _shadow(script, broker) as shadow,
+        _shadow(script, broker, served) as shadow,
         Watchdog(script.stop) as watchdog,
     ):
         served.on_signal()
@@ -223,7 +224,7 @@ def _canary(
 
 
 def _shadow(
-    script: Script, broker: BrokerInterface
+    script: Script, broker: BrokerInterface, served: LiveModel
 ) -> contextlib.AbstractContextManager[Shadow | None]:
     """Make the model that answers nobody, if one is asked for.
 
@@ -233,7 +234,16 @@ def _shadow(
         return contextlib.nullcontext()
     source = source_of(script.options, script.options.shadow, None)
     broker.create_topic(script.topics.inferences)
-    return Shadow(lambda: source.load(lambda: None), broker, script.topics.inferences, script.stop)
+    load = functools.partial(source.load, lambda: None)
+    shadow = Shadow(load, broker, script.topics.inferences, script.stop)
+    if shadow.labels != getattr(served.current(), "labels", None):
+        logger.warning(
+            "the shadow %s has other labels than %s: their answers will not agree; see their side "
+            "files",
+            shadow.version,
+            served.version,
+        )
+    return shadow
 
 
 def _late(stop: Stop) -> Callable[[], bool]:

@@ -24,7 +24,7 @@ from Modelling.predictor import Predictor
 from Pipeline.events import EventError, image_origin, inference_record, read_item, shadow_events
 from Pipeline.serving.loading import ended_by_signals
 from Pipeline.stop import Stop
-from Queue import encode_record
+from Queue import Record, encode_record
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +97,11 @@ class Shadow(ClosedAtExit):
         """The version of the model."""
         return self._predictor.version
 
+    @property
+    def labels(self) -> object:
+        """The labels of the model, if it has such."""
+        return getattr(self._predictor, "labels", None)
+
     def offer(self, messages: Sequence[Message], received_at: str) -> None:
         """Hand answered images over; those that there is no room for are dropped, and counted."""
         size = sum(len(message.data) for message in messages)
@@ -138,13 +143,34 @@ class Shadow(ClosedAtExit):
         self._predictor.close()
 
     def _predict(self, answered: Answered) -> None:
-        messages, items = [], []
-        for message in answered.messages:
+        records = self._records(answered.messages, answered.received_at)
+        prefix = self._broker.cloudevents_prefix
+        for event in shadow_events(records, self._predictor.version, prefix=prefix):
+            self._broker.publish(self._topic, event.data, attributes=event.attributes)
+        self.predicted += len(records)
+
+    def _records(self, messages: Sequence[Message], received_at: str) -> list[Record]:
+        """Predict messages together; one by one where that fails, so that each costs itself."""
+        try:
+            return self._answers(messages, received_at)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises: it answers nobody
+            if len(messages) == 1:
+                self._drop(1, f"{type(error).__name__}: {error}")
+                return []
+        each_alone = ([message] for message in messages if not self._stop.requested)
+        records = [self._records(alone, received_at) for alone in each_alone]
+        if len(records) < len(messages):
+            self._drop(len(messages) - len(records), "the script ends")
+        return [record for each in records for record in each]
+
+    def _answers(self, messages: Sequence[Message], received_at: str) -> list[Record]:
+        readable, items = [], []
+        for message in messages:
             with contextlib.suppress(EventError):
                 items.append(read_item(message))
-                messages.append(message)
+                readable.append(message)
         batch, errors = self._predictor.prepare_batch(items)
-        good = [each for each, error in zip(messages, errors, strict=True) if error is None]
+        good = [each for each, error in zip(readable, errors, strict=True) if error is None]
         answers = self._predictor.predict(batch) if good else []
         predicted_at = timestamp()
         records = [
@@ -153,18 +179,15 @@ class Shadow(ClosedAtExit):
                     image_origin(message, self._broker.name),
                     answer=answer,
                     model=self._predictor.version,
-                    received_at=answered.received_at,
+                    received_at=received_at,
                     predicted_at=predicted_at,
                 )
             )
             for message, answer in zip(good, answers, strict=True)
         ]
-        prefix = self._broker.cloudevents_prefix
-        for event in shadow_events(records, self._predictor.version, prefix=prefix):
-            self._broker.publish(self._topic, event.data, attributes=event.attributes)
-        self.predicted += len(good)
-        if len(good) < len(answered.messages):
-            self._drop(len(answered.messages) - len(good), "it cannot read them")
+        if len(good) < len(messages):
+            self._drop(len(messages) - len(good), "it cannot read them")
+        return records
 
     def _drop(self, number: int, why: str) -> None:
         self.dropped += number

@@ -11,13 +11,15 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from DB import open_database
-from MessageBroker import OutgoingMessage
+from MessageBroker import Message, OutgoingMessage
+from MessageBroker.message import Delivery
 from Modelling.errors import CheckpointError
 from Pipeline.serving.served import Served, canary, is_of_canary
 from Pipeline.serving.shadow import WAITING_BATCHES, Shadow
@@ -230,6 +232,36 @@ def test_a_shadow_that_is_slow_drops_and_holds_up_nobody() -> None:
     shadow.close()
     assert shadow.dropped == 7 + 2 * WAITING_BATCHES
     assert shadow.predicted == 0
+
+
+def test_an_image_on_which_a_shadow_fails_costs_it_that_image_alone() -> None:
+    published: list[bytes] = []
+
+    class Fragile(Fixed):
+        def prepare_batch(self, items: Any) -> Any:
+            return [item.data for item in items], [None for _ in items]
+
+        def predict(self, batch: Any) -> Any:
+            if b"bad" in batch:
+                raise ValueError("not this one")
+            return [{"label": data.decode()} for data in batch]
+
+    class Broker:
+        name, cloudevents_prefix = "local", "ce_"
+
+        def publish(self, _topic: str, data: bytes, **_named: Any) -> None:
+            published.append(data)
+
+    bodies = [b"good", b"bad", b"fine"]
+    messages = [
+        Message(str(number), body, {}, None, "images", datetime.now(UTC), delivery=Delivery(0, 1))
+        for number, body in enumerate(bodies)
+    ]
+    shadow = Shadow(lambda: Fragile(), Broker(), "results", Stop())  # type: ignore[arg-type]
+    shadow.offer(messages, "2026-01-01T00:00:00.000Z")
+    shadow.close()
+    assert (shadow.predicted, shadow.dropped) == (2, 1)
+    assert [json.loads(each)["label"] for each in published] == ["good", "fine"]
 
 
 def test_threads_that_a_shadows_engine_starts_give_way_to_the_served_model() -> None:
