@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,8 @@ from PIL import Image
 
 from examples.colours_onnx import write
 from examples.iris import MEASURES
-from examples.sentiment import Sentiment
 from MessageBroker import OutgoingMessage
 from Modelling.data_preparation import encode_npy
-from Modelling.errors import CheckpointError
-from Modelling.predictor import Item
-from Modelling.predictors.own_python import AnswerError, OwnPredictor, OwnSource, check_answer
 from tests.modelling.foreign import SIDE, endless_onnx, nan_on_black, one_of_each_colour
 from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, dead_letters, wait_until
 
@@ -287,130 +281,3 @@ def test_a_network_that_never_ends_does_not_keep_the_server_from_stopping(
     sub.process.terminate()
     assert sub.process.wait(PATIENCE_SECONDS) == 0
     assert "stopping: the model was still being loaded" in sub.output
-
-
-CANNOT_BE_HAD = """
-class Raising:
-    def __init__(self, checkpoint, threads): 1 / 0
-
-class Wanting:
-    def __init__(self, checkpoint, threads, more): pass
-
-class Bare:
-    def __init__(self, checkpoint, threads): self.version = "bare@1"
-
-class Cold(Bare):
-    def prepare_batch(self, items): pass
-    def predict(self, batch): pass
-    def close(self): pass
-    def warm_up(self): raise OSError("no licence")
-
-class Unnamed(Cold):
-    def __init__(self, checkpoint, threads): self.version = 1
-
-class Awaited(Cold):
-    async def predict(self, batch): pass
-
-number = 7
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("no_such_module:Class", "cannot be imported: ModuleNotFoundError"),
-        ("broken_import:Class", "cannot be imported: SyntaxError"),
-        ("examples.sentiment:Nobody", "cannot be imported: AttributeError"),
-        ("examples.sentiment", "package.module:Class"),
-        ("raising:Raising", "cannot be made: ZeroDivisionError"),
-        ("raising:Wanting", "cannot be made: TypeError"),
-        ("raising:Bare", "cannot be made: AnswerError: it has no warm_up, prepare_batch"),
-        ("raising:Cold", "cannot be warmed up: OSError: no licence"),
-        ("raising:Unnamed", "its version must be a text, not 1"),
-        ("raising:Awaited", "predict must be plain functions, not `async`"),
-        ("raising:number", "cannot be made: TypeError"),
-        ("exits:Class", "cannot be imported: SystemExit"),
-        ("cancelled:Class", "cannot be imported: CancelledError"),
-        ("needs_more:Class", "cannot be imported: ModuleNotFoundError: .*no_such_package"),
-        ("examples.:Class", "cannot be imported"),
-        (".relative:Class", "cannot be imported"),
-        ("pathlib:PurePath", "cannot be made"),
-    ],
-)
-def test_a_predictor_that_cannot_be_had_is_named(
-    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "broken_import.py").write_text("class Class(:")
-    (tmp_path / "exits.py").write_text("import sys\nsys.exit(7)\n")
-    (tmp_path / "cancelled.py").write_text("import asyncio\nraise asyncio.CancelledError\n")
-    (tmp_path / "needs_more.py").write_text("import no_such_package\n")
-    (tmp_path / "raising.py").write_text(CANNOT_BE_HAD)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(CheckpointError, match=said):
-        OwnSource(name, None, None).load(lambda: None)
-    sys.modules.pop("raising", None)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        None, [], "text", {}, {"label": None}, {"id": "x"}, {"received_at": "now"}, {"top": []},
-        {"label": 7}, {"label": ""}, {"label": "a", "confidence": 1.5},
-        {"label": "a", "confidence": np.float32(0.5)}, {"a": {"b": [math.inf]}}, {1: "x"},
-        {"a": "\ud800"}, {"a": "x\0"}, {"a": "x" * (600 << 10)}, {"label": "a", "class_index": -1},
-    ],
-    ids=lambda answer: repr(answer)[:40],
-)  # fmt: skip
-def test_what_no_result_could_hold_is_no_answer(answer: Any) -> None:
-    with pytest.raises(AnswerError):
-        check_answer(answer)
-
-
-def test_answers_are_given_after_the_working_directory_was_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "release"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    own = OwnPredictor(Sentiment(None, None))
-    folder.rmdir()
-    batch, errors = own.prepare_batch([Item(b"thanks", {})])
-    assert (errors, len(own.predict(batch))) == ([None], 1)
-
-
-@pytest.mark.parametrize("own_bytes", [-1, 1.5, None, "1", True])
-def test_the_bytes_of_an_item_are_a_number(own_bytes: Any) -> None:
-    class Sized(Sentiment):
-        item_bytes = 4096
-
-    assert OwnPredictor(Sized(None, None)).item_bytes == 4096
-    assert OwnPredictor(Sentiment(None, None)).item_bytes == 0
-    Sized.item_bytes = own_bytes
-    with pytest.raises(AnswerError, match="item_bytes must be a number from 0"):
-        OwnPredictor(Sized(None, None))
-
-
-@pytest.mark.parametrize(
-    ("prepared", "said"),
-    [
-        (([], []), "0 errors for 1 items"),
-        (([], None), "None errors for 1 items"),
-        (([], [False]), "an error must be None or a text, not False"),
-        (None, "gave None, not a batch and the errors"),
-        ([b"x"], r"gave \[b'x'\], not a batch"),
-    ],
-)
-def test_what_is_prepared_is_a_batch_with_an_error_or_none_for_each(
-    prepared: Any, said: str
-) -> None:
-    class Forgetful:
-        version = "f@1"
-
-        def warm_up(self) -> None: ...
-        def close(self) -> None: ...
-        def predict(self, batch: Any) -> Any: ...
-        def prepare_batch(self, items: Any) -> Any:
-            return prepared
-
-    with pytest.raises(AnswerError, match=said):
-        OwnPredictor(Forgetful()).prepare_batch([Item(b"", {})])
