@@ -3,19 +3,12 @@
 What is behind the last newline is being written, or was torn; a reader never writes, and looks at
 it once the next producer has ended it.
 
-The way to the next segment: when nothing is left to read and `log.txt` is no longer the file that
-is open here, that file was sealed. It is read once more to its end, for lines that came in before
-the sealing; then the sealed segment with the next higher `first_seq` follows, and after the last
-of them `log.txt`. Names decide, never inode numbers alone: those are used again. A file that is
-among the sealed ones no more is void as a whole, and what took its place is read instead.
+Which segment is read next is `Queue.text.segment_walk`'s; what stands in their lines is decided
+here: records, findings, and what is neither.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from DurableText import codec
@@ -24,28 +17,12 @@ from DurableText.storage import Storage
 from Queue.errors import QueueReplacedError
 from Queue.queue_interface import Record
 from Queue.text import numbered_lines, place
-from Queue.text.cursor import Position, position_holds
-from Queue.text.segment import (
-    QueuePaths,
-    SealedSegment,
-    find_void_from,
-    list_sealed,
-)
+from Queue.text.cursor import Position
+from Queue.text.segment import QueuePaths
+from Queue.text.segment_walk import OpenSegment, SegmentWalk
 
 # How much is read at a time: about 800 results.
 CHUNK_BYTES = 256 * 1024
-
-
-@dataclass
-class _OpenSegment:
-    """The segment being read. `first_seq` is 0 until an intact line has told it."""
-
-    fd: int
-    path: Path
-    first_seq: int
-    sealed: bool
-    void_from: int | None = None
-    has_record: bool = False
 
 
 class Reader:
@@ -69,13 +46,11 @@ class Reader:
         """
         self.first_seq = 0
         self._owns = owns
-        self._finished: list[Path] = []
         self._storage = storage
         self._paths = paths
+        self._walk = SegmentWalk(storage, paths, start)
         self._next_seq = start.next_seq if start else 0
-        self._hint = start
-        self._segment: _OpenSegment | None = None
-        self._after = -1  # first_seq of the segment left last
+        self._segment: OpenSegment | None = None
         self._offset = 0
         self._lines: list[bytes] = []
         self._index = 0
@@ -127,17 +102,14 @@ class Reader:
 
         They are for the owner to remove once their records are committed.
         """
-        finished, self._finished = self._finished, []
-        return finished
+        return self._walk.take_finished()
 
     def go_back(self, start: Position | None) -> None:
         """Read from `start` on again."""
         self.close()
         self._mark = place.Mark()
-        self._finished.clear()
+        self._walk = SegmentWalk(self._storage, self._paths, start)
         self._next_seq = start.next_seq if start else 0
-        self._hint = start
-        self._after = -1
         self._lines, self._index = [], 0
         self._corrupt_since_record = 0
 
@@ -148,7 +120,7 @@ class Reader:
         if segment is not None:
             self._storage.close(segment.fd)
 
-    def _read_intact(self, segment: _OpenSegment, records: list[Record], max_records: int) -> None:
+    def _read_intact(self, segment: OpenSegment, records: list[Record], max_records: int) -> None:
         """Take lines that are intact and numbered as expected; stop before any other."""
         if not segment.first_seq:
             return  # the first line tells the segment's number: see _read_unusual
@@ -171,7 +143,7 @@ class Reader:
 
     def _read_unusual(
         self,
-        segment: _OpenSegment,
+        segment: OpenSegment,
         records: list[Record],
         corrupt: list[CorruptLine],
     ) -> None:
@@ -192,7 +164,7 @@ class Reader:
 
     def _take_numbered(
         self,
-        segment: _OpenSegment,
+        segment: OpenSegment,
         records: list[Record],
         corrupt: list[CorruptLine],
         seq: int,
@@ -215,7 +187,7 @@ class Reader:
 
     def _add_finding(
         self,
-        segment: _OpenSegment,
+        segment: OpenSegment,
         corrupt: list[CorruptLine],
         raw: bytes,
         reason: str,
@@ -236,15 +208,16 @@ class Reader:
             if self._read_lines(segment):
                 return True
             if not segment.sealed:
-                if self._storage.is_at(self._paths.log, segment.fd):
+                if self._walk.is_active(segment):
                     return False
-                self._note_sealing(segment)
+                if not self._walk.note_sealing(segment):
+                    self._pass_over(segment)
                 continue  # with what came in before the sealing
             if self._read_torn_end(segment):
                 return True
             self._leave(segment)
 
-    def _read_lines(self, segment: _OpenSegment) -> bool:
+    def _read_lines(self, segment: OpenSegment) -> bool:
         tail = self._tail()  # of the line before: it is read once more, to know the place again
         skip = len(tail) + 1 if tail else 0
         begin, size = self._offset - skip, skip + CHUNK_BYTES
@@ -270,130 +243,40 @@ class Reader:
         line = self._lines[self._index - 1] if self._index else b""
         return line[-place.TAIL_BYTES :] if len(line) < codec.MAX_LINE_BYTES else b""
 
-    def _lost_its_place(self, segment: _OpenSegment) -> bool:
+    def _lost_its_place(self, segment: OpenSegment) -> bool:
         """Return False: nothing more is to be had from this file, which has changed."""
-        if self._owns and (segment.sealed or self._storage.is_at(self._paths.log, segment.fd)):
+        if self._owns and (segment.sealed or self._walk.is_active(segment)):
             raise self._replaced(segment)
         return False  # void, or removed while somebody only looked
 
-    def _replaced(self, segment: _OpenSegment) -> QueueReplacedError:
+    def _replaced(self, segment: OpenSegment) -> QueueReplacedError:
         return place.replaced(
             segment.path, f"records up to {self._next_seq - 1} were read, to byte {self._offset}"
         )
 
-    def _read_torn_end(self, segment: _OpenSegment) -> bool:
+    def _read_torn_end(self, segment: OpenSegment) -> bool:
         """Hand out what a sealed segment has behind its last newline: nobody will end it."""
         data = self._storage.read(segment.fd, codec.MAX_LINE_BYTES, self._offset)
         if data:  # else the line before stays known: see `mark`
             self._lines, self._index = [data], 0
         return bool(data)
 
-    def _note_sealing(self, segment: _OpenSegment) -> None:
-        """Find under which name the segment that was active stands now.
-
-        If it is void as a whole (or, for one who only looks, removed by now), what is left of it is
-        not read, and the file in its place begins with the same number.
-        """
-        ours = self._storage.stat_open(segment.fd)
-        for sealed in reversed(list_sealed(self._storage, self._paths)):
-            try:
-                status = self._storage.stat(sealed.path)
-            except FileNotFoundError:
-                continue
-            if (status.st_ino, status.st_dev) == (ours.st_ino, ours.st_dev):
-                segment.void_from = find_void_from(self._storage, self._paths, sealed.first_seq)
-                segment.path, segment.first_seq = sealed.path, sealed.first_seq
-                segment.sealed = True
-                return
-        if self._owns and not place.is_known(self._storage, self._paths, segment.fd):
+    def _pass_over(self, segment: OpenSegment) -> None:
+        """Go on with what took the place of a file that is no segment any more."""
+        if self._owns and not self._walk.is_known(segment):
             raise self._replaced(segment)
         self.close()
 
-    def _leave(self, segment: _OpenSegment) -> None:
-        assert self._after < segment.first_seq, "segments are read in their order"
+    def _leave(self, segment: OpenSegment) -> None:
         self.close()
-        self._after = segment.first_seq
-        self._finished.append(segment.path)
+        self._walk.leave(segment)
         if not segment.has_record and self._next_seq in (0, segment.first_seq):
             # Nothing but damage, and sealed under a number of its own: that is none to wait for.
             self._next_seq = segment.first_seq + 1
 
-    def _open_next(self) -> _OpenSegment | None:
-        """Open the segment after the one left last, or the one that holds the start."""
+    def _open_next(self) -> OpenSegment | None:
         self._offset, self._lines, self._index = 0, [], 0
-        hint, self._hint = self._hint, None
-        if hint is not None and hint.offset:
-            self._segment = self._open_at_hint(hint)
-            if self._segment is not None:
-                return self._segment
-        for sealed in self._later_segments():
-            void_from = find_void_from(self._storage, self._paths, sealed.first_seq)
-            try:
-                fd = self._storage.open(sealed.path, os.O_RDONLY)
-            except FileNotFoundError:
-                continue
-            self._segment = _OpenSegment(fd, sealed.path, sealed.first_seq, True, void_from)
-            return self._segment
-        return self._open_active()
-
-    def _later_segments(self) -> list[SealedSegment]:
-        later = [s for s in list_sealed(self._storage, self._paths) if s.first_seq > self._after]
-        if self._after < 0:  # the start: what lies wholly before it is finished
-            before = [s for s in later if s.first_seq <= self._next_seq][:-1]
-            self._finish(before)
-            return later[len(before) :]
-        return later
-
-    def _finish(self, segments: list[SealedSegment]) -> None:
-        self._finished += [s.path for s in segments if s.path not in self._finished]
-
-    def _open_active(self) -> _OpenSegment | None:
-        try:
-            fd = self._storage.open(self._paths.log, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        # Between the listing and the opening the log may have been sealed and begun anew; the
-        # sealed one comes first then. Sealing renames before it creates, so this look finds it.
-        with self._closed_on_errors(fd):
-            later = self._later_segments()
-        if later:
-            self._storage.close(fd)
-            return self._open_next()
-        self._segment = _OpenSegment(fd, self._paths.log, 0, sealed=False)
-        return self._segment
-
-    @contextlib.contextmanager
-    def _closed_on_errors(self, fd: int) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._storage.close(fd)
-            raise
-
-    def _open_at_hint(self, hint: Position) -> _OpenSegment | None:
-        """Open the segment that the cursor names, at the offset it names, if both still hold.
-
-        A hint without a segment is for the first file.
-        """
-        sealed = list_sealed(self._storage, self._paths)
-        number = hint.segment or (sealed[0].first_seq if sealed else 0)
-        path = self._paths.sealed(number)
-        is_sealed = any(s.path == path for s in sealed)
-        if not is_sealed:
-            path = self._paths.log
-        void_from = find_void_from(self._storage, self._paths, number) if is_sealed else None
-        try:
-            fd = self._storage.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        with self._closed_on_errors(fd):
-            holds = position_holds(self._storage, fd, hint) and (
-                # As in _open_active: the log may have been sealed and begun anew meanwhile.
-                is_sealed or list_sealed(self._storage, self._paths) == sealed
-            )
-        if not holds:
-            self._storage.close(fd)
-            return None
-        self._finish([s for s in sealed if s.first_seq < number])
-        self._offset = hint.offset
-        return _OpenSegment(fd, path, number, is_sealed, void_from, has_record=hint.segment > 0)
+        segment = self._segment = self._walk.open_next(self._next_seq)
+        if segment is not None:
+            self._offset = segment.start
+        return segment
