@@ -8,6 +8,9 @@ program of its own prepares them before all else.
 And they may go while it runs: a reader (`| head`), a terminal that is closed, a disk that is full.
 What then is left in a buffer Python cannot write at its end either, and makes 120 of whatever code
 the program ends with. So nothing is left: what cannot be written is dropped.
+
+And they are the whole process's: code of others that closes them, as it would close streams of its
+own, or takes them apart to put other texts over them, only flushes them.
 """
 
 from __future__ import annotations
@@ -50,9 +53,9 @@ def prepare() -> None:
 
 
 def _text_over(stream: _Stream, given: io.TextIOWrapper) -> io.TextIOWrapper:
-    return io.TextIOWrapper(
+    return _Text(
         # With `python -u` nothing waits in a buffer.
-        stream if given.write_through else io.BufferedWriter(stream),
+        stream if given.write_through else _Buffer(stream),
         given.encoding,
         given.errors,
         line_buffering=given.line_buffering,
@@ -62,7 +65,7 @@ def _text_over(stream: _Stream, given: io.TextIOWrapper) -> io.TextIOWrapper:
 
 def _last_words() -> None:
     """Write what is left; end with 1 if anything could not be written."""
-    with contextlib.suppress(ValueError):  # it was closed
+    with contextlib.suppress(ValueError):  # another one in its place, that was closed
         sys.stdout.flush()
     output = _stream_of(sys.stdout)
     if output is not None and output.failed:
@@ -76,6 +79,32 @@ def reader_is_gone() -> bool:
     return output is not None and output.reader_is_gone
 
 
+class _Text(io.TextIOWrapper):
+    """Text over a standard stream: it stays open."""
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.flush()
+
+    def detach(self) -> Any:
+        """Return the buffer, for another text over it; this one goes on."""
+        self.flush()
+        return self.buffer
+
+
+class _Buffer(io.BufferedWriter):
+    """The buffer between: it stays open."""
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.flush()
+
+    def detach(self) -> Any:
+        """Return the stream, for another buffer over it; this one goes on."""
+        self.flush()
+        return self.raw
+
+
 class _Stream(io.FileIO):
     """A stream whose reader, terminal or disk may go: then its writes come to nothing."""
 
@@ -85,6 +114,9 @@ class _Stream(io.FileIO):
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "wb", closefd=False)
         self._was_terminal = self.isatty()
+
+    def close(self) -> None:
+        """Stay open: it is the process's."""
 
     def write(self, data: Any, /) -> int | None:  # type: ignore[override]
         """Write all; drop what nobody reads or what cannot be written."""

@@ -2,8 +2,9 @@
 
 Frameworks are written for programs of which they are the main part. They install handlers of
 signals: the script would not stop in order any more. They configure logging, which by default
-switches off all loggers that are there: the script would say nothing any more. And a change of the
-working directory would move all files with relative names.
+switches off all loggers that are there: the script would say nothing any more. A change of the
+working directory would move all files with relative names. And other standard streams in the place
+of its own would take its last line with them when they are closed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Surroundings:
             if isinstance(each, logging.Logger) and not each.disabled
         )
         self._hooks = sys.excepthook, threading.excepthook
+        self._streams = sys.stdin, sys.stdout, sys.stderr
         self._signals = {each: signal.getsignal(each) for each in SIGNALS} if _in_main() else {}
         self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if _in_main() else None
 
@@ -52,6 +54,7 @@ class Surroundings:
         for each in self._loggers:
             each.disabled = False
         sys.excepthook, threading.excepthook = self._hooks
+        sys.stdin, sys.stdout, sys.stderr = self._streams
         if not _in_main():
             return
         for number, handler in self._signals.items():

@@ -143,13 +143,18 @@ def test_a_predictor_that_breaks_its_word_for_an_item_costs_that_item_alone(
 
 
 ILL_MANNERED = """
-import logging.config, os, signal
+import io, logging.config, os, signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.chdir("/")
 print("welcome to the framework")
 
 def take_over():
     os.chdir("/")
+    sys.stdout.close()
+    sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="utf-16")
+    sys.stdout.buffer.close()
+    sys.stderr = open(os.devnull, "w")
+    sys.stderr.close()
     logging.disable(logging.CRITICAL)
     logging.config.dictConfig({"version": 1, "root": {"level": "CRITICAL", "handlers": []}})
 
@@ -175,6 +180,7 @@ def test_a_predictor_that_takes_the_process_over_serves_and_stops_as_others_do(
     (pipeline.folder / "ill_mannered.py").write_text(ILL_MANNERED)
     rows = run(pipeline, [b"a", b"b"], "--predictor", "ill_mannered:IllMannered", "--batch-size", 1)
     assert [Path(row["text"]) for row in rows] == [pipeline.folder] * 2
+    assert "2 images classified" in pipeline.scripts[0].output
     sub = pipeline.sub("--predictor", "ill_mannered:IllMannered", PYTHONPATH=str(pipeline.folder))
     sub.ready().terminate()
     assert "ill-mannered@1 could not be closed: SystemExit: no" in sub.output

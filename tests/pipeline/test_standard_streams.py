@@ -107,3 +107,32 @@ def test_a_program_without_any_stream_ends_with_the_code_that_it_ends_with_anywa
         check=False,
     )
     assert done.returncode == PROGRAMS[program]
+
+
+CLOSES_THEM = """
+import io, sys
+from DurableText import standard_streams
+
+standard_streams.prepare()
+for stream in (sys.stdout, sys.stderr):
+    with stream:
+        pass
+    stream.buffer.close()
+    io.TextIOWrapper(stream.detach(), encoding="utf-16").close()
+    print("at its end", file=stream)
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-u"]], ids=str)
+def test_what_a_program_says_after_code_of_others_closed_its_streams_is_read(
+    options: list[str],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, *options, "-c", CLOSES_THEM],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "at its end\n", "at its end\n")
