@@ -23,7 +23,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import simpy
 
 from benchmarks import scale_costs
@@ -64,13 +63,18 @@ def costs_of(measured: Mapping[str, Any]) -> dict[str, Cost]:
     """Make the stages' costs of what was measured.
 
     CPU: what a batch and what an image costs are fitted, for each script, to its CPU an image at
-    all loads, as batches are smaller at lower ones. Waits: what a single image needs beyond the
-    CPU of its way, split evenly where it was not measured in parts.
+    all loads, as batches are smaller at lower ones: see `_fitted`. Waits: what a single image needs
+    beyond the CPU of its way, split evenly where it was not measured in parts.
     """
-    loads = [*measured["loads"], base_of(measured)]
     names = ("app_1", "broker", "model_server_sub", "model_server_pub", "app_2")
+
+    def point(load: Mapping[str, Any], name: str) -> tuple[float, float]:
+        return load["batches"][name], max(load["us"][name], 1e-9)
+
     fitted = {
-        name: _fitted([(each["batches"][name], each["us"][name]) for each in loads])
+        name: _fitted(
+            [point(load, name) for load in measured["loads"]], point(base_of(measured), name)
+        )
         for name in names
     }
     # Both topics: it is sent each image twice.
@@ -112,13 +116,17 @@ def follower_share_of(measured: Mapping[str, Any]) -> float:
     return max(0.0, three["broker"] / one["broker"] - 1) / (REPLICAS - 1)
 
 
-def _fitted(points: list[tuple[float, float]]) -> Cost:
-    """Fit microseconds an image = image + batch x (batches an image), each point as near as any."""
-    weights = np.array([1 / max(us, 1e-9) for _, us in points])
-    columns = np.array([[batches, 1.0] for batches, _ in points]) * weights[:, None]
-    batch, image = np.linalg.lstsq(columns, np.ones(len(points)), rcond=None)[0]
+def _fitted(loads: list[tuple[float, float]], highest: tuple[float, float]) -> Cost:
+    """Fit microseconds an image = image + batch x (batches an image).
+
+    What is measured as fast as it goes is met, being of the most images; the loads are met as well
+    as one straight line from there can, each as near as any other.
+    """
+    most_batches, most = highest
+    rises = [(batches - most_batches, us - most, us) for batches, us in loads]
+    batch = sum(x * y / us**2 for x, y, us in rises) / sum((x / us) ** 2 for x, _, us in rises)
     batch = max(0.0, batch)
-    image = max(image, 0.0) or min(us for _, us in points)
+    image = max(0.0, most - batch * most_batches)
     return Cost(batch=1e-6 * batch, image=1e-6 * image)
 
 
