@@ -88,8 +88,9 @@ class KafkaAdmin:
 
     def serve(self) -> None:
         """Let the client's callbacks run: to be called now and then while nothing is asked."""
-        if self._connected is not None:
-            self._connected.poll(0)
+        client = self._connected
+        if client is not None:
+            client.poll(0)
 
     def close(self) -> None:
         """Let the client go."""

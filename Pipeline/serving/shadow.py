@@ -190,7 +190,8 @@ class Shadow(ClosedAtExit):
         return records
 
     def _drop(self, number: int, why: str) -> None:
-        self.dropped += number
+        with self._lock:  # by the thread that offers, and by the shadow's
+            self.dropped += number
         now = time.monotonic()
         if not self._told_at or now - self._told_at >= TELL_SECONDS:
             self._told_at = now
