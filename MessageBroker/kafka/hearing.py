@@ -41,14 +41,19 @@ class Hearing:
 
     def heard(self) -> None:
         """Note an answer of a broker."""
-        self.is_deaf = False
+        self.is_deaf = self._others_heard = False
         self._last_answer = time.monotonic()
         self._failures = 0
 
     def missed(self) -> None:
         """Note that others hear nothing either: it may be none of the client's fault."""
+        self._others_heard = False
         self._failures = 0
         self._last_answer = time.monotonic()  # asked again after a while
+
+    def others_heard(self) -> None:
+        """Note that others have just heard of a broker: the client is asked, if that is due."""
+        self._others_heard = True
 
     @property
     def is_due(self) -> bool:
@@ -56,9 +61,10 @@ class Hearing:
         return time.monotonic() - self._last_answer > INTERVAL_SECONDS
 
     def look(self) -> None:
-        """Ask the client, if that is due. Others have just heard of a broker."""
-        if not self.is_due:
+        """Ask the client, if that is due. Called where nobody can close it meanwhile."""
+        if not self._others_heard or not self.is_due:
             return
+        self._others_heard = False  # they are to hear again before it is asked again
         try:
             self._ask(TIMEOUT_SECONDS)
         except KafkaException as exception:

@@ -25,7 +25,7 @@ PROBE_TIMEOUT_SECONDS = 1.0
 class Probe:
     """Asks whether the broker and the topic are there, when nothing has come for a while.
 
-    Where the broker is there, it asks the consumer's own client, too: see `Hearing`.
+    Where the broker is there, the consumer's own client is asked, too: see `Hearing`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Probe:
         self._last_answer = time.monotonic()
         self._events.answered()
         self._events.topic_missed = found != self._consumed.topic_id
-        self._hearing.look()
+        self._hearing.others_heard()
 
     def require_topic(self) -> None:
         """Make sure that it is there still, when it was missed: a new leader may not know it yet.

@@ -226,6 +226,7 @@ class KafkaPublisher:
         except BrokerError:
             self._hearing.missed()
             return
+        self._hearing.others_heard()
         self._hearing.look()
         if self._hearing.is_deaf:
             self._give_up(KafkaError(KafkaError._TRANSPORT))

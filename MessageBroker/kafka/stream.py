@@ -177,6 +177,8 @@ class KafkaStream(Stream):
 
     def _fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         self._standstill.notice()
+        with self._polling:  # nobody closes the client
+            self._hearing.look()
         if self._hearing.is_deaf:
             self._reconnect()
         if self._events.topic_missed:

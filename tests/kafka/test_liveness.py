@@ -93,13 +93,20 @@ def test_after_an_outage_one_slow_answer_is_no_outage_either(
     assert not events.away
 
 
+def both_look(probe: liveness.Probe, client: hearing.Hearing) -> None:
+    """The one in a thread of its own, the other where messages are fetched."""
+    probe.look()
+    client.look()
+
+
 def test_a_client_that_hears_nothing_while_others_do_is_deaf(
     asked: Asked, events: ClientEvents, probe: liveness.Probe, client: hearing.Hearing
 ) -> None:
     asked.client_hears = KafkaError(KafkaError._TRANSPORT)
-    probe.look()
+    both_look(probe, client)
+    client.look()  # others have not heard since
     assert not client.is_deaf
-    probe.look()
+    both_look(probe, client)
     assert client.is_deaf
     assert not events.away
     probe.answered()
@@ -112,7 +119,7 @@ def test_a_client_is_not_deaf_while_the_broker_is_away(
     asked.client_hears = KafkaError(KafkaError._TRANSPORT)
     for answers in (True, False, True, False):
         asked.answers = answers
-        probe.look()
+        both_look(probe, client)
     assert not client.is_deaf
 
 
@@ -121,5 +128,5 @@ def test_a_client_that_is_refused_has_heard(
 ) -> None:
     for code in (KafkaError._TRANSPORT, KafkaError.TOPIC_AUTHORIZATION_FAILED) * 2:
         asked.client_hears = KafkaError(code)
-        probe.look()
+        both_look(probe, client)
     assert not client.is_deaf
