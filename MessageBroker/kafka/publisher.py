@@ -216,6 +216,8 @@ class KafkaPublisher:
 
     def _look_at_the_client(self) -> None:
         """Give up where the client hears of no broker any more, though they answer others."""
+        if self._end is not None:
+            return
         before, self._unconfirmed = self._unconfirmed, len(self._client)
         if not self._unconfirmed or self._unconfirmed < before:
             self._hearing.heard()

@@ -113,11 +113,10 @@ class KafkaStream(Stream):
             "%s: the client has let go of its brokers, though they answer: it is made anew",
             self._consumed.where,
         )
-        with self._polling:
-            deaf = self._membership
-            self._assignment.lose(list(self._assignment))
-            self._connect()
-            self._membership.start_over()
+        deaf = self._membership
+        self._assignment.lose(list(self._assignment))
+        self._connect()
+        self._membership.start_over()
         self._hearing.heard()
         # It may take as long as it likes, and is no member any more once its session is over.
         threading.Thread(target=deaf.end, name="closing a deaf client", daemon=True).start()
@@ -177,13 +176,12 @@ class KafkaStream(Stream):
 
     def _fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         self._standstill.notice()
-        with self._polling:  # nobody closes the client
-            self._hearing.look()
-        if self._hearing.is_deaf:
-            self._reconnect()
         if self._events.topic_missed:
             self._probe.require_topic()
         with self._polling:
+            self._hearing.look()
+            if self._hearing.is_deaf:
+                self._reconnect()
             self._mend()
             self._pauses.end()
             self._store_moved()
