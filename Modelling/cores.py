@@ -1,8 +1,10 @@
-"""How many cores there are to work with."""
+"""How many cores there are to work with, and which of them a thread takes."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable
 
 
 def available_cores() -> int:
@@ -10,3 +12,9 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def stay_on(cores: Iterable[int]) -> None:
+    """Keep the calling thread on these cores; where they were taken away meanwhile, on any."""
+    with contextlib.suppress(OSError):  # the cores of a container may be changed while it runs
+        os.sched_setaffinity(0, cores)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from Modelling.cores import available_cores
+from Modelling.cores import available_cores, stay_on
 
 # From this version on it can be said how long threads spin.
 BOUNDED_SPINNING = (1, 26)
@@ -44,14 +44,11 @@ class Threads:
             yield
             return
         allowed = os.sched_getaffinity(0)
-        # The cores of a container may be changed while it runs: then wherever the system says.
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, self.cores[:1])
+        stay_on(self.cores[:1])
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):
-                os.sched_setaffinity(0, allowed)
+            stay_on(allowed)
 
 
 def threads_of(wanted: int | None) -> Threads:

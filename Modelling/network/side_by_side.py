@@ -7,13 +7,13 @@ nobody waits for anybody before the end (benchmarks/NOTES.md).
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy.typing as npt
+
+from Modelling.cores import stay_on
 
 # Runs a network on a batch.
 Call = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
@@ -61,5 +61,4 @@ class SideBySide:
 def _take_a_core(cores: Iterator[int]) -> None:
     core = next(cores, None)
     if core is not None:
-        with contextlib.suppress(OSError):  # it was taken away from the container
-            os.sched_setaffinity(0, (core,))
+        stay_on((core,))
