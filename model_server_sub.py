@@ -30,7 +30,7 @@ from Modelling.images.decoding_pool import IMAGE_SECONDS, DecodingPool
 from Modelling.network.declared_size import add_max_model_bytes
 from Modelling.network.input_range import input_range_option
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT, load_classifier
-from Modelling.predictor import PredictorSource
+from Modelling.predictor import PredictorSource, labels_of
 from Modelling.predictors.checkpoint_source import CheckpointSource
 from Modelling.predictors.images import ImagePredictor
 from Modelling.predictors.own_python import OwnSource
@@ -236,7 +236,7 @@ def _shadow(
     broker.create_topic(script.topics.inferences)
     load = functools.partial(source.load, lambda: None)
     shadow = Shadow(load, broker, script.topics.inferences, script.stop)
-    if shadow.labels != getattr(served.current(), "labels", None):
+    if shadow.labels != labels_of(served.current()):
         logger.warning(
             "the shadow %s has other labels than %s: their answers will not agree; see their side "
             "files",

@@ -97,6 +97,12 @@ class Predictor(Protocol):
         ...
 
 
+def labels_of(predictor: Predictor) -> Sequence[str] | None:
+    """Return the names of its classes, by index; None if it does not say them, as files do."""
+    labels: Sequence[str] | None = getattr(predictor, "labels", None)
+    return labels
+
+
 class PredictorSource(Protocol):
     """Makes a predictor, and its successors when the files change that it is made of.
 

@@ -16,7 +16,7 @@ from types import FrameType
 from DurableText.closing import ClosedAtExit
 from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import PATIENCE
-from Modelling.predictor import Predictor, PredictorSource
+from Modelling.predictor import Predictor, PredictorSource, labels_of
 from Pipeline.script.first_signals import terminal_is_gone
 from Pipeline.serving.loading import ended_by_signals, told_if_slow
 from Pipeline.stop import Stop
@@ -133,7 +133,7 @@ class LiveModel(ClosedAtExit):
                 "model_before": before.version,
             },
         )
-        if getattr(successor, "labels", None) != getattr(before, "labels", None):
+        if labels_of(successor) != labels_of(before):
             logger.warning("the new model has other labels than the old one: see its side file")
 
     def _refuse(self, reason: str) -> None:

@@ -11,19 +11,20 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from DurableText.command_line import counted
 from DurableText.moments import timestamp
 from MessageBroker import Message, Subscription
-from Modelling.errors import UNDECODABLE, ImageError, PreparationStoppedError, shortened
+from Modelling.errors import UNDECODABLE, PreparationStoppedError
 from Modelling.predictor import Answer, Item, Predictor
 from Pipeline.events import EventError, image_origin, inference_record, read_item
 from Pipeline.observability.waiting import SLOW_MODEL_SECONDS, Reason
 from Pipeline.script.script import Script
 from Pipeline.serving.ahead import pieces_of, prepared_ahead
+from Pipeline.serving.answering import Failure, Model, Prepared, answer_each
 from Pipeline.serving.dead_letters import Rejected, move_away
 from Pipeline.serving.in_flight import InFlight, Suspicion
 from Pipeline.serving.served import Served
@@ -41,8 +42,6 @@ from Queue import (
 
 logger = logging.getLogger(__name__)
 
-UNREADABLE = "unreadable item"
-UNPREDICTABLE = "prediction failed"
 KILLED_THE_SERVER = "killed the model server"
 
 # A full queue, a lock that a stopped process holds, a full disk.
@@ -207,62 +206,44 @@ class PredictStep:
         """Answer items piece by piece; while one is predicted the next is prepared."""
         prepared_bytes = getattr(predictor, "item_bytes", 0)
         pieces = pieces_of([max(len(item.data), prepared_bytes) for item in items])
-        for piece, prepared in prepared_ahead(
-            lambda piece: self._prepare(predictor, items[piece]), pieces
-        ):
-            self._answer(predictor, messages[piece], items[piece], received_at, outcome, prepared)
+        model = Model(
+            functools.partial(self._prepare, predictor), functools.partial(self._run, predictor)
+        )
+        for piece, prepared in prepared_ahead(lambda piece: model.prepare(items[piece]), pieces):
+            left = iter(messages[piece])
+            for answers in answer_each(model, items[piece], prepared, _tell_failed):
+                answered = zip(answers, left, strict=False)  # others may follow
+                self._note(predictor.version, answered, received_at, outcome)
 
-    def _answer(
+    def _note(
         self,
-        predictor: Predictor,
-        messages: Sequence[Message],
-        items: Sequence[Item],
+        version: str,
+        answered: Iterable[tuple[Answer | Failure, Message]],
         received_at: str,
         outcome: BatchOutcome,
-        prepared: Callable[[], tuple[Any, Sequence[Any]]],
     ) -> None:
-        """Answer items together; one by one where that fails, so that each costs itself alone."""
-        if not messages:
-            return
-        try:
-            batch, errors = prepared()
-            good = [m for m, error in zip(messages, errors, strict=True) if error is None]
-            answers = self._run(predictor, batch, len(good)) if good else ()
-            if len(answers) != len(good):
-                raise ValueError(f"{len(answers)} answers for {len(good)} items")
-        except PreparationStoppedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever the model raises
-            if len(messages) == 1:
-                outcome.rejected.append(Rejected(messages[0], UNPREDICTABLE, shortened(error)))
-                return
-            logger.warning("a batch of %d failed (%s): one by one", len(messages), shortened(error))
-            for message, item in zip(messages, items, strict=True):
-                alone = functools.partial(self._prepare, predictor, [item])
-                self._answer(predictor, [message], [item], received_at, outcome, alone)
-            return
-        for message, refused in zip(messages, errors, strict=True):
-            if refused is not None:
-                reason = refused.kind if isinstance(refused, ImageError) else UNREADABLE
-                outcome.rejected.append(Rejected(message, reason, refused))
+        """Make results of answers, and reject what has none."""
         predicted_at = timestamp()
-        outcome.predicted.extend(good)
-        outcome.records.extend(
-            inference_record(
-                image_origin(message, self._broker_name),
-                answer=answer,
-                model=predictor.version,
-                received_at=received_at,
-                predicted_at=predicted_at,
-                min_confidence=self._script.options.min_confidence,
+        for answer, message in answered:
+            if isinstance(answer, Failure):
+                outcome.rejected.append(Rejected(message, answer.reason, answer.error))
+                continue
+            outcome.predicted.append(message)
+            outcome.records.append(
+                inference_record(
+                    image_origin(message, self._broker_name),
+                    answer=answer,
+                    model=version,
+                    received_at=received_at,
+                    predicted_at=predicted_at,
+                    min_confidence=self._script.options.min_confidence,
+                )
             )
-            for message, answer in zip(good, answers, strict=True)
-        )
 
     def _id_of(self, message: Message) -> str:
         return image_origin(message, self._broker_name).id
 
-    def _prepare(self, predictor: Predictor, items: Sequence[Item]) -> tuple[Any, Sequence[Any]]:
+    def _prepare(self, predictor: Predictor, items: Sequence[Item]) -> Prepared:
         """Prepare items, watched as the model is, for which it may be code of the same kind."""
         sure_to_end = getattr(predictor, "preparation_ends", False)
         with self._watched(
@@ -297,6 +278,10 @@ class PredictStep:
             ),
         ):
             yield
+
+
+def _tell_failed(count: int, why: str) -> None:
+    logger.warning("a batch of %d failed (%s): one by one", count, why)
 
 
 def _readable(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from DurableText.closing import ClosedAtExit
 from Modelling.errors import CheckpointError
-from Modelling.predictor import Predictor
+from Modelling.predictor import Predictor, labels_of
 from Pipeline.serving.live_model import LiveModel
 
 logger = logging.getLogger(__name__)
@@ -80,13 +80,11 @@ class Served(ClosedAtExit):
         self._canary = canary
         self._share = share
         self._rests = False
-        if canary is not None:
-            ours, theirs = (getattr(each.current(), "labels", None) for each in (models, canary))
-            if ours != theirs:
-                raise CheckpointError(
-                    f"the canary {canary.version} has other labels than {models.version}: one "
-                    "stream of results would have two meanings; see their side files"
-                )
+        if canary is not None and labels_of(models.current()) != labels_of(canary.current()):
+            raise CheckpointError(
+                f"the canary {canary.version} has other labels than {models.version}: one "
+                "stream of results would have two meanings; see their side files"
+            )
 
     @property
     def version(self) -> str:
@@ -120,7 +118,7 @@ class Served(ClosedAtExit):
 
     def _agree(self, served: Predictor, canary: Predictor) -> bool:
         """Tell whether both have the same labels; a reload may have changed them."""
-        agree: bool = getattr(served, "labels", None) == getattr(canary, "labels", None)
+        agree = labels_of(served) == labels_of(canary)
         if agree is self._rests:
             self._rests = not agree
             if self._rests:

@@ -20,11 +20,12 @@ from typing import NamedTuple
 from DurableText.closing import ClosedAtExit
 from DurableText.moments import timestamp
 from MessageBroker import BrokerInterface, Message
-from Modelling.predictor import Predictor
+from Modelling.predictor import Answer, Predictor, labels_of
 from Pipeline.events import EventError, image_origin, inference_record, read_item, shadow_events
+from Pipeline.serving.answering import Failure, Model, answer_each
 from Pipeline.serving.loading import ended_by_signals
 from Pipeline.stop import Stop
-from Queue import Record, encode_record
+from Queue import encode_record
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ TELL_SECONDS = 60.0
 
 # For what it is doing, at the end.
 CLOSE_SECONDS = 5.0
+
+SCRIPT_ENDS = "the script ends"
 
 
 class Answered(NamedTuple):
@@ -98,9 +101,9 @@ class Shadow(ClosedAtExit):
         return self._predictor.version
 
     @property
-    def labels(self) -> object:
-        """The labels of the model, if it has such."""
-        return getattr(self._predictor, "labels", None)
+    def labels(self) -> Sequence[str] | None:
+        """The labels of the model; see `labels_of`."""
+        return labels_of(self._predictor)
 
     def offer(self, messages: Sequence[Message], received_at: str) -> None:
         """Hand answered images over; those that there is no room for are dropped, and counted."""
@@ -123,7 +126,7 @@ class Shadow(ClosedAtExit):
             with contextlib.suppress(queue.Empty):
                 answered = self._waiting.get_nowait()
                 if answered is not None:
-                    self._drop(len(answered.messages), "the script ends")
+                    self._drop(len(answered.messages), SCRIPT_ENDS)
         logger.info(
             "shadow %s: %d predicted, %d dropped", self.version, self.predicted, self.dropped
         )
@@ -134,62 +137,60 @@ class Shadow(ClosedAtExit):
             with self._lock:
                 self._bytes -= sum(len(message.data) for message in answered.messages)
             if self._stop.requested:
-                self._drop(len(answered.messages), "the script ends")
+                self._drop(len(answered.messages), SCRIPT_ENDS)
                 continue
-            try:
-                self._predict(answered)
-            except Exception as error:  # noqa: BLE001 - whatever a model raises: it answers nobody
-                self._drop(len(answered.messages), f"{type(error).__name__}: {error}")
+            self._predict(answered)
         self._predictor.close()
 
     def _predict(self, answered: Answered) -> None:
-        records = self._records(answered.messages, answered.received_at)
-        prefix = self._broker.cloudevents_prefix
-        for event in shadow_events(records, self._predictor.version, prefix=prefix):
-            self._broker.publish(self._topic, event.data, attributes=event.attributes)
-        self.predicted += len(records)
-
-    def _records(self, messages: Sequence[Message], received_at: str) -> list[Record]:
-        """Predict messages together; one by one where that fails, so that each costs itself."""
-        try:
-            return self._answers(messages, received_at)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises: it answers nobody
-            if len(messages) == 1:
-                self._drop(1, f"{type(error).__name__}: {error}")
-                return []
-        each_alone = ([message] for message in messages if not self._stop.requested)
-        records = [self._records(alone, received_at) for alone in each_alone]
-        if len(records) < len(messages):
-            self._drop(len(messages) - len(records), "the script ends")
-        return [record for each in records for record in each]
-
-    def _answers(self, messages: Sequence[Message], received_at: str) -> list[Record]:
-        readable, items = [], []
-        for message in messages:
+        """Predict a batch; what has no answer is dropped, and costs itself alone."""
+        messages, items = [], []
+        for message in answered.messages:
             with contextlib.suppress(EventError):
                 items.append(read_item(message))
-                readable.append(message)
-        batch, errors = self._predictor.prepare_batch(items)
-        good = [each for each, error in zip(readable, errors, strict=True) if error is None]
-        answers = self._predictor.predict(batch) if good else []
-        predicted_at = timestamp()
-        records = [
-            encode_record(
-                inference_record(
-                    image_origin(message, self._broker.name),
-                    answer=answer,
-                    model=self._predictor.version,
-                    received_at=received_at,
-                    predicted_at=predicted_at,
-                )
+                messages.append(message)
+        self._drop(len(answered.messages) - len(messages), "it cannot read them")
+        left, settled = iter(messages), 0
+        try:
+            prepare, predict = self._predictor.prepare_batch, self._predictor.predict
+            model = Model(prepare, lambda batch, _count: predict(batch))
+            for answers in answer_each(model, items, lambda: prepare(items)):
+                predicted_at = timestamp()
+                for answer, message in zip(answers, left, strict=False):  # others may follow
+                    settled += 1
+                    self._settle(message, answer, answered.received_at, predicted_at)
+                if self._stop.requested:
+                    break
+            self._drop(len(messages) - settled, SCRIPT_ENDS)
+        except Exception as error:  # noqa: BLE001 - whatever it is: the shadow answers nobody
+            self._drop(len(messages) - settled, _named(error))
+
+    def _settle(
+        self, message: Message, answer: Answer | Failure, received_at: str, predicted_at: str
+    ) -> None:
+        """Publish an answer; drop what has none, or one that no event could hold."""
+        if isinstance(answer, Failure):
+            self._drop(1, f"{answer.reason}: {answer.error}")
+            return
+        version, prefix = self._predictor.version, self._broker.cloudevents_prefix
+        try:
+            record = inference_record(
+                image_origin(message, self._broker.name),
+                answer=answer,
+                model=version,
+                received_at=received_at,
+                predicted_at=predicted_at,
             )
-            for message, answer in zip(good, answers, strict=True)
-        ]
-        if len(good) < len(messages):
-            self._drop(len(messages) - len(good), "it cannot read them")
-        return records
+            for event in shadow_events([encode_record(record)], version, prefix=prefix):
+                self._broker.publish(self._topic, event.data, attributes=event.attributes)
+        except Exception as error:  # noqa: BLE001 - the same
+            self._drop(1, _named(error))
+        else:
+            self.predicted += 1
 
     def _drop(self, number: int, why: str) -> None:
+        if not number:
+            return
         with self._lock:  # by the thread that offers, and by the shadow's
             self.dropped += number
         now = time.monotonic()
@@ -198,6 +199,10 @@ class Shadow(ClosedAtExit):
             logger.warning(
                 "the shadow %s has dropped %d images by now: %s", self.version, self.dropped, why
             )
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _give_way() -> None:

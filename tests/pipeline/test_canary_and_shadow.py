@@ -59,6 +59,8 @@ class Fixed:
     def current(self) -> Fixed:
         return self
 
+    def predict(self, batch: Any) -> Any: ...
+
     def close(self) -> None: ...
 
 
