@@ -22,7 +22,6 @@ import argparse
 import io
 import itertools
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.percentiles import middle
+from benchmarks.percentiles import medians, middle
 from benchmarks.pipeline import Running, latencies_of, throughput
 from DurableText.moments import seconds_of
 from Modelling.cores import available_cores
@@ -262,8 +261,7 @@ def measured(
             )
     finally:
         pipeline.stop()
-    medians = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-    return {"sent_as": options.sent_as, **medians}
+    return {"sent_as": options.sent_as, **medians(rounds)}
 
 
 def main() -> None:

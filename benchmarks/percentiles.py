@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -18,3 +18,8 @@ def middle(values: Sequence[float]) -> float:
     """
     inner = sorted(values)[len(values) // 4 : len(values) - len(values) // 4]
     return statistics.fmean(inner)
+
+
+def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the median of each number over all rounds."""
+    return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}

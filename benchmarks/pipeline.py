@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchmarks.percentiles import medians
 from tests.brokers.harness import BROKERS, BrokerUnderTest
 from tests.engines.postgres_server import PostgresServer
 from tests.engines.redis_server import RedisServer
@@ -234,9 +235,7 @@ def compare(
         "images_per_second": statistics.median(piped),
         "ratio": statistics.median(ratios),
         "ratios": ratios,
-        "cpu_us_per_image": {
-            name: statistics.median(each[name] for each in budget) for name in budget[0]
-        },
+        "cpu_us_per_image": medians(budget),
         f"latency_ms_at_{IDLE_RATE:g}_per_second": latencies_ms(quiet),
         "latency_ms_under_load": loaded,
         "peak_memory_mb": memory,

@@ -44,6 +44,9 @@ MILLION = 1_000_000.0
 TOLERANCE = 0.15
 # Other work on the machine beyond this share of a core spoils the comparison.
 OTHERS_CORES = 0.1
+# The share of single images whose latency is usual: the rare long ones come by the hour, not by the
+# batch.
+USUAL = 0.95
 # What is under way at the end has this long (s).
 AFTER_SECONDS = 2.0
 # Of each core: the rest is for bursts and catching up.
@@ -86,7 +89,7 @@ def costs_of(measured: Mapping[str, Any]) -> dict[str, Cost]:
     wait = max(0.0, behind / 3)
     most = measured["batch"]
     single = measured["single_latencies_ms"]
-    usual = single[: math.ceil(scale_costs.USUAL * len(single))]
+    usual = single[: math.ceil(USUAL * len(single))]
     spread = tuple((each - statistics.median(single)) / 1e3 for each in usual)
     return {
         "app_1": replace(fitted["app_1"], most=most),

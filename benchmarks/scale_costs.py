@@ -6,7 +6,6 @@ All is CPU time an image, of each script and of the brokers, and the times that 
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -19,8 +18,10 @@ from typing import Any
 import psutil
 
 from benchmarks.peers.usage import cpu_seconds
-from benchmarks.pipeline import Running, latencies_ms, throughput
+from benchmarks.percentiles import medians, middle
+from benchmarks.pipeline import Running, latencies_ms, latencies_of, throughput
 from DurableText.moments import seconds_of
+from Modelling.cores import available_cores
 from Pipeline.script.options import DEFAULT_BATCH_SIZE
 from Pipeline.serving.pacing import GROUP_SECONDS, GROUP_SIZE
 from tests.brokers.harness import KafkaUnderTest
@@ -53,8 +54,6 @@ QUICK = Amounts(
 )  # fmt: skip
 # What the other measurements are made on.
 BASE = (1, 12)
-# Of single images; the rare long ones come by the hour, not by the batch.
-USUAL = 0.95
 # What all rows of a batch share: of the model server, and of app_2.
 SEEN = ("received_at", "stored_at")
 
@@ -108,7 +107,7 @@ def running(broker: Kafka) -> Iterator[Measured]:
 
 def measure(amounts: Amounts, tell: Tell) -> dict[str, Any]:
     """Measure all."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     found: dict[str, Any] = {"cores": cores, "batch": DEFAULT_BATCH_SIZE, "by_cluster": []}
     for nodes in amounts.brokers:
         for partitions in amounts.partitions:
@@ -180,7 +179,7 @@ def _by_load(scripts: Measured, amounts: Amounts, tell: Tell) -> dict[str, Any]:
                     "batches": batches_of(rows, rate),
                     "latency_ms": latencies_ms(rows),
                     "hops_ms": hops_ms(rows),
-                    "all_latencies_ms": _all_latencies_ms(rows),
+                    "all_latencies_ms": sorted(latencies_of(rows)),
                 }
             )
     singles = sorted(
@@ -202,16 +201,6 @@ def _load(rate: float, images: int, rounds: list[Row]) -> Row:
     return {"rate": rate, "images": images, **of_all, "p99s_ms": p99s}
 
 
-def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
-    """Return the median of each number."""
-    return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-
-
-def _all_latencies_ms(rows: list[Row]) -> list[float]:
-    times = ((seconds_of(row["stored_at"]), seconds_of(row["published_at"])) for row in rows)
-    return sorted(round(1e3 * (stored - published), 1) for stored, published in times)
-
-
 def batches_of(rows: list[Row], rate: float) -> dict[str, float]:
     """Return how many batches each script makes for an image, and how many the broker is sent.
 
@@ -231,16 +220,14 @@ def batches_of(rows: list[Row], rate: float) -> dict[str, float]:
 
 
 def hops_ms(rows: list[Row]) -> dict[str, float]:
-    """Return the usual time from published to received, to predicted, to stored.
-
-    The stamps are in whole milliseconds: a mean resolves what a median of them does not.
-    """
+    """Return the usual time from published to received, to predicted, to stored."""
     moments = ("published_at", "received_at", "predicted_at", "stored_at")
     times = [[seconds_of(row[name]) or 0.0 for name in moments] for row in rows]
-    hops = [sorted(each[i + 1] - each[i] for each in times) for i in range(3)]
-    usual = [each[: math.ceil(USUAL * len(each))] for each in hops]
-    means = (1e3 * statistics.mean(each) for each in usual)
-    return dict(zip(("received", "predicted", "stored"), means, strict=True))
+    names = ("received", "predicted", "stored")
+    return {
+        name: 1e3 * middle([each[i + 1] - each[i] for each in times])
+        for i, name in enumerate(names)
+    }
 
 
 def _by_servers(broker: Kafka, amounts: Amounts, tell: Tell) -> dict[str, Any]:
