@@ -33,6 +33,7 @@ from MessageBroker.errors import (
 )
 from MessageBroker.ini_file import IniFile
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
+from MessageBroker.kafka.cluster import Cluster
 from MessageBroker.kafka.committed_offsets import GroupReader, GroupTopic
 from MessageBroker.kafka.opening import open_stream
 from MessageBroker.kafka.places import Place, read
@@ -49,8 +50,6 @@ KAFKA_CONFIG = "kafka_config.ini"
 # A topic that was there is believed to be gone only if it is missed for so long (s).
 GONE_SECONDS = 3.0
 GONE_POLL_SECONDS = 0.1
-# How long a group's coordinator is asked for before the group is deleted (s).
-REACH_SECONDS = 5.0
 
 Found = TypeVar("Found")
 
@@ -84,7 +83,8 @@ class KafkaHandler(BrokerCore):
         """
         super().__init__(delivery)
         self._settings = KafkaSettings(properties, producer or {}, consumer or {})
-        self._admin = KafkaAdmin(self._settings, topic or TopicSettings())
+        self._cluster = Cluster(self._settings)
+        self._admin = KafkaAdmin(self._cluster, topic or TopicSettings())
         self._groups = GroupReader(self._settings)
         self._publisher: KafkaPublisher | None = None
         self._publisher_lock = threading.Lock()
@@ -184,7 +184,7 @@ class KafkaHandler(BrokerCore):
                 self._publisher.retire()
                 self._publisher = None
             if self._publisher is None:
-                self._publisher = KafkaPublisher(self._settings, self._admin, self._outage)
+                self._publisher = KafkaPublisher(self._settings, self._cluster, self._outage)
             return self._publisher
 
     # ------------------------------------------------------------------ consuming
@@ -214,15 +214,12 @@ class KafkaHandler(BrokerCore):
         return set(partitions) <= set(self._groups.committed(consumed, partitions))
 
     def _delete_subscription(self, topic: str, subscription_id: str) -> bool:
-        # The client that deletes may end the process where the coordinator goes away meanwhile.
-        self._reach_coordinator(topic, subscription_id, time.monotonic() + REACH_SECONDS)
+        consumed, partitions = self._consumed(topic, subscription_id)
+        # Also for its own sake: the client that deletes ends the process where the coordinator goes
+        # away meanwhile, and this one shows that it is there.
+        if not self._groups.committed(consumed, partitions):
+            self._groups.require_own(consumed, self._admin.topics())
         return self._admin.delete_group(subscription_id)
-
-    def _reach_coordinator(self, topic: str, group: str, deadline: float) -> None:
-        """Raise unless the coordinator of a group answers until then, in monotonic seconds."""
-        error = self._groups.reach(topic, group, deadline)
-        if error is not None:
-            raise self._admin.coordinator_away(error, group)
 
     def _backlog(self, topic: str, subscription_id: str) -> int:
         consumed, partitions = self._consumed(topic, subscription_id)
@@ -259,15 +256,18 @@ class KafkaHandler(BrokerCore):
     def _ping(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         letters = [dead_letter_topic(topic) for topic in self.configured_topics]
-        self._admin.ping(timeout, [*self.configured_topics, *letters])
+        self._cluster.ping(timeout, [*self.configured_topics, *letters])
         for topic in self.configured_topics:
-            self._reach_coordinator(topic, default_subscription(topic), deadline)
+            group = default_subscription(topic)
+            error = self._groups.reach(topic, group, deadline)
+            if error is not None:
+                raise self._cluster.coordinator_away(error, group)
 
     def _shutdown(self, timeout: float) -> None:  # noqa: ARG002 - the core has waited
         if self._publisher is not None:
             self._publisher.close()
         self._groups.close()
-        self._admin.close()
+        self._cluster.close()
 
 
 def _environment() -> dict[str, str]:

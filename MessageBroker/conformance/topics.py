@@ -217,6 +217,21 @@ def test_a_subscription_belongs_to_one_topic(under_test: BrokerUnderTest) -> Non
         broker.subscribe(other, default_subscription(topic))
 
 
+def test_a_subscription_is_deleted_by_its_own_topic_alone(under_test: BrokerUnderTest) -> None:
+    """Deleting a subscription that belongs to another topic is a ConfigurationError: it stays."""
+    broker, topic = under_test.connect_with_topic()
+    other, name = under_test.unused_name(), under_test.unused_name("sub")
+    broker.create_topic(other)
+    with broker.subscribe(topic, name) as subscription:
+        wait_until_ready(subscription)
+    broker.publish_batch(topic, numbered(3))
+
+    with pytest.raises(ConfigurationError, match=name):
+        broker.delete_subscription(other, name)
+
+    assert in_order(bodies(receive(broker.subscribe(topic, name), 3))) == numbers(3)
+
+
 def test_an_unknown_topic_is_an_error_and_is_not_created(under_test: BrokerUnderTest) -> None:
     """Publishing to, subscribing to or counting an unknown topic is a TopicNotFoundError."""
     broker = under_test.connect()

@@ -7,15 +7,19 @@ it takes the whole process down when the group's coordinator has just moved
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from MessageBroker.broker_interface import SUBSCRIPTION_SUFFIX
+from MessageBroker.errors import BrokerUnavailableError, ConfigurationError
 from MessageBroker.kafka.errors import Right, error_of, is_outage, look_up
 from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.hearing import let_go
 from MessageBroker.kafka.settings import KafkaSettings
 
 # All start-up errors come within 10 s; this leaves some for the client (s).
@@ -140,6 +144,39 @@ class Note:
         return "; ".join(parts)
 
 
+def require_own(
+    client: Consumer,
+    events: ClientEvents,
+    consumed: GroupTopic,
+    topics: Mapping[str, Sequence[int]],
+) -> None:
+    """Make sure that a group without a committed offset in its topic has none in another one.
+
+    Args:
+        client: a consumer of the group that is no member.
+        events: what it said in the background.
+        consumed: the topic and the group.
+        topics: all that there are, with their partitions.
+
+    Raises:
+        ConfigurationError: the group consumes another topic.
+        BrokerError: see `read_committed`.
+    """
+    topic, group = consumed.topic, consumed.group
+    found = read_committed(client, events, consumed.where, topics, joined=False)
+    owners = {each.topic for each in found}
+    # `<topic>-sub` was made together with its topic, though nobody has used it yet.
+    owner = group.removesuffix(SUBSCRIPTION_SUFFIX)
+    if owner != group and owner in topics:
+        owners.add(owner)
+    others = sorted(owners - {topic})
+    if others:
+        raise ConfigurationError(
+            f"kafka: the subscription {group!r} belongs to the topic {others[0]!r}: "
+            f"choose another id for {topic!r}"
+        )
+
+
 def of_this_topic(committed: Sequence[TopicPartition], topic_id: str) -> list[TopicPartition]:
     """Leave out offsets in an earlier topic of the same name, as far as that is known."""
     return [each for each in committed if not topic_id or Note.of(each).topic_id in ("", topic_id)]
@@ -160,16 +197,21 @@ class GroupReader:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
+        self._events: dict[str, ClientEvents] = {}  # by group
         # Kept: connecting anew would cost a handshake for each look at a backlog.
-        self._clients: dict[str, tuple[Consumer, ClientEvents]] = {}
+        self._clients: dict[str, Consumer] = {}
 
     def committed(self, consumed: GroupTopic, partitions: Sequence[int]) -> dict[int, int]:
         """Return the committed offsets of the group in those of `partitions` that have one."""
         wanted = {consumed.topic: partitions}
-        with self._lock:
-            client, events = self._client(consumed.topic, consumed.group)
+        with self._asking(consumed.topic, consumed.group) as (client, events):
             found = read_committed(client, events, consumed.where, wanted, joined=False)
         return {each.partition: each.offset for each in of_this_topic(found, consumed.topic_id)}
+
+    def require_own(self, consumed: GroupTopic, topics: Mapping[str, Sequence[int]]) -> None:
+        """See the function of this name."""
+        with self._asking(consumed.topic, consumed.group) as (client, events):
+            require_own(client, events, consumed, topics)
 
     def reach(self, topic: str, group: str, deadline: float) -> KafkaError | None:
         """Ask the coordinator of a group for anything.
@@ -184,8 +226,7 @@ class GroupReader:
         """
         while True:
             wait = max(0.01, min(SLICE_SECONDS, deadline - time.monotonic()))
-            with self._lock:
-                client, events = self._client(topic, group)
+            with self._asking(topic, group) as (client, events):
                 try:
                     client.committed([TopicPartition(topic, 0)], timeout=wait)
                 except KafkaException as exception:
@@ -193,23 +234,39 @@ class GroupReader:
                 else:
                     events.answered()
                     return None
+                if is_outage(failed) and time.monotonic() >= deadline:
+                    self._let_go(group)
+                    return failed
             if not is_outage(failed):
                 return None
-            if time.monotonic() >= deadline:
-                return failed
             time.sleep(RETRY_SECONDS)
 
     def close(self) -> None:
         """Let the clients go."""
         with self._lock:
-            for client, _ in self._clients.values():
+            for client in self._clients.values():
                 client.close()
             self._clients.clear()
 
-    def _client(self, topic: str, group: str) -> tuple[Consumer, ClientEvents]:
-        if group not in self._clients:
-            rights = look_up("topic", topic), look_up("group", group)
-            events = ClientEvents(self._settings, rights)
-            client = events.open(Consumer, self._settings.for_consumer(group))
-            self._clients[group] = (client, events)
-        return self._clients[group]
+    @contextlib.contextmanager
+    def _asking(self, topic: str, group: str) -> Iterator[tuple[Consumer, ClientEvents]]:
+        """Give a client of a group, for one thread at a time; another one after it was not heard.
+
+        It may have let go of its brokers for good, and there is none to compare it with: see
+        `hearing.Hearing`.
+        """
+        with self._lock:
+            if group not in self._events:
+                rights = look_up("topic", topic), look_up("group", group)
+                self._events[group] = ClientEvents(self._settings, rights)
+            events = self._events[group]
+            if group not in self._clients:
+                self._clients[group] = events.open(Consumer, self._settings.for_consumer(group))
+            try:
+                yield self._clients[group], events
+            except BrokerUnavailableError:
+                self._let_go(group)
+                raise
+
+    def _let_go(self, group: str) -> None:
+        let_go(self._clients.pop(group).close)

@@ -62,6 +62,7 @@ class ClientEvents:
         self._refusal: KafkaError | None = None
         self._finding: Finding | None = None  # what is wrong with TLS, looked at once an outage
         self._looked = False
+        self._heard: object = None  # of the client that was made last
         self._refused_since = 0.0
         self._worked = False
         self.fine = False
@@ -71,14 +72,19 @@ class ClientEvents:
     def open(
         self, kind: Callable[[dict[str, object]], Client], properties: Mapping[str, str]
     ) -> Client:
-        """Make the client that speaks here.
+        """Make the client that speaks here from now on; an earlier one is heard no more.
 
         Raises:
             ConfigurationError: a property that the client library does not take.
         """
-        log = _LibraryLog(self._settings)
+        log = self._heard = _LibraryLog(self._settings)
+
+        def hear(error: KafkaError) -> None:
+            if self._heard is log:  # one that is being closed has no broker, and says so
+                self._on_error(error)
+
         try:
-            return kind({**properties, "error_cb": self._on_error, "logger": log})
+            return kind({**properties, "error_cb": hear, "logger": log})
         except KafkaException as error:
             raise self._settings.refused(error) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,15 @@ from MessageBroker.kafka.errors import error_of, is_outage
 INTERVAL_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0
 FAILURES = 2
+
+
+def let_go(close: Callable[[], object]) -> None:
+    """Close a client that hears of no broker, beside those who go on: it may take very long.
+
+    Args:
+        close: closes it.
+    """
+    threading.Thread(target=close, name="closing a deaf client", daemon=True).start()
 
 
 class Hearing:

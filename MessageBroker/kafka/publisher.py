@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from MessageBroker.core.driver import AwaitedBatch, Batch
 from MessageBroker.core.outage import Outage
 from MessageBroker.errors import BrokerError, ClosedError, PublishError, topic_not_found
-from MessageBroker.kafka.admin import KafkaAdmin
+from MessageBroker.kafka.cluster import Cluster
 from MessageBroker.kafka.errors import MISSING_TOPIC, Right, error_of
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.hearing import Hearing
@@ -57,12 +57,12 @@ PURGE_SECONDS = 2.0
 class KafkaPublisher:
     """Sends publications, and confirms or fails each when the cluster has answered."""
 
-    def __init__(self, settings: KafkaSettings, admin: KafkaAdmin, outage: Outage) -> None:
+    def __init__(self, settings: KafkaSettings, cluster: Cluster, outage: Outage) -> None:
         """Connect.
 
         Args:
             settings: the clients' properties.
-            admin: served now and then in this publisher's thread, and asked by another connection
+            cluster: served now and then in this publisher's thread, and asked by its connection
                 whether the brokers are there.
             outage: told when messages wait for brokers that are away, and when they answer.
 
@@ -72,7 +72,7 @@ class KafkaPublisher:
         self._where = f"Kafka at {settings.servers}"
         self._events = ClientEvents(settings)
         self._client = self._events.open(Producer, settings.for_producer())
-        self._admin = admin
+        self._cluster = cluster
         self._outage = outage
         self._hearing = Hearing(lambda timeout: self._client.list_topics(timeout=timeout))
         self._unconfirmed = 0  # messages, when that was last looked at
@@ -224,7 +224,7 @@ class KafkaPublisher:
         if not self._hearing.is_due:
             return
         try:
-            self._admin.ping(PING_SECONDS)
+            self._cluster.ping(PING_SECONDS)
         except BrokerError:
             self._hearing.missed()
             return
@@ -257,7 +257,7 @@ class KafkaPublisher:
         while not self._closing.is_set():
             # A sender may have been interrupted just where it says that it is one or is none.
             self._poll(0 if self._rest() else POLL_SECONDS)
-            self._admin.serve()
+            self._cluster.serve()
             self._look_at_the_login()
             self._look_at_the_client()
             if not self._events.away:

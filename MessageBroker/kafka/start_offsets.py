@@ -13,10 +13,14 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from MessageBroker.broker_interface import SUBSCRIPTION_SUFFIX
-from MessageBroker.errors import ConfigurationError
 from MessageBroker.kafka.admin import KafkaAdmin
-from MessageBroker.kafka.committed_offsets import GroupTopic, Note, of_this_topic, read_committed
+from MessageBroker.kafka.committed_offsets import (
+    GroupTopic,
+    Note,
+    of_this_topic,
+    read_committed,
+    require_own,
+)
 from MessageBroker.kafka.errors import error_of
 from MessageBroker.kafka.events import ClientEvents
 
@@ -59,27 +63,8 @@ class StartOffsets:
         return {each.partition: each.offset for each in found}
 
     def require_new_group(self) -> None:
-        """Make sure that a group without a committed offset here has none elsewhere.
-
-        Raises:
-            ConfigurationError: the group consumes another topic.
-        """
-        topic, group = self._consumed.topic, self._consumed.group
-        topics = self._admin.topics()
-        found = read_committed(
-            self._client, self._events, self._consumed.where, topics, joined=False
-        )
-        owners = {each.topic for each in found}
-        # `<topic>-sub` was made together with its topic, though nobody has used it yet.
-        owner = group.removesuffix(SUBSCRIPTION_SUFFIX)
-        if owner != group and owner in topics:
-            owners.add(owner)
-        others = sorted(owners - {topic})
-        if others:
-            raise ConfigurationError(
-                f"kafka: the subscription {group!r} belongs to the topic {others[0]!r}: "
-                f"choose another id for {topic!r}"
-            )
+        """See `require_own`."""
+        require_own(self._client, self._events, self._consumed, self._admin.topics())
 
     def find(self, partitions: Sequence[int]) -> dict[int, int]:
         """Tell where to go on in newly assigned partitions; commit it where there was nothing.

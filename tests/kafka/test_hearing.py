@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import queue
+import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from MessageBroker import BrokerError, BrokerUnavailableError, OutgoingMessage
 from MessageBroker.core.driver import Batch
 from MessageBroker.core.outage import Outage
-from MessageBroker.kafka import admin, hearing
+from MessageBroker.kafka import admin, cluster, committed_offsets, hearing
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
+from MessageBroker.kafka.cluster import Cluster
+from MessageBroker.kafka.committed_offsets import GroupReader, GroupTopic
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.publisher import KafkaPublisher
 from MessageBroker.kafka.settings import KafkaSettings
@@ -84,7 +88,7 @@ def sent(publisher: KafkaPublisher) -> tuple[Batch, threading.Event]:
 def test_a_producer_that_hears_nothing_while_others_do_gives_up_and_says_so(
     brokers: Brokers,
 ) -> None:
-    publisher = KafkaPublisher(SETTINGS, cast("KafkaAdmin", brokers), Outage())
+    publisher = KafkaPublisher(SETTINGS, cast("Cluster", brokers), Outage())
     batch, settled = sent(publisher)
     assert settled.wait(PATIENCE_SECONDS)
     assert publisher.is_at_its_end
@@ -96,7 +100,7 @@ def test_a_producer_that_hears_nothing_while_others_do_gives_up_and_says_so(
 
 def test_a_producer_waits_for_brokers_that_nobody_hears_of(brokers: Brokers) -> None:
     brokers.are_there = False
-    publisher = KafkaPublisher(SETTINGS, cast("KafkaAdmin", brokers), Outage())
+    publisher = KafkaPublisher(SETTINGS, cast("Cluster", brokers), Outage())
     _, settled = sent(publisher)
     for _ in range(5):
         assert brokers.asked.acquire(timeout=PATIENCE_SECONDS)
@@ -126,9 +130,83 @@ def test_an_admin_client_that_was_asked_in_vain_for_long_is_made_anew(
         return made[-1]
 
     monkeypatch.setattr(ClientEvents, "open", make)
-    monkeypatch.setattr(admin, "DEAF_SECONDS", patience)
-    asking = KafkaAdmin(SETTINGS, TopicSettings())
+    monkeypatch.setattr(cluster, "DEAF_SECONDS", patience)
+    asking = Cluster(SETTINGS)
     for _ in range(3):
         with pytest.raises(BrokerUnavailableError):
             asking.ping(0.01)
     assert len(made) == clients
+
+
+def test_a_question_is_answered_though_the_client_is_let_go_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the client itself, once it has waited for long enough."""
+    monkeypatch.setattr(admin, "REQUEST_TIMEOUT_SECONDS", 1.0)
+    answers = queue.Queue[BaseException]()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        servers = f"127.0.0.1:{silent.getsockname()[1]}"
+        brokers = Cluster(KafkaSettings({"bootstrap.servers": servers}, {}, {}))
+
+        def ask() -> None:
+            try:
+                KafkaAdmin(brokers, TopicSettings()).latest("topic", [0])
+            except BaseException as error:
+                answers.put(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        silent.accept()  # it is on its way
+        brokers.close()
+        assert isinstance(answers.get(timeout=PATIENCE_SECONDS), BrokerUnavailableError)
+
+
+def test_the_last_client_alone_is_heard() -> None:
+    """One that is being closed tells that it has no broker, and that concerns nobody."""
+    told: list[Callable[[KafkaError], None]] = []
+    events = ClientEvents(SETTINGS)
+    for _ in range(2):
+        events.open(lambda properties: told.append(properties["error_cb"]), {})  # type: ignore[arg-type,func-returns-value]
+    deaf, other = told
+
+    deaf(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    assert not events.away
+    other(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    assert events.away
+
+
+class Reader:
+    """A consumer that reads committed offsets, while it hears of a broker."""
+
+    def __init__(self, hears: bool) -> None:
+        self._hears = hears
+        self.closed = threading.Event()
+
+    def committed(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        if not self._hears:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return [TopicPartition(each.topic, each.partition, 7) for each in wanted]
+
+    def poll(self, _timeout: float) -> None:
+        """There is nothing to hear."""
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_reader_of_offsets_that_was_not_heard_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deaf, other = Reader(hears=False), Reader(hears=True)
+    made = iter([deaf, other])
+    monkeypatch.setattr(ClientEvents, "open", lambda *_: next(made))
+    monkeypatch.setattr(committed_offsets, "READ_TIMEOUT_SECONDS", 0.0)
+    groups = GroupReader(SETTINGS)
+    consumed = GroupTopic("topic", "", "topic-sub", "nowhere:9092", from_the_beginning=True)
+
+    with pytest.raises(BrokerUnavailableError):
+        groups.committed(consumed, [0])
+
+    assert groups.committed(consumed, [0]) == {0: 7}
+    assert deaf.closed.wait(PATIENCE_SECONDS)
+    groups.close()
+    assert other.closed.is_set()
