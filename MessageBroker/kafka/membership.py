@@ -42,7 +42,8 @@ class Membership:
     """Joins, keeps the assignment as the group deals it, and joins again where it must.
 
     `ask_the_group`, `start_over` and `is_complete` are for any thread, the rest for the one that
-    polls.
+    polls: the client lets in one thread at a time, and not in turn. Beside one that polls all the
+    time another waits for ever.
 
     Attributes:
         failure: why the start in new partitions was not found, where waiting does not cure that;
@@ -64,7 +65,7 @@ class Membership:
             consumed: the topic and the group.
             offsets: tells where to begin in a partition.
             assignment: kept as the group deals it.
-            before_revoke: called while partitions that go elsewhere are still this consumer's.
+            before_revoke: told of partitions that go elsewhere.
         """
         self.failure: BrokerError | None = None
         self._client = client
@@ -117,6 +118,7 @@ class Membership:
 
     def leave(self) -> None:
         """Give the partitions to others; `mend` joins again."""
+        self.store_moved()
         self._client.unsubscribe()
         self._must_rejoin = True
 
@@ -130,6 +132,7 @@ class Membership:
         heard while it still answers.
         """
         self._leaving = True
+        self.store_moved()
         try:
             self._client.unsubscribe()
             self._hear_all()
@@ -167,6 +170,25 @@ class Membership:
             on_lost=self._on_lost,
         )
 
+    # ------------------------------------------------------------------ acknowledgements
+
+    def store_moved(self) -> None:
+        """Tell the client how far to commit; it does so within `auto.commit.interval.ms`."""
+        moved = self._assignment.take_moved()
+        if not moved:
+            return
+        offsets = {each.partition: offset for each, offset in moved.items()}
+        try:
+            self._client.store_offsets(offsets=self._offsets.to_commit(offsets))
+        except KafkaException as exception:
+            # The client may have taken a partition away and be about to tell us; the others' acks
+            # are kept for the next time.
+            logger.debug("%s: offsets were not stored: %s", self._consumed.where, exception)
+            self._assignment.put_back(moved)
+            return
+        for tracker, offset in moved.items():
+            tracker.stored_offset = offset
+
     # ------------------------------------------------------------------ what the group deals
 
     def _on_assign(self, client: Consumer, partitions: list[TopicPartition]) -> None:
@@ -182,6 +204,7 @@ class Membership:
     def _on_revoke(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         """Partitions go to another consumer, or the group counted this one as dead."""
         gone = {each.partition for each in partitions}
+        self.store_moved()  # the client commits it before it lets the partitions go
         self._before_revoke(gone)
         self._unstarted -= gone
         self._assignment.lose(gone)

@@ -17,6 +17,7 @@ from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 
 from DurableText.closing import ClosedAtExit
+from MessageBroker.kafka.group_consumer import GroupConsumer
 from MessageBroker.kafka.stream import KafkaStream
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_jars import find_or_skip
@@ -49,16 +50,16 @@ def test_nothing_is_asked_of_a_client_that_ends(
     group = f"{topic}-sub"
     broker = connect()
     broker.create_topic(topic)
-    stream = broker._join(topic, group, from_the_beginning=True)
-    tell, told = KafkaStream._before_revoke, []
+    forget, told = GroupConsumer._forget, []
 
-    def tell_slowly(self: KafkaStream, partitions: set[int]) -> None:
+    def forget_slowly(self: GroupConsumer, partitions: set[int]) -> None:
         told.append(partitions)
         if len(told) > 1:
             time.sleep(0.5)  # a client that ends has ended by now
-        tell(self, partitions)
+        forget(self, partitions)
 
-    monkeypatch.setattr(KafkaStream, "_before_revoke", tell_slowly)
+    monkeypatch.setattr(GroupConsumer, "_forget", forget_slowly)
+    stream = broker._join(topic, group, from_the_beginning=True)
 
     def is_dealt_anew() -> bool:
         described = admin.describe_consumer_groups([group])[group].result()
