@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from DurableText import command_line
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED, brief, counted, in_lines
@@ -68,7 +68,7 @@ def run_command(options: argparse.Namespace) -> int:
 
 def open_broker(options: argparse.Namespace) -> BrokerCore:
     """Create the handler that the options name; it must answer."""
-    broker = MessageBrokerFactory.get_broker(
+    broker = MessageBrokerFactory.get_handler(
         options.broker, config_dir=options.config_dir, delivery=dead_letters.READING
     )
     try:
@@ -77,7 +77,7 @@ def open_broker(options: argparse.Namespace) -> BrokerCore:
     except BaseException:
         broker.close(0)
         raise
-    return cast("BrokerCore", broker)
+    return broker
 
 
 # ---------------------------------------------------------------------- the commands

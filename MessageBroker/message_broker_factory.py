@@ -14,6 +14,7 @@ from MessageBroker.configuration import (
     config_folder,
     read_broker_config,
 )
+from MessageBroker.core.broker import BrokerCore
 from MessageBroker.errors import ConfigurationError
 from MessageBroker.registry import BROKER_NAMES, OWN_NAMES, handler_of
 
@@ -44,6 +45,19 @@ class MessageBrokerFactory:
 
         Raises:
             ConfigurationError: an unknown name, or a setting that is missing or wrong.
+        """
+        return MessageBrokerFactory.get_handler(name, config_dir=config_dir, delivery=delivery)
+
+    @staticmethod
+    def get_handler(
+        name: str | None = None,
+        *,
+        config_dir: Path | str | None = None,
+        delivery: DeliverySettings | None = None,
+    ) -> BrokerCore:
+        """Create it as `get_broker`, for what reads and settles dead letters.
+
+        That needs more of a handler than applications may use.
         """
         folder = config_folder(Path(config_dir) if config_dir is not None else None)
         config = read_broker_config(folder)

@@ -54,13 +54,13 @@ def parts_of(options: argparse.Namespace, port: int) -> Iterator[Parts]:
     """Open all that the page shows; none of it needs to be there yet."""
     topics = read_broker_config(options.config_dir).topics
     both = (topics.images, topics.inferences)
-    get_broker = functools.partial(
-        MessageBrokerFactory.get_broker, options.broker, config_dir=options.config_dir
+    get_handler = functools.partial(
+        MessageBrokerFactory.get_handler, options.broker, config_dir=options.config_dir
     )
     board = Board()
     with contextlib.ExitStack() as opened:
         db = opened.enter_context(open_database(options.db, read_only=True))
-        broker = get_broker()
+        broker = get_handler()
         opened.callback(broker.close, CLOSE_SECONDS)
         pictures = opened.enter_context(
             contextlib.closing(Pictures(broker.name, options.checkpoint))
@@ -68,7 +68,7 @@ def parts_of(options: argparse.Namespace, port: int) -> Iterator[Parts]:
         journeys = Journeys(broker, topics.images, db, board)
         letters = LetterDesk(
             broker.name,
-            lambda delivery: get_broker(delivery=delivery),
+            lambda delivery: get_handler(delivery=delivery),
             both,
             board,
             journeys,

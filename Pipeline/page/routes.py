@@ -29,10 +29,11 @@ from Modelling.images.headers import AVIF, BMP, GIF, JPEG, PNG, WEBP, format_of
 from Pipeline.page.board import Board
 from Pipeline.page.guard import Guard, refused
 from Pipeline.page.journeys import Journeys, TooManyError
-from Pipeline.page.letters import Filter, LetterDesk, NoLetterError
+from Pipeline.page.letters import LetterDesk
 from Pipeline.page.live import Live
 from Pipeline.page.pictures import Pictures
 from Pipeline.page.results import DEFAULT_ROWS, MAX_ROWS, Query, Results
+from Pipeline.page.shelf import Filter, NoLetterError
 
 STATIC = Path(__file__).parent / "static"
 # Of a command in JSON: the ids of all letters that are shown.

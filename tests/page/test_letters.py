@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,17 @@ import pytest
 from playwright.sync_api import expect
 
 from MessageBroker.core.broker import BrokerCore
+from MessageBroker.dead_letters import Selection
+from MessageBroker.errors import AuthenticationError
 from Pipeline.page import letters as letters_module
 from Pipeline.page.board import Board
-from Pipeline.page.letters import Filter, LetterDesk
+from Pipeline.page.letters import LetterDesk
+from Pipeline.page.shelf import LETTERS_A_PAGE, Filter
 from tests.brokers.harness import clean_environment
 from tests.operations.test_dead_letters_come_back import BROKEN_LIBRARY
 from tests.operations.test_dead_letters_come_back import site as python_that_runs
 from tests.page.site import SEVEN, PagePipeline, Site, draw
-from tests.pipeline.runner import ROOT, wait_until
+from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, wait_until
 
 REASON = "undecodable image"
 HOSTILE = (
@@ -170,6 +175,28 @@ def test_replay_by_the_page_and_by_the_command_is_the_same(site: Site, tmp_path:
     assert saved == (tmp_path / "saved").read_bytes() == b"original bytes"
 
 
+class NoJourneys:
+    """Follows nothing."""
+
+    def follow(self, *arguments: object) -> None: ...
+
+
+class WordsOnBoard(Board):
+    """A board that keeps all that was said of the letters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[dict[str, Any]] = []
+
+    def post(self, kind: str, value: dict[str, Any], key: str = "") -> None:
+        super().post(kind, value, key)
+        self.words.append(value)
+
+    @property
+    def at_rest(self) -> bool:
+        return self.words[-1]["doing"] is None
+
+
 @pytest.fixture
 def desk(page_pipeline: PagePipeline, monkeypatch: pytest.MonkeyPatch) -> LetterDesk:
     """A desk that reads a few letters at once."""
@@ -180,10 +207,60 @@ def desk(page_pipeline: PagePipeline, monkeypatch: pytest.MonkeyPatch) -> Letter
     def open_broker(delivery: Any) -> BrokerCore:
         return type(broker).from_config(page_pipeline.config_dir, delivery)
 
-    class NoJourneys:
-        def follow(self, *arguments: object) -> None: ...
+    return desk_of(open_broker, page_pipeline.images, Board())
 
-    return LetterDesk("local", open_broker, [page_pipeline.images], Board(), NoJourneys())  # type: ignore[arg-type]
+
+def desk_of(open_broker: Callable[[Any], BrokerCore], topic: str, board: Board) -> LetterDesk:
+    return LetterDesk("local", open_broker, [topic], board, NoJourneys())  # type: ignore[arg-type]
+
+
+def test_why_nothing_was_replayed_stays_when_the_letters_are_read_again(
+    page_pipeline: PagePipeline,
+) -> None:
+    """After each settling they are read, which may well work."""
+    broker, board = page_pipeline.connect(), WordsOnBoard()
+    broker.create_topic(page_pipeline.images)
+    refusals = [AuthenticationError("not allowed to publish")]
+
+    def open_broker(delivery: Any) -> BrokerCore:
+        if refusals:
+            raise refusals.pop()
+        return type(broker).from_config(page_pipeline.config_dir, delivery)
+
+    desk = desk_of(open_broker, page_pipeline.images, board)
+    desk.settle("replay", Selection())
+    wait_until(lambda: board.at_rest and board.words[-1]["read_at"], "they are read again")
+    assert board.words[-1]["error"] == "not allowed to publish"
+    desk.settle("purge", Selection())
+    wait_until(lambda: board.at_rest and board.words[-1]["said"], "it has worked")
+    assert board.words[-1]["error"] is None
+
+
+def test_what_the_board_says_last_is_how_it_is() -> None:
+    """Letters that come while others are read: whoever was slow to say so says nothing old."""
+    comes, rested = threading.Event(), threading.Event()
+
+    class SlowBoard(WordsOnBoard):
+        def post(self, kind: str, value: dict[str, Any], key: str = "") -> None:
+            if threading.current_thread().name == "slow":
+                comes.set()
+                rested.wait(0.5)  # in vain, where the desk waits for its turn to speak
+            super().post(kind, value, key)
+            if value["doing"] is None and value["error"]:
+                rested.set()
+
+    def open_broker(_delivery: Any) -> BrokerCore:
+        comes.wait(PATIENCE_SECONDS)
+        raise AuthenticationError("not allowed to read")
+
+    board = SlowBoard()
+    desk = desk_of(open_broker, "images", board)
+    desk.read()
+    slow = threading.Thread(target=desk.take_letters, args=([],), name="slow")
+    slow.start()
+    slow.join()
+    assert rested.wait(PATIENCE_SECONDS)
+    assert board.at_rest
 
 
 def read(desk: LetterDesk) -> dict[str, Any]:
@@ -215,4 +292,4 @@ def test_a_hundred_thousand_letters_are_read_up_to_ten_thousand(site: Site) -> N
     publish_letters(broker, topic, [b"%d" % i for i in range(100_000)])
     listed = site.read_letters()
     assert (listed["read"], listed["more"], listed["waiting"]) == (10_000, True, 100_000)
-    assert len(listed["letters"]) == letters_module.LETTERS_A_PAGE
+    assert len(listed["letters"]) == LETTERS_A_PAGE
