@@ -4,9 +4,8 @@ All of this happens under the producers' lock. Between two holds of the lock ano
 have appended or sealed, so what is remembered here (descriptor, end, next number) is compared with
 the file before each use, which is one system call. Whatever differs is read again from the file.
 
-The next number is the highest of: the last intact line of each recent segment + 1; the numbers in
-the names of sealed and void files + 1; the cursor. A file begins with a record, so that its first
-number, its name once it is sealed, is its own: a log that has nothing but damage is sealed first.
+A file begins with a record, so that its first number, its name once it is sealed, is its own: a log
+that has nothing but damage is sealed first.
 """
 
 from __future__ import annotations
@@ -17,15 +16,11 @@ import os
 
 from DurableText.storage import NO_ROOM, Storage
 from Queue.errors import QueueConfigurationError, QueueReplacedError, QueueUnavailableError
-from Queue.text import cursor, numbered_lines, place, segment, torn_end
 from Queue.text import disk_room as room
+from Queue.text import given_numbers, numbered_lines, place, segment, torn_end
 from Queue.text.segment import QueuePaths
 
 logger = logging.getLogger(__name__)
-
-# Sealed segments whose last line is read for the next number. One would do, but for a series of
-# failed writes, each of which may leave a file that ends before the one it replaces.
-RECENT_SEGMENTS = 16
 
 # In place of the end of the log while something is under way: whatever interrupts it, an error or
 # an exception out of a signal handler, the log is then looked at anew before the next record.
@@ -59,7 +54,7 @@ class Writer:
         self._unflushed = False  # appended without a sync, and no `flush` has vouched for it
 
     def append(self, bodies: list[bytes], sync: bool) -> int:
-        """Append records (as of `codec.encode`) behind all others; return the first number.
+        """Append records (of `inner_bytes`) behind all others; return the first number.
 
         Args:
             bodies: at least one.
@@ -164,7 +159,7 @@ class Writer:
         storage.rename(paths.log, paths.sealed(first))
         self._open()
         if not suspect:
-            self._remove_void(last)
+            given_numbers.remove_void(storage, paths, last)
 
     def prepare(self) -> int:
         """Make sure of the end of the log; return the size of the active segment in bytes.
@@ -267,7 +262,7 @@ class Writer:
             raise
 
     def _read_end(self, size: int) -> int:
-        """Find the next number; return the end of the log, healed, that had `size` bytes."""
+        """Return the end of the log, healed, that had `size` bytes; find the next number."""
         storage, paths = self._storage, self._paths
         head = storage.read(self._fd, segment.SCAN_BYTES, 0)
         if segment.looks_foreign(head):
@@ -276,22 +271,11 @@ class Writer:
                 "name another file with --queue, or move this one away"
             )
         end = torn_end.heal(storage, paths, self._fd, size)
-        numbers = [self._next_seq]
         last = segment.last_seq(storage, self._fd, end)
         self._has_record = last is not None or self._is_blank()
-        numbers.append((last or 0) + 1)
-        for sealed in segment.list_sealed(storage, paths)[-RECENT_SEGMENTS:]:
-            numbers.append(sealed.first_seq + 1)
-            try:
-                numbers.append((segment.sealed_last_seq(storage, sealed.path) or 0) + 1)
-            except FileNotFoundError:  # a consumer has just removed it: all committed
-                continue
-        numbers += [number + 1 for number, _ in segment.list_void(storage, paths)]
-        # Last: a consumer moves the cursor first and removes the segment then, so the numbers of
-        # one that was gone when it was looked for are in the cursor by now.
-        committed = cursor.peek(storage, paths.cursor)
-        numbers.append(committed.next_seq if committed else 1)
-        self._next_seq = max(numbers)
+        self._next_seq = given_numbers.next_after(
+            storage, paths, max(self._next_seq - 1, last or 0)
+        )
         return end
 
     def _is_blank(self) -> bool:
@@ -364,26 +348,10 @@ class Writer:
                 raise error
             self._storage.sync(self._fd)
             self.unsynced = False
-            self._remove_void(self._next_seq - 1)
+            given_numbers.remove_void(self._storage, self._paths, self._next_seq - 1)
         except OSError as error:
             self._suspect = True
             raise QueueUnavailableError(
                 f"{log}: fsync failed ({failure}), and a new file did not help ({error}); "
                 "nothing of this put is acknowledged; look at the disk, then put it again"
             ) from error
-
-    def _remove_void(self, last: int) -> None:
-        """Remove void files whose numbers the log has by now, durably: up to `last`.
-
-        Nor before the cursor has passed them: a consumer may be about to commit what it read there.
-
-        Not before: should their numbers be forgotten, they would be used for other records, and a
-        consumer that had read the void ones would take the others for old.
-        """
-        with contextlib.suppress(OSError):  # the next sealing comes by again
-            void = segment.list_void(self._storage, self._paths)
-            committed = cursor.peek(self._storage, self._paths.cursor) if void else None
-            done = committed.next_seq - 1 if committed else 0
-            for number, path in void:
-                if number <= min(last, done):
-                    place.put_away(self._storage, path)
