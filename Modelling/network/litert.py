@@ -20,7 +20,7 @@ from Modelling.network.declared_size import (
 )
 from Modelling.network.input_range import UNIT, InputRange
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
-from Modelling.network.packing import quickest_form
+from Modelling.network.quickest_form import quickest_form
 from Modelling.network.range_probe import UNSAID, FoundRange
 from Modelling.network.tensorflow import quiet
 

@@ -7,57 +7,28 @@ so a filter of 5 x 5 takes 25 steps that are nearly empty. But rows lie one behi
 that, with zeros where a filter does not reach, gives the numbers of 14 x 14 x 32 as 14 x 1 x 448.
 Integers add up exactly, so the answers are the same to the last bit.
 
-It multiplies more, and pays or not as the CPU is made. So each packing is tried when a network is
-opened: the shipped one takes 17 µs an image for 39 with AMX (`python -m benchmarks.engine`).
-
-Source of the format: https://ai.google.dev/edge/litert, `schema.fbs`; `ai-edge-litert` brings what
-reads and writes it.
+Which packing pays is for `quickest_form` to find out.
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
-import logging
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-logger = logging.getLogger(__name__)
+from Modelling.network.tflite_graph import TfliteGraph, schema
 
 # What a kernel takes of one place at once (bytes): more channels than that need no packing.
 PLACE_BYTES = 64
 # A packed filter is mostly zeros: so many times more to multiply, and so many bytes, at most.
 MOST_WORK = 8
 MOST_FILTER_BYTES = 1 << 20
-# A larger file is no small network, and would be copied for each packing.
-MOST_BYTES = 16 << 20
-
-# Images that each form is tried on, how often, and the CPU time that all of them may take (s): a
-# start must not wait for what it is to gain.
-TRIED_IMAGES = 64
-TRIALS = 4
-TRIAL_SECONDS = 0.2
-# Of the time of the best one: what is hardly quicker is chance.
-QUICKER = 0.95
-
-_FILE_IDENTIFIER = b"TFL3"
 
 Weights = npt.NDArray[np.int8]
-
-
-class Runs(Protocol):
-    """A form that can be run."""
-
-    input_shape: tuple[int, int, int]
-
-    def run(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """See `Engine.run`."""
-        ...
 
 
 class Packing(NamedTuple):
@@ -70,75 +41,16 @@ class Packing(NamedTuple):
     rows: int = 1
 
 
-def quickest_form(compiled: bytes, opened: Callable[[bytes], Runs]) -> bytes:
-    """Return the form of a network that is quickest on this CPU; `compiled` itself if none is.
-
-    Args:
-        compiled: A `.tflite` file that can be opened.
-        opened: Opens a form for one thread.
-    """
-    if len(compiled) > MOST_BYTES:
-        return compiled
-    try:
-        return _quickest_form(compiled, opened)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign file holds: it is served as it is
-        logger.debug("no form was packed: %s", error)
-        return compiled
-
-
-def _quickest_form(compiled: bytes, opened: Callable[[bytes], Runs]) -> bytes:
-    model = _read(compiled)
-    numbers = [each for each in range(len(_convolutions(model))) if _packings(model, each)]
-    if not numbers:
-        return compiled
-    engine = opened(compiled)
-    if TRIED_IMAGES * _cpu_seconds(engine, _images(1, engine)) * TRIALS > TRIAL_SECONDS:
-        return compiled
-    images = _images(TRIED_IMAGES, engine)  # now that they are known to be small
-    answers = engine.run(images)
-    best, least = compiled, _cpu_seconds(engine, images)
-    spent = least * TRIALS
-    for number in numbers:
-        base = best
-        for packing in packings_of(base, number):
-            if spent > TRIAL_SECONDS:
-                return best
-            form = packed(base, number, packing)
-            engine = opened(form)
-            if not np.array_equal(engine.run(images), answers):
-                continue
-            seconds = _cpu_seconds(engine, images)
-            spent += seconds * TRIALS
-            if seconds < QUICKER * least:
-                best, least = form, seconds
-                logger.debug("convolution %d in %s: %.1f ms", number, packing, 1e3 * seconds)
-    return best
-
-
-def _images(count: int, engine: Runs) -> npt.NDArray[np.float32]:
-    return np.random.default_rng(0).random((count, *engine.input_shape), np.float32)
-
-
-def _cpu_seconds(engine: Runs, images: npt.NDArray[np.float32]) -> float:
-    """Measure this thread's: what else the machine does meanwhile counts little."""
-    least = float("inf")
-    for _ in range(TRIALS):
-        began = time.thread_time()
-        engine.run(images)
-        least = min(least, time.thread_time() - began)
-    return least
-
-
 class _Convolution:
     """One convolution of a model, in 8 bits, that may be packed."""
 
-    def __init__(self, model: Any, at: int) -> None:
+    def __init__(self, graph: TfliteGraph, at: int) -> None:
         """Take apart operator `at`.
 
         Raises:
             ValueError: It is of another kind.
         """
-        graph, operator = model.subgraphs[0], model.subgraphs[0].operators[at]
+        operator = graph.operators[at]
         options = operator.builtinOptions
         self.at, self.options = at, options
         if len(operator.inputs) != 3 or min(operator.inputs) < 0:
@@ -146,7 +58,7 @@ class _Convolution:
         self.image, self.filters, self.bias = (graph.tensors[each] for each in operator.inputs)
         self.outcome = graph.tensors[operator.outputs[0]]
         kinds = [each.type for each in (self.image, self.filters, self.bias, self.outcome)]
-        if kinds != [_schema().TensorType.INT8] * 2 + [_schema().TensorType.INT32, kinds[0]]:
+        if kinds != [schema().TensorType.INT8] * 2 + [schema().TensorType.INT32, kinds[0]]:
             raise ValueError("it is not of 8 bits")
         _, self.height, self.width, self.channels = map(int, self.image.shape)
         self.count, self.filter_height, self.filter_width, deep = map(int, self.filters.shape)
@@ -155,13 +67,13 @@ class _Convolution:
         self.down, self.across = options.strideH, options.strideW
         _, high, wide, _ = self.outcome.shape
         if (
-            options.padding != _schema().Padding.SAME
+            options.padding != schema().Padding.SAME
             or (options.dilationHFactor, options.dilationWFactor) != (1, 1)
             or (high * self.down, wide * self.across) != (self.height, self.width)
         ):
             raise ValueError("its places do not divide evenly")
-        self.weights: Weights = _numbers(model, self.filters, np.int8)
-        self.biases: npt.NDArray[np.int32] = _numbers(model, self.bias, np.int32)
+        self.weights: Weights = graph.constant(self.filters, np.int8)
+        self.biases: npt.NDArray[np.int32] = graph.constant(self.bias, np.int32)
 
     @property
     def packings(self) -> list[Packing]:
@@ -249,12 +161,19 @@ def _packed_axis(size: int, taps: int, stride: int, packed: int) -> _Axis:
 
 def packings_of(compiled: bytes, number: int) -> list[Packing]:
     """List how convolution `number` of a network may be packed."""
-    return _packings(_read(compiled), number)
+    graph = TfliteGraph(compiled)
+    return _packings(graph, graph.convolutions()[number])
 
 
-def _packings(model: Any, number: int) -> list[Packing]:
+def packable_convolutions(compiled: bytes) -> list[int]:
+    """List the numbers of a network's convolutions that may be packed in some way."""
+    graph = TfliteGraph(compiled)
+    return [number for number, at in enumerate(graph.convolutions()) if _packings(graph, at)]
+
+
+def _packings(graph: TfliteGraph, at: int) -> list[Packing]:
     try:
-        return _Convolution(model, _convolutions(model)[number]).packings
+        return _Convolution(graph, at).packings
     except ValueError:
         return []
 
@@ -265,126 +184,28 @@ def packed(compiled: bytes, number: int, packing: Packing) -> bytes:
     Raises:
         ValueError: It cannot be packed in this way.
     """
-    model = _read(compiled)
-    found = _Convolution(model, _convolutions(model)[number])
+    graph = TfliteGraph(compiled)
+    found = _Convolution(graph, graph.convolutions()[number])
     filters = found.packed_filters(packing)
     high, wide = found.axes(packing)
     places = found.height // packing.rows, found.width // packing.columns
-    graph = model.subgraphs[0]
     operator = graph.operators[found.at]
     first, last = operator.inputs[0], operator.outputs[0]
-    image = _add(model, found.image, (1, *places, filters.shape[-1]))
-    outcome = _add(
-        model, found.outcome, (1, places[0] // high.stride, places[1] // wide.stride, len(filters))
+    image = graph.add_tensor(found.image, (1, *places, filters.shape[-1]))
+    outcome = graph.add_tensor(
+        found.outcome, (1, places[0] // high.stride, places[1] // wide.stride, len(filters))
     )
     biases = np.tile(found.biases, len(filters) // found.count)
     operator.inputs = [
         image,
-        _add(model, found.filters, filters.shape, filters),
-        _add(model, found.bias, biases.shape, biases),
+        graph.add_tensor(found.filters, filters.shape, filters),
+        graph.add_tensor(found.bias, biases.shape, biases),
     ]
     operator.outputs = [outcome]
     found.options.strideH, found.options.strideW = high.stride, wide.stride
     graph.operators[found.at : found.at + 1] = [
-        _reshape(model, first, image),
+        graph.reshape(first, image),
         operator,
-        _reshape(model, outcome, last),
+        graph.reshape(outcome, last),
     ]
-    return _written(model)
-
-
-# ---------------------------------------------------------------------- the format
-
-
-def _schema() -> Any:
-    """Import what reads the format: only where a network is packed."""
-    from ai_edge_litert import schema_py_generated
-
-    return schema_py_generated
-
-
-def _read(compiled: bytes) -> Any:
-    schema = _schema()
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(compiled, 0))
-
-
-def _written(model: Any) -> bytes:
-    builder = _schema().flatbuffers.Builder(MOST_FILTER_BYTES)
-    builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
-    return bytes(builder.Output())
-
-
-def _operation(model: Any, operator: Any) -> int:
-    code = model.operatorCodes[operator.opcodeIndex]
-    return int(max(code.builtinCode, code.deprecatedBuiltinCode))  # the second is a byte
-
-
-def _convolutions(model: Any) -> list[int]:
-    """List the places of the convolutions among the operators."""
-    kind = _schema().BuiltinOperator.CONV_2D
-    operators = model.subgraphs[0].operators
-    return [at for at, each in enumerate(operators) if _operation(model, each) == kind]
-
-
-def _numbers(model: Any, tensor: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:
-    data = model.buffers[tensor.buffer].data
-    if data is None:
-        raise ValueError("it is no constant")
-    return np.frombuffer(bytes(data), dtype).reshape(tensor.shape)
-
-
-def _add(
-    model: Any, like: Any, shape: Sequence[int], numbers: npt.NDArray[Any] | None = None
-) -> int:
-    """Add a tensor like another one, but for its shape; return its number."""
-    tensor = copy.deepcopy(like)
-    tensor.name = f"{like.name} packed" if isinstance(like.name, str) else "packed"
-    tensor.shape = [int(each) for each in shape]
-    tensor.shapeSignature = None if numbers is not None else [-1, *tensor.shape[1:]]
-    tensor.buffer = 0 if numbers is None else _add_buffer(model, numbers)
-    scales = tensor.quantization.scale
-    if len(scales) > 1:  # one for each filter
-        times = len(numbers if numbers is not None else scales) // len(scales)
-        tensor.quantization.scale = np.tile(scales, times)
-        tensor.quantization.zeroPoint = np.tile(tensor.quantization.zeroPoint, times)
-        tensor.quantization.min = tensor.quantization.max = None
-    tensors = model.subgraphs[0].tensors
-    tensors.append(tensor)
-    return len(tensors) - 1
-
-
-def _add_buffer(model: Any, numbers: npt.NDArray[Any]) -> int:
-    buffer = _schema().BufferT()
-    buffer.data = np.frombuffer(numbers.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    return len(model.buffers) - 1
-
-
-def _reshape(model: Any, given: int, wanted: int) -> Any:
-    """Make the operator that gives a tensor the shape of another; batches keep their size."""
-    schema, tensors = _schema(), model.subgraphs[0].tensors
-    shape = np.array([-1, *tensors[wanted].shape[1:]], np.int32)
-    sizes = schema.TensorT()
-    sizes.name, sizes.type, sizes.shape = "shape", schema.TensorType.INT32, [len(shape)]
-    sizes.buffer = _add_buffer(model, shape)
-    tensors.append(sizes)
-    operator = schema.OperatorT()
-    operator.opcodeIndex = _code_of_reshape(model)
-    operator.inputs, operator.outputs = [given, len(tensors) - 1], [wanted]
-    operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
-    operator.builtinOptions = schema.ReshapeOptionsT()
-    operator.builtinOptions.newShape = shape.tolist()
-    return operator
-
-
-def _code_of_reshape(model: Any) -> int:
-    schema = _schema()
-    wanted = schema.BuiltinOperator.RESHAPE
-    for number, code in enumerate(model.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == wanted:
-            return number
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = wanted
-    code.version = 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
+    return graph.written()

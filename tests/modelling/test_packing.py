@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from Modelling.data_preparation import bundled_test_images
-from Modelling.network import packing
+from Modelling.network import quickest_form as trying
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from Modelling.network.engine import LiteRTEngine, open_engine
-from Modelling.network.packing import Packing, packed, packings_of, quickest_form
+from Modelling.network.packing import Packing, packable_convolutions, packed, packings_of
+from Modelling.network.quickest_form import Runs, quickest_form
+from Modelling.network.tflite_graph import TfliteGraph
 from Modelling.quantise import compile_float32, compile_int8
 
 Images = np.ndarray[Any, np.dtype[np.float32]]
@@ -107,7 +109,7 @@ def test_what_cannot_be_read_as_a_network_is_served_as_it_is() -> None:
 
 
 def test_a_slow_network_is_served_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(trying, "TRIAL_SECONDS", 0.0)
     compiled, opened = SHIPPED.read_bytes(), []
 
     def open_form(form: bytes) -> LiteRTEngine:
@@ -120,7 +122,7 @@ def test_a_slow_network_is_served_as_it_is(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_once_the_time_is_spent_nothing_more_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     took = iter([0.0, 0.0, 1.0])  # one image, all of them, the first form
-    monkeypatch.setattr(packing, "_cpu_seconds", lambda *_: next(took))
+    monkeypatch.setattr(trying, "_cpu_seconds", lambda *_: next(took))
     compiled, opened = SHIPPED.read_bytes(), []
 
     def open_form(form: bytes) -> LiteRTEngine:
@@ -149,29 +151,28 @@ def test_a_network_of_which_nothing_can_be_packed_is_not_opened_again() -> None:
 def test_of_a_slow_network_one_image_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 of the size that it takes might not fit into memory."""
     made: list[int] = []
-    plain = packing._images
+    plain = trying._images
 
-    def noted(count: int, engine: packing.Runs) -> Images:
+    def noted(count: int, engine: Runs) -> Images:
         made.append(count)
         return plain(count, engine)
 
-    monkeypatch.setattr(packing, "_images", noted)
-    monkeypatch.setattr(packing, "_cpu_seconds", lambda *_: 1.0)
+    monkeypatch.setattr(trying, "_images", noted)
+    monkeypatch.setattr(trying, "_cpu_seconds", lambda *_: 1.0)
     compiled = SHIPPED.read_bytes()
     assert quickest_form(compiled, lambda form: LiteRTEngine(form, "int8", 1)) is compiled
     assert made == [1]
 
 
 def test_channels_in_groups_are_not_packed() -> None:
-    model = packing._read(SHIPPED.read_bytes())
-    assert packings_of(packing._written(model), 1)
-    operator = model.subgraphs[0].operators[packing._convolutions(model)[1]]
-    filters = model.subgraphs[0].tensors[operator.inputs[1]]
-    *others, channels = filters.shape
-    filters.shape = [*others, channels // 2]
-    buffer = model.buffers[filters.buffer]
-    buffer.data = buffer.data[: len(buffer.data) // 2]
-    assert packings_of(packing._written(model), 1) == []
+    graph = TfliteGraph(SHIPPED.read_bytes())
+    assert packings_of(graph.written(), 1)
+    operator = graph.operators[graph.convolutions()[1]]
+    image, filters, bias = operator.inputs
+    halves = graph.constant(graph.tensors[filters], np.int8)[..., ::2]
+    operator.inputs = [image, graph.add_tensor(graph.tensors[filters], halves.shape, halves), bias]
+    assert packings_of(graph.written(), 1) == []
+    assert 1 not in packable_convolutions(graph.written())
 
 
 def test_the_engine_serves_the_quickest_form(
