@@ -13,7 +13,7 @@ from Modelling.errors import ImageError
 Pixels = npt.NDArray[np.float32]
 
 # Largest image: a telephone's best cameras give 50 million pixels. 64 million take 256 MB; what
-# takes more to decode has a lower limit, see `pillow`.
+# takes more to decode has a lower limit, see `decoding_memory`.
 MAX_PIXELS = 64_000_000
 
 # Longest side, in pixels; what JPEG allows.

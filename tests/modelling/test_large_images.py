@@ -222,7 +222,7 @@ def test_photographs_of_two_pictures_are_decoded_reduced(
 def test_strip_by_strip_gives_the_same_picture_as_at_once(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from Modelling.images.pillow import _as_array, _in_strips
+    from Modelling.images.pillow_arrays import as_array, in_strips
 
     image = picture(211, 303)
     if mode in ("I", "I;16", "F"):
@@ -234,11 +234,9 @@ def test_strip_by_strip_gives_the_same_picture_as_at_once(
         image = image.convert("LA").convert("PA")
     else:
         image = image.convert(mode)
-    whole = reduced_array(_as_array(image), (5, 4))
+    whole = reduced_array(as_array(image), (5, 4))
     monkeypatch.setattr("Modelling.images.reduction.STRIP_PIXELS", 5000)
-    assert np.allclose(
-        _in_strips(image, (5, 4)), whole, atol=1 if whole.dtype == np.uint8 else 1e-6
-    )
+    assert np.allclose(in_strips(image, (5, 4)), whole, atol=1 if whole.dtype == np.uint8 else 1e-6)
 
 
 def test_an_array_is_scaled_by_the_white_of_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
