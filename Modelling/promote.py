@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from DurableText.installation.command_line import command_parser
+from Modelling.classifier import Classifier, load_classifier
 from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,
@@ -37,7 +38,6 @@ from Modelling.network.checkpoint import (
 )
 from Modelling.network.side_file import entries_of, sync, write_atomically
 from Modelling.network.side_file_place import own_side_file_path
-from Modelling.predict_cnn import Classifier, load_classifier
 
 PROMOTED = "promoted"
 

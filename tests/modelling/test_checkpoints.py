@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Modelling import predict_cnn
+from Modelling import classifier
 from Modelling.data_preparation import encode_npy
 from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,
@@ -151,7 +151,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse at once what would be looked at again for five seconds."""
     monkeypatch.setattr(
-        predict_cnn, "open_checkpoint", lambda path: open_checkpoint(path, patience=0)
+        classifier, "open_checkpoint", lambda path: open_checkpoint(path, patience=0)
     )
 
 
