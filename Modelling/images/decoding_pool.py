@@ -19,7 +19,6 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from DurableText.closing import ClosedAtExit
 from Modelling.cores import available_cores
@@ -33,9 +32,6 @@ from Modelling.images.decoding_process import (
     memory_file,
 )
 from Modelling.images.decoding_worker import READY
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -201,6 +197,7 @@ class _Work:
 
         A picture that took too long is blamed at once. Else it is tried once more, alone: the
         process may have been killed by somebody, or have been spoilt by a picture before this one.
+        So is one that was alone when a process died before it had begun, for want of memory, say.
         """
         code = process.exit_code()
         if process.pictures is None:
@@ -211,6 +208,8 @@ class _Work:
                 )
             return
         pictures, culprit = process.pictures, process.died_at()
+        if culprit is None and len(pictures.places) == 1:
+            culprit = 0
         alone = [_only(pictures, index) for index in range(len(pictures.places))]
         if culprit is not None:
             place = pictures.places[culprit]

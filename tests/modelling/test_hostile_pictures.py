@@ -196,6 +196,16 @@ def test_a_decoder_that_somebody_kills_once_costs_no_picture(slow: bytes) -> Non
         assert [isinstance(answer, ImageError) for answer in answers] == [False]
 
 
+@pytest.mark.timeout(60)
+def test_a_decoder_that_never_gets_so_far_as_to_begin_is_not_started_for_ever() -> None:
+    """What this model takes of one picture is more than a decoder may have, in any process."""
+    gigabyte = Preparation((1 << 14, 1 << 14, 1), RESIZE)
+    with DecodingPool(1, image_seconds=60) as pool:
+        [answer] = pool.prepare([encode_npy(np.zeros((8, 8), np.uint8))], [None], gigabyte)
+    assert isinstance(answer, ImageError)
+    assert "crashed its decoder" in str(answer)
+
+
 def test_a_decoder_that_dies_while_it_has_nothing_to_do_is_replaced(pool: DecodingPool) -> None:
     good = encode_npy(np.zeros((9, 9), np.uint8))
     assert prepared(pool, good, good) == ["good"] * 2
