@@ -151,7 +151,7 @@ class LiveMetrics(Metrics, Collector):
         """Tell what is waited for; the broker also where nothing is to be sent, and nobody does."""
         waits = {reason.value: int(yes) for reason, yes in self._waiting.reasons().items()}
         if self._work is not None:
-            is_away = self._work.probe.why_not_ready() is not None
+            is_away = self._work.probe.broker_trouble() is not None
             waits[Reason.BROKER] = max(waits.get(Reason.BROKER, 0), int(is_away))
         return waits
 

@@ -1,22 +1,24 @@
 """What takes time to find out: does the broker answer, how long are the backlog and the queue.
 
 A thread asks every few seconds, so that a scrape never waits for a broker or a disk. The values
-are therefore a few seconds old.
+are therefore a few seconds old. The rows of a DB are counted by another thread: of many millions
+that takes longer than a broker may hang unnoticed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
 
-from DB import DatabaseError, ResultDatabase, open_database
+from DB import ResultDatabase, open_database
 from DurableText.moments import age_of
 from DurableText.room import room_of
 from MessageBroker import BrokerError
@@ -31,7 +33,7 @@ logger = logging.getLogger(__name__)
 # Seconds; requests of this kind have quotas in the cloud, and there may be hundreds of scripts.
 INTERVAL_SECONDS = 5.0
 PING_SECONDS = 5.0
-# An answer this old counts as none: the broker hangs without refusing.
+# What has not answered by then hangs, without refusing.
 STALE_SECONDS = 15.0
 # Over which the fall of the backlog is measured: longer than a batch, shorter than a burst.
 DRAIN_WINDOW_SECONDS = 60.0
@@ -54,17 +56,17 @@ class GaugeProbe:
         """
         self._sources = sources
         self._stall = Stall(tally)
-        self._db = open_database(sources.db, read_only=True) if sources.db is not None else None
+        self._rows = (
+            RowCount(open_database(sources.db, read_only=True)) if sources.db is not None else None
+        )
         self._queue = (
             open_queue(sources.queue, read_only=True) if sources.queue is not None else None
         )
-        self._rows: int | None = None
-        self._count_again_at = 0.0
         self._drain = Drain()
         self._tally = tally
         self._letters: dict[str, int] = {}
         self._values: dict[table.Metric, float] = {}
-        self._answered_at = time.monotonic()
+        self._asking: tuple[str, float] | None = None  # who is asked, and since when
         self._trouble: str | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
@@ -72,38 +74,57 @@ class GaugeProbe:
 
     def values(self) -> dict[table.Metric, float]:
         """Return the gauges, as they were a few seconds ago; what is not known is left out."""
-        return dict(self._values)
+        rows = self._rows.rows if self._rows is not None else None
+        return dict(self._values) if rows is None else {**self._values, table.DB_ROWS: rows}
 
     def letters(self) -> dict[str, int]:
         """Return how many letters lie in the dead-letter topic; nothing where nobody can tell."""
         return dict(self._letters)
 
     def why_not_ready(self) -> str | None:
+        """Tell what is wrong with the broker or the queue; None if both answer."""
+        return self.broker_trouble() or self._hangs("queue")
+
+    def broker_trouble(self) -> str | None:
         """Tell what is wrong with the broker; None if it answers."""
-        if self._trouble is None and time.monotonic() - self._answered_at > STALE_SECONDS:
-            return "the broker does not answer"
-        return self._trouble
+        return self._hangs("broker") or self._trouble
+
+    def _hangs(self, who: str) -> str | None:
+        asked, since = self._asking or ("", 0.0)
+        is_late = asked == who and time.monotonic() - since > STALE_SECONDS
+        return f"the {who} does not answer" if is_late else None
 
     def close(self) -> None:
         """Ask no more; to be called before the broker is closed."""
         self._closed.set()
         self._thread.join(PING_SECONDS + 1.0)
+        if self._rows is not None:
+            self._rows.close()
 
     def _run(self) -> None:
         while True:
             try:
-                self._ask_broker()
+                with self._asked("broker"):
+                    self._ask_broker()
                 self._ask_files()
                 self._look_for_stall()
-                self._count_letters()
+                with self._asked("broker"):
+                    self._count_letters()
             except Exception:
                 # Numbers for people: their lack must not stop anything, nor go unseen.
                 logger.debug("the probe failed", exc_info=True)
             if self._closed.wait(INTERVAL_SECONDS):
                 break
-        for opened in (self._queue, self._db):
-            if opened is not None:
-                opened.close()
+        if self._queue is not None:
+            self._queue.close()
+
+    @contextlib.contextmanager
+    def _asked(self, who: str) -> Iterator[None]:
+        self._asking = who, time.monotonic()
+        try:
+            yield
+        finally:
+            self._asking = None
 
     def _ask_broker(self) -> None:
         broker, subscription = self._sources.broker, self._sources.subscription
@@ -116,15 +137,15 @@ class GaugeProbe:
             self._trouble = str(error)
             self._set(table.BACKLOG, None)
         else:
-            self._trouble, self._answered_at = None, time.monotonic()
+            self._trouble = None
 
     def _ask_files(self) -> None:
         if self._queue is not None:
-            self._ask_queue(self._queue)
+            with self._asked("queue"):
+                self._ask_queue(self._queue)
             self._look_for_room(self._queue.path, table.QUEUE_BYTES, table.QUEUE_FREE)
-        if self._db is not None:
-            self._set(table.DB_ROWS, self._rows_of(self._db))
-            self._look_for_room(self._db.path, table.DB_BYTES, table.DB_FREE)
+        if self._rows is not None:
+            self._look_for_room(self._rows.path, table.DB_BYTES, table.DB_FREE)
 
     def _ask_queue(self, queue: ResultQueue) -> None:
         try:
@@ -136,18 +157,6 @@ class GaugeProbe:
         oldest = orjson.loads(state.oldest.body) if state.oldest else None
         self._set(table.QUEUE_DEPTH, state.depth)
         self._set(table.QUEUE_AGE, 0.0 if oldest is None else age_of(oldest.get("predicted_at")))
-
-    def _rows_of(self, db: ResultDatabase) -> int | None:
-        """Count; where that takes long it is done less often: it costs others as well."""
-        if time.monotonic() >= self._count_again_at:
-            began = time.monotonic()
-            try:
-                self._rows = db.count()
-            except DatabaseError:
-                self._rows = None
-            ended = time.monotonic()
-            self._count_again_at = ended + COUNTING_PAUSE * (ended - began)
-        return self._rows
 
     def _look_for_stall(self) -> None:
         metric = table.BACKLOG if self._sources.subscription is not None else table.QUEUE_DEPTH
@@ -178,6 +187,40 @@ class GaugeProbe:
         if value is not None:
             values[metric] = value
         self._values = values  # replaced, never changed: others read it
+
+
+class RowCount:
+    """Counts a DB's rows again and again; where that takes long, less often: it costs others.
+
+    Attributes:
+        path: the file of the DB; None of one at a server.
+        rows: at the last count; None if nobody can tell.
+    """
+
+    def __init__(self, db: ResultDatabase) -> None:
+        """Begin to count in a thread, which closes `db` at its end."""
+        self.path = db.path
+        self.rows: int | None = None
+        self._db = db
+        self._closed = threading.Event()
+        # A daemon: a count under way keeps nobody from ending.
+        threading.Thread(target=self._run, name="rows", daemon=True).start()
+
+    def close(self) -> None:
+        """Count no more."""
+        self._closed.set()
+
+    def _run(self) -> None:
+        with self._db:
+            pause = 0.0
+            while not self._closed.wait(pause):
+                began = time.monotonic()
+                try:
+                    self.rows = self._db.count()
+                except Exception:  # as in the probe; of a DB that is away somebody else tells
+                    self.rows = None
+                    logger.debug("the rows cannot be counted", exc_info=True)
+                pause = max(INTERVAL_SECONDS, COUNTING_PAUSE * (time.monotonic() - began))
 
 
 class Drain:

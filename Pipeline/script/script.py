@@ -20,7 +20,7 @@ from Pipeline.observability.tracing import Tracing
 from Pipeline.observability.waiting import NOT_ASSIGNED, Reason, Waiting
 from Pipeline.script import waiting
 from Pipeline.script.room import once_there_is_room
-from Pipeline.script.start_up import open_broker, subscribe
+from Pipeline.script.start_up import Server, once_it_answers, open_broker, subscribe
 from Pipeline.script.work import Work, within_grace
 from Pipeline.stop import POLL_SECONDS, IdleClock, Stop
 from Pipeline.tally import Tally
@@ -74,6 +74,11 @@ class Script:
         """Open something, waiting out a full disk; see `room.once_there_is_room`."""
         return once_there_is_room(attempt, reason, self.stop, self.waiting)
 
+    def once_it_answers(self, attempt: Callable[[float], Result], server: Server) -> Result:
+        """Try for `--wait-for-broker` seconds; see `start_up.once_it_answers`."""
+        seconds = self.options.wait_for_broker
+        return once_it_answers(attempt, server, seconds, self.stop, self.waiting)
+
     @contextlib.contextmanager
     def at_work(self, sources: Sources, last_line: Callable[[Tally], str]) -> Iterator[None]:
         """Let the metrics follow the work; tell which version works, and at its end what was done.
@@ -94,7 +99,7 @@ class Script:
     def subscribe(self, broker: BrokerInterface, topic: str) -> Subscription:
         """Consume `topic`; see `start_up.subscribe`."""
         subscription = self.once_there_is_room(
-            lambda: subscribe(broker, self.options, self.stop, topic), Reason.BROKER
+            lambda: subscribe(broker, self.options, self.stop, self.waiting, topic), Reason.BROKER
         )
         self.tally.messages_dead_lettered = lambda: subscription.dead_lettered
         return subscription

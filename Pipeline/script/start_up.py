@@ -6,7 +6,8 @@ import argparse
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from MessageBroker import (
@@ -39,7 +40,7 @@ def open_broker(
         ConfigurationError, AuthenticationError: waiting would not help.
     """
     broker = once_there_is_room(
-        lambda: _connect(options, stop, topic), Reason.BROKER, stop, waiting
+        lambda: _connect(options, stop, waiting, topic), Reason.BROKER, stop, waiting
     )
     try:
         yield broker
@@ -47,15 +48,17 @@ def open_broker(
         broker.close(timeout=stop.grace_left)
 
 
-def _connect(options: argparse.Namespace, stop: Stop, topic: str) -> BrokerInterface:
+def _connect(
+    options: argparse.Namespace, stop: Stop, waiting: Waiting, topic: str
+) -> BrokerInterface:
     broker = MessageBrokerFactory.get_broker(options.broker, config_dir=options.config_dir)
     try:
-        wait_until_it_answers(
+        once_it_answers(
             lambda left: broker.ping(timeout=min(PING_SECONDS, max(1.0, left))),
-            BrokerUnavailableError,
-            {"broker": broker.name},
-            options,
+            Server(BrokerUnavailableError, Reason.BROKER, {"broker": broker.name}),
+            options.wait_for_broker,
             stop,
+            waiting,
         )
         if broker.create_topic(topic):
             logger.info("created the topic %s", topic)
@@ -66,7 +69,7 @@ def _connect(options: argparse.Namespace, stop: Stop, topic: str) -> BrokerInter
 
 
 def subscribe(
-    broker: BrokerInterface, options: argparse.Namespace, stop: Stop, topic: str
+    broker: BrokerInterface, options: argparse.Namespace, stop: Stop, waiting: Waiting, topic: str
 ) -> Subscription:
     """Subscribe to `topic` as `--subscription` says, waiting for whoever keeps its place.
 
@@ -75,51 +78,65 @@ def subscribe(
     Raises:
         BrokerUnavailableError: it did not answer within `--wait-for-broker` seconds.
     """
-    return wait_until_it_answers(
+    return once_it_answers(
         lambda _left: broker.subscribe(topic, options.subscription),
-        BrokerUnavailableError,
-        {"broker": broker.name},
-        options,
+        Server(BrokerUnavailableError, Reason.BROKER, {"broker": broker.name}),
+        options.wait_for_broker,
         stop,
+        waiting,
     )
 
 
-def wait_until_it_answers(
-    attempt: Callable[[float], Result],
-    trouble: type[Exception],
-    who: dict[str, str],
-    options: argparse.Namespace,
-    stop: Stop,
+@dataclass(frozen=True)
+class Server:
+    """A server that may come up later than the script does.
+
+    Attributes:
+        away: what is raised while it is away.
+        reason: what is waited for then.
+        named: the same, in the log.
+    """
+
+    away: type[Exception]
+    reason: Reason
+    named: Mapping[str, str]
+
+
+def once_it_answers(
+    attempt: Callable[[float], Result], server: Server, seconds: float, stop: Stop, waiting: Waiting
 ) -> Result:
-    """Try until a server answers, for `--wait-for-broker` seconds; tell once who is waited for.
+    """Try until a server answers; tell once who is waited for.
 
     Args:
         attempt: is given how many seconds are left.
-        trouble: what it raises while the server is away; waited for no longer, it is raised.
-        who: what is waited for, for the log.
-        options: the command line.
+        server: which one.
+        seconds: of waiting at most; then what it raises while it is away is raised.
         stop: ends the waiting.
+        waiting: told what is waited for.
 
     Raises:
         StoppedError: the script shall stop.
     """
-    seconds = options.wait_for_broker
     deadline = time.monotonic() + seconds
     told = False
-    while True:
-        try:
-            return attempt(deadline - time.monotonic())
-        except trouble as error:
-            if stop.requested:
-                raise StoppedError from error
-            if time.monotonic() >= deadline:
-                raise
-            if not told:
-                logger.warning(
-                    "%s; waiting for it for %g seconds",
-                    error,
-                    seconds,
-                    extra={"event": "outage", **who, "seconds": seconds},
-                )
-            told = True
-            stop.wait(PING_PAUSE_SECONDS)
+    try:
+        while True:
+            try:
+                return attempt(deadline - time.monotonic())
+            except server.away as error:
+                if stop.requested:
+                    raise StoppedError from error
+                if time.monotonic() >= deadline:
+                    raise
+                if not told:
+                    logger.warning(
+                        "%s; waiting for it for %g seconds",
+                        error,
+                        seconds,
+                        extra={"event": "outage", **server.named, "seconds": seconds},
+                    )
+                told = True
+                waiting.begin(server.reason, str(error))
+                stop.wait(PING_PAUSE_SECONDS)
+    finally:
+        waiting.end(server.reason)

@@ -8,7 +8,7 @@ from pathlib import Path
 from DurableText.urls import scheme_of
 from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
-from Pipeline.script.start_up import wait_until_it_answers
+from Pipeline.script.start_up import Server
 from Queue import (
     DEFAULT_PATH,
     QueueUnavailableError,
@@ -32,9 +32,8 @@ def open_result_queue(script: Script) -> ResultQueue:
 
     if scheme_of(options.queue) is None:
         return script.once_there_is_room(attempt, Reason.QUEUE)
-    return wait_until_it_answers(
-        attempt, QueueUnavailableError, {"queue": "server"}, options, script.stop
-    )
+    server = Server(QueueUnavailableError, Reason.QUEUE, {"queue": "server"})
+    return script.once_it_answers(attempt, server)
 
 
 def place_of_state(options: argparse.Namespace, queue: ResultQueue) -> Path:

@@ -22,7 +22,7 @@ from MessageBroker import Message, Subscription
 from Pipeline.events import EventError, parse_result
 from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
-from Pipeline.script.start_up import wait_until_it_answers
+from Pipeline.script.start_up import Server
 from Pipeline.serving.dead_letters import Rejected, move_away
 from Pipeline.serving.standby import Turn
 from Pipeline.stop import ScriptError, StoppedError
@@ -56,9 +56,8 @@ def open_db(script: Script) -> ResultDatabase:
         if scheme_of(where) is None:
             db = script.once_there_is_room(lambda: attempt(0.0), Reason.DB)
         else:
-            db = wait_until_it_answers(
-                attempt, DatabaseUnavailableError, {"db": "server"}, script.options, script.stop
-            )
+            server = Server(DatabaseUnavailableError, Reason.DB, {"db": "server"})
+            db = script.once_it_answers(attempt, server)
     except DatabaseLockedError as error:
         raise StoppedError from error
     turn.begin()

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from DurableText.installation import __version__
 from DurableText.moments import timestamp
-from Pipeline.observability import metric_table
+from Pipeline.observability import metric_table, probe
 from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metric_table import COUNTERS, Metric
 from Pipeline.observability.metrics import Sources
@@ -30,9 +31,10 @@ from Pipeline.observability.probe import Drain
 from Pipeline.observability.waiting import Waiting
 from Pipeline.stop import Stop
 from Pipeline.tally import Tally
+from Queue import QueueError
 from tests.brokers.harness import LocalUnderTest
 from tests.operations.scripts import get, scrape, wait_until_ready
-from tests.pipeline.runner import ROOT, Pipeline, wait_until
+from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, wait_until
 from tests.servers import free_port
 
 COUNT = 300
@@ -286,6 +288,64 @@ def test_a_script_is_ready_only_while_it_works_and_its_broker_answers(
             wait_until_ready(port)
             stop.request()
             assert get(port, "/readyz") == (503, "draining\n")
+    embedded.end_of_test()
+    embedded.stop()
+
+
+class Slow:
+    """A DB that counts, or a queue that looks, until it may end."""
+
+    path = None
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def __enter__(self) -> Slow:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+    def count(self) -> int:
+        self.begun.set()
+        self.may_end.wait(PATIENCE_SECONDS)
+        return 7
+
+    def status(self) -> None:
+        self.count()
+        raise QueueError("no more")
+
+
+@pytest.mark.parametrize("what", ["db", "queue"])
+def test_who_takes_long_is_named_and_a_long_count_hangs_nobody(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows by the ten million take longer to count than a broker may hang unnoticed."""
+    slow, port, embedded = Slow(), free_port(), LocalUnderTest()
+    monkeypatch.setattr(probe, "INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(probe, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr(probe, "open_database", lambda *_, **__: slow)
+    monkeypatch.setattr(probe, "open_queue", lambda *_, **__: slow)
+    embedded.start()
+    broker, _ = embedded.connect_with_topic()
+    with (
+        LiveMetrics("app_2", (HOST, port), Stop(), Waiting()) as metrics,
+        metrics.follow(Sources(broker, **{what: "somewhere"}), Tally()),
+    ):
+        assert slow.begun.wait(PATIENCE_SECONDS)
+        if what == "queue":
+            says = (503, "the queue does not answer\n")
+            wait_until(lambda: get(port, "/readyz") == says, "it says so")
+            assert scrape(port).values['serving_waiting{reason="broker"}'] == 0
+        else:
+            slow.may_end.wait(3 * probe.STALE_SECONDS)
+            wait_until_ready(port)
+            assert "serving_db_rows" not in scrape(port).values
+        slow.may_end.set()
+        wait_until_ready(port)
+        if what == "db":
+            wait_until(lambda: scrape(port).values.get("serving_db_rows") == 7, "they are counted")
     embedded.end_of_test()
     embedded.stop()
 

@@ -31,6 +31,8 @@ from tests.small_disk import fill, mounted
 # The queue reserves a megabyte: results that go beyond it find the disk full.
 DISK_BYTES, IMAGES = 8_000_000, 4000
 
+SCHEMES = {"db": "postgresql", "queue": "redis"}
+
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
@@ -114,6 +116,20 @@ def test_a_disk_that_is_full_at_the_start_is_waited_out_too(pipeline: Pipeline, 
     pipeline.wait_for_rows(20)
     for script in scripts:
         script.terminate()
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "reason"),
+    [("app_2", "--db", "db"), ("model_server_pub", "--queue", "queue")],
+)
+def test_a_server_that_is_away_at_the_start_is_seen_to_be_waited_for(
+    pipeline: Pipeline, name: str, option: str, reason: str
+) -> None:
+    port, nobody = free_port(), f"{SCHEMES[reason]}://127.0.0.1:{free_port()}"
+    script = pipeline.start(name, option, nobody, "--metrics-port", port).says("waiting for it")
+    waits = f'serving_waiting{{reason="{reason}"}}'
+    wait_until(lambda: scrape(port).values.get(waits) == 1, "it says so")
+    script.terminate()
 
 
 # The rule is the same as with 10 seconds.
