@@ -26,10 +26,11 @@ from pathlib import Path
 
 from DurableText.command_line import counted
 from MessageBroker import BrokerInterface
+from Modelling.classifier import load_classifier
 from Modelling.images.decoding_pool import IMAGE_SECONDS, DecodingPool
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.network.declared_size import add_max_model_bytes
 from Modelling.network.input_range import input_range_option
-from Modelling.predict_cnn import DEFAULT_CHECKPOINT, load_classifier
 from Modelling.predictor import PredictorSource, labels_of
 from Modelling.predictors.checkpoint_source import CheckpointSource
 from Modelling.predictors.images import ImagePredictor
@@ -42,6 +43,7 @@ from Pipeline.script.script import Script
 from Pipeline.serving.batch_size import BatchSize
 from Pipeline.serving.in_flight import InFlight
 from Pipeline.serving.live_model import LiveModel
+from Pipeline.serving.loading import told_if_slow
 from Pipeline.serving.model_server import (
     Limits,
     PredictStep,
@@ -141,15 +143,15 @@ def main(script: Script) -> None:
     tell_unused(options)
     with (
         DecodingPool(image_seconds=options.image_seconds, give_up=_late(script.stop)) as decoders,
-        _live(script, source_of(options, options.checkpoint, decoders)) as served,
-        _canary(script, decoders) as second,
+        Watchdog(script.stop) as watchdog,
+        _live(script, source_of(options, options.checkpoint, decoders), watchdog) as served,
+        _canary(script, decoders, watchdog) as second,
         Served(served, second, options.canary.share if second else 0.0) as models,
         open_result_queue(script) as queue,
         contextlib.closing(open_journal(script, queue)) as in_flight,
         script.broker(topic) as broker,
         script.subscribe(broker, topic) as subscription,
-        _shadow(script, broker, served) as shadow,
-        Watchdog(script.stop) as watchdog,
+        _shadow(script, broker, served, watchdog) as shadow,
     ):
         served.on_signal()
         limits = Limits(script.delivery.max_lease_seconds, options.predict_timeout)
@@ -208,23 +210,29 @@ def source_of(
     return CheckpointSource(file or DEFAULT_CHECKPOINT, load)
 
 
-def _live(script: Script, source: PredictorSource) -> LiveModel:
-    """Load a model that answers; one that takes long is seen to be waited for."""
-    with script.waiting.on(Reason.MODEL, f"{source.name} is being loaded", SLOW_MODEL_SECONDS):
-        return LiveModel(source, script.stop)
+def _loading(script: Script, source: PredictorSource) -> contextlib.AbstractContextManager[None]:
+    """Let a model that takes long to load at the start be seen to be waited for."""
+    return script.waiting.on(Reason.MODEL, f"{source.name} is being loaded", SLOW_MODEL_SECONDS)
+
+
+def _live(script: Script, source: PredictorSource, watchdog: Watchdog) -> LiveModel:
+    """Load a model that answers."""
+    with _loading(script, source):
+        return LiveModel(source, script.stop, watchdog)
 
 
 def _canary(
-    script: Script, decoders: DecodingPool
+    script: Script, decoders: DecodingPool, watchdog: Watchdog
 ) -> contextlib.AbstractContextManager[LiveModel | None]:
     """Make the model that answers a share, if one is asked for; it is reloaded as the other is."""
     if script.options.canary is None:
         return contextlib.nullcontext()
-    return _live(script, source_of(script.options, script.options.canary.file, decoders))
+    source = source_of(script.options, script.options.canary.file, decoders)
+    return _live(script, source, watchdog)
 
 
 def _shadow(
-    script: Script, broker: BrokerInterface, served: LiveModel
+    script: Script, broker: BrokerInterface, served: LiveModel, watchdog: Watchdog
 ) -> contextlib.AbstractContextManager[Shadow | None]:
     """Make the model that answers nobody, if one is asked for.
 
@@ -235,7 +243,8 @@ def _shadow(
     source = source_of(script.options, script.options.shadow, None)
     broker.create_topic(script.topics.inferences)
     load = functools.partial(source.load, lambda: None)
-    shadow = Shadow(load, broker, script.topics.inferences, script.stop)
+    with _loading(script, source), told_if_slow(watchdog, source.name):
+        shadow = Shadow(load, broker, script.topics.inferences, script.stop)
     if shadow.labels != labels_of(served.current()):
         logger.warning(
             "the shadow %s has other labels than %s: their answers will not agree; see their side "

@@ -19,6 +19,7 @@ from Modelling.network.checkpoint import PATIENCE
 from Modelling.predictor import Predictor, PredictorSource, labels_of
 from Pipeline.script.first_signals import terminal_is_gone
 from Pipeline.serving.loading import ended_by_signals, told_if_slow
+from Pipeline.serving.watchdog import Watchdog
 from Pipeline.stop import Stop
 
 logger = logging.getLogger(__name__)
@@ -37,13 +38,19 @@ class LiveModel(ClosedAtExit):
     """
 
     def __init__(
-        self, source: PredictorSource, stop: Stop, *, look_seconds: float = LOOK_SECONDS
+        self,
+        source: PredictorSource,
+        stop: Stop,
+        watchdog: Watchdog,
+        *,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         """Make the predictor and begin to watch its files.
 
         Args:
             source: makes it, and its successors.
             stop: asked to end when SIGHUP meant that the terminal is gone.
+            watchdog: tells that one takes long to load.
             look_seconds: between two looks at the files.
 
         Raises:
@@ -52,6 +59,7 @@ class LiveModel(ClosedAtExit):
         self.reloads = {"swapped": 0, "refused": 0}
         self._source = source
         self._stop = stop
+        self._watchdog = watchdog
         self._look_seconds = look_seconds
         with ended_by_signals():
             self._current = self._load()
@@ -112,7 +120,7 @@ class LiveModel(ClosedAtExit):
             self._swap(successor)
 
     def _load(self) -> Predictor:
-        with told_if_slow(self._source.name):
+        with told_if_slow(self._watchdog, self._source.name):
             return self._source.load(self._look)
 
     def _look(self) -> None:

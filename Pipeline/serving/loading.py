@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 from DurableText.command_line import EXIT_DONE
 from Pipeline.observability.waiting import SLOW_MODEL_SECONDS
+from Pipeline.serving.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -81,20 +82,7 @@ def ended_by_signals(
         os.close(reader)
 
 
-@contextlib.contextmanager
-def told_if_slow(what: str, seconds: float = SLOW_MODEL_SECONDS) -> Iterator[None]:
-    """Log once that a model is still being loaded.
-
-    Args:
-        what: the model.
-        seconds: after which it is told.
-    """
-    timer = threading.Timer(
-        seconds, logger.warning, ("%s is still being loaded after %g s", what, seconds)
-    )
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def told_if_slow(watchdog: Watchdog, what: str) -> contextlib.AbstractContextManager[None]:
+    """Log once that `what` is still being loaded, when that has taken long."""
+    slow = f"{what} is still being loaded after {SLOW_MODEL_SECONDS:g} s"
+    return watchdog.tell(SLOW_MODEL_SECONDS, slow)

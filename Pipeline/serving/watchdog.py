@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 from DurableText.closing import ClosedAtExit
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED
@@ -25,6 +26,14 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
 
 
+class _Work(NamedTuple):
+    """Work of another thread: until when, what is logged then, and whether the process ends."""
+
+    deadline: float
+    exceeded: str
+    ends: bool
+
+
 class Watchdog(ClosedAtExit):
     """Looks at the work of other threads, in a thread of its own."""
 
@@ -32,12 +41,13 @@ class Watchdog(ClosedAtExit):
         """Begin to look.
 
         Args:
-            stop: once its grace is over, what has not ended is waited for no more.
+            stop: once its grace is over, what has a limit and has not ended is waited for no more.
             end: ends the process.
         """
         self._stop = stop
         self._end = end
-        self._deadlines: dict[object, tuple[float, Callable[[], None]]] = {}
+        self._lock = threading.Lock()
+        self._watched: dict[object, _Work] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
@@ -49,7 +59,9 @@ class Watchdog(ClosedAtExit):
             seconds: within which; None is for ever.
             exceeded: what is logged otherwise.
         """
-        return self._within(seconds, lambda: self._give_up(exceeded))
+        if seconds is None:
+            return contextlib.nullcontext()
+        return self._watching(seconds, exceeded, ends=True)
 
     def tell(self, seconds: float, exceeded: str) -> AbstractContextManager[None]:
         """Log a warning, once, unless the context is left in time.
@@ -58,38 +70,43 @@ class Watchdog(ClosedAtExit):
             seconds: within which.
             exceeded: what is logged otherwise.
         """
-        return self._within(seconds, lambda: logger.warning("%s", exceeded))
-
-    @contextlib.contextmanager
-    def _within(self, seconds: float | None, otherwise: Callable[[], None]) -> Iterator[None]:
-        if seconds is None:
-            yield
-            return
-        work = object()
-        self._deadlines[work] = time.monotonic() + seconds, otherwise
-        try:
-            yield
-        finally:
-            self._deadlines.pop(work, None)
-
-    def _give_up(self, exceeded: str) -> None:
-        logger.critical("%s", exceeded, extra={"event": "hangs"})
-        self._end(EXIT_FAILED)
+        return self._watching(seconds, exceeded, ends=False)
 
     def close(self) -> None:
         """Look no more."""
         self._closed.set()
         self._thread.join()
 
+    @contextlib.contextmanager
+    def _watching(self, seconds: float, exceeded: str, *, ends: bool) -> Iterator[None]:
+        key = object()
+        with self._lock:
+            self._watched[key] = _Work(time.monotonic() + seconds, exceeded, ends)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watched.pop(key, None)
+
     def _watch(self) -> None:
         while not self._closed.wait(LOOK_SECONDS):
             now = time.monotonic()
-            for work, (deadline, otherwise) in tuple(self._deadlines.items()):
-                if deadline <= now and self._deadlines.pop(work, None) is not None:
-                    otherwise()
-            if self._deadlines and self._grace_is_over():
+            with self._lock:
+                late = [key for key, work in self._watched.items() if work.deadline <= now]
+                exceeded = [self._watched.pop(key) for key in late]
+                at_work = any(work.ends for work in self._watched.values())
+            for work in exceeded:
+                self._tell(work)
+            if at_work and self._grace_is_over():
                 logger.warning("stopping: what is being worked on does not end; it comes again")
                 self._end(EXIT_DONE)
+
+    def _tell(self, work: _Work) -> None:
+        if work.ends:
+            logger.critical("%s", work.exceeded, extra={"event": "hangs"})
+            self._end(EXIT_FAILED)
+        else:
+            logger.warning("%s", work.exceeded)
 
     def _grace_is_over(self) -> bool:
         return self._stop is not None and self._stop.requested and self._stop.grace_left <= 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -28,6 +29,7 @@ from Modelling.predictors.checkpoint_source import CheckpointSource
 from Modelling.predictors.images import ImagePredictor
 from Modelling.promote import back, promote
 from Pipeline.serving.live_model import LiveModel, Signature
+from Pipeline.serving.watchdog import Watchdog
 from Pipeline.stop import Stop
 from tests.brokers.harness import clean_environment
 from tests.operations.scripts import CheckpointFolder, scrape
@@ -41,6 +43,7 @@ def load_with_one_thread(path: Path) -> Predictor:
     return ImagePredictor(load_classifier(path, threads=1))
 
 
+@contextlib.contextmanager
 def live(
     path: Path,
     *,
@@ -48,9 +51,13 @@ def live(
     look_seconds: float = 0.02,
     patience: float = PATIENCE,
     load: Callable[[Path], Predictor] = load_with_one_thread,
-) -> LiveModel:
+) -> Iterator[LiveModel]:
     source = CheckpointSource(path, load, patience=patience)
-    return LiveModel(source, stop or Stop(), look_seconds=look_seconds)
+    with (
+        Watchdog() as watchdog,
+        LiveModel(source, stop or Stop(), watchdog, look_seconds=look_seconds) as model,
+    ):
+        yield model
 
 
 @pytest.fixture

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from Pipeline.serving.loading import told_if_slow
+from examples.sentiment import Sentiment
+from Pipeline.serving import loading
+from Pipeline.serving.live_model import LiveModel
 from Pipeline.serving.watchdog import Watchdog
 from Pipeline.stop import Stop
 from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, wait_until
@@ -47,10 +52,23 @@ def test_a_process_that_was_forked_while_a_model_is_loaded_holds_nobody_up() -> 
     assert (script.returncode, script.stdout) == (0, "loaded 0\n"), script.stderr
 
 
-def test_a_model_that_takes_long_to_load_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    with told_if_slow("mine.onnx", 0.01):
-        wait_until(lambda: bool(caplog.messages), "it is told")
-    with told_if_slow("other.onnx", 60.0):
+def test_a_model_that_takes_long_to_load_is_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "SLOW_MODEL_SECONDS", 0.01)
+
+    class Source:
+        name = "mine.onnx"
+
+        def files(self) -> tuple[Path, ...]:
+            return ()
+
+        def load(self, looking: Callable[[], None]) -> Any:
+            looking()
+            wait_until(lambda: bool(caplog.messages), "it is told")
+            return Sentiment(None, None)
+
+    with Watchdog() as watchdog, LiveModel(Source(), Stop(), watchdog):
         pass
     assert caplog.messages == ["mine.onnx is still being loaded after 0.01 s"]
 
@@ -74,3 +92,15 @@ def test_work_that_does_not_end_does_not_keep_the_server_from_stopping() -> None
         stop.request()
         wait_until(lambda: bool(ended), "it is ended")
     assert set(ended) == {0}
+
+
+def test_what_is_only_told_of_ends_no_server(caplog: pytest.LogCaptureFixture) -> None:
+    """A reload that hangs does not cut off what is being stored when the grace is over."""
+    ended: list[int] = []
+    stop = Stop(grace_seconds=0.0)
+    stop.request()
+    with Watchdog(stop, end=ended.append) as watchdog, watchdog.tell(3600.0, "never"):
+        for look in ("one look", "the next one"):
+            with watchdog.tell(0.0, look):
+                wait_until(lambda look=look: look in caplog.messages, look)
+    assert not ended
