@@ -3,7 +3,7 @@
 A broker cannot be searched: letters are received, and what is not wanted must stay. Receiving
 without acknowledging shows letters and leaves them all (`read_letters`). Taking some out of the
 middle is harder: on Kafka an acknowledged message behind one that is not comes again. So
-`take_out` settles every letter it has read: what was selected goes where it shall go, the rest
+`_take_out` settles every letter it has read: what was selected goes where it shall go, the rest
 goes back to the dead-letter topic unchanged, all of that is confirmed, and only then anything is
 acknowledged. A kill at any point leaves letters twice, never none.
 """

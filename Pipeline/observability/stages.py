@@ -28,18 +28,13 @@ FAULT_SECONDS = 300.0
 STALL_SECONDS = 30.0
 
 # In the order of the pipeline: each script and the counter of what it has done.
-DONE = {
-    "app_1": "serving_images_published",
-    "model_server_sub": "serving_images_predicted",
-    "model_server_pub": "serving_results_published",
-    "app_2": "serving_results_stored",
-}
+DONE = {script: counters["done"].name for script, counters in table.COUNTERS.items()}
 # Where the scripts are by habit: their `--metrics-port`.
 USUAL_PORTS = {script: 9101 + i for i, script in enumerate(DONE)}
 FAULTS = {
-    "dead-lettered": "serving_messages_dead_lettered",
-    "not published": "serving_images_failed",
-    "conflicts": "serving_conflicts",
+    "dead-lettered": table.COUNTERS["app_2"]["dead_lettered"].name,
+    "not published": table.COUNTERS["app_1"]["failed"].name,
+    "conflicts": table.COUNTERS["app_2"]["conflicts"].name,
     "late acks": table.LATE_ACKS.name,
     "reloads refused": f'{table.RELOADS.name}{{outcome="refused"}}',
     "errors logged": f'{table.LOG_LINES.name}{{level="error"}}',
