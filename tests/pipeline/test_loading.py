@@ -15,7 +15,9 @@ from Pipeline.serving import loading
 from Pipeline.serving.live_model import LiveModel
 from Pipeline.serving.watchdog import Watchdog
 from Pipeline.stop import Stop
-from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, wait_until
+from tests.operations.scripts import CheckpointFolder, scrape
+from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, wait_until
+from tests.servers import free_port
 
 FORKS = """
 import os, signal, time
@@ -71,6 +73,36 @@ def test_a_model_that_takes_long_to_load_is_told_once(
     with Watchdog() as watchdog, LiveModel(Source(), Stop(), watchdog):
         pass
     assert caplog.messages == ["mine.onnx is still being loaded after 0.01 s"]
+
+
+# Loads one model no sooner than there is a certain file, and tells soon.
+SLOW_SHADOW = """
+import os, time
+from Pipeline.observability import waiting
+waiting.SLOW_MODEL_SECONDS = 0.2
+from Modelling.predictors.checkpoint_source import CheckpointSource
+load = CheckpointSource.load
+def slowly(self, looking):
+    while self.name == os.environ["SLOW"] and not os.path.exists(os.environ["RELEASE"]):
+        time.sleep(0.05)
+    return load(self, looking)
+CheckpointSource.load = slowly
+"""
+
+
+def test_a_shadow_that_takes_long_to_load_is_told_and_seen(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_SHADOW)
+    shadow, release, port = CheckpointFolder(tmp_path / "shadow"), tmp_path / "release", free_port()
+    sub = pipeline.sub(
+        "--shadow", shadow.path, "--metrics-port", port,
+        PYTHONPATH=f"{tmp_path}:{ROOT}", SLOW=str(shadow.path), RELEASE=str(release),
+    )  # fmt: skip
+    sub.says(f"{shadow.path} is still being loaded after 0.2 s")
+    assert scrape(port).values['serving_waiting{reason="model"}'] == 1
+    release.touch()
+    sub.ready().terminate()
 
 
 def test_work_that_takes_long_is_told_once_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
