@@ -224,12 +224,21 @@ class KafkaAdmin:
                     answers = client.list_offsets(request, request_timeout=left)
                     return {each.partition: answers[each].result().offset for each in answers}
             except KafkaException as exception:
-                # A partition whose leader has just changed, as after an outage.
                 error = error_of(exception)
-                if not is_outage(error) or time.monotonic() >= deadline:
+                if not self._passes(error, topic) or time.monotonic() >= deadline:
                     tried, right = f"the offsets of topic {topic!r}", look_up("topic", topic)
                     raise self._cluster.explain(error, tried, right) from None
                 time.sleep(LEADER_POLL_SECONDS)
+
+    def _passes(self, error: KafkaError, topic: str) -> bool:
+        """Tell whether an error of a partition passes by itself.
+
+        Its leader has just changed, as after an outage; or has not heard yet of a new topic, of
+        which other brokers tell that it leads it.
+        """
+        if error.code() in _NO_TOPIC:
+            return self.partitions(topic) is not None
+        return is_outage(error)
 
     def _change(
         self,

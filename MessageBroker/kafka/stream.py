@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 AT_WORK_SECONDS = 1.0
 # Joining a group takes 0.2 s, 3 s on a new cluster, and 6 s more where a member has just died (s).
 JOIN_TIMEOUT_SECONDS = 30.0
-# After so long somebody else may be in the way (s).
+# After so long somebody else may be in the way, and as often it is looked at again (s).
 SUSPICIOUS_SECONDS = 6.0
 JOIN_POLL_SECONDS = 0.05
 # What leaving may take before the broker counts as away (s).
@@ -113,8 +113,9 @@ class KafkaStream(Stream):
             self._consumer.raise_failure()
             now = time.monotonic()
             if now >= suspicious:
-                suspicious = deadline
+                suspicious = now + SUSPICIOUS_SECONDS
                 self._look_at_the_others()
+                self._ask_for_another_deal()
             if now >= deadline:
                 raise BrokerUnavailableError(
                     f"{self._consumed.where}: the group was not joined within "
@@ -131,6 +132,16 @@ class KafkaStream(Stream):
                 "group.protocol to classic and its partition.assignment.strategy to "
                 "cooperative-sticky"
             )
+
+    def _ask_for_another_deal(self) -> None:
+        """Join anew where nobody was dealt partitions that are there.
+
+        A broker may hear of a new topic seconds after the others. What it tells the group's leader
+        until then has no partition, and the leader looks again after minutes.
+        """
+        if self._consumer.membership.is_complete:
+            logger.info("%s: partitions are dealt to nobody: joining anew", self._consumed.where)
+            self._consumer.start_over()
 
     def _join_anew(self) -> None:
         """Go on with another client, as a new member; what is not acknowledged comes again."""

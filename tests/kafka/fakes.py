@@ -59,6 +59,7 @@ class FakeConsumer:
     Attributes:
         log: the records of each partition.
         owned: what the group deals to this consumer, told when it is polled next.
+        empty_deals: so many times it joins and is dealt nothing, as of a topic that is too new.
         committed_offsets: by partition.
         stored: what `store_offsets` was told, by partition.
         taken: how many records it has given.
@@ -78,6 +79,7 @@ class FakeConsumer:
             for partition, bodies in log.items()
         }
         self.owned: set[int] = set(log)
+        self.empty_deals = 0
         self.committed_offsets: dict[int, int] = {}
         self.stored: dict[int, int] = {}
         self.taken = 0
@@ -137,7 +139,11 @@ class FakeConsumer:
         self._tell("on_revoke", self._dealt - self.owned)
         self._tell("on_revoke", self._dealt & self._given_back)
         self._given_back.clear()
-        if self._subscribed:
+        if self._subscribed and self.empty_deals:
+            self.empty_deals -= 1
+            self._subscribed = False  # until it joins anew
+            self._callbacks["on_assign"](self, [])
+        elif self._subscribed:
             self._tell("on_assign", self.owned - self._dealt)
         records: list[FakeRecord] = []
         for partition in list(self._positions):
@@ -210,6 +216,9 @@ class FakeAdmin:
 
     def with_leaders(self, topic: str) -> set[int]:
         return set(self._client.log)
+
+    def is_of_the_other_protocol(self, _group: str) -> bool:
+        return False
 
     def earliest(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         if self.faults:

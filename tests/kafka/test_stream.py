@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from MessageBroker import BrokerError, BrokerUnavailableError, Message
 from MessageBroker.kafka import hearing, liveness
+from MessageBroker.kafka import stream as streams
 from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.committed_offsets import GroupTopic
 from MessageBroker.kafka.events import ClientEvents
@@ -62,6 +63,18 @@ def acknowledge(stream: KafkaStream, messages: Sequence[Message]) -> int:
     for message in messages:
         message.delivery.state = DeliveryState.DONE
     return stream.acknowledge([each.delivery for each in messages])
+
+
+def test_a_group_that_was_dealt_out_before_its_topic_was_known_everywhere_is_dealt_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "SUSPICIOUS_SECONDS", 0.1)
+    client = FakeConsumer({0: [b"a"], 1: [b"b"]})
+    client.empty_deals = 2
+
+    stream = joined(client)
+
+    assert {each.data for each in fetch(stream, 2)} == {b"a", b"b"}
 
 
 def test_joining_goes_on_when_the_start_is_not_found_at_once() -> None:
