@@ -42,6 +42,7 @@ class Amounts:
     single_rate: float = 20.0
     single_seconds: float = 10.0
     load_seconds: float = 5.0
+    calm_share: float = 0.125
     shares: tuple[float, ...] = (0.25, 0.5, 0.75)
     partitions: tuple[int, ...] = (1, 12, 48)
     brokers: tuple[int, ...] = (1, 3)
@@ -167,6 +168,8 @@ def _by_load(scripts: Measured, amounts: Amounts, tell: Tell) -> dict[str, Any]:
     idle = scripts.idle(amounts.idle_seconds)
     highest = throughput(scripts.costs("--count", amounts.images)[0])
     plans = [(amounts.single_rate, amounts.single_seconds)]
+    calm = amounts.calm_share * highest
+    plans += [(calm, amounts.load_seconds)]
     plans += [(share * highest, amounts.load_seconds) for share in amounts.shares]
     loads: dict[float, list[Row]] = {rate: [] for rate, _ in plans}
     for _ in range(amounts.rounds):
@@ -179,16 +182,13 @@ def _by_load(scripts: Measured, amounts: Amounts, tell: Tell) -> dict[str, Any]:
                     "batches": batches_of(rows, rate),
                     "latency_ms": latencies_ms(rows),
                     "hops_ms": hops_ms(rows),
-                    "all_latencies_ms": sorted(latencies_of(rows)),
+                    "batches_ms": shortest_by_batch(rows),
                 }
             )
-    singles = sorted(
-        each for load in loads[amounts.single_rate] for each in load["all_latencies_ms"]
-    )
     return {
         "idle_share_of_a_core": idle,
         "highest": highest,
-        "single_latencies_ms": singles,
+        "calm_batches_ms": sorted(each for load in loads[calm] for each in load["batches_ms"]),
         "loads": [_load(rate, int(rate * seconds), loads[rate]) for rate, seconds in plans],
     }
 
@@ -199,6 +199,15 @@ def _load(rate: float, images: int, rounds: list[Row]) -> Row:
     p99s = [each["latency_ms"]["p99"] for each in rounds]
     of_all = {name: medians([each[name] for each in rounds]) for name in names}
     return {"rate": rate, "images": images, **of_all, "p99s_ms": p99s}
+
+
+def shortest_by_batch(rows: list[Row]) -> list[float]:
+    """Return the latency of the youngest image of each batch (ms): what it waited for by itself."""
+    shortest: dict[str, float] = {}
+    for row, latency in zip(rows, latencies_of(rows), strict=True):
+        batch = row["received_at"]
+        shortest[batch] = min(latency, shortest.get(batch, math.inf))
+    return list(shortest.values())
 
 
 def batches_of(rows: list[Row], rate: float) -> dict[str, float]:

@@ -2,9 +2,10 @@
 
 An image goes through the stages of the four scripts. A stage takes what waits for it, up to its
 batch size, works on the cores of its host, which it shares with all others there, then waits
-without them (a sync, a round trip), and hands on. A topic has partitions; a broker works for each
-request, its followers too. Each partition belongs to one server, which may join, leave, or be
-killed. What a batch costs is measured: see `benchmarks.scale`.
+without them (a sync, a round trip), hands on, and does what nobody waits for (acknowledging,
+tidying up). After a rest all takes longer: caches and cores have gone to sleep. A topic has
+partitions; a broker works for each request, its followers too. Each partition belongs to one
+server, which may join, leave, or be killed. What a batch costs is measured: see `benchmarks.scale`.
 
 Images travel in groups that share a time, so that a million a second can be simulated.
 
@@ -14,6 +15,7 @@ hold this to are those of M/D/1 queues and of Little.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -22,6 +24,8 @@ from typing import Any, NamedTuple
 
 import simpy
 
+# What has had nothing to do for so long is cold (s).
+REST_SECONDS = 0.02
 # Where more work than there are cores, it is done in slices of this length (s), as kernels do it.
 SLICE = 0.001
 
@@ -42,6 +46,8 @@ class Cost:
     Attributes:
         batch: CPU, however many images.
         image: CPU for each.
+        cold: More CPU for a batch that comes after a rest.
+        ahead: Share of `batch` and `cold` that is spent before the batch is handed on.
         wait: Without CPU, however many: syncs, round trips, lingering.
         spread: What is drawn from and added to a wait, as no two are alike.
         most: Images of a batch.
@@ -50,14 +56,27 @@ class Cost:
 
     batch: float = 0.0
     image: float = 0.0
+    cold: float = 0.0
+    ahead: float = 1.0
     wait: float = 0.0
     spread: tuple[float, ...] = ()
     most: int = 256
     threads: int = 1
 
     def cpu(self, images: int) -> float:
-        """Return the CPU seconds of a batch."""
+        """Return the CPU seconds of a batch that comes after another."""
         return self.batch + self.image * images
+
+    def before(self, rested: float) -> float:
+        """Return the CPU seconds of a batch, its images aside, until it is handed on."""
+        return self.ahead * self._of_batch(rested)
+
+    def after(self, rested: float) -> float:
+        """Return the CPU seconds of a batch once it is handed on."""
+        return (1 - self.ahead) * self._of_batch(rested)
+
+    def _of_batch(self, rested: float) -> float:
+        return self.batch + (self.cold if rested > REST_SECONDS else 0.0)
 
     def drawn_wait(self, draw: random.Random) -> float:
         """Return one wait."""
@@ -139,17 +158,28 @@ class Inbox:
 Out = Callable[[list[Group]], Steps]
 
 
+def work(
+    env: simpy.Environment, host: Host, cost: Cost, rested: float, batch: list[Group], out: Out
+) -> Steps:
+    """Work for a batch, wait, hand it on, tidy up; `rested` for so long before it (s)."""
+    yield from host.compute(cost.before(rested))
+    yield from host.compute(cost.image * images_of(batch), cost.threads)
+    if cost.wait:
+        yield env.timeout(cost.wait)
+    yield from out(batch)
+    yield from host.compute(cost.after(rested))
+
+
 def stage(env: simpy.Environment, host: Host, cost: Cost, inbox: Inbox, out: Out) -> Steps:
-    """Take what waits, work, wait, hand on; again and again."""
+    """Take what waits and work for it, again and again."""
+    done = -math.inf
     while True:
         batch = inbox.take_now(cost.most)
         if not batch:
             yield inbox.news()
             continue
-        yield from host.compute(cost.cpu(images_of(batch)), cost.threads)
-        if cost.wait:
-            yield env.timeout(cost.wait)
-        yield from out(batch)
+        yield from work(env, host, cost, env.now - done, batch, out)
+        done = env.now
 
 
 def images_of(groups: Iterable[Group]) -> int:
@@ -175,18 +205,25 @@ class Topic:
         self.follower_share = follower_share
         self.partitions = [Inbox(env) for _ in range(partitions)]
         self._random = random.Random(seed)
+        self._last = -math.inf
 
     def publish(self, batch: list[Group]) -> Steps:
         """Send a batch to one partition, as clients without keys do; done when it is confirmed."""
         number = self._random.randrange(len(self.partitions))
-        cpu = self.cost.cpu(images_of(batch))
-        hosts = [self.brokers[(number + i) % len(self.brokers)] for i in range(self.replicas)]
-        for follower in hosts[1:]:
-            self.env.process(follower.compute(cpu * self.follower_share))
-        yield from hosts[0].compute(cpu)
+        rested, self._last = self.env.now - self._last, self.env.now
+        images = self.cost.image * images_of(batch)
+        leader, *followers = (
+            self.brokers[(number + i) % len(self.brokers)] for i in range(self.replicas)
+        )
+        before, after = self.cost.before(rested), self.cost.after(rested)
+        for follower in followers:
+            copying = (before + images + after) * self.follower_share
+            self.env.process(follower.compute(copying))
+        yield from leader.compute(before + images)
         if (wait := self.cost.drawn_wait(self._random)) > 0:
             yield self.env.timeout(wait)
         self.partitions[number].put(batch)
+        self.env.process(leader.compute(after))  # a broker has threads enough
 
 
 class Consumers:
@@ -255,6 +292,7 @@ class Member:
         return self._taken
 
     def _run(self) -> Steps:
+        done = -math.inf
         try:
             while True:
                 batch = self._take()
@@ -262,11 +300,9 @@ class Member:
                     news = [each.news() for each in self.partitions]
                     yield self.env.any_of([self.assigned, *news])
                     continue
-                yield from self.host.compute(self.cost.cpu(images_of(batch)), self.cost.threads)
-                if self.cost.wait:
-                    yield self.env.timeout(self.cost.wait)
-                yield from self.out(batch)
-                self._taken = []
+                rested = self.env.now - done
+                yield from work(self.env, self.host, self.cost, rested, batch, self.out)
+                self._taken, done = [], self.env.now
         except simpy.Interrupt:
             return
 

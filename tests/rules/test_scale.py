@@ -173,8 +173,8 @@ def measured(batch: float = 1e3, image: float = 50.0) -> dict[str, Any]:
         "cores": 2,
         "batch": 256,
         "by_cluster": [{**base, **load(math.inf, 0.004), "images": 2000}],
-        "single_latencies_ms": [11.0, 12.0, 14.0],
-        "loads": [load(20, 1.0), load(2000, 0.05)],
+        "calm_batches_ms": [7.0, 8.0, 8.0, 8.0, 11.0],
+        "loads": [load(20, 1.0), load(1000, 0.1), load(2000, 0.05)],
         "servers": {"servers": 4, "worth": 0.95},
         "membership": {"held_up_by_a_join_s": 0.2},
     }
@@ -185,6 +185,35 @@ def test_costs_of_a_batch_and_of_an_image_are_told_apart_by_the_load() -> None:
     assert costs["sub"].batch == pytest.approx(800e-6)
     assert costs["sub"].image == pytest.approx(30e-6)
     assert costs["broker_in"].cpu(1) + costs["broker_out"].cpu(1) == pytest.approx(830e-6)
+
+
+def test_what_a_single_image_takes_beyond_its_batch_is_what_it_costs_to_be_cold() -> None:
+    of_all = measured(batch=800, image=30)
+    of_all["loads"][0]["us"]["model_server_sub"] += 500
+    assert scale.costs_of(of_all)["sub"].cold == pytest.approx(500e-6)
+
+
+def test_a_hop_longer_than_its_cpu_has_a_wait_and_a_shorter_one_work_that_comes_after() -> None:
+    costs = scale.costs_of(measured(batch=1900, image=100))  # hops of 4, 1 and 7 ms
+    assert (costs["sub"].wait, costs["sub"].ahead) == (0.0, pytest.approx(0.5))
+    assert costs["app_2"].ahead == 1.0
+    assert costs["app_2"].wait == pytest.approx(7e-3 - 2e-3 - 1e-3 - 2e-3)
+
+
+def test_who_comes_after_a_rest_takes_longer_and_what_is_tidied_up_holds_up_the_next() -> None:
+    env = simpy.Environment()
+    inbox, sink = Inbox(env), Sink(env)
+    cost = Cost(batch=0.004, cold=0.002, ahead=0.5, most=1)
+    env.process(stage(env, Host(env, 1), cost, inbox, sink.store))
+
+    def arrive() -> Steps:
+        inbox.put([Group(0.0, 1), Group(0.0, 1)])
+        yield env.timeout(1.0)
+        inbox.put([Group(1.0, 1)])
+
+    env.process(arrive())
+    env.run()
+    assert [now for now, _ in sink.arrived] == pytest.approx([0.003, 0.008, 1.003])
 
 
 def test_what_a_copy_costs_is_what_three_brokers_cost_beyond_one() -> None:
