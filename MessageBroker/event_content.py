@@ -120,7 +120,10 @@ def _data_of(event: dict[str, Any]) -> bytes:
         str(event.get("datacontenttype") or "application/json")
     ):
         return data.encode()
-    return orjson.dumps(data)
+    try:
+        return orjson.dumps(data)
+    except TypeError:  # it reads more levels than it writes
+        raise EventContentError("data are nested too deeply") from None
 
 
 def _as_text(name: str, value: Any) -> str | None:

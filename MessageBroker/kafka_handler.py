@@ -255,17 +255,16 @@ class KafkaHandler(BrokerCore):
 
     def _ping(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        letters = [dead_letter_topic(topic) for topic in self.configured_topics]
-        self._cluster.ping(timeout, [*self.configured_topics, *letters])
+        self._cluster.ping(timeout, self.topics_of_the_pipeline)
         for topic in self.configured_topics:
             group = default_subscription(topic)
             error = self._groups.reach(topic, group, deadline)
             if error is not None:
                 raise self._cluster.coordinator_away(error, group)
 
-    def _shutdown(self, timeout: float) -> None:  # noqa: ARG002 - the core has waited
+    def _shutdown(self, timeout: float) -> None:
         if self._publisher is not None:
-            self._publisher.close()
+            self._publisher.close(timeout)
         self._groups.close()
         self._cluster.close()
 

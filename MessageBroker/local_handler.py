@@ -26,7 +26,11 @@ from MessageBroker.core.broker import BrokerCore
 from MessageBroker.core.driver import AwaitedBatch, Batch, Stream
 from MessageBroker.core.outbox import Outbox
 from MessageBroker.environment import home_of, variable
-from MessageBroker.errors import ConfigurationError, SubscriptionNotFoundError
+from MessageBroker.errors import (
+    ConfigurationError,
+    SubscriptionNotFoundError,
+    TopicNotFoundError,
+)
 from MessageBroker.local.catalogue import Catalogue
 from MessageBroker.local.files_in_use import make_folder
 from MessageBroker.local.publisher import LIMITS, Publisher, lane_of
@@ -148,8 +152,15 @@ class LocalHandler(BrokerCore):
     # ------------------------------------------------------------------ life cycle
 
     def _ping(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         with self._catalogue.changing(timeout):
             pass
+        for topic in self.topics_of_the_pipeline:
+            with (
+                contextlib.suppress(TopicNotFoundError),
+                contextlib.closing(self._catalogue.open(topic)) as store,
+            ):
+                store.require_writable(max(0.0, deadline - time.monotonic()))
 
     def _shutdown(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout

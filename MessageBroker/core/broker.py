@@ -295,6 +295,11 @@ class BrokerCore(HandlerHooks, BrokerInterface):
 
     # ------------------------------------------------------------------ life cycle
 
+    @property
+    def topics_of_the_pipeline(self) -> list[str]:
+        """The configured topics, then their dead-letter topics; there or not."""
+        return [*self.configured_topics, *map(dead_letter_topic, self.configured_topics)]
+
     def ping(self, timeout: float) -> None:
         self._require_open()
         self._ping(_bounded(timeout))

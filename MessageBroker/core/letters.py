@@ -69,11 +69,7 @@ class Letter:
 
 
 class Letters:
-    """Publishes letters, and knows those that wait. `move` and `look` are for any thread.
-
-    Attributes:
-        refusal: why no letter can be sent, found out after `move` had returned.
-    """
+    """Publishes letters, and knows those that wait. Its methods are for any thread."""
 
     def __init__(self, topic: str, stream: Stream, publish: LetterPublisher) -> None:
         """Begin with none.
@@ -83,7 +79,6 @@ class Letters:
             stream: knows their places.
             publish: publishes to a topic, past the limits of applications.
         """
-        self.refusal: BrokerError | None = None
         self._topic = topic
         self._to = dead_letter_topic(topic)
         self._stream = stream
@@ -106,7 +101,7 @@ class Letters:
         return delivery in self._waiting
 
     def wait_for(self, letters: Sequence[Letter]) -> None:
-        """Keep letters that were not answered yet, for `look`."""
+        """Keep letters that were not answered yet, for `answered`."""
         if letters and not self._waiting:
             logger.error(
                 "%d messages wait for %s, which has not taken them in %g s; others flow on",

@@ -317,25 +317,15 @@ class Topics:
         )
 
     def _create_subscription(self, topic: str, subscription_id: str) -> None:
-        retention = DEAD_LETTER_RETENTION if is_dead_letter_topic(topic) else RETENTION
-        try:
-            self._create_with_retention(topic, subscription_id, retention)
-        except ConfigurationError:
-            if retention == RETENTION:
-                raise
-            # The emulator takes no more than 7 days.
-            self._create_with_retention(topic, subscription_id, RETENTION)
-
-    def _create_with_retention(
-        self, topic: str, subscription_id: str, retention: timedelta
-    ) -> None:
+        # The emulator takes no more than 7 days.
+        is_long = is_dead_letter_topic(topic) and not self._connection.emulator
         request = Subscription(
             name=self._connection.subscription_path(subscription_id),
             topic=self._connection.topic_path(topic),
             # What is on its way to a consumer that dies is leased for so long.
             ack_deadline_seconds=LEASE_SECONDS,
             enable_message_ordering=True,  # cannot be switched on later
-            message_retention_duration=retention,
+            message_retention_duration=DEAD_LETTER_RETENTION if is_long else RETENTION,
             expiration_policy=ExpirationPolicy(),  # without a time: never
         )
         rpc = self._connection.subscriber.create_subscription

@@ -89,7 +89,7 @@ def _json(attributes: Mapping[str, str]) -> str:
 def _unpack(attributes: dict[str, str]) -> dict[str, str]:
     try:
         packed = json.loads(attributes[PACKED_ATTRIBUTE])
-    except ValueError:
+    except (ValueError, RecursionError):  # a thousand brackets are JSON, too
         return attributes  # somebody else's
     if not isinstance(packed, dict) or not all(isinstance(each, str) for each in packed.values()):
         return attributes

@@ -21,6 +21,7 @@ streams for good when one has.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -48,6 +49,8 @@ from MessageBroker.google_pubsub.leases import (
 )
 from MessageBroker.google_pubsub.messages import decode
 from MessageBroker.message import IN_HAND, Delivery, DeliveryState, Message
+
+logger = logging.getLogger(__name__)
 
 THREADS = 2
 # Pub/Sub gives no more.
@@ -170,6 +173,13 @@ class Pulls:
             except BrokerError as error:
                 if not self._inbox.closed:
                     self._inbox.fail(self._explain(error))
+                return
+            except Exception as error:  # a defect: nobody shall wait for messages for ever
+                name = self._subscription.id
+                logger.exception("the subscription %s: a thread that pulls has failed", name)
+                self._inbox.fail(
+                    BrokerError(f"Pub/Sub: the subscription {name!r} failed by a defect: {error!r}")
+                )
                 return
 
     # ------------------------------------------------------------------ pulls

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, BrokerMetadata, ClusterMetadata, OffsetSpec
 
 from MessageBroker.errors import BrokerError, BrokerUnavailableError
 from MessageBroker.kafka.diagnosis import error_of_finding
@@ -56,7 +56,7 @@ class Cluster:
         self._lock = threading.Lock()
         self._client: AdminClient | None = None
         self._last_answer = 0.0  # or when the client was made
-        self._brokers: Sequence[Any] = ()  # as the cluster last told them
+        self._brokers: Sequence[BrokerMetadata] = ()  # as the cluster last told them
         self._worked = False  # a broker at such an address has answered
 
     @contextlib.contextmanager
@@ -118,8 +118,10 @@ class Cluster:
 
     # ------------------------------------------------------------------ who leads what
 
-    def metadata(self, topic: str | None, timeout: float = REQUEST_TIMEOUT_SECONDS) -> Any:
-        """Return the client's metadata of one topic, or of all.
+    def metadata(
+        self, topic: str | None, timeout: float = REQUEST_TIMEOUT_SECONDS
+    ) -> ClusterMetadata:
+        """Ask for one topic, or for all.
 
         Raises:
             BrokerError: there is no answer within `timeout` seconds, or a refusal.
@@ -130,9 +132,9 @@ class Cluster:
         while True:
             wait = max(0.01, min(LOOK_UP_SLICE_SECONDS, deadline - time.monotonic()))
             try:
-                # Not None for all: the client would not take it.
-                named = {"topic": topic} if topic else {}
-                metadata = client.list_topics(**named, timeout=wait)
+                metadata = (
+                    client.list_topics(topic, wait) if topic else client.list_topics(timeout=wait)
+                )
             except KafkaException as exception:
                 client.poll(0)
                 refusal = self._events.refusal(self.where)

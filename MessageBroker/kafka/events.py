@@ -70,9 +70,17 @@ class ClientEvents:
         self.topic_missed = False
 
     def open(
-        self, kind: Callable[[dict[str, object]], Client], properties: Mapping[str, str]
+        self,
+        kind: Callable[[dict[str, object]], Client],
+        properties: Mapping[str, str],
+        **callbacks: Callable[..., None],
     ) -> Client:
         """Make the client that speaks here from now on; an earlier one is heard no more.
+
+        Args:
+            kind: its class.
+            properties: librdkafka's.
+            callbacks: what else it shall call, by the client library's names.
 
         Raises:
             ConfigurationError: a property that the client library does not take.
@@ -84,7 +92,7 @@ class ClientEvents:
                 self._on_error(error)
 
         try:
-            return kind({**properties, "error_cb": hear, "logger": log})
+            return kind({**properties, **callbacks, "error_cb": hear, "logger": log})
         except KafkaException as error:
             raise self._settings.refused(error) from None
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from confluent_kafka import Consumer
 
 from MessageBroker.kafka.admin import KafkaAdmin
+from MessageBroker.kafka.commits import Commits
 from MessageBroker.kafka.committed_offsets import GroupTopic
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.refused import span_finder
@@ -32,7 +33,9 @@ def open_stream(
     events = ClientEvents(settings, consumed.rights)
 
     def open_client() -> Consumer:
-        return events.open(Consumer, settings.for_consumer(consumed.group))
+        commits = Commits(consumed.where, events)
+        properties = settings.for_consumer(consumed.group)
+        return events.open(Consumer, properties, on_commit=commits.heard)
 
     find_span = span_finder(settings, consumed)
     stream = KafkaStream(open_client, events, admin, consumed, settings.session_seconds, find_span)

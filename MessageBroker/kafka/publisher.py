@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,9 @@ from MessageBroker.kafka.record_times import RecordTimes
 from MessageBroker.kafka.records import headers_of, id_of
 from MessageBroker.kafka.settings import KafkaSettings
 
-# How long the thread waits for something to report (s); `close` waits for it at most.
+logger = logging.getLogger(__name__)
+
+# How long the thread waits for something to report (s).
 POLL_SECONDS = 0.1
 # How long a publisher helps to take confirmations when the buffer is full (s).
 ROOM_POLL_SECONDS = 0.05
@@ -164,11 +167,16 @@ class KafkaPublisher:
                     settle(number, error_of(exception), None)
                 break
 
-    def close(self) -> None:
-        """Give up what is not confirmed, and let the client go."""
+    def close(self, timeout: float) -> None:
+        """Give up what is not confirmed, and let the client go.
+
+        Args:
+            timeout: how long to wait for the thread, which may be asking brokers that do not
+                answer (s).
+        """
         self._closing.set()
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(max(2 * POLL_SECONDS, timeout))
         if len(self._client):
             self._client.purge()
             self._client.flush(PURGE_SECONDS)
@@ -254,17 +262,25 @@ class KafkaPublisher:
         return self._events.explain(error, tried, right, otherwise=otherwise)
 
     def _listen(self) -> None:
-        while not self._closing.is_set():
-            # A sender may have been interrupted just where it says that it is one or is none.
-            self._poll(0 if self._rest() else POLL_SECONDS)
-            self._cluster.serve()
-            self._look_at_the_login()
-            self._look_at_the_client()
-            if not self._events.away:
-                self._outage.end(self)
-            elif len(self._client):
-                self._outage.begin(self, self._events.unavailable())
-        self._outage.leave(self)
+        try:
+            while not self._closing.is_set():
+                self._listen_for_a_while()
+        except Exception:  # a defect: nobody shall wait for a confirmation for ever
+            logger.exception("%s: the publisher has failed", self._where)
+            self._give_up(KafkaError(KafkaError._FAIL))
+        finally:
+            self._outage.leave(self)
+
+    def _listen_for_a_while(self) -> None:
+        # A sender may have been interrupted just where it says that it is one or is none.
+        self._poll(0 if self._rest() else POLL_SECONDS)
+        self._cluster.serve()
+        self._look_at_the_login()
+        self._look_at_the_client()
+        if not self._events.away:
+            self._outage.end(self)
+        elif len(self._client):
+            self._outage.begin(self, self._events.unavailable())
 
     def _rest(self) -> bool:
         """Rest for a while if others take the confirmations, or none are due; tell if that is so.

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import cast
 
 from confluent_kafka import Consumer
 
@@ -197,7 +196,8 @@ class KafkaStream(Stream):
 
     def place_of(self, message: Message) -> str:
         """See `Stream.place_of`: the partition, and the offset or those of a refused batch."""
-        delivery = cast("KafkaDelivery", message.delivery)
+        delivery = message.delivery
+        assert isinstance(delivery, KafkaDelivery), "only our own messages are settled here"
         return f"{message.topic}/{delivery.handle.partition}/{delivery.offsets}"
 
     @property

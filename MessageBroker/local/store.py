@@ -134,6 +134,18 @@ class TopicStore:
             raise topic_not_found(f"local broker: the topic {self.topic!r} was deleted", self.topic)
         self._database.require_there()
 
+    def require_writable(self, patience: float) -> None:
+        """Make sure that the topic can be written to, without writing anything.
+
+        Args:
+            patience: see `SharedDatabase.writing`.
+
+        Raises:
+            TopicNotFoundError, BrokerError: it cannot; see `SharedDatabase.writing`.
+        """
+        with self._writing(patience):
+            pass
+
     # ------------------------------------------------------------------ publishing
 
     def append(self, messages: Sequence[NewMessage]) -> None:

@@ -42,6 +42,13 @@ def structured(event: Any, content_type: str = STRUCTURED) -> Message:
     return received({"content-type": content_type}, orjson.dumps(event))
 
 
+def nested(levels: int) -> Message:
+    body = orjson.dumps({**EVENT, "data": "?"})
+    return received(
+        {"content-type": STRUCTURED}, body.replace(b'"?"', b"[" * levels + b"]" * levels)
+    )
+
+
 def from_sdk(message: kafka.KafkaMessage) -> Message:
     attributes = {name: value.decode() for name, value in message.headers.items()}
     return received(attributes, message.value)
@@ -136,6 +143,7 @@ def test_attributes_of_a_structured_event_are_texts() -> None:
         (structured({**EVENT, "specversion": "0.3"}), "'0.3'"),
         (structured({**EVENT, "data": 1, "data_base64": "AA=="}), "both data"),
         (structured({**EVENT, "data_base64": "no base64!"}), "data_base64"),
+        (nested(300), "too deeply"),
         (structured({**EVENT, "UPPER": "x"}), "'UPPER'"),
         (structured({**EVENT, "nested": {}}), "'nested'"),
     ],

@@ -1,7 +1,8 @@
-"""A consumer and an admin client that do at once what a cluster does, and fail when told to."""
+"""Clients that do at once what those of a cluster do, and fail when told to."""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -227,3 +228,38 @@ class FakeAdmin:
 
     def latest(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         return {each: len(self._client.log[each]) for each in partitions}
+
+
+class DeafProducer:
+    """Takes messages, and hears of no broker.
+
+    Attributes:
+        faults: what its next polls raise.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[Exception] = []
+        self._waiting: list[Callable[[KafkaError | None, Any], None]] = []
+        self._purged: list[Callable[[KafkaError | None, Any], None]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._purged)
+
+    def produce(self, *_arguments: Any, **named: Any) -> None:
+        self._waiting.append(named["on_delivery"])
+
+    def list_topics(self, *_arguments: Any, **_named: Any) -> None:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    def purge(self) -> None:
+        self._purged, self._waiting = self._waiting, []
+
+    def poll(self, seconds: float) -> None:
+        time.sleep(min(seconds, 0.001))
+        if self.faults:
+            raise self.faults.pop()
+        purged, self._purged = self._purged, []
+        for settle in purged:
+            settle(KafkaError(KafkaError._PURGE_QUEUE), None)
+
+    flush = poll

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -22,37 +21,10 @@ from MessageBroker.kafka.committed_offsets import GroupReader, GroupTopic
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.publisher import KafkaPublisher
 from MessageBroker.kafka.settings import KafkaSettings
+from tests.kafka.fakes import DeafProducer
 
 SETTINGS = KafkaSettings({"bootstrap.servers": "nowhere:9092"}, {}, {})
 PATIENCE_SECONDS = 20.0
-
-
-class DeafProducer:
-    """Takes messages, and hears of no broker."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Callable[[KafkaError | None, Any], None]] = []
-        self._purged: list[Callable[[KafkaError | None, Any], None]] = []
-
-    def __len__(self) -> int:
-        return len(self._waiting) + len(self._purged)
-
-    def produce(self, *_arguments: Any, **named: Any) -> None:
-        self._waiting.append(named["on_delivery"])
-
-    def list_topics(self, *_arguments: Any, **_named: Any) -> None:
-        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-
-    def purge(self) -> None:
-        self._purged, self._waiting = self._waiting, []
-
-    def poll(self, seconds: float) -> None:
-        time.sleep(min(seconds, 0.001))
-        purged, self._purged = self._purged, []
-        for settle in purged:
-            settle(KafkaError(KafkaError._PURGE_QUEUE), None)
-
-    flush = poll
 
 
 class Brokers:
@@ -95,7 +67,7 @@ def test_a_producer_that_hears_nothing_while_others_do_gives_up_and_says_so(
     assert set(batch.errors) == {0, 1}
     with pytest.raises(BrokerError, match="publish it again"):
         raise batch.errors[0]
-    publisher.close()
+    publisher.close(PATIENCE_SECONDS)
 
 
 def test_a_producer_waits_for_brokers_that_nobody_hears_of(brokers: Brokers) -> None:
@@ -106,7 +78,7 @@ def test_a_producer_waits_for_brokers_that_nobody_hears_of(brokers: Brokers) -> 
         assert brokers.asked.acquire(timeout=PATIENCE_SECONDS)
     assert not settled.is_set()
     assert not publisher.is_at_its_end
-    publisher.close()
+    publisher.close(PATIENCE_SECONDS)
 
 
 class DeafAdmin:

@@ -7,12 +7,13 @@ has it under other ids; the consumer passed it over; or it stands still before i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from MessageBroker import Subscription
+from MessageBroker.core.subscription import SubscriptionCore
 from MessageBroker.kafka.records import id_of, place_of
+from MessageBroker.kafka.stream import KafkaStream
 
 ASK_SECONDS = 10.0
 
@@ -64,14 +65,17 @@ def _in_kafka(
 def _at_the_consumer(
     _witness: Consumer, subscription: Subscription, topic: str, partition: int, _names: list[str]
 ) -> str:
-    stream = cast("Any", subscription)._stream
+    assert isinstance(subscription, SubscriptionCore)
+    stream = subscription._stream
+    assert isinstance(stream, KafkaStream)
+    consumer = stream._consumer
     place = TopicPartition(topic, partition)
-    client, tracker = stream._client, stream._assignment.trackers.get(partition)
+    client, tracker = consumer._client, consumer.assignment.trackers.get(partition)
     return (
         f"its consumer: position {client.position([place])[0].offset}, "
         f"committed {client.committed([place], ASK_SECONDS)[0].offset}, "
         f"ends as it was told {client.get_watermark_offsets(place, cached=True)}, "
         f"tracker {tracker and (tracker.stored_offset, tracker.position, tracker.at_end)}, "
-        f"{len(stream._buffer)} records wait, paused {sorted(stream._pauses._paused)}, "
+        f"{len(consumer._buffer)} records wait, paused {sorted(consumer._pauses._paused)}, "
         f"assigned {sorted(each.partition for each in client.assignment())}"
     )

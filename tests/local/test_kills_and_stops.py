@@ -85,10 +85,16 @@ def test_a_start_beside_a_stopped_process_fails_and_names_it(
         broker.subscribe("topic").close()
 
 
-def test_ping_beside_a_stopped_process_keeps_to_its_timeout(connect: Connect, folder: Path) -> None:
+@pytest.mark.parametrize("where", ["topic", "catalogue"])
+def test_ping_beside_a_stopped_process_keeps_to_its_timeout_and_names_it(
+    where: str, connect: Connect, folder: Path
+) -> None:
+    """Also where it is in the way of one topic alone, which the settings name."""
     broker = connect()
+    broker.configured_topics = ("topic", "another")
     broker.create_topic("topic")
-    with stopped_in_mid_transaction(folder, "catalogue") as other:
+    broker.ping(0.2)
+    with stopped_in_mid_transaction(folder, where) as other:
         began = time.monotonic()
         with pytest.raises(BrokerUnavailableError, match=f"`kill -CONT {other.pid}`"):
             broker.ping(0.2)

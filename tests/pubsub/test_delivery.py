@@ -149,7 +149,7 @@ def test_attributes_that_fit_nowhere_are_named_in_the_log(
         assert name in record.getMessage()
 
 
-@pytest.mark.parametrize("value", ["", "no JSON", "[1]", '{"a": 1}'])
+@pytest.mark.parametrize("value", ["", "no JSON", "[1]", '{"a": 1}', "[" * 1024])
 def test_an_attribute_of_that_name_which_is_not_ours_is_left_alone(value: str) -> None:
     message = decode(encode(b"x", None, {PACKED_ATTRIBUTE: value}), "topic", None)
     assert message.attributes == {PACKED_ATTRIBUTE: value}

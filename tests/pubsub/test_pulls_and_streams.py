@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -12,8 +13,9 @@ import grpc
 import pytest
 from google.pubsub_v1 import ModifyAckDeadlineRequest, PullResponse, StreamingPullRequest
 
-from MessageBroker import DeliverySettings, Message
+from MessageBroker import BrokerError, DeliverySettings, Message
 from MessageBroker.conformance.stories import receive, receive_one, wait_until
+from MessageBroker.google_pubsub import pulls
 from MessageBroker.google_pubsub.inbox import Inbox
 from MessageBroker.google_pubsub_handler import PubSubHandler
 from MessageBroker.message import Delivery, DeliveryState
@@ -68,8 +70,9 @@ class Source:
         ended = threading.Event()
 
         def wait_for_the_end() -> None:
-            for _ in requests:
-                pass
+            with contextlib.suppress(grpc.RpcError):  # it was cancelled
+                for _ in requests:
+                    pass
             ended.set()
 
         threading.Thread(target=wait_for_the_end, daemon=True).start()
@@ -145,6 +148,24 @@ def test_a_consumer_at_its_limit_opens_no_stream_for_each_message(service: FakeS
             subscription.ack(receive(subscription, 1))
             time.sleep(0.005)  # slower than they come
     assert len(source.grants) < 40
+
+
+def test_a_thread_that_fails_lets_nobody_wait_for_ever(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever defect it is of, ours or a client library's."""
+    Source(service)
+
+    def fail(*_: object) -> Message:
+        raise TypeError("out of its wits")
+
+    monkeypatch.setattr(pulls, "decode", fail)
+    with PubSubHandler("some-project") as broker:
+        subscription = broker.subscribe(TOPIC)
+        with pytest.raises(BrokerError, match="out of its wits"):
+            receive_one(subscription)
+        assert not subscription.ready
+    assert "a thread that pulls has failed" in caplog.text
 
 
 # ---------------------------------------------------------------------- what is no outage
