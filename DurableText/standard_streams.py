@@ -10,13 +10,16 @@ What then is left in a buffer Python cannot write at its end either, and makes 1
 the program ends with. So nothing is left: what cannot be written is dropped.
 
 And they are the whole process's: code of others that closes them, as it would close streams of its
-own, or takes them apart to put other texts over them, only flushes them.
+own, or takes them apart to put other texts over them, only flushes them. Where such code may close
+their numbers, ours are written under others (`set_apart`).
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
+import fcntl
 import io
 import os
 import sys
@@ -73,6 +76,42 @@ def _last_words() -> None:
         os._exit(EXIT_FAILED)
 
 
+# The lowest number of a copy: not one that a program expects something under.
+_LOWEST_COPY = 10
+
+# The descriptors 0 to 2, under other numbers; made once.
+_copies: dict[int, int] = {}
+
+
+def set_apart() -> None:
+    """Write under numbers of our own from now on, and remember what 0 to 2 are; see `reopen`.
+
+    The kernel gives a closed number to whatever is opened next, in any thread: a log line of ours
+    would land in a database.
+    """
+    for number in _MODES:
+        if number not in _copies:
+            with contextlib.suppress(OSError):
+                _copies[number] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _LOWEST_COPY)
+    for text in (sys.stdout, sys.stderr):
+        stream = _stream_of(text)
+        if stream is not None and stream.number in _copies:
+            stream.write_under(_copies[stream.number])
+
+
+def reopen() -> None:
+    """Open those of 0 to 2 again that were closed since; what took their number is left alone."""
+    for number, copy in tuple(_copies.items()):
+        try:
+            os.fstat(number)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            opened = fcntl.fcntl(copy, fcntl.F_DUPFD, number)
+            if opened != number:  # another thread was quicker
+                os.close(opened)
+
+
 def reader_is_gone() -> bool:
     """Tell whether nobody sees standard output any more: what has no end may end."""
     output = _stream_of(sys.stdout)
@@ -113,7 +152,12 @@ class _Stream(io.FileIO):
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "wb", closefd=False)
+        self.number = descriptor
         self._was_terminal = self.isatty()
+
+    def write_under(self, descriptor: int) -> None:
+        """Go on under another number of the same file."""
+        super().__init__(descriptor, "wb", closefd=False)
 
     def close(self) -> None:
         """Stay open: it is the process's."""
@@ -144,7 +188,9 @@ class _Stream(io.FileIO):
         """Let all that comes go to nowhere, that of native libraries and of children as well."""
         self.reader_is_gone = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.fileno())
+        if self.fileno() != self.number and _same_file(self.fileno(), self.number):
+            os.dup2(nowhere, self.number)
+        os.dup2(nowhere, self.fileno(), inheritable=self.fileno() == self.number)
         os.close(nowhere)
 
 
@@ -174,6 +220,13 @@ class _Messages(_Stream):
     def fail(self, error: OSError) -> None:  # noqa: ARG002 - nobody to tell it to
         """Lose this."""
         self._cut = True
+
+
+def _same_file(one: int, other: int) -> bool:
+    try:
+        return os.path.sameopenfile(one, other)
+    except OSError:
+        return False
 
 
 def _stream_of(text: Any) -> _Stream | None:

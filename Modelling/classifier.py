@@ -88,7 +88,7 @@ class Classifier:
         )
         if len(side.labels) != engine.classes:
             raise CheckpointError(
-                f"{checkpoint.path} has {engine.classes} outputs, but its side file names "
+                f"{checkpoint.path} tells {engine.classes} classes apart, but its side file names "
                 f"{len(side.labels)} labels"
             )
         if side.input_shape != engine.input_shape:

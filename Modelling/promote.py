@@ -36,7 +36,7 @@ from Modelling.network.checkpoint import (
     read_side_file,
     sha256_of,
 )
-from Modelling.network.side_file import entries_of, sync, write_atomically
+from Modelling.network.side_file import entries_of, is_file_name, sync, write_atomically
 from Modelling.network.side_file_place import own_side_file_path
 
 PROMOTED = "promoted"
@@ -115,6 +115,8 @@ def back(served: Path) -> Checkpoint:
     """
     now = _own_side_file(served)
     before = now.pop("previous", None) if now else None
+    if before is not None and not isinstance(before, dict):
+        raise CheckpointError(f"{own_side_file_path(served)}: previous must be an object")
     if now is None or before is None:
         raise CheckpointError(f"{served}: nothing was promoted here, so there is no way back")
     if not before:  # the file itself, with `<stem>.json` or without
@@ -128,7 +130,10 @@ def back(served: Path) -> Checkpoint:
 
 
 def _require_there(served: Path, side: dict[str, Any]) -> None:
-    weights = served.with_name(Path(str(side.get("file", served.name))).name)
+    file = str(side.get("file", served.name))
+    if not is_file_name(file):
+        raise CheckpointError(f"{own_side_file_path(served)}: {shortened(file)!r} names no file")
+    weights = served.with_name(file)
     if not weights.exists() or sha256_of(weights) != side.get("sha256"):
         raise CheckpointError(f"{weights} is gone, or is another file: there is no way back")
 

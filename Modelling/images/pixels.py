@@ -19,6 +19,9 @@ MAX_PIXELS = 64_000_000
 # Longest side, in pixels; what JPEG allows.
 MAX_SIDE = 65_535
 
+# Of a network's input, for one picture: 8192 x 8192 in grey. Eight are made to try a network out.
+MAX_INPUT_VALUES = 64 << 20
+
 # How far floats may miss their range, of white: bicubic resampling leaves up to a tenth.
 OVERSHOOT = 0.1001
 

@@ -17,9 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from Modelling.errors import CheckpointError
+from Modelling.errors import CheckpointError, printable
 from Modelling.images.digits import DIGITS
-from Modelling.network.file_kinds import advice_on
+from Modelling.network.file_kinds import SAVED_MODEL, advice_on
 from Modelling.network.hashes import sha256_of
 from Modelling.network.onnx_files import files_beside
 from Modelling.network.side_file import (
@@ -30,7 +30,7 @@ from Modelling.network.side_file import (
     write_atomically,
     write_side_file,
 )
-from Modelling.network.side_file_place import side_file_path, side_file_to_write
+from Modelling.network.side_file_place import named, side_file_path, side_file_to_write
 
 __all__ = [
     "DIGITS",
@@ -51,9 +51,6 @@ DEFAULT_CHECKPOINT = Path(__file__).parents[1] / "model_checkpoints" / "mnist_cn
 
 # In lower case. `.hdf5` is `.h5`.
 CHECKPOINT_SUFFIXES = (".h5", ".hdf5", ".keras", ".onnx", ".tflite")
-
-# What a folder holds that TensorFlow wrote.
-SAVED_MODEL = "saved_model.pb"
 
 # Seconds for which a pair that does not match is looked at again: it may just be being copied.
 PATIENCE = 5.0
@@ -88,13 +85,14 @@ class Checkpoint:
     def version(self) -> str:
         """Name and first 12 hex digits of the hash, as in `mnist_cnn_model@3f2a9c1d0b77`.
 
-        Of weights in several files it is the hash of all hashes.
+        Of weights in several files it is the hash of all hashes. It stands in each result: what of
+        the name cannot be printed, or is no UTF-8, is written by its code.
         """
         digest = self.sha256
         if self.beside:
             lines = [self.sha256, *(f"{sha256}  {file.name}" for file, sha256 in self.beside)]
             digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
-        return f"{self.path.stem}@{digest[:12]}"
+        return f"{printable(self.path.stem)}@{digest[:12]}"
 
 
 def engine_path(checkpoint: Path, engine: str) -> Path:
@@ -118,7 +116,7 @@ def open_checkpoint(
     Raises:
         CheckpointError: The file is missing or empty, or does not match its side file.
     """
-    path = Path(path)
+    path = named(Path(path))
     saved_model = (path / SAVED_MODEL).exists()
     if not saved_model and (path.is_dir() or path.suffix.lower() not in CHECKPOINT_SUFFIXES):
         there = "" if path.exists() else "no such file or folder; "

@@ -12,7 +12,25 @@ KINDS = (
     (4, b"TFL3", "LiteRT's, which are called .tflite", (".tflite",)),
     (0, b"\x80", "a pickle, as .pkl and .joblib are, which is not loaded", ()),
     *((0, bytes((8, each)), "ONNX, which is called .onnx", (".onnx",)) for each in range(3, 32)),
+    (0, b"\x1f\x8b", "compressed by gzip: unpack it", ()),
+    (
+        0,
+        b"version https://git-lfs",
+        "the pointer that Git LFS keeps in its place: get the file itself, with `git lfs pull`",
+        (),
+    ),
+    (0, b"<", "a page of the web, or XML: download the file itself", (".xml",)),
+    (0, b"{", "a text, JSON", (".json",)),
 )
+
+# As many as the longest of these.
+FIRST_BYTES = 32
+
+# What a folder of TensorFlow's is judged by.
+SAVED_MODEL = "saved_model.pb"
+
+# What editors put before a text.
+UTF8_MARK = b"\xef\xbb\xbf"
 
 # How models that are no checkpoints can be served all the same.
 OTHER_SUFFIXES = {
@@ -27,9 +45,12 @@ OTHER_SUFFIXES = {
 
 def misnamed(path: Path) -> str:
     """Tell what a file is if its name says something else, to be put behind an error; else ""."""
+    judged = path / SAVED_MODEL if path.is_dir() else path
+    if not judged.is_file():
+        return ""
     try:
-        with path.open("rb") as file:
-            first = file.read(8)
+        with judged.open("rb") as file:
+            first = file.read(FIRST_BYTES).removeprefix(UTF8_MARK)
     except OSError:
         return ""
     for place, magic, kind, suffixes in KINDS:

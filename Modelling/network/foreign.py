@@ -131,11 +131,12 @@ class ForeignEngine:
         why = "its input holds bytes" if bytes_in else UNSAID
         self.range_found = None if input_range else FoundRange(self._range, why, known=bytes_in)
         self._kind = OutputKind.PROBABILITIES
+        images = noise(self.input_shape)
         try:
-            outputs = self._outputs(noise(self.input_shape), call)
+            outputs = self._outputs(images, call)
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises
             raise CheckpointError(f"it cannot be run: {shortened(error)}") from None
-        if outputs.ndim != 2 or len(outputs) != len(noise(self.input_shape)):
+        if outputs.ndim != 2 or len(outputs) != len(images):
             raise CheckpointError(
                 f"{output} answers {outputs.shape} for 8 images: needed is (8, classes)"
             )

@@ -22,7 +22,13 @@ from Modelling.network.declared_size import (
 from Modelling.network.input_range import InputRange
 from Modelling.network.keras_config import read_keras_file, refuse_code
 from Modelling.network.keras_loading import cause_of, load
-from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise
+from Modelling.network.outputs import (
+    OutputKind,
+    classes_of,
+    kind_of,
+    noise,
+    require_input_size,
+)
 from Modelling.network.range_probe import FoundRange, find_input_range
 from Modelling.network.tensorflow import import_tensorflow, quiet
 
@@ -98,6 +104,7 @@ class KerasClassifier:
         self._dtype = self._tf.as_dtype(model.inputs[0].dtype)
         height, width, channels = (*self._given, 1)[:3]
         self.input_shape = height, width, channels
+        require_input_size(self.input_shape)
         self.range_found = FoundRange(input_range, SAID) if input_range else find_input_range(model)
         self.input_range = self.range_found.input_range
         images = self.input_range.apply(noise(self.input_shape))

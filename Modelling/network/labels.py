@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from Modelling.errors import shortened
+from Modelling.network.file_kinds import misnamed
 
 # What a file of labels is called; other texts are the labels themselves.
 FILE_SUFFIXES = (".txt", ".json", ".csv", ".names", ".labels")
@@ -44,7 +45,8 @@ def read_labels(text: str) -> list[str]:
             return _from_json(json.loads(content))
         return _from_lines(content)
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a file of labels: {shortened(error)}") from None
+        what = f"{shortened(error)}{misnamed(path)}"
+        raise ValueError(f"{path}: not a file of labels: {what}") from None
 
 
 def _from_json(content: Any) -> list[str]:

@@ -6,6 +6,7 @@ Anybody may have written the file: `onnx_files` looks at it before the runtime s
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,10 @@ def open_onnx(
 
 
 def _session(onnxruntime: Any, path: Path, threads: Threads) -> Any:
+    # Weights in further files lie beside what a link leads to.
+    place = str(path.resolve())
+    if any(unicodedata.category(each) == "Cs" for each in place):  # what is no UTF-8
+        raise CheckpointError(f"{path}: ONNX Runtime opens no name that is not UTF-8: rename it")
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = LOG_ERRORS
     settings.intra_op_num_threads = threads.count
@@ -117,7 +122,7 @@ def _session(onnxruntime: Any, path: Path, threads: Threads) -> Any:
         settings.add_session_config_entry(f"session.intra_op{name}", value)
     try:
         return onnxruntime.InferenceSession(
-            str(path.resolve()),  # weights in further files lie beside what a link leads to
+            place,
             settings,
             providers=["CPUExecutionProvider"],
             enable_fallback=0,  # which tries the very same again, and prints so

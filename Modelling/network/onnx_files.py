@@ -195,5 +195,8 @@ def _inside(path: Path, location: str) -> Path:
             "it was loaded"
         )
     if not there:
-        raise CheckpointError(f"{path}: {shortened(location)!r}, with its weights, is missing")
+        raise CheckpointError(
+            f"{path}: {shortened(location)!r}, with its weights, is missing in {folder}"
+            + (", where the link leads to: copy both files themselves" if path.is_symlink() else "")
+        )
     return file

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
 
 from Modelling.errors import CheckpointError
+from Modelling.images.pixels import MAX_INPUT_VALUES
 
 Outputs = npt.NDArray[np.float32]
 
@@ -81,6 +83,23 @@ def classes_of(outputs: int) -> int:
     return max(outputs, 2)
 
 
+def require_input_size(shape: tuple[int, int, int]) -> None:
+    """Refuse pictures that are too large to be made: a few bytes may ask for them.
+
+    Raises:
+        CheckpointError: They are.
+    """
+    if math.prod(shape) > MAX_INPUT_VALUES:
+        raise CheckpointError(
+            f"it takes images of {shape}: {MAX_INPUT_VALUES:,} values are the most"
+        )
+
+
 def noise(shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
-    """Make eight images in [0, 1], on which logits are sure to leave [0, 1]."""
+    """Make eight images in [0, 1], on which logits are sure to leave [0, 1].
+
+    Raises:
+        CheckpointError: They are too large.
+    """
+    require_input_size(shape)
     return np.random.default_rng(0).random((8, *shape), np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tempfile
 import unicodedata
 from dataclasses import asdict, dataclass, field, fields
@@ -19,7 +20,7 @@ import numpy as np
 
 from Modelling.errors import CheckpointError, shortened
 from Modelling.images.digits import DIGITS, DIGITS_SHAPE
-from Modelling.images.pixels import MAX_WHITE
+from Modelling.images.pixels import MAX_INPUT_VALUES, MAX_WHITE
 from Modelling.images.resizing import WAYS
 from Modelling.network.input_range import UNIT, InputRange, range_of_pairs
 from Modelling.network.side_file_place import find_side_file, side_file_to_write
@@ -29,6 +30,12 @@ RESIZE = "resize"
 
 # Above this all classes are as good as equally probable.
 MAX_TEMPERATURE = 1000.0
+
+# Characters of a label: it stands in each result.
+MAX_LABEL = 1000
+
+# Names of compiled forms: `promote` makes them part of the names of files.
+ENGINE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 # How a model's input is laid out: rows, columns and channels in this order, or channels first.
 LAYOUTS = ("NHWC", "NCHW")
@@ -118,7 +125,7 @@ def read_side_file(checkpoint: Path) -> SideFile | None:
         return None
     try:
         return _side_file(found.content)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # a whole number that no float can hold
         raise CheckpointError(
             f"{found.path}: not a side file as train_cnn writes it: {error}"
         ) from None
@@ -181,8 +188,17 @@ def _text(value: Any, key: str) -> str:
 def _file_name(value: Any) -> str:
     """Check the name of a file in the side file's own folder: anybody may have written it."""
     name = _text(value, "file")
-    _require(Path(name).name == name, "file must be a name without a folder")
+    _require(is_file_name(name), "file must be a name without a folder")
     return name
+
+
+def is_file_name(name: str) -> bool:
+    """Tell whether a text may be the name of a file, without a folder."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return name not in ("", "..") and Path(name).name == name and "\0" not in name
 
 
 def checked_labels(labels: Any) -> tuple[str, ...]:
@@ -195,6 +211,10 @@ def checked_labels(labels: Any) -> tuple[str, ...]:
     """
     _require(isinstance(labels, (list, tuple)), "labels must be a list of texts")
     for label in labels:
+        _require(
+            not isinstance(label, str) or len(label) <= MAX_LABEL,
+            f"labels have at most {MAX_LABEL} characters, but one is {shortened(str(label), 40)!r}",
+        )
         _require(
             isinstance(label, str) and label.strip() != "",
             f"labels must be texts that are not empty, but one is {shortened(repr(label))}",
@@ -230,6 +250,10 @@ def _input_shape(value: Any) -> tuple[int, int, int]:
     )
     _require(fit, f"input_shape is {shortened(repr(value))}, needed are three positive integers")
     height, width, channels = value
+    _require(
+        height * width * channels <= MAX_INPUT_VALUES,
+        f"input_shape is {shortened(repr(value))}, a picture may have {MAX_INPUT_VALUES:,} values",
+    )
     return height, width, channels
 
 
@@ -288,6 +312,7 @@ def _engines(value: Any) -> dict[str, EngineFile]:
     engines = {}
     for name, entry in value.items():
         key = f"engines.{name[:40]}"
+        _require(ENGINE_NAME.fullmatch(name) is not None, f"{key!r} is no name of an engine")
         _require(
             isinstance(entry, dict) and {"file", "sha256"} <= entry.keys() <= known,
             f"{key} must hold file, sha256 and at most test_accuracy",
@@ -297,9 +322,9 @@ def _engines(value: Any) -> dict[str, EngineFile]:
             accuracy is None or type(accuracy) in (int, float),
             f"{key}.test_accuracy must be a number",
         )
-        engines[name] = EngineFile(
-            _text(entry["file"], f"{key}.file"), _text(entry["sha256"], f"{key}.sha256"), accuracy
-        )
+        file = _text(entry["file"], f"{key}.file")
+        _require(is_file_name(Path(file).name), f"{key}.file is no name of a file")
+        engines[name] = EngineFile(file, _text(entry["sha256"], f"{key}.sha256"), accuracy)
     return engines
 
 

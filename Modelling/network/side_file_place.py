@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from Modelling.errors import CheckpointError, shortened
-from Modelling.network.hashes import sha256_of
+from Modelling.network.file_kinds import misnamed
+from Modelling.network.hashes import require_regular, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +37,28 @@ class FoundSideFile:
     content: Any
 
 
+def named(checkpoint: Path) -> Path:
+    """Return a path that ends with a name, which `.` and `..` do not.
+
+    Raises:
+        CheckpointError: It is the root of all files.
+    """
+    if checkpoint.name in ("", ".."):
+        checkpoint = checkpoint.resolve()
+    if not checkpoint.name:
+        raise CheckpointError(f"{checkpoint}: no checkpoint can lie there")
+    return checkpoint
+
+
 def side_file_path(checkpoint: Path) -> Path:
     """Tell where the side file of a checkpoint lies, or would."""
     own = own_side_file_path(checkpoint)
-    return own if own.exists() else checkpoint.with_suffix(".json")
+    return own if own.exists() else named(checkpoint).with_suffix(".json")
 
 
 def own_side_file_path(checkpoint: Path) -> Path:
     """Tell where a side file lies that can belong to this checkpoint alone."""
+    checkpoint = named(checkpoint)
     return checkpoint.with_name(f"{checkpoint.name}.json")
 
 
@@ -78,6 +93,7 @@ def side_file_to_write(checkpoint: Path) -> Path:
 
 def _read(path: Path) -> Any:
     try:
+        require_regular(path)
         with path.open("rb") as file:
             data = file.read(MAX_SIDE_FILE_BYTES + 1)
         if len(data) > MAX_SIDE_FILE_BYTES:
@@ -86,7 +102,10 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: the side file cannot be read: {shortened(error)}") from None
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise CheckpointError(
+            f"{path}: the side file cannot be read: {reason or shortened(error)}{misnamed(path)}"
+        ) from None
 
 
 def _why_not_ours(content: Any, checkpoint: Path) -> str | None:

@@ -6,11 +6,18 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import orjson
 
 from Modelling.errors import CheckpointError, ImageError
 from Modelling.images.decoding import Pixels
 from Modelling.predict_cnn import Classifier
 from Modelling.predictor import Answer, Item
+
+# Of an answer's `top` as JSON: half of what a line of the queue may have.
+MAX_TOP_BYTES = 512 << 10
+
+# Beside its label, what a class takes there.
+BYTES_A_CLASS = 40
 
 # How far the probabilities of a class may be from adding up to 1.
 SUM_TOLERANCE = 1e-2
@@ -34,7 +41,17 @@ class ImagePredictor:
         Args:
             classifier: As `load_classifier` makes it.
             top: How many of the most probable classes each answer names; 0 for none.
+
+        Raises:
+            CheckpointError: No result could hold so many.
         """
+        longest = sorted((len(orjson.dumps(each)) for each in classifier.labels), reverse=True)
+        size = sum(each + BYTES_A_CLASS for each in longest[:top])
+        if size > MAX_TOP_BYTES:
+            raise CheckpointError(
+                f"--top {top} of {len(longest)} classes may take {size:,} bytes in each result, "
+                f"and {MAX_TOP_BYTES:,} are the most: name fewer"
+            )
         self._classifier = classifier
         self._top = top
         self.version = classifier.version

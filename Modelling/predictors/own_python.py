@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import orjson
 
 from Modelling.errors import CheckpointError, shortened
 from Modelling.network.hashes import files_of
+from Modelling.network.side_file import checked_labels
 from Modelling.predictor import Answer, Item, Predictor, is_reserved
 from Modelling.predictors.surroundings import Surroundings
 
@@ -123,6 +124,7 @@ class OwnPredictor:
     Attributes:
         version: Its own.
         item_bytes: Its own, 0 if it does not say it.
+        labels: Its own, None if it does not say them, or not as a list of texts.
     """
 
     def __init__(self, own: Any, surroundings: Surroundings | None = None) -> None:
@@ -158,6 +160,7 @@ class OwnPredictor:
         self._surroundings = surroundings or Surroundings()
         self.version = version
         self.item_bytes = item_bytes
+        self.labels = _labels_of(own)
 
     def warm_up(self) -> None:
         """Warm it up."""
@@ -170,15 +173,21 @@ class OwnPredictor:
             AnswerError: It does not say that of each.
         """
         with self._its_code():
-            prepared = self._own.prepare_batch(items)
+            # What cannot be changed: answers to items that it put in another order would be given
+            # to the wrong ones.
+            prepared = self._own.prepare_batch(tuple(items))
         if not isinstance(prepared, (tuple, list)) or len(prepared) != 2:
             raise AnswerError(
                 f"prepare_batch gave {shortened(repr(prepared), 80)}, not a batch and the errors"
             )
         batch, errors = prepared
-        if not isinstance(errors, Collection) or len(errors) != len(items):
-            many = len(errors) if isinstance(errors, Collection) else shortened(repr(errors), 80)
-            raise AnswerError(f"prepare_batch gave {many} errors for {len(items)} items")
+        if not isinstance(errors, Collection) or isinstance(errors, (Mapping, Set, str, bytes)):
+            raise AnswerError(
+                f"prepare_batch gave {shortened(repr(errors), 80)} as errors, not a list with None "
+                "or a text for each item"
+            )
+        if len(errors) != len(items):
+            raise AnswerError(f"prepare_batch gave {len(errors)} errors for {len(items)} items")
         return batch, [_error_of(error) for error in errors]
 
     def predict(self, batch: Any) -> list[Answer]:
@@ -193,11 +202,10 @@ class OwnPredictor:
                 raise AnswerError(
                     f"predict gave {shortened(repr(given), 80)}, not a list of answers"
                 )
-            answers = list(itertools.islice(given, MAX_ANSWERS + 1))
+            # One after another, as they are given: the next may be made of the same parts.
+            answers = [checked_answer(each) for each in itertools.islice(given, MAX_ANSWERS + 1)]
         if len(answers) > MAX_ANSWERS:
             raise AnswerError(f"it gave more than {MAX_ANSWERS:,} answers for one batch")
-        for answer in answers:
-            check_answer(answer)
         return answers
 
     @contextmanager
@@ -242,8 +250,28 @@ def _error_of(error: Any) -> str | None:
     raise AnswerError(f"an error must be None or a text, not {shortened(repr(error), 80)}")
 
 
-def check_answer(answer: Any) -> None:
+def _labels_of(own: Any) -> tuple[str, ...] | None:
+    """Return the names of its classes; None where it has none, or calls something else so."""
+    labels = getattr(own, "labels", None)
+    if labels is None:
+        return None
+    try:
+        ordered = isinstance(labels, Iterable) and not isinstance(labels, (Mapping, Set, str))
+        return checked_labels(list(labels) if ordered else labels)
+    except ValueError as error:
+        logger.warning(
+            "%s: %s, by class index: a canary's and a shadow's cannot be held against them",
+            own.version,
+            error,
+        )
+        return None
+
+
+def checked_answer(answer: Any) -> Answer:
     """Make sure that an answer is a JSON object that a result can hold.
+
+    Returns:
+        A copy: what a predictor uses again for its next answers is not stored yet.
 
     Raises:
         AnswerError: It is none; the text says why.
@@ -254,11 +282,13 @@ def check_answer(answer: Any) -> None:
         body = orjson.dumps(answer)
         json.dumps(answer, allow_nan=False)  # which orjson writes as null
     except (TypeError, ValueError, RecursionError) as error:
-        raise AnswerError(f"an answer is no JSON: {shortened(error)}") from None
+        how = "; .item() or .tolist() makes it Python's" if "numpy." in str(error) else ""
+        raise AnswerError(f"an answer is no JSON: {shortened(error)}{how}") from None
     if len(body) > MAX_ANSWER_BYTES:
         raise AnswerError(f"an answer has {len(body):,} bytes, {MAX_ANSWER_BYTES:,} are the most")
     if NUL.search(body):
         raise AnswerError("an answer holds the character NUL, which not every database can store")
+    answer = orjson.loads(body)
     reserved = sorted(filter(is_reserved, answer))
     if reserved:
         raise AnswerError(f"an answer has names of the pipeline's own: {', '.join(reserved)[:80]}")
@@ -274,6 +304,8 @@ def check_answer(answer: Any) -> None:
         raise AnswerError(
             f"confidence must be a number from 0 to 1, not {shortened(repr(confidence))}"
         )
+    checked: Answer = answer
+    return checked
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 Frameworks are written for programs of which they are the main part. They install handlers of
 signals: the script would not stop in order any more. They configure logging, which by default
 switches off all loggers that are there: the script would say nothing any more. A change of the
-working directory would move all files with relative names. And other standard streams in the place
-of its own would take its last line with them when they are closed.
+working directory would move all files with relative names. Other standard streams in the place of
+its own would take its last line with them when they are closed; and what is opened next after
+somebody has closed the descriptors of those would be what its lines are written to. A timeout that
+all new sockets begin with would end connections that are meant to wait.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
+
+from DurableText import standard_streams
 
 # What the script has a handler for.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -26,6 +31,8 @@ class Surroundings:
 
     def __init__(self) -> None:
         """Remember it; signals only in the main thread, as no other may set them."""
+        standard_streams.set_apart()
+        self._socket_timeout = socket.getdefaulttimeout()
         self._folder = Path.cwd()
         root = logging.getLogger()
         self._level, self._handlers = root.level, tuple(root.handlers)
@@ -42,6 +49,8 @@ class Surroundings:
 
     def restore(self) -> None:
         """Make them what they were. Any thread may; signals are restored by the main one."""
+        standard_streams.reopen()
+        socket.setdefaulttimeout(self._socket_timeout)
         with contextlib.suppress(OSError):  # it may have been removed: that is no fault of the code
             os.chdir(self._folder)
         root = logging.getLogger()

@@ -6,7 +6,8 @@ each. What was in flight at three crashes is from then on worked on alone, and s
 it kills once more: at the fourth it is condemned. Whoever kills the server by hand may hit a good
 image once or twice, but hardly the very same one, alone, a fourth time.
 
-The file is not synced: it has to outlive the process, not the machine.
+The file is not synced: it has to outlive the process, not the machine. Nor is it to be held on by a
+process that a predictor of one's own has forked: the next server would not find it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import enum
 import fcntl
 import logging
 import os
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,6 +31,17 @@ CRASHES_UNTIL_ALONE = 3
 CRASHES_UNTIL_CONDEMNED = 4
 # More servers than one on a queue: each has a file of its own.
 MAX_SERVERS = 64
+
+
+_open: weakref.WeakSet[InFlight] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    for journal in list(_open):
+        journal.close()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 class Suspicion(enum.Enum):
@@ -55,6 +68,7 @@ class InFlight:
         make_durable_directory(STORAGE, place.parent)
         self._told = False
         self._path, self._file = self._first_free(place)
+        _open.add(self)
         self._crashes = self._count_crash()
         self._note([])
 
@@ -109,7 +123,9 @@ class InFlight:
 
     def close(self) -> None:
         """Let the journal go."""
-        os.close(self._file)
+        if self in _open:
+            _open.discard(self)
+            os.close(self._file)
 
     def _note(self, message_ids: Sequence[str]) -> None:
         """Write what is in flight; a disk that refuses costs the guard, not the images."""

@@ -165,7 +165,7 @@ def test_a_checkpoint_that_does_not_match_its_side_file_is_refused(copy: Path) -
 @pytest.mark.usefixtures("impatient")
 def test_labels_that_do_not_match_the_outputs_are_refused(copy: Path) -> None:
     edit_side_file(copy, labels=["yes", "no"])
-    with pytest.raises(CheckpointError, match="10 outputs, but its side file names 2 labels"):
+    with pytest.raises(CheckpointError, match="10 classes apart, but its side file names 2"):
         load_classifier(copy)
 
 

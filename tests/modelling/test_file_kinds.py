@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import pickle
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from Modelling.errors import CheckpointError
-from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from Modelling.predict_cnn import load_classifier
 from tests.modelling.foreign import colours_onnx
 
@@ -36,6 +39,24 @@ def pickled(path: Path) -> None:
     path.write_bytes(pickle.dumps({"weights": [1.0]}))
 
 
+def lfs_pointer(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n")
+
+
+def page(path: Path) -> None:
+    path.write_text("<!doctype html><title>Sign in</title>")
+
+
+def gzipped(path: Path) -> None:
+    path.write_bytes(gzip.compress(b"a model"))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(CheckpointError) as error:
+        load_classifier(path)
+    return str(error.value)
+
+
 @pytest.mark.parametrize(
     ("write", "name", "said"),
     [
@@ -45,6 +66,10 @@ def pickled(path: Path) -> None:
         (pickled, "a.onnx", "a pickle"),
         (onnx, "a.tflite", r"ONNX, which is called \.onnx"),
         (hdf5, "a.tflite", "HDF5"),
+        (lfs_pointer, "a.onnx", "the pointer that Git LFS keeps"),
+        (lfs_pointer, "a.tflite", "the pointer that Git LFS keeps"),
+        (page, "a.onnx", "a page of the web"),
+        (gzipped, "a.tflite", "compressed by gzip"),
     ],
 )
 def test_a_file_of_another_kind_than_its_name_says_is_told(
@@ -79,3 +104,39 @@ def test_a_folder_is_no_onnx_file_whatever_it_is_called(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").mkdir()
     with pytest.raises(CheckpointError, match=r"or a folder with saved_model\.pb"):
         load_classifier(tmp_path / "a.onnx")
+
+
+def test_what_may_never_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("Modelling.network.checkpoint.PATIENCE", 0)
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (tmp_path / "zeros.onnx").symlink_to("/dev/zero")
+    for name in ("pipe.onnx", "zeros.onnx"):
+        told: list[str] = []
+        reading = threading.Thread(
+            target=lambda name=name, told=told: told.append(refusal(tmp_path / name)), daemon=True
+        )
+        reading.start()
+        reading.join(30)
+        assert told, f"{name} is still being read"
+        assert "a pipe or a device, not a file" in told[0]
+
+
+def test_a_file_with_any_name_has_a_version_that_a_result_can_hold(tmp_path: Path) -> None:
+    latin = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.onnx"))
+    for path in (tmp_path / "a\nb.onnx", latin):
+        onnx(path)
+        version = open_checkpoint(path).version
+        assert version.isprintable()
+        assert version.encode()
+    assert "no name that is not UTF-8: rename it" in refusal(latin)
+    assert refusal(latin).count("caf") == 1
+
+
+def test_a_folder_may_be_given_as_the_one_that_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"no graph")
+    monkeypatch.chdir(folder)
+    assert open_checkpoint(".").version.startswith("mine@")

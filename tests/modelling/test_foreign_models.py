@@ -151,6 +151,27 @@ def test_weights_in_a_file_that_cannot_be_are_refused(location: str, tmp_path: P
         load_classifier(path)
 
 
+def test_a_picture_that_a_few_bytes_ask_for_is_not_made(tmp_path: Path) -> None:
+    path = colours_onnx(tmp_path / "a.onnx", shape=["N", 20_000, 20_000, 3])
+    model = onnx.load(path)
+    del model.graph.initializer[:]
+    model.graph.node[0].CopyFrom(helper.make_node("ReduceMean", ["x"], ["logits"], axes=[1, 2]))
+    model.graph.node[0].attribute.append(helper.make_attribute("keepdims", 0))
+    del model.graph.node[1]
+    onnx.save(model, path)
+    with pytest.raises(CheckpointError, match=r"takes images of \(20000, 20000, 3\): 67,108,864"):
+        load_classifier(path)
+
+
+def test_so_many_classes_are_not_named_that_no_result_could_hold_them(tmp_path: Path) -> None:
+    path = colours_onnx(tmp_path / "a.onnx")
+    classifier = load_classifier(path)
+    classifier.labels = tuple(f"class {number}" for number in range(20_000))
+    ImagePredictor(classifier, top=5)
+    with pytest.raises(CheckpointError, match=r"--top 20000 of 20000 classes .* name fewer"):
+        ImagePredictor(classifier, top=20_000)
+
+
 def test_outputs_that_are_no_tensors_are_named_as_the_runtime_does(tmp_path: Path) -> None:
     path = tmp_path / "rows.onnx"
     node = helper.make_node("SequenceConstruct", ["x"], ["scores"])

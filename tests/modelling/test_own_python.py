@@ -13,7 +13,7 @@ import pytest
 from examples.sentiment import Sentiment
 from Modelling.errors import CheckpointError
 from Modelling.predictor import Item
-from Modelling.predictors.own_python import AnswerError, OwnPredictor, OwnSource, check_answer
+from Modelling.predictors.own_python import AnswerError, OwnPredictor, OwnSource, checked_answer
 
 CANNOT_BE_HAD = """
 class Raising:
@@ -89,7 +89,7 @@ def test_a_predictor_that_cannot_be_had_is_named(
 )  # fmt: skip
 def test_what_no_result_could_hold_is_no_answer(answer: Any) -> None:
     with pytest.raises(AnswerError):
-        check_answer(answer)
+        checked_answer(answer)
 
 
 def test_answers_are_given_after_the_working_directory_was_removed(
@@ -102,6 +102,55 @@ def test_answers_are_given_after_the_working_directory_was_removed(
     folder.rmdir()
     batch, errors = own.prepare_batch([Item(b"thanks", {})])
     assert (errors, len(own.predict(batch))) == ([None], 1)
+
+
+class Prepared(Sentiment):
+    """Prepares nothing; each test says how the rest goes."""
+
+    def prepare_batch(self, items: Any) -> Any:
+        return items, [None] * len(items)
+
+
+def test_labels_are_told_where_it_has_a_list_of_texts(caplog: pytest.LogCaptureFixture) -> None:
+    class Labelled(Prepared):
+        labels: Any = ("cat", "dog")
+
+    assert OwnPredictor(Labelled(None, None)).labels == ("cat", "dog")
+    assert OwnPredictor(Prepared(None, None)).labels is None
+    assert not caplog.records
+    for other in ({"cat": 0}, {"cat"}, "cat", 7, ["cat", 1]):
+        Labelled.labels = other
+        assert OwnPredictor(Labelled(None, None)).labels is None
+        assert "cannot be held against them" in caplog.records[-1].getMessage()
+
+
+def test_items_cannot_be_put_in_another_order() -> None:
+    class Sorting(Prepared):
+        def prepare_batch(self, items: Any) -> Any:
+            items.sort()
+            return items, [None] * len(items)
+
+    with pytest.raises(AttributeError):
+        OwnPredictor(Sorting(None, None)).prepare_batch([Item(b"b", {}), Item(b"a", {})])
+
+
+def test_an_answer_stays_what_it_was_when_it_was_given() -> None:
+    class Reusing(Prepared):
+        def predict(self, batch: Any) -> Any:
+            for number, _ in enumerate(batch):
+                scores[0] = number
+                yield {"scores": scores}
+
+    scores = [0]
+    own = OwnPredictor(Reusing(None, None))
+    answers = own.predict([b"a", b"b"])
+    own.predict([b"c"] * 7)
+    assert answers == [{"scores": [0]}, {"scores": [1]}]
+
+
+def test_what_to_do_with_numbers_of_numpy_is_said() -> None:
+    with pytest.raises(AnswerError, match=r"numpy\.float32; \.item\(\) or \.tolist\(\)"):
+        checked_answer({"score": np.float32(1)})
 
 
 @pytest.mark.parametrize("own_bytes", [-1, 1.5, None, "1", True])
@@ -120,7 +169,10 @@ def test_the_bytes_of_an_item_are_a_number(own_bytes: Any) -> None:
     ("prepared", "said"),
     [
         (([], []), "0 errors for 1 items"),
-        (([], None), "None errors for 1 items"),
+        (([], None), "gave None as errors"),
+        (([], "x"), "gave 'x' as errors"),
+        (([], {None}), "gave {None} as errors"),
+        (([], {0: None}), "gave {0: None} as errors"),
         (([], [False]), "an error must be None or a text, not False"),
         (None, "gave None, not a batch and the errors"),
         ([b"x"], r"gave \[b'x'\], not a batch"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,27 @@ def crash(queue: Path, *message_ids: str) -> None:
     journal = InFlight(queue)
     journal._write(message_ids)
     journal.close()
+
+
+def test_a_process_that_was_forked_meanwhile_does_not_hold_the_journal_on(tmp_path: Path) -> None:
+    journal = InFlight(tmp_path / "log.txt")
+    journal._write(["x"])
+    reader, writer = os.pipe()
+    told, tells = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writer)
+        os.write(tells, b"!")
+        os.read(reader, 1)
+        os._exit(0)
+    os.read(told, 1)
+    journal.close()  # as where the server is killed
+    successor = InFlight(tmp_path / "log.txt")
+    for each in (reader, writer, told, tells):
+        os.close(each)
+    os.waitpid(child, 0)
+    assert successor._crashes == {"x": 1}
+    successor.close()
 
 
 @pytest.fixture

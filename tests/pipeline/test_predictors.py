@@ -186,6 +186,33 @@ def test_a_predictor_that_takes_the_process_over_serves_and_stops_as_others_do(
     assert "ill-mannered@1 could not be closed: SystemExit: no" in sub.output
 
 
+CLOSES = """
+import os, pathlib
+from examples.sentiment import Sentiment
+
+class Closes(Sentiment):
+    version = "closes@1"
+    def prepare_batch(self, items): return items, [None] * len(items)
+    def predict(self, batch):
+        for number in (0, 1, 2): os.close(number)
+        self.opened = [open(pathlib.Path(__file__).with_name(each), "w") for each in "abc"]
+        return [{"text": item.data.decode()} for item in batch]
+"""
+
+
+def test_where_a_predictor_closes_the_standard_streams_descriptors_no_file_gets_their_words(
+    pipeline: Pipeline,
+) -> None:
+    """What it opens next has their numbers; each further batch closes it, and opens it anew."""
+    (pipeline.folder / "closes.py").write_text(CLOSES)
+    texts = [str(number) for number in range(8)]
+    bodies = [text.encode() for text in texts]
+    rows = run(pipeline, bodies, "--predictor", "closes:Closes", "--batch-size", 2)
+    assert [row["text"] for row in rows] == texts
+    assert "model_server_sub: 8 images classified" in pipeline.scripts[0].output
+    assert [(pipeline.folder / each).read_text() for each in "abc"] == [""] * 3
+
+
 FORKS = """
 import multiprocessing, os
 from examples.sentiment import Sentiment
