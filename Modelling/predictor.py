@@ -65,6 +65,8 @@ class Predictor(Protocol):
             are then prepared a few megabytes at a time, the next while these are predicted.
         preparation_ends: whether `prepare_batch` ends by itself whatever it is given, if the class
             says it; else `--predict-timeout` counts for it, too.
+        labels: the names of its classes, by index, if the class says them: a canary with others is
+            refused, a shadow with others is told; see `labels_of`.
     """
 
     version: str

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from Modelling.classifier import load_classifier
 from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import open_checkpoint, side_file_path
-from Modelling.predict_cnn import load_classifier
 from Modelling.promote import back, main
 from tests.modelling.foreign import colours_onnx
 from tests.modelling.test_foreign_models import write_side
