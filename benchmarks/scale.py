@@ -106,10 +106,21 @@ def _on_the_way(hop: float, costs: list[Cost]) -> list[Cost]:
 
 
 def _hiccups(measured: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return by how much each batch of the calmest load took longer than is usual (s)."""
-    latencies = measured["calm_batches_ms"]
-    usual = statistics.median(latencies)
-    return tuple(max(0.0, each - usual) / 1e3 for each in latencies)
+    """Return how long each batch of the calmest load was held up beyond what is usual (s).
+
+    One that comes while the one before is still held up waits for it, which the simulation does by
+    itself, so that is taken off.
+    """
+    rounds: list[list[tuple[float, float]]] = measured["calm_batches"]
+    usual = statistics.median(latency for batches in rounds for _, latency in batches)
+    found = []
+    for batches in rounds:
+        held, last = 0.0, -math.inf
+        for sent, latency in batches:
+            left = max(0.0, held - (sent - last))
+            held, last = max(0.0, (latency - usual) / 1e3), sent
+            found.append(max(0.0, held - left))
+    return tuple(found)
 
 
 def base_of(measured: Mapping[str, Any]) -> dict[str, Any]:

@@ -182,13 +182,13 @@ def _by_load(scripts: Measured, amounts: Amounts, tell: Tell) -> dict[str, Any]:
                     "batches": batches_of(rows, rate),
                     "latency_ms": latencies_ms(rows),
                     "hops_ms": hops_ms(rows),
-                    "batches_ms": shortest_by_batch(rows),
+                    "youngest": youngest_by_batch(rows),
                 }
             )
     return {
         "idle_share_of_a_core": idle,
         "highest": highest,
-        "calm_batches_ms": sorted(each for load in loads[calm] for each in load["batches_ms"]),
+        "calm_batches": [load["youngest"] for load in loads[calm]],
         "loads": [_load(rate, int(rate * seconds), loads[rate]) for rate, seconds in plans],
     }
 
@@ -201,13 +201,17 @@ def _load(rate: float, images: int, rounds: list[Row]) -> Row:
     return {"rate": rate, "images": images, **of_all, "p99s_ms": p99s}
 
 
-def shortest_by_batch(rows: list[Row]) -> list[float]:
-    """Return the latency of the youngest image of each batch (ms): what it waited for by itself."""
-    shortest: dict[str, float] = {}
+def youngest_by_batch(rows: list[Row]) -> list[tuple[float, float]]:
+    """Return, in order, when the youngest image of each batch was sent (s), and its latency (ms).
+
+    It waited for nothing but what became of the batch.
+    """
+    youngest: dict[str, tuple[float, float]] = {}
     for row, latency in zip(rows, latencies_of(rows), strict=True):
+        sent = seconds_of(row["published_at"]) or 0.0
         batch = row["received_at"]
-        shortest[batch] = min(latency, shortest.get(batch, math.inf))
-    return list(shortest.values())
+        youngest[batch] = max((sent, latency), youngest.get(batch, (0.0, 0.0)))
+    return sorted(youngest.values())
 
 
 def batches_of(rows: list[Row], rate: float) -> dict[str, float]:

@@ -173,7 +173,7 @@ def measured(batch: float = 1e3, image: float = 50.0) -> dict[str, Any]:
         "cores": 2,
         "batch": 256,
         "by_cluster": [{**base, **load(math.inf, 0.004), "images": 2000}],
-        "calm_batches_ms": [7.0, 8.0, 8.0, 8.0, 11.0],
+        "calm_batches": [[(i / 100, 8.0) for i in range(100)]],
         "loads": [load(20, 1.0), load(1000, 0.1), load(2000, 0.05)],
         "servers": {"servers": 4, "worth": 0.95},
         "membership": {"held_up_by_a_join_s": 0.2},
@@ -214,6 +214,15 @@ def test_who_comes_after_a_rest_takes_longer_and_what_is_tidied_up_holds_up_the_
     env.process(arrive())
     env.run()
     assert [now for now, _ in sink.arrived] == pytest.approx([0.003, 0.008, 1.003])
+
+
+def test_who_waits_for_one_that_is_held_up_is_not_held_up_itself() -> None:
+    latencies = [8.0, 8.0, 38.0, 28.0, 18.0, 8.0, 8.0, 9.0]
+    batches = [(i / 100, latency) for i, latency in enumerate(latencies)]
+    spread = scale.costs_of({**measured(), "calm_batches": [batches]})["broker_in"].spread
+    usual = 8.5e-3
+    held_up = [max(0.0, each / 1e3 - usual) for each in (8, 8, 38, 8, 8, 8, 8, 9)]
+    assert spread == pytest.approx(held_up, abs=1e-6)
 
 
 def test_what_a_copy_costs_is_what_three_brokers_cost_beyond_one() -> None:
@@ -263,6 +272,17 @@ def test_batches_are_counted_by_what_their_rows_share() -> None:
     }
     assert scale_costs.batches_of(rows, 10_000)["app_1"] == pytest.approx(1 / 80)
     assert scale_costs.batches_of(rows, math.inf)["app_1"] == 1 / 1024
+
+
+def test_the_youngest_image_of_a_batch_tells_what_became_of_the_batch() -> None:
+    def row(batch: str, sent: int, stored: int) -> dict[str, str]:
+        start = "2026-01-01T00:00:00."
+        moments = {"published_at": sent, "stored_at": stored}
+        stamps = {name: f"{start}{ms:03}Z" for name, ms in moments.items()}
+        return {"received_at": batch, **stamps}
+
+    found = scale_costs.youngest_by_batch([row("b", 20, 31), row("a", 8, 17), row("a", 1, 17)])
+    assert [latency for _, latency in found] == pytest.approx([9.0, 11.0], abs=0.01)
 
 
 def test_a_hop_is_finer_than_the_stamps() -> None:
