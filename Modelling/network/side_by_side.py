@@ -53,8 +53,18 @@ class SideBySide:
         return max(1, min(most // self._threads, images // (PIECES_A_THREAD * self._threads)))
 
     def run(self, work: Callable[[int], None], starts: range) -> None:
-        """Do the work from each start on; return when all is done, and raise what one raised."""
-        for done in [self._pool.submit(work, start) for start in starts]:
+        """Do the work from each start on; return when all is done, and raise what one raised.
+
+        Each thread takes the next piece by itself: to hand over each, and to hear of it, wakes a
+        thread twice.
+        """
+        left = iter(starts)
+
+        def take() -> None:
+            for start in left:  # one that several threads may ask
+                work(start)
+
+        for done in [self._pool.submit(take) for _ in range(min(self._threads, len(starts)))]:
             done.result()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from MessageBroker.local import store
+from MessageBroker.local import log, store
 from MessageBroker.local.claims import runs
 from MessageBroker.local.log import NewMessage
 from MessageBroker.local.store import PURGE_EVERY, TopicStore
@@ -34,9 +36,13 @@ class TopicModel(RuleBasedStateMachine):
         self.bells = {}
         self.patched = pytest.MonkeyPatch()
 
-    @initialize(few_bytes=st.sampled_from([store.FEW_BYTES, 20, 0]))
-    def subscribe(self, few_bytes: int) -> None:
+    @initialize(
+        few_bytes=st.sampled_from([store.FEW_BYTES, 20, 0]),
+        large_body=st.sampled_from([log.LARGE_BODY, 4]),
+    )
+    def subscribe(self, few_bytes: int, large_body: int) -> None:
         self.patched.setattr(store, "FEW_BYTES", few_bytes)  # read in the transaction, or after it
+        self.patched.setattr(log, "LARGE_BODY", large_body)  # bodies as one value, or in place
         for subscription in SUBSCRIPTIONS:
             self.store.add_subscription(subscription, from_start=True)
         for subscription, name in CONSUMERS:
@@ -171,6 +177,44 @@ def test_what_all_subscriptions_have_acknowledged_is_deleted(tmp_path: Path) -> 
     for bell in bells:
         bell.close()
     topic.close()
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Iterator[TopicStore]:
+    """A topic of large messages, and somebody who reads them."""
+    topic = TopicStore.make(tmp_path / "topic.sqlite", "topic")
+    with contextlib.closing(topic), contextlib.closing(topic.doorbell("reader")):
+        topic.add_subscription("sub", from_start=True)
+        topic.join("sub", "reader")
+        yield topic
+
+
+def of_bodies(bodies: Sequence[bytes]) -> list[NewMessage]:
+    return [NewMessage(f"id-{i}", None, {}, body) for i, body in enumerate(bodies)]
+
+
+def test_large_bodies_come_whole_however_few_are_taken_at_once(photographs: TopicStore) -> None:
+    bodies = [bytes([i]) * (3 * log.LARGE_BODY) for i in range(5)]
+    bodies[1:1] = [b"", b"small"]
+    photographs.append(of_bodies(bodies))
+    found: list[bytes] = []
+    for room in (1, 3, 100):
+        claimed = photographs.claim("sub", "reader", room, ALL)
+        assert claimed is not None
+        found += [each.data for each in photographs.read(claimed)]
+    assert found == bodies
+
+
+def test_large_bodies_that_are_deleted_before_they_are_read_are_none(
+    photographs: TopicStore,
+) -> None:
+    photographs.append(of_bodies([bytes(3 * log.LARGE_BODY)]))
+    claimed = photographs.claim("sub", "reader", 1, ALL)
+    assert claimed is not None
+    assert claimed.messages is None
+    photographs.add_subscription("other", from_start=False)
+    photographs.remove_subscription("sub")
+    assert photographs.read(claimed) == []
 
 
 def test_a_run_of_numbers_is_a_range() -> None:
