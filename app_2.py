@@ -63,8 +63,12 @@ def main(script: Script) -> None:
     ):
         store = ResultStore(script, db, subscription)
         logger.info("ready: into %s", db.name)
-        for messages in script.receive(subscription):
-            store.store(messages)
+
+        def store_all() -> None:
+            for messages in script.receive(subscription):
+                store.store(messages)
+
+        script.work.do(store_all)
 
 
 def last_line(tally: Tally) -> str:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from DurableText.command_line import counted
 from DurableText.installation import NAME, __version__
@@ -21,12 +21,11 @@ from Pipeline.observability.waiting import NOT_ASSIGNED, Reason, Waiting
 from Pipeline.script import waiting
 from Pipeline.script.room import once_there_is_room
 from Pipeline.script.start_up import Server, once_it_answers, open_broker, subscribe
-from Pipeline.script.work import Work, within_grace
+from Pipeline.script.work import Work
 from Pipeline.stop import POLL_SECONDS, IdleClock, Stop
 from Pipeline.tally import Tally
 
 Result = TypeVar("Result")
-Parameters = ParamSpec("Parameters")
 
 logger = logging.getLogger(__name__)
 
@@ -151,15 +150,6 @@ class Script:
         elif before or not subscription.outstanding:  # what was not moved away has gone elsewhere
             self.waiting.end(Reason.DEAD_LETTER)
         return letters
-
-    def within_grace(
-        self,
-        action: Callable[Parameters, Result],
-        *arguments: Parameters.args,
-        **named: Parameters.kwargs,
-    ) -> Result:
-        """Do what waits for the broker; see `work.within_grace`."""
-        return within_grace(lambda: action(*arguments, **named), self.stop, self.waiting)
 
     def wait_out(
         self, trouble: Mapping[type[Exception], Reason], attempt: Callable[[], Result]

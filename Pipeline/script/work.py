@@ -71,26 +71,6 @@ class Work:
             self._confirming = False
 
 
-def within_grace(action: Callable[[], Result], stop: Stop, waiting: Waiting) -> Result:
-    """Do what waits for the broker; once the script shall stop, for as long as its grace at most.
-
-    Args:
-        action: what to do. Left behind, it ends when the broker's handler is closed.
-        stop: tells whether the script shall end, and how much of its grace is left.
-        waiting: told what is waited for.
-
-    Raises:
-        UnconfirmedError: the grace is over.
-    """
-    work = Work(stop, waiting)
-
-    def confirmed() -> Result:
-        with work.confirming():
-            return action()
-
-    return work.do(confirmed)
-
-
 def _do(action: Callable[[], Result], outcome: Future[Result]) -> None:
     try:
         result = action()

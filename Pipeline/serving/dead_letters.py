@@ -68,7 +68,8 @@ def move_away(script: Script, subscription: Subscription, rejected: Sequence[Rej
     for reason, alike in groups.items():
         messages = [each.message for each in alike]
         errors = [each.error for each in alike]
-        moved = script.within_grace(subscription.dead_letter, messages, reason, errors)
+        with script.work.confirming():
+            moved = subscription.dead_letter(messages, reason, errors)
         if moved < len(messages):
             script.waiting.begin(
                 Reason.DEAD_LETTER, f"dead letters of {subscription.topic} cannot be sent"
@@ -83,9 +84,10 @@ def publish_letters(
     script: Script, broker: BrokerInterface, topic: str, letters: Sequence[Letter]
 ) -> None:
     """Dead-letter what never was a message of `topic`, and wait for the broker's confirmation."""
-
-    def publish() -> None:
-        for confirmation in [
+    if not letters:
+        return
+    with script.work.confirming():
+        confirmations = [
             broker.publish_dead_letter(
                 topic,
                 letter.data,
@@ -94,11 +96,9 @@ def publish_letters(
                 attributes={**letter.attributes, **letter.place},
             )
             for letter in letters
-        ]:
+        ]
+        for confirmation in confirmations:
             confirmation.result()
-
-    if letters:
-        script.within_grace(publish)
     script.tally.lines_dead_lettered += len(letters)
     for letter in letters:
         _tell(1, letter.reason, letter.error, letter.place)

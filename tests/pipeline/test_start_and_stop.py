@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from Pipeline.observability.waiting import Waiting
-from Pipeline.script.work import UnconfirmedError, Work, within_grace
+from Pipeline.script.work import UnconfirmedError, Work
 from Pipeline.stop import SAME_REQUEST_SECONDS, Stop
 from tests.pipeline.runner import ROOT, Pipeline, Script, wait_until
 from tests.queue.of_dicts import FileQueue
@@ -199,14 +200,23 @@ def test_a_signal_to_the_process_and_then_to_its_group_is_one_request() -> None:
 
 
 def test_what_waits_for_the_broker_waits_without_limit_until_a_stop() -> None:
+    def confirmed(confirmation: Callable[[], object], stop: Stop) -> object:
+        work = Work(stop, Waiting())
+
+        def publish() -> object:
+            with work.confirming():
+                return confirmation()
+
+        return work.do(publish)
+
     stop, answer = Stop(grace_seconds=0.1), threading.Event()
     threading.Timer(0.5, answer.set).start()
-    assert within_grace(lambda: answer.wait(60), stop, Waiting()) is True
+    assert confirmed(lambda: answer.wait(60), stop) is True
     stop.request()
     with pytest.raises(UnconfirmedError):
-        within_grace(threading.Event().wait, stop, Waiting())
+        confirmed(threading.Event().wait, stop)
     with pytest.raises(ZeroDivisionError):
-        within_grace(lambda: 1 / 0, Stop(), Waiting())
+        confirmed(lambda: 1 / 0, Stop())
 
 
 def test_work_is_left_behind_only_where_the_broker_is_waited_for() -> None:
