@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from DurableText.storage import lacks_room
 from MessageBroker import (
     BrokerInterface,
     BrokerUnavailableError,
@@ -52,15 +53,14 @@ def _connect(
     options: argparse.Namespace, stop: Stop, waiting: Waiting, topic: str
 ) -> BrokerInterface:
     broker = MessageBrokerFactory.get_broker(options.broker, config_dir=options.config_dir)
+
+    def attempt(left: float) -> bool:
+        broker.ping(timeout=min(PING_SECONDS, max(1.0, left)))
+        return broker.create_topic(topic)  # which somebody else may have to answer than the ping
+
+    server = Server(BrokerUnavailableError, Reason.BROKER, {"broker": broker.name})
     try:
-        once_it_answers(
-            lambda left: broker.ping(timeout=min(PING_SECONDS, max(1.0, left))),
-            Server(BrokerUnavailableError, Reason.BROKER, {"broker": broker.name}),
-            options.wait_for_broker,
-            stop,
-            waiting,
-        )
-        if broker.create_topic(topic):
+        if once_it_answers(attempt, server, options.wait_for_broker, stop, waiting):
             logger.info("created the topic %s", topic)
     except BaseException:
         broker.close(timeout=0.0)
@@ -126,7 +126,7 @@ def once_it_answers(
             except server.away as error:
                 if stop.requested:
                     raise StoppedError from error
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= deadline or lacks_room(error):  # see `once_there_is_room`
                     raise
                 if not told:
                     logger.warning(

@@ -132,6 +132,19 @@ def test_a_server_that_is_away_at_the_start_is_seen_to_be_waited_for(
     script.terminate()
 
 
+def test_a_topic_that_cannot_be_had_at_the_start_is_waited_for_as_its_broker_is(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.connect().create_topic(pipeline.images)
+    [topic] = Path(pipeline.broker.environment["LOCAL_BROKER_PATH"]).glob(
+        f"{pipeline.images}-dead-letter.*.sqlite"
+    )
+    with contextlib.closing(sqlite3.connect(topic, isolation_level=None, timeout=10)) as other:
+        other.execute("BEGIN EXCLUSIVE")  # the broker answers, and this file of it does not
+        sub = pipeline.sub().says("waiting for it")
+    sub.ready().terminate()
+
+
 # The rule is the same as with 10 seconds.
 IMPATIENT = """
 from MessageBroker.core import letters
