@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 EXPORTER_VARIABLE = "OTEL_TRACES_EXPORTER"
 # How long the end of a script waits for the last spans to be sent.
-FLUSH_MILLISECONDS = 5_000
+LAST_SPANS_SECONDS = 5.0
 NANOSECONDS = 1_000_000_000
 
 Carrier = MutableMapping[str, Any]
@@ -149,9 +150,15 @@ class _OpenTelemetry(Tracing):
         return span
 
     def close(self) -> None:
-        """Send what is not sent yet."""
-        self._provider.force_flush(FLUSH_MILLISECONDS)
-        self._provider.shutdown()
+        """Send what is not sent yet; of a collector that does not take it, not for ever.
+
+        The SDK keeps to no limit where it flushes (its issue 4568), and waits 30 s for its end.
+        """
+        sending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        sending.start()
+        sending.join(LAST_SPANS_SECONDS)
+        if sending.is_alive():
+            logger.warning("the last spans were not sent within %g s", LAST_SPANS_SECONDS)
 
 
 def _exporter(name: str) -> Any:

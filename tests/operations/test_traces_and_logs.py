@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import socket
 from typing import Any
 
 import pytest
@@ -71,6 +72,19 @@ def test_an_exporter_that_is_missing_is_told_once_and_stops_nothing(pipeline: Pi
     send(pipeline, PARENT, OTEL_TRACES_EXPORTER="nobody")
     assert pipeline.rows()[0]["traceparent"] == PARENT
     assert pipeline.scripts[0].output.count("no installed package brings the exporter") == 1
+
+
+def test_a_collector_that_never_answers_keeps_no_script_from_its_end(pipeline: Pipeline) -> None:
+    with socket.socket() as collector:  # takes connections, and no more
+        collector.bind(("127.0.0.1", 0))
+        collector.listen()
+        app_1 = pipeline.start(
+            "app_1", "--count", 3,
+            OTEL_TRACES_EXPORTER="otlp",
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.getsockname()[1]}",
+        )  # fmt: skip
+        app_1.end()
+    assert app_1.output.count("the last spans were not sent within 5 s") == 1
 
 
 @pytest.fixture
