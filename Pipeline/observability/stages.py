@@ -10,14 +10,17 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from DurableText.codec import CHUNK_BYTES
 from Pipeline.observability import metric_table as table
 
 # A script that does not answer within this is as good as away for one who watches.
 SCRAPE_SECONDS = 2.0
+# So much is taken of an answer: thousands of models and labels. What is more is none of ours.
+MAX_ANSWER_BYTES = 16 << 20
 # A proxy that the environment names is for the world outside, not for the machines of a pipeline.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # Rates and latencies are those of the last seconds.
@@ -237,13 +240,31 @@ def scrape(address: str) -> Sample:
     """Ask one script for its metrics and whether it is ready."""
     try:
         with _opener.open(f"http://{address}/metrics", timeout=SCRAPE_SECONDS) as answer:
-            text = answer.read().decode()
+            text = _read(answer, time.monotonic() + SCRAPE_SECONDS).decode()
         return parse(text, _why_not_ready(address))
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, ConnectionRefusedError):
             reason = "away"
         return Sample(time.monotonic(), error=str(reason) or type(reason).__name__)
+
+
+def _read(answer: HTTPResponse, deadline: float) -> bytes:
+    """Read an answer that may have no end, or never come to it.
+
+    Raises:
+        OSError: it takes too long.
+        ValueError: it is too long.
+    """
+    parts, size = [], 0
+    while part := answer.read1(CHUNK_BYTES):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise ValueError(f"it answers with more than {MAX_ANSWER_BYTES:,} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError("timed out")
+    return b"".join(parts)
 
 
 def parse(text: str, why_not_ready: str | None = None) -> Sample:
@@ -255,7 +276,7 @@ def parse(text: str, why_not_ready: str | None = None) -> Sample:
     sample = Sample(time.monotonic(), why_not_ready=why_not_ready)
     for family in text_string_to_metric_families(text):
         for name, labels, value, *_ in family.samples:
-            if name.endswith("_bucket"):
+            if name.endswith("_bucket") and "le" in labels:
                 buckets = sample.histograms.setdefault(family.name, {})
                 buckets[float(labels["le"])] = value
             elif name.endswith("_info"):

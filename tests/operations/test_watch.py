@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import io
 import json
@@ -14,9 +15,12 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ from rich.console import Console
 
 from DB import open_database
 from DurableText import codec
+from Pipeline.observability import stages
 from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metrics import Sources
 from Pipeline.observability.overview import last_rows
@@ -163,6 +168,39 @@ def test_a_target_that_hangs_or_speaks_something_else_is_shown_as_such(
     assert "timed out" in stage.state
     with pytest.raises(ValueError):
         parse("<html>")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"), [(b"a", "timed out"), (b"# as much as it takes\n" * 4000, "more than")]
+)
+def test_an_answer_without_an_end_is_not_read_for_ever(
+    body: bytes, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else may be behind a port: a byte now and then, or as many as it can send."""
+    monkeypatch.setattr(stages, "SCRAPE_SECONDS", 0.5)
+    monkeypatch.setattr(stages, "MAX_ANSWER_BYTES", 1 << 20)
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(body)
+                    time.sleep(0.05 if len(body) == 1 else 0)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        stage = Target(f"127.0.0.1:{server.server_port}").look()
+        server.shutdown()
+    assert not stage.ready
+    assert says in stage.state
+
+
+def test_the_metrics_of_another_program_end_no_watch() -> None:
+    assert parse("# TYPE leaky_bucket gauge\nleaky_bucket 3\n").values == {"leaky_bucket": 3}
 
 
 def test_a_fault_is_a_problem_for_a_while_and_is_counted_for_good(
