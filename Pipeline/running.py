@@ -66,14 +66,22 @@ class RunningScript:
             raise RunError(f"{self.name} ended with {code}: see {self.log}")
 
     def finish(self, timeout: float) -> str:
-        """Wait for its end; return its last line, the summary."""
+        """Wait for its end; return its last line, the summary.
+
+        Args:
+            timeout: seconds; then it is killed.
+
+        Raises:
+            RunError: it did not end well.
+        """
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
         self.require_well()
-        return self.log.read_text().strip().splitlines()[-1]
+        said = self.log.read_text(errors="replace").strip().splitlines()
+        return said[-1] if said else f"{self.name}: ended before it had begun"
 
 
 @dataclass

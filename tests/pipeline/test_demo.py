@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from Pipeline.demo.__main__ import STATE_FOLDER, Demo
-from Pipeline.running import RunError, RunningScript
+from Pipeline.running import RunError, RunningPipeline, RunningScript
 from tests.brokers.harness import clean_environment
-from tests.pipeline.runner import ROOT, Pipeline, read_terminal, wait_until
+from tests.pipeline.runner import PATIENCE_SECONDS, ROOT, Pipeline, read_terminal, wait_until
 
 DEMO = [sys.executable, "-m", "Pipeline.demo", "--count", "500"]
 # Throughput and latency differ from run to run.
@@ -64,6 +64,13 @@ def test_an_interrupted_demo_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     assert errors.endswith("demo: interrupted\n")
     assert "Traceback" not in errors
     assert not STATE_FOLDER.exists()
+
+
+def test_a_script_that_ends_before_it_says_anything_is_no_defect(tmp_path: Path) -> None:
+    """As where Ctrl-C comes while all of them are being started."""
+    (tmp_path / "silent.py").touch()
+    script = RunningPipeline(tmp_path, "local").start("silent")
+    assert script.finish(PATIENCE_SECONDS) == "silent: ended before it had begun"
 
 
 def test_a_script_that_fails_in_mid_run_ends_the_demo_and_is_named(
