@@ -149,7 +149,7 @@ def main(script: Script) -> None:
         Served(served, second, options.canary.share if second else 0.0) as models,
         open_result_queue(script) as queue,
         contextlib.closing(open_journal(script, queue)) as in_flight,
-        script.broker(topic) as broker,
+        script.broker(*topics_of(script)) as broker,
         script.subscribe(broker, topic) as subscription,
         _shadow(script, broker, served, watchdog) as shadow,
     ):
@@ -182,6 +182,12 @@ def tell_unused(options: argparse.Namespace) -> None:
     ]
     if given:
         logger.warning("%s: of no effect with --predictor", ", ".join(given))
+
+
+def topics_of(script: Script) -> list[str]:
+    """Name the topics that must be there: of the images, and where a shadow speaks."""
+    topics = script.topics
+    return [topics.images] if script.options.shadow is None else [topics.images, topics.inferences]
 
 
 def open_journal(script: Script, queue: ResultQueue) -> InFlight:
@@ -241,7 +247,6 @@ def _shadow(
     if script.options.shadow is None:
         return contextlib.nullcontext()
     source = source_of(script.options, script.options.shadow, None)
-    broker.create_topic(script.topics.inferences)
     load = functools.partial(source.load, lambda: None)
     with _loading(script, source), told_if_slow(watchdog, source.name):
         shadow = Shadow(load, broker, script.topics.inferences, script.stop)

@@ -65,9 +65,9 @@ class Script:
         """How messages are delivered, as the configuration has it."""
         return read_broker_config(self.options.config_dir).delivery
 
-    def broker(self, topic: str) -> AbstractContextManager[BrokerInterface]:
-        """Connect to the broker and create `topic`; see `open_broker`."""
-        return open_broker(self.options, self.stop, self.waiting, topic)
+    def broker(self, *topics: str) -> AbstractContextManager[BrokerInterface]:
+        """Connect to the broker and create `topics`; see `open_broker`."""
+        return open_broker(self.options, self.stop, self.waiting, topics)
 
     def once_there_is_room(self, attempt: Callable[[], Result], reason: Reason) -> Result:
         """Open something, waiting out a full disk; see `room.once_there_is_room`."""

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,16 +32,16 @@ PING_PAUSE_SECONDS = 0.5
 
 @contextlib.contextmanager
 def open_broker(
-    options: argparse.Namespace, stop: Stop, waiting: Waiting, topic: str
+    options: argparse.Namespace, stop: Stop, waiting: Waiting, topics: Sequence[str]
 ) -> Iterator[BrokerInterface]:
-    """Create the broker's handler, wait until it answers, create `topic`; close it at the end.
+    """Create the broker's handler, wait until it answers, create `topics`; close it at the end.
 
     Raises:
         BrokerUnavailableError: it did not answer within `--wait-for-broker` seconds.
         ConfigurationError, AuthenticationError: waiting would not help.
     """
     broker = once_there_is_room(
-        lambda: _connect(options, stop, waiting, topic), Reason.BROKER, stop, waiting
+        lambda: _connect(options, stop, waiting, topics), Reason.BROKER, stop, waiting
     )
     try:
         yield broker
@@ -50,17 +50,18 @@ def open_broker(
 
 
 def _connect(
-    options: argparse.Namespace, stop: Stop, waiting: Waiting, topic: str
+    options: argparse.Namespace, stop: Stop, waiting: Waiting, topics: Sequence[str]
 ) -> BrokerInterface:
     broker = MessageBrokerFactory.get_broker(options.broker, config_dir=options.config_dir)
 
-    def attempt(left: float) -> bool:
+    def attempt(left: float) -> list[str]:
         broker.ping(timeout=min(PING_SECONDS, max(1.0, left)))
-        return broker.create_topic(topic)  # which somebody else may have to answer than the ping
+        # Which somebody else may have to answer than the ping.
+        return [topic for topic in topics if broker.create_topic(topic)]
 
     server = Server(BrokerUnavailableError, Reason.BROKER, {"broker": broker.name})
     try:
-        if once_it_answers(attempt, server, options.wait_for_broker, stop, waiting):
+        for topic in once_it_answers(attempt, server, options.wait_for_broker, stop, waiting):
             logger.info("created the topic %s", topic)
     except BaseException:
         broker.close(timeout=0.0)
