@@ -21,7 +21,14 @@ from MessageBroker.cloudevents import attribute, known_id
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core import dead_letter as names
 from MessageBroker.core.broker import BrokerCore
-from MessageBroker.errors import MessageNotFoundError, MessageTooLargeError, PublishError
+from MessageBroker.errors import (
+    BrokerError,
+    ConfigurationError,
+    MessageNotFoundError,
+    MessageTooLargeError,
+    PublishError,
+    TopicNotFoundError,
+)
 from MessageBroker.event_content import attributes_of
 from MessageBroker.message import Message
 from MessageBroker.original_message import originals, source_topic
@@ -41,7 +48,12 @@ IDLE_SECONDS = 3.0
 FAILOVER_SECONDS = 15.5
 
 # Why one letter cannot be sent home, while others can.
-CANNOT_BE_SENT = (MessageNotFoundError, MessageTooLargeError, PublishError)
+CANNOT_BE_SENT = (
+    MessageNotFoundError,
+    MessageTooLargeError,
+    PublishError,
+    TopicNotFoundError,
+)
 
 
 @dataclass(frozen=True)
@@ -160,7 +172,10 @@ def replay(
 
     def send(letter: Message) -> list[Future[str]]:
         source = source_topic(letter)
-        limits.check_name(source, "topic")
+        try:
+            limits.check_name(source, "topic")
+        except ConfigurationError as error:  # whoever wrote the letter may have made it up
+            raise MessageNotFoundError(f"it names no topic from which it came: {error}") from None
         return [
             broker.publish_unchecked(source, each.data, each.key, each.attributes)
             for each in originals(broker, letter)
@@ -282,14 +297,18 @@ def _take_out(
 def _send_home(
     letters: Sequence[Message], send: Callable[[Message], list[Future[str]]]
 ) -> tuple[list[Message], dict[str, str]]:
-    """Send letters home; return those that are confirmed, and by id why others cannot be sent."""
+    """Send letters home; return those that are confirmed, and by id why others cannot be sent.
+
+    Raises:
+        TopicNotFoundError: none has a home any more.
+    """
     sent: list[tuple[Message, list[Future[str]]]] = []
-    failures: dict[str, str] = {}
+    failures: dict[str, BrokerError] = {}
     for letter in letters:
         try:
             sent.append((letter, send(letter)))
         except CANNOT_BE_SENT as error:
-            failures[letter.id] = str(error)
+            failures[letter.id] = error
     home: list[Message] = []
     for letter, futures in sent:
         try:
@@ -297,8 +316,10 @@ def _send_home(
                 future.result()
             home.append(letter)
         except CANNOT_BE_SENT as error:
-            failures[letter.id] = str(error)
-    return home, failures
+            failures[letter.id] = error
+    if letters and all(isinstance(failures.get(each.id), TopicNotFoundError) for each in letters):
+        raise failures[letters[0].id]
+    return home, {letter: str(error) for letter, error in failures.items()}
 
 
 def _send_back(broker: BrokerCore, topic: str, letters: Sequence[Message]) -> list[str]:

@@ -255,7 +255,7 @@ class KafkaHandler(BrokerCore):
 
     def _ping(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        self._cluster.ping(timeout, self.topics_of_the_pipeline)
+        self._cluster.ping(timeout, self._topics_to_ping)
         for topic in self.configured_topics:
             group = default_subscription(topic)
             error = self._groups.reach(topic, group, deadline)

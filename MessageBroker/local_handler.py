@@ -155,7 +155,7 @@ class LocalHandler(BrokerCore):
         deadline = time.monotonic() + timeout
         with self._catalogue.changing(timeout):
             pass
-        for topic in self.topics_of_the_pipeline:
+        for topic in self._topics_to_ping:
             with (
                 contextlib.suppress(TopicNotFoundError),
                 contextlib.closing(self._catalogue.open(topic)) as store,

@@ -296,8 +296,8 @@ class BrokerCore(HandlerHooks, BrokerInterface):
     # ------------------------------------------------------------------ life cycle
 
     @property
-    def topics_of_the_pipeline(self) -> list[str]:
-        """The configured topics, then their dead-letter topics; there or not."""
+    def _topics_to_ping(self) -> list[str]:
+        """The configured topics and their dead-letter topics, be they there or not."""
         return [*self.configured_topics, *map(dead_letter_topic, self.configured_topics)]
 
     def ping(self, timeout: float) -> None:

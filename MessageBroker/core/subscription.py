@@ -59,6 +59,17 @@ class SubscriptionCore(Subscription):
         on_close: Callable[[SubscriptionCore], None],
         outage: Outage,
     ) -> None:
+        """Begin to keep its leases; nothing is fetched yet.
+
+        Args:
+            topic: whose messages it brings.
+            subscription_id: its id.
+            stream: the handler's part of it, which this closes.
+            settings: back-off, attempts, limits.
+            publish_dead_letter: publishes to a topic, past the limits of applications.
+            on_close: told of this when it is closed.
+            outage: told when the broker is away.
+        """
         self.topic = topic
         self.subscription_id = subscription_id
         self._stream = stream

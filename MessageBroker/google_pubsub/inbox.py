@@ -30,6 +30,12 @@ class Inbox:
     """A buffer that the pulls fill as far as the last fetch asked for, and the limits allow."""
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
+        """Begin empty; nothing is wanted before the first fetch.
+
+        Args:
+            max_messages: how many may be here and un-acked together.
+            max_bytes: the same in bytes of data.
+        """
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
@@ -65,8 +71,9 @@ class Inbox:
             self._wanted = max_messages
             self._demanded.notify_all()
             while not self._messages:
-                if self._failure is not None or self._away is not None:
-                    raise self._failure or self._away  # type: ignore[misc]
+                reason = self._failure or self._away  # an answer may end the second just now
+                if reason is not None:
+                    raise reason
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._arrived.wait(left):
                     break

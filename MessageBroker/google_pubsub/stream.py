@@ -44,6 +44,14 @@ class PubSubStream(Stream):
         subscription: PubSubSubscription,
         delivery: DeliverySettings,
     ) -> None:
+        """Begin to pull once something is fetched.
+
+        Args:
+            connection: to the project.
+            topics: asked whether the subscription and its topic are there still.
+            subscription: an existing one that can be pulled.
+            delivery: the limits of what may be un-acked.
+        """
         self._subscription = subscription
         self._topics = topics
         self._leases = Leases(connection, subscription.id)

@@ -69,9 +69,9 @@ class KafkaAdmin:
             if not name.startswith(INTERNAL_PREFIX)
         }
 
-    def partitions(self, topic: str, timeout: float = REQUEST_TIMEOUT_SECONDS) -> list[int] | None:
+    def partitions(self, topic: str) -> list[int] | None:
         """List the partitions of a topic; None if there is no such topic."""
-        found = self._cluster.metadata(topic, timeout).topics.get(topic)
+        found = self._cluster.metadata(topic).topics.get(topic)
         if found is None or (found.error is not None and found.error.code() in _NO_TOPIC):
             return None
         if found.error is not None and not is_outage(found.error):

@@ -41,7 +41,8 @@ Client = TypeVar("Client")
 class ClientEvents:
     """What one client said about its connections, by its callbacks.
 
-    The callbacks run in whichever thread polls the client.
+    The callbacks run in whichever thread polls the client, and an answer may come to another one:
+    what is remembered is read once, and may be forgotten while it is looked at.
 
     Attributes:
         away: from when no broker could be reached until `answered`.
@@ -110,9 +111,10 @@ class ClientEvents:
 
     def refusal(self, tried: str) -> BrokerError | None:
         """Return the error if the brokers refused the credentials, or a right."""
-        if self._refusal is None or self._may_pass(self._refusal):
+        refusal = self._refusal
+        if refusal is None or self._may_pass(refusal):
             return None
-        return self.explain(self._refusal, tried)
+        return self.explain(refusal, tried)
 
     def refused_login(self) -> KafkaError | None:
         """Return what the brokers said of credentials that they took before, for too long."""
@@ -159,14 +161,14 @@ class ClientEvents:
 
     def unavailable(self) -> BrokerError:
         """Return the error for a broker that is away. Of TLS, the library does not say why."""
-        if self._cause is not None and self._cause.code() == KafkaError._SSL:
+        cause = self._cause
+        if cause is not None and cause.code() == KafkaError._SSL:
             if not self._looked:
                 self._looked = True
                 self._finding = look_at(self._settings.servers, self._settings.connecting)
-            if self._finding is not None:
-                found = error_of_finding(
-                    self._finding, self._settings.servers, tls=True, told=False
-                )
+            finding = self._finding
+            if finding is not None:
+                found = error_of_finding(finding, self._settings.servers, tls=True, told=False)
                 return BrokerUnavailableError(str(found))
         return self.explain(
             KafkaError(KafkaError._ALL_BROKERS_DOWN), f"Kafka at {self._settings.servers}"

@@ -46,6 +46,16 @@ class Claims:
         room: int,
         room_bytes: int,
     ) -> None:
+        """Look what there is to take; nothing is taken yet.
+
+        Args:
+            db: the connection whose transaction this is.
+            log: the topic's messages.
+            subscription: an existing one.
+            consumer: who takes them.
+            room: the most messages.
+            room_bytes: at how many bytes of data no more are taken.
+        """
         self._db = db
         self._log = log
         self._subscription = subscription

@@ -100,9 +100,14 @@ class TopicStore:
         self._consumers = Consumers(self._bells, clock)
         self._database = SharedDatabase(path, schema, synced=synced)
         self._value = self._database.value
-        if self._value(HAS_OLD_TABLE):
-            with self._database.writing() as db:
-                upgrade(db)
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._database.close)
+            with self._database.reading():
+                is_old = self._value(HAS_OLD_TABLE)
+            if is_old:
+                with self._database.writing() as db:
+                    upgrade(db)
+            opened.pop_all()
 
     @classmethod
     def make(

@@ -25,6 +25,15 @@ class LocalStream(Stream):
     renew_interval = RENEW_SECONDS
 
     def __init__(self, open_store: Callable[[], TopicStore], subscription_id: str) -> None:
+        """Register as a consumer of the subscription.
+
+        Args:
+            open_store: opens the topic's file once more.
+            subscription_id: an existing subscription of the topic.
+
+        Raises:
+            BrokerError: the file cannot be used; see `TopicStore`.
+        """
         self._subscription = subscription_id
         self._settling = threading.Lock()
         self._deliveries: dict[int, Delivery] = {}  # what this consumer holds; under _settling

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import socket
 import threading
-from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -130,20 +129,6 @@ def test_a_question_is_answered_though_the_client_is_let_go_meanwhile(
         silent.accept()  # it is on its way
         brokers.close()
         assert isinstance(answers.get(timeout=PATIENCE_SECONDS), BrokerUnavailableError)
-
-
-def test_the_last_client_alone_is_heard() -> None:
-    """One that is being closed tells that it has no broker, and that concerns nobody."""
-    told: list[Callable[[KafkaError], None]] = []
-    events = ClientEvents(SETTINGS)
-    for _ in range(2):
-        events.open(lambda properties: told.append(properties["error_cb"]), {})  # type: ignore[arg-type,func-returns-value]
-    deaf, other = told
-
-    deaf(KafkaError(KafkaError._ALL_BROKERS_DOWN))
-    assert not events.away
-    other(KafkaError(KafkaError._ALL_BROKERS_DOWN))
-    assert events.away
 
 
 class Reader:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import uuid
 from pathlib import Path
 
 import pytest
 
+from MessageBroker.errors import BrokerUnavailableError
+from MessageBroker.local import database
 from MessageBroker.local.store import TopicStore
 
 OLD_TABLE = """
@@ -77,3 +80,26 @@ def test_it_is_upgraded_once(old: Path) -> None:
     with contextlib.closing(sqlite3.connect(old)) as db:
         (messages,) = db.execute("SELECT sum(last - first + 1) FROM batch").fetchone()
     assert messages == MESSAGES
+
+
+def descriptors_of(path: Path) -> int:
+    """How many files this process has open under this name."""
+    wanted, found = path.stat().st_ino, 0
+    for each in Path("/dev/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the listing
+            found += os.fstat(int(each.name)).st_ino == wanted
+    return found
+
+
+def test_a_file_that_cannot_be_upgraded_now_is_closed_and_upgraded_later(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_SECONDS", 0.1)
+    with contextlib.closing(sqlite3.connect(old)) as other:
+        other.execute("BEGIN IMMEDIATE")  # a backup, a debugger
+        with pytest.raises(BrokerUnavailableError):
+            TopicStore(old, "topic")
+    assert descriptors_of(old) == 0
+
+    with contextlib.closing(TopicStore(old, "topic")) as store:
+        assert store.backlog("sub") == MESSAGES
