@@ -52,7 +52,7 @@ from Pipeline.serving.model_server import (
     is_large,
 )
 from Pipeline.serving.queue_place import open_result_queue, place_of_state
-from Pipeline.serving.served import Served, canary
+from Pipeline.serving.served import Served, canary, tell_if_same
 from Pipeline.serving.shadow import Shadow
 from Pipeline.serving.steps import in_steps
 from Pipeline.serving.watchdog import Watchdog
@@ -150,8 +150,9 @@ def main(script: Script) -> None:
         open_result_queue(script) as queue,
         contextlib.closing(open_journal(script, queue)) as in_flight,
         script.broker(*topics_of(script)) as broker,
-        script.subscribe(broker, topic) as subscription,
         _shadow(script, broker, served, watchdog) as shadow,
+        # Last of all: from then on messages may wait for this server.
+        script.subscribe(broker, topic) as subscription,
     ):
         served.on_signal()
         limits = Limits(script.delivery.max_lease_seconds, options.predict_timeout)
@@ -249,7 +250,7 @@ def _shadow(
     source = source_of(script.options, script.options.shadow, None)
     load = functools.partial(source.load, lambda: None)
     with _loading(script, source), told_if_slow(watchdog, source.name):
-        shadow = Shadow(load, broker, script.topics.inferences, script.stop)
+        shadow = Shadow(load, broker, script.topics.inferences, script.stop, watchdog)
     if shadow.labels != labels_of(served.current()):
         logger.warning(
             "the shadow %s has other labels than %s: their answers will not agree; see their side "
@@ -257,6 +258,7 @@ def _shadow(
             shadow.version,
             served.version,
         )
+    tell_if_same("shadow", shadow.version, served.version)
     return shadow
 
 

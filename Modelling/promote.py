@@ -34,10 +34,11 @@ from Modelling.network.checkpoint import (
     SideFile,
     open_checkpoint,
     read_side_file,
+    require_kind,
     sha256_of,
 )
 from Modelling.network.side_file import entries_of, is_file_name, sync, write_atomically
-from Modelling.network.side_file_place import own_side_file_path
+from Modelling.network.side_file_place import named, own_side_file_path
 
 PROMOTED = "promoted"
 
@@ -55,10 +56,18 @@ def promote(new: Path, served: Path) -> Checkpoint:
         What is served now.
 
     Raises:
-        CheckpointError: The new one cannot be used: the old one stays.
+        CheckpointError: The new one cannot be used, or nothing can be served there: the old one
+            stays.
         OSError: A file cannot be written: the old one stays.
     """
+    served = named(served)
+    require_kind(served)  # else all would be in its place before anybody found that out
     found, before = open_checkpoint(new), _labels_of(served)
+    if found.side is None and f".{PROMOTED}-" in new.name:
+        raise CheckpointError(
+            f"{new}: a copy that was promoted has no side file of its own, so its labels and "
+            "preprocessing would be lost: promote what it was copied from, or go back with --back"
+        )
     classifier = load_classifier(new)
     switch(found, classifier, served)
     if before not in (None, classifier.labels):
@@ -113,6 +122,7 @@ def back(served: Path) -> Checkpoint:
     Raises:
         CheckpointError: Nothing was promoted here, or the files before are gone.
     """
+    served = named(served)
     now = _own_side_file(served)
     before = now.pop("previous", None) if now else None
     if before is not None and not isinstance(before, dict):

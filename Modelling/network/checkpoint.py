@@ -41,6 +41,7 @@ __all__ = [
     "engine_path",
     "open_checkpoint",
     "read_side_file",
+    "require_kind",
     "sha256_of",
     "side_file_path",
     "write_atomically",
@@ -103,6 +104,21 @@ def engine_path(checkpoint: Path, engine: str) -> Path:
     return side_file_to_write(checkpoint).with_suffix(f".{engine}.tflite")
 
 
+def require_kind(path: Path) -> None:
+    """Refuse a path that no checkpoint can have.
+
+    Raises:
+        CheckpointError: It is a folder without a SavedModel, or has the suffix of something else.
+    """
+    saved_model = (path / SAVED_MODEL).exists()
+    if not saved_model and (path.is_dir() or path.suffix.lower() not in CHECKPOINT_SUFFIXES):
+        there = "" if path.exists() else "no such file or folder; "
+        raise CheckpointError(
+            f"{path}: {there}a checkpoint is a .h5 or .keras file, as model.save() of Keras writes "
+            f"it, a .onnx or .tflite file, or a folder with saved_model.pb{advice_on(path)}"
+        )
+
+
 def open_checkpoint(
     path: Path | str, *, patience: float = PATIENCE, need_match: bool = True
 ) -> Checkpoint:
@@ -117,13 +133,7 @@ def open_checkpoint(
         CheckpointError: The file is missing or empty, or does not match its side file.
     """
     path = named(Path(path))
-    saved_model = (path / SAVED_MODEL).exists()
-    if not saved_model and (path.is_dir() or path.suffix.lower() not in CHECKPOINT_SUFFIXES):
-        there = "" if path.exists() else "no such file or folder; "
-        raise CheckpointError(
-            f"{path}: {there}a checkpoint is a .h5 or .keras file, as model.save() of Keras writes "
-            f"it, a .onnx or .tflite file, or a folder with saved_model.pb{advice_on(path)}"
-        )
+    require_kind(path)
     deadline = time.monotonic() + patience
     while True:
         try:

@@ -55,6 +55,20 @@ def is_of_canary(image_id: str, share: float) -> bool:
     return int.from_bytes(sha256(image_id.encode()).digest()[:8], "big") < share * 2**64
 
 
+def tell_if_same(role: str, version: str, served: str) -> None:
+    """Say so where a model beside the served one has its version.
+
+    It is the very same file, or Python of one's own whose version does not name the weights.
+    """
+    if version == served:
+        logger.warning(
+            "the %s has the version of the served model, %s: results and `python -m DB compare` do "
+            "not tell which of the two answered",
+            role,
+            version,
+        )
+
+
 class Part(NamedTuple):
     """Images of a batch that one model answers, by their numbers in it."""
 
@@ -85,6 +99,8 @@ class Served(ClosedAtExit):
                 f"the canary {canary.version} has other labels than {models.version}: one "
                 "stream of results would have two meanings; see their side files"
             )
+        if canary is not None:
+            tell_if_same("canary", canary.version, models.version)
 
     @property
     def version(self) -> str:

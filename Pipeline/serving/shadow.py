@@ -22,8 +22,10 @@ from DurableText.moments import timestamp
 from MessageBroker import BrokerInterface, Message
 from Modelling.predictor import Answer, Predictor, labels_of
 from Pipeline.events import EventError, image_origin, inference_record, read_item, shadow_events
+from Pipeline.observability.waiting import SLOW_MODEL_SECONDS
 from Pipeline.serving.answering import Failure, Model, answer_each
 from Pipeline.serving.loading import ended_by_signals
+from Pipeline.serving.watchdog import Watchdog
 from Pipeline.stop import Stop
 from Queue import encode_record
 
@@ -62,7 +64,12 @@ class Shadow(ClosedAtExit):
     """
 
     def __init__(
-        self, load: Callable[[], Predictor], broker: BrokerInterface, topic: str, stop: Stop
+        self,
+        load: Callable[[], Predictor],
+        broker: BrokerInterface,
+        topic: str,
+        stop: Stop,
+        watchdog: Watchdog,
     ) -> None:
         """Load the model and begin.
 
@@ -71,12 +78,15 @@ class Shadow(ClosedAtExit):
             broker: what the answers are published with.
             topic: of the results.
             stop: tells when nothing more is begun.
+            watchdog: tells where a batch takes very long.
 
         Raises:
             CheckpointError: the model cannot be used.
         """
         self.predicted = 0
         self.dropped = 0
+        self._offered = 0
+        self._watchdog = watchdog
         self._broker = broker
         self._topic = topic
         self._stop = stop
@@ -109,6 +119,7 @@ class Shadow(ClosedAtExit):
         """Hand answered images over; those that there is no room for are dropped, and counted."""
         size = sum(len(message.data) for message in messages)
         with self._lock:
+            self._offered += len(messages)
             if self._bytes + size <= MAX_WAITING_BYTES:
                 with contextlib.suppress(queue.Full):
                     self._waiting.put_nowait(Answered(messages, received_at))
@@ -127,6 +138,8 @@ class Shadow(ClosedAtExit):
                 answered = self._waiting.get_nowait()
                 if answered is not None:
                     self._drop(len(answered.messages), SCRIPT_ENDS)
+        # What it is at, where it does not end; its thread is left behind.
+        self._drop(self._offered - self.predicted - self.dropped, SCRIPT_ENDS)
         logger.info(
             "shadow %s: %d predicted, %d dropped", self.version, self.predicted, self.dropped
         )
@@ -139,7 +152,12 @@ class Shadow(ClosedAtExit):
             if self._stop.requested:
                 self._drop(len(answered.messages), SCRIPT_ENDS)
                 continue
-            self._predict(answered)
+            with self._watchdog.tell(
+                SLOW_MODEL_SECONDS,
+                f"the shadow {self.version} has not answered for {SLOW_MODEL_SECONDS:g} s: if it "
+                "hangs, it drops all that comes",
+            ):
+                self._predict(answered)
         self._predictor.close()
 
     def _predict(self, answered: Answered) -> None:

@@ -246,7 +246,12 @@ class FileQueue(ResultQueue):
         except OSError as error:
             raise self._storage_error(action, error) from error
 
-    def _storage_error(self, action: str, error: OSError) -> QueueUnavailableError:
+    def _storage_error(self, action: str, error: OSError) -> QueueError:
+        if error.errno == errno.EBADF:  # which does not pass by: the files are open no more
+            return QueueClosedError(
+                f"cannot {action} the queue {self.path}: other code in this process has closed its "
+                "files; start it anew"
+            )
         return QueueUnavailableError(
             f"cannot {action} the queue {self.path}: {error}; is the folder there, writable, and "
             "is there room on the disk?"

@@ -126,3 +126,25 @@ def test_what_is_unfit_is_not_promoted(
     assert open_checkpoint(served.path) == before
     with pytest.raises(CheckpointError, match="nothing was promoted"):
         back(served.path)
+
+
+@pytest.mark.parametrize("place", ["folder", "served.bin", "served"])
+def test_where_no_server_could_serve_it_nothing_is_written(
+    place: str, folders: tuple[CheckpointFolder, CheckpointFolder], tmp_path: Path
+) -> None:
+    _, new = folders
+    there = tmp_path / "there"
+    (there / "folder").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="a checkpoint is a"):
+        promote(new.path, there / place)
+    assert [each.name for each in there.iterdir()] == ["folder"]
+
+
+def test_a_copy_that_was_promoted_is_not_promoted_without_what_is_known_of_it(
+    folders: tuple[CheckpointFolder, CheckpointFolder],
+) -> None:
+    served, new = folders
+    now = promote(new.path, served.path)
+    with pytest.raises(CheckpointError, match="has no side file of its own"):
+        promote(now.weights, served.path)
+    assert open_checkpoint(served.path) == now

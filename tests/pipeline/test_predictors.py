@@ -213,6 +213,33 @@ def test_where_a_predictor_closes_the_standard_streams_descriptors_no_file_gets_
     assert [(pipeline.folder / each).read_text() for each in "abc"] == [""] * 3
 
 
+CLOSES_OURS = """
+import os
+from examples.sentiment import Sentiment
+
+class Closes(Sentiment):
+    def predict(self, batch):
+        answers = super().predict(batch)
+        for number in os.listdir("/proc/self/fd"):
+            try:
+                if "/Queue/" in os.readlink(f"/proc/self/fd/{number}"): os.close(int(number))
+            except OSError: pass
+        return answers
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="it looks for files in /proc")
+def test_a_server_whose_files_a_predictor_has_closed_ends_and_says_so(pipeline: Pipeline) -> None:
+    """They are not opened again by waiting; the next server has them."""
+    (pipeline.folder / "closes.py").write_text(CLOSES_OURS)
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.images)
+    broker.publish_batch(pipeline.images, [OutgoingMessage(b"thanks")])
+    sub = pipeline.sub("--predictor", "closes:Closes", PYTHONPATH=f"{ROOT}:{pipeline.folder}")
+    sub.end(1)
+    assert "other code in this process has closed its files; start it anew" in sub.output
+
+
 FORKS = """
 import multiprocessing, os
 from examples.sentiment import Sentiment
