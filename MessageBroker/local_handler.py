@@ -27,6 +27,7 @@ from MessageBroker.core.driver import AwaitedBatch, Batch, Stream
 from MessageBroker.core.outbox import Outbox
 from MessageBroker.environment import home_of, variable
 from MessageBroker.errors import (
+    BrokerReplacedError,
     ConfigurationError,
     SubscriptionNotFoundError,
     TopicNotFoundError,
@@ -157,7 +158,8 @@ class LocalHandler(BrokerCore):
             pass
         for topic in self._topics_to_ping:
             with (
-                contextlib.suppress(TopicNotFoundError),
+                # One that is not there is made, or made again, by whoever is about to use it.
+                contextlib.suppress(TopicNotFoundError, BrokerReplacedError),
                 contextlib.closing(self._catalogue.open(topic)) as store,
             ):
                 store.require_writable(max(0.0, deadline - time.monotonic()))

@@ -85,6 +85,19 @@ def test_a_start_beside_a_stopped_process_fails_and_names_it(
         broker.subscribe("topic").close()
 
 
+def test_a_topic_whose_file_was_removed_does_not_keep_anybody_from_starting(
+    connect: Connect, folder: Path
+) -> None:
+    connect().create_topic("topic")
+    for path in folder.glob("topic.*.sqlite*"):
+        path.unlink()
+    broker = connect()
+    broker.configured_topics = ("topic",)
+
+    broker.ping(1.0)  # as every script begins
+    assert broker.create_topic("topic")
+
+
 @pytest.mark.parametrize("where", ["topic", "catalogue"])
 def test_ping_beside_a_stopped_process_keeps_to_its_timeout_and_names_it(
     where: str, connect: Connect, folder: Path
