@@ -24,6 +24,12 @@ CODE_LAYERS = frozenset(
     {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__"}
 )
 
+# What can be done where a layer is code of its maker's.
+WITHOUT_CODE = (
+    "replace it by Keras' own; or write a SavedModel where that code is, with "
+    "model.export(FOLDER), and serve the folder"
+)
+
 # Packages of Keras itself, in files of all its versions; `builtins` holds names of functions.
 KERAS_PACKAGES = frozenset({"keras", "keras_core", "tf_keras", "tensorflow", "builtins"})
 
@@ -154,10 +160,8 @@ def refuse_code(file: KerasFile) -> None:
         if name in CODE_LAYERS or module.split(".")[0] not in KERAS_PACKAGES:
             raise CheckpointError(
                 f"{file.path}: {role} {shortened(name, 100)} of {shortened(module, 100)} brings "
-                "code of its own, which is not run; replace it by Keras' own; or write a "
-                "SavedModel where that code is, with model.export(FOLDER), and serve the folder; "
-                "or, if you made the file yourself, compile it once with "
-                "`python -m Modelling.quantise --allow-code`"
+                f"code of its own, which is not run; {WITHOUT_CODE}; or, if you made the file "
+                "yourself, compile it once with `python -m Modelling.quantise --allow-code`"
             )
 
 

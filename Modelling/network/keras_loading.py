@@ -21,7 +21,7 @@ from Modelling.network.declared_size import (
     require_hdf5_size,
 )
 from Modelling.network.keras_adaptation import adapted
-from Modelling.network.keras_config import KerasFile
+from Modelling.network.keras_config import WITHOUT_CODE, KerasFile
 from Modelling.network.keras_operations import operation_layers
 
 WEIGHTS_FILE = "model.weights.h5"
@@ -33,6 +33,8 @@ NUMBERED = re.compile(r"_\d+$")
 # What Keras writes before the cause of an error, behind the place and the whole configuration.
 # Errors lie in each other: the last cause is the first.
 CAUSES = ("Error encountered:", "Exception encountered:")
+# What it says of a class that it does not know, in a file of its own kind and in an older one.
+UNKNOWN_CLASS = ("Could not locate class", "Unknown layer")
 CALL = re.compile(r"Exception encountered when calling [^\n]*\n\s*")
 
 
@@ -130,6 +132,13 @@ def _renumber_group(group: Any) -> None:
     for inner in group.values():
         if hasattr(inner, "move"):
             _renumber_group(inner)
+
+
+def advice_on_classes(error: BaseException) -> str:
+    """Say what can be done where Keras does not know a class, to be put behind an error."""
+    if any(each in str(error) for each in UNKNOWN_CLASS):
+        return f"; if it is not of a newer Keras but of its maker's own, {WITHOUT_CODE}"
+    return ""
 
 
 def cause_of(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from Modelling.network.declared_size import (
 )
 from Modelling.network.input_range import InputRange
 from Modelling.network.keras_config import read_keras_file, refuse_code
-from Modelling.network.keras_loading import cause_of, load
+from Modelling.network.keras_loading import advice_on_classes, cause_of, load
 from Modelling.network.outputs import (
     OutputKind,
     classes_of,
@@ -71,7 +71,7 @@ def load_keras_model(
     except Exception as error:  # noqa: BLE001 - whatever a foreign file makes Keras raise
         raise CheckpointError(
             f"{path}: written by {file.written_by}, Keras {keras.__version__} cannot load it: "
-            f"{cause_of(error)}"
+            f"{cause_of(error)}{advice_on_classes(error)}"
         ) from None
     _require_image_classifier(path, model)
     require_tensor_sizes(path, _tensor_sizes(model), max_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import threading
 from typing import Any
 
@@ -23,6 +24,15 @@ from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to
 from Modelling.network.quickest_form import quickest_form
 from Modelling.network.range_probe import UNSAID, FoundRange
 from Modelling.network.tensorflow import quiet
+
+# What it says of operations that it does not have: those of TensorFlow, which a converter leaves in
+# a file if it may, and those that only its maker has.
+OF_TENSORFLOW = "Select TensorFlow op"
+NAMES_OF_TENSORFLOW = re.compile(r"\((Flex\w+)\)")
+OF_ITS_MAKER = "unresolved custom op"
+WITH_ITS_OWN = (
+    "convert it with LiteRT's own alone (TFLITE_BUILTINS), or serve the SavedModel that it is of"
+)
 
 # Images per call of LiteRT: at most so many, and so few that the largest layer's activations stay
 # in the second-level cache, or one that does not fit. MobileNetV2 (4.8 MB at 224 x 224) takes a
@@ -61,8 +71,19 @@ def interpreter_of(compiled: bytes, what: str, threads: int | None, max_bytes: i
             interpreter.allocate_tensors()
         _announced.set()
     except (ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{what}: LiteRT refuses it: {shortened(error)}") from None
+        raise CheckpointError(f"{what}: LiteRT refuses it: {_reason(error)}") from None
     return interpreter
+
+
+def _reason(error: Exception) -> str:
+    """Say what the runtime refuses; of operations that it does not have, what can be done."""
+    text = str(error)
+    if OF_TENSORFLOW in text:
+        names = ", ".join(dict.fromkeys(NAMES_OF_TENSORFLOW.findall(text)))
+        return f"it needs operations of TensorFlow itself ({names or 'Flex'}): {WITH_ITS_OWN}"
+    if OF_ITS_MAKER in text:
+        return f"{shortened(text).removesuffix('.')}: {WITH_ITS_OWN}"
+    return shortened(error)
 
 
 class LiteRTEngine:

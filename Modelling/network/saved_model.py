@@ -94,7 +94,8 @@ def _tensor(name: str, described: Any) -> Tensor:
     shape = described.shape
     sizes = tuple(shape.as_list()) if shape.rank is not None else ()
     dtype = described.dtype.as_numpy_dtype
-    return Tensor(name, sizes, dtype if np.issubdtype(dtype, np.number) else None)
+    known = dtype if np.issubdtype(dtype, np.number) else None
+    return Tensor(name, sizes, known, described.dtype.name)
 
 
 def _nodes(path: Path) -> list[Any]:

@@ -367,6 +367,19 @@ def test_of_several_signatures_of_a_saved_model_the_side_file_chooses_one(tmp_pa
     assert labels_of(load_classifier(path)) == ["r", "g", "b"]
 
 
+def test_tensors_that_hold_no_pixels_are_named_by_their_type(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    for dtype in (tf.bfloat16, tf.string):
+        spec = tf.TensorSpec([None, SIDE, SIDE, 3], dtype, "x")
+        serve = tf.function(lambda x: {"p": tf.zeros([tf.shape(x)[0], 3])}, input_signature=[spec])
+        folder = tmp_path / dtype.name
+        tf.saved_model.save(module, str(folder), signatures=serve)
+        with pytest.raises(CheckpointError, match=rf"input x {dtype.name} \(N, 8, 8, 3\) takes no"):
+            load_classifier(folder)
+
+
 @pytest.mark.parametrize("safe", [True, False])
 def test_a_saved_model_answers_unless_its_graph_reaches_out(safe: bool, tmp_path: Path) -> None:
     import tensorflow as tf

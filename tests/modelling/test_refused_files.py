@@ -90,6 +90,24 @@ def test_a_registered_class_is_refused_with_what_can_be_done(
         load_keras_model(path)
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_class_that_keras_does_not_know_is_refused_with_what_can_be_done(
+    suffix: str, tmp_path: Path
+) -> None:
+    keras = pytest.importorskip("keras")
+
+    class Mine(keras.layers.Layer):  # type: ignore[name-defined, misc]
+        def call(self, given: Any) -> Any:
+            return given
+
+    Mine.__module__ = "__main__"  # as in a notebook: the file names no module then
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((8, 8, 1)), Mine(), layers.Flatten(), layers.Dense(3)])
+    model.save(tmp_path / f"own{suffix}")
+    with pytest.raises(CheckpointError, match=r"Mine.*its maker's own, .*model\.export\(FOLDER\)"):
+        load_keras_model(tmp_path / f"own{suffix}")
+
+
 def test_what_the_refusal_advises_exists(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,3 +140,32 @@ def test_a_file_that_was_cut_off_is_refused(converted: Convert) -> None:
     path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(CheckpointError, match="LiteRT refuses it"):
         load_classifier(path)
+
+
+@pytest.mark.parametrize(
+    ("custom", "said"),
+    [
+        (False, r"operations of TensorFlow itself \(FlexAvgPool3D\): convert it with LiteRT's own"),
+        (True, "unresolved custom op: Erfinv: convert it with LiteRT's own"),
+    ],
+)
+def test_operations_that_litert_does_not_have_are_named_with_what_can_be_done(
+    custom: bool, said: str, tf: Any, tmp_path: Path
+) -> None:
+    @tf.function(input_signature=[tf.TensorSpec([1, SIDE, SIDE, 3], tf.float32)])
+    def serve(x: Any) -> Any:
+        logits = tf.reshape(x, [-1, PIXELS]) @ tf.constant(weights("NHWC"))
+        if custom:
+            return tf.nn.softmax(tf.math.erfinv(logits))
+        pooled = tf.nn.avg_pool3d(tf.reshape(logits, [1, 1, 1, 1, 3]), 1, 1, "VALID")
+        return tf.nn.softmax(tf.reshape(pooled, [1, 3]))
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
+    converter.allow_custom_ops = custom
+    if not custom:
+        sets = tf.lite.OpsSet
+        converter.target_spec.supported_ops = [sets.TFLITE_BUILTINS, sets.SELECT_TF_OPS]
+    path = tmp_path / "a.tflite"
+    path.write_bytes(converter.convert())
+    with pytest.raises(CheckpointError, match=said):
+        load_classifier(path)
