@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import time
-import urllib.error
-import urllib.request
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from DurableText.codec import CHUNK_BYTES
 from Pipeline.observability import metric_table as table
+from Pipeline.observability.scraping import Sample, scrape
 
-# A script that does not answer within this is as good as away for one who watches.
-SCRAPE_SECONDS = 2.0
-# So much is taken of an answer: thousands of models and labels. What is more is none of ours.
-MAX_ANSWER_BYTES = 16 << 20
-# A proxy that the environment names is for the world outside, not for the machines of a pipeline.
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # Rates and latencies are those of the last seconds.
 WINDOW_SECONDS = 10.0
 # A fault stands among the problems for so long; afterwards it is only counted.
@@ -45,18 +33,6 @@ FAULTS = {
 
 Values = Mapping[str, float]
 Buckets = Mapping[float, float]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One scrape: plain values by name (a label in braces), histograms, and labels of infos."""
-
-    at: float
-    values: dict[str, float] = field(default_factory=dict)
-    histograms: dict[str, dict[float, float]] = field(default_factory=dict)
-    infos: dict[str, dict[str, str]] = field(default_factory=dict)
-    why_not_ready: str | None = None
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -236,58 +212,6 @@ def _stand_stills(stages: Sequence[Stage]) -> list[str]:
     return found
 
 
-def scrape(address: str) -> Sample:
-    """Ask one script for its metrics and whether it is ready."""
-    try:
-        with _opener.open(f"http://{address}/metrics", timeout=SCRAPE_SECONDS) as answer:
-            text = _read(answer, time.monotonic() + SCRAPE_SECONDS).decode()
-        return parse(text, _why_not_ready(address))
-    except (OSError, HTTPException, ValueError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(reason, ConnectionRefusedError):
-            reason = "away"
-        return Sample(time.monotonic(), error=str(reason) or type(reason).__name__)
-
-
-def _read(answer: HTTPResponse, deadline: float) -> bytes:
-    """Read an answer that may have no end, or never come to it.
-
-    Raises:
-        OSError: it takes too long.
-        ValueError: it is too long.
-    """
-    parts, size = [], 0
-    while part := answer.read1(CHUNK_BYTES):
-        parts.append(part)
-        size += len(part)
-        if size > MAX_ANSWER_BYTES:
-            raise ValueError(f"it answers with more than {MAX_ANSWER_BYTES:,} bytes")
-        if time.monotonic() > deadline:
-            raise TimeoutError("timed out")
-    return b"".join(parts)
-
-
-def parse(text: str, why_not_ready: str | None = None) -> Sample:
-    """Read what `/metrics` answered.
-
-    Raises:
-        ValueError: it is no answer of Prometheus' kind.
-    """
-    sample = Sample(time.monotonic(), why_not_ready=why_not_ready)
-    for family in text_string_to_metric_families(text):
-        for name, labels, value, *_ in family.samples:
-            if name.endswith("_bucket") and "le" in labels:
-                buckets = sample.histograms.setdefault(family.name, {})
-                buckets[float(labels["le"])] = value
-            elif name.endswith("_info"):
-                sample.infos[name.removesuffix("_info")] = dict(labels)
-            else:
-                plain = name.removesuffix("_total")
-                shown = ",".join(f'{label}="{each}"' for label, each in labels.items())
-                sample.values[f"{plain}{{{shown}}}" if shown else plain] = value
-    return sample
-
-
 def quantile(q: float, buckets: Buckets) -> float | None:
     """Estimate a quantile from cumulative counts by upper bound, as PromQL does.
 
@@ -328,14 +252,6 @@ def _reasons(values: Values) -> tuple[str, ...]:
 def _faults(now: Values, before: Values) -> dict[str, int]:
     rises = {text: int(now.get(name, 0) - before.get(name, 0)) for text, name in FAULTS.items()}
     return {text: rise for text, rise in rises.items() if rise > 0}
-
-
-def _why_not_ready(address: str) -> str | None:
-    try:
-        with _opener.open(f"http://{address}/readyz", timeout=SCRAPE_SECONDS):
-            return None
-    except urllib.error.HTTPError as error:
-        return error.read(500).decode(errors="replace").strip() or "not ready"
 
 
 def pairwise_rates(totals: Sequence[tuple[float, int]]) -> list[float]:

@@ -6,7 +6,7 @@ import logging
 import mimetypes
 import os
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,48 +58,65 @@ class ImageSource:
         Raises:
             ScriptError: a path is missing, or holds no image.
         """
-        self._files = [file for path in paths for file in _image_files(path)]
-        if paths and not self._files:
-            raise ScriptError(
-                f"no images in {', '.join(map(str, paths))}: the suffixes "
-                f"{' '.join(sorted(IMAGE_SUFFIXES))} are searched for",
-                EXIT_USAGE,
-            )
-        self._bundled = None if paths else bundled_test_images()
-        self._once = len(self._files) if paths else len(self._bundled[0])  # type: ignore[index]
-        self._count = count if count is not None else self._once
+        self._images: _Files | _Bundled = _Files(paths) if paths else _Bundled()
+        self._count = count if count is not None else len(self._images)
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[SourceImage]:
-        return islice(self._endlessly(), self._count)
+        over_and_over = chain.from_iterable(repeat(self._images))
+        return islice(over_and_over, self._count)
 
-    def _endlessly(self) -> Iterator[SourceImage]:
-        while True:
-            yield from self._bundled_images() if self._bundled is not None else self._read_files()
 
-    def _bundled_images(self) -> Iterator[SourceImage]:
-        images, labels = self._bundled or ((), ())
-        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+class _Bundled:
+    """The bundled test images, each once."""
+
+    def __init__(self) -> None:
+        self._images, self._labels = bundled_test_images()
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        for i, (image, label) in enumerate(zip(self._images, self._labels, strict=True)):
             yield SourceImage(encode_npy(image), f"mnist-test/{i}", NPY_TYPE, str(label))
 
-    def _read_files(self) -> Iterator[SourceImage]:
-        for path, subject in self._files:
-            if path.suffix.lower() == ".npy":
-                content_type = NPY_TYPE
-            else:
-                content_type = mimetypes.guess_type(path.name)[0] or UNKNOWN_TYPE
-            data, trouble = b"", None
-            try:
-                size = path.stat().st_size
-                if size > MAX_MESSAGE_BYTES:  # told before gigabytes are read
-                    trouble = f"{size:,} bytes are more than the {MAX_MESSAGE_BYTES:,} of a message"
-                else:
-                    data = path.read_bytes()
-            except OSError as error:  # it vanished, or may not be read: the others are there still
-                trouble = f"it cannot be read: {error.strerror or error}"
-            yield SourceImage(data, subject, content_type, trouble=trouble)
+
+class _Files:
+    """Files, each once, read when they are due."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._files = [file for path in paths for file in _image_files(path)]
+        if not self._files:
+            raise ScriptError(
+                f"no images in {', '.join(map(str, paths))}: the suffixes "
+                f"{' '.join(sorted(IMAGE_SUFFIXES))} are searched for",
+                EXIT_USAGE,
+            )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        return (_read(path, subject) for path, subject in self._files)
+
+
+def _read(path: Path, subject: str) -> SourceImage:
+    if path.suffix.lower() == ".npy":
+        content_type = NPY_TYPE
+    else:
+        content_type = mimetypes.guess_type(path.name)[0] or UNKNOWN_TYPE
+    data, trouble = b"", None
+    try:
+        size = path.stat().st_size
+        if size > MAX_MESSAGE_BYTES:  # told before gigabytes are read
+            trouble = f"{size:,} bytes are more than the {MAX_MESSAGE_BYTES:,} of a message"
+        else:
+            data = path.read_bytes()
+    except OSError as error:  # it vanished, or may not be read: the others are there still
+        trouble = f"it cannot be read: {error.strerror or error}"
+    return SourceImage(data, subject, content_type, trouble=trouble)
 
 
 def subject_of(name: str) -> str:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, write_atomically
-from Pipeline.observability.stages import Sample, parse
+from Pipeline.observability.scraping import Sample, parse
 from tests.pipeline.runner import wait_until
 
 

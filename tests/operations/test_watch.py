@@ -29,16 +29,16 @@ from rich.console import Console
 
 from DB import open_database
 from DurableText import codec
-from Pipeline.observability import stages
+from Pipeline.observability import scraping
 from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metrics import Sources
 from Pipeline.observability.overview import last_rows
+from Pipeline.observability.scraping import parse
 from Pipeline.observability.stages import (
     DONE,
     Stage,
     Target,
     WatchedPipeline,
-    parse,
     problems,
     quantile,
 )
@@ -159,7 +159,7 @@ def test_what_cannot_be_watched_or_drawn_is_wrong_usage(arguments: list[str], sa
 def test_a_target_that_hangs_or_speaks_something_else_is_shown_as_such(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("Pipeline.observability.stages.SCRAPE_SECONDS", 0.2)
+    monkeypatch.setattr("Pipeline.observability.scraping.SCRAPE_SECONDS", 0.2)
     with socket.socket() as hanging:
         hanging.bind(("127.0.0.1", 0))
         hanging.listen()
@@ -177,8 +177,8 @@ def test_an_answer_without_an_end_is_not_read_for_ever(
     body: bytes, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever else may be behind a port: a byte now and then, or as many as it can send."""
-    monkeypatch.setattr(stages, "SCRAPE_SECONDS", 0.5)
-    monkeypatch.setattr(stages, "MAX_ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr(scraping, "SCRAPE_SECONDS", 0.5)
+    monkeypatch.setattr(scraping, "MAX_ANSWER_BYTES", 1 << 20)
 
     class Endless(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
