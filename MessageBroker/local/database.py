@@ -101,6 +101,13 @@ class SharedDatabase:
             opened.callback(self._files.close)
             self._turnstile = Turnstile(path)
             opened.callback(self._turnstile.close)
+            with self._files.opening():
+                self._connect(schema, synced)
+            opened.pop_all()
+
+    def _connect(self, schema: str | None, synced: bool) -> None:
+        path = self.path
+        with contextlib.ExitStack() as opened:
             self._db = sqlite3.connect(
                 f"{path.as_uri()}?mode={'rw' if schema is None else 'rwc'}",
                 uri=True,
@@ -108,7 +115,7 @@ class SharedDatabase:
                 isolation_level=None,
                 check_same_thread=False,
             )
-            opened.callback(self._db.close)
+            opened.callback(self._end)
             # SQLite opens the file when it is first read: here, so that a file which is removed
             # from now on is still the one whose mark tells that it was deleted.
             is_made = self.value("PRAGMA user_version")
@@ -152,9 +159,14 @@ class SharedDatabase:
         if self._is_lost:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._db))
         else:
-            self._db.close()
+            with self._files.opening():
+                self._end()
             self._files.close()
         self._turnstile.close()
+
+    def _end(self) -> None:
+        self._db.close()
+        self._files.ended()
 
     def value(self, sql: str, *parameters: Any) -> Any:
         """Read one value; None where there is no row."""

@@ -58,7 +58,10 @@ class _Shared:
 
     Attributes:
         descriptors: of the database.
-        users: how many connections there are.
+        users: how many connections there are, or are about to be.
+        opening: held while one is opened or closed: SQLite removes the log with the last one, and
+            whoever has not read anything yet makes another.
+        connected: how many have read something, and so keep the log.
         sizes: of each file, the largest that was seen: none shrinks while it is in use.
         checkpoints: the highest counter that was seen in the database.
         beside: descriptors of the log and of its index.
@@ -68,6 +71,8 @@ class _Shared:
 
     descriptors: list[int] = field(default_factory=list)
     users: int = 0
+    opening: threading.RLock = field(default_factory=threading.RLock)
+    connected: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
     checkpoints: int = 0
     beside: dict[_Inode, int] = field(default_factory=dict)
@@ -94,6 +99,7 @@ class FilesInUse:
         """
         self._path = path
         self._closed = False
+        self._connected = False
         with _shared_lock:
             inode = _inode_of(path)
             if inode not in _shared:
@@ -115,6 +121,22 @@ class FilesInUse:
             OSError: they are not there.
         """
         self._log, self._index = (self._open_beside(suffix) for suffix in ("-wal", "-shm"))
+        self._connected = True
+        self._shared.connected += 1
+
+    def opening(self) -> threading.RLock:
+        """Return what is held while SQLite's connection is opened or closed."""
+        return self._shared.opening
+
+    def ended(self) -> None:
+        """Note that SQLite's connection is closed: with the last one its log was removed."""
+        if self._connected:
+            self._connected = False
+            self._shared.connected -= 1
+        if not self._shared.connected:
+            for suffix in ("-wal", "-shm"):
+                self._shared.sizes.pop(str(self._beside(suffix)), None)
+            self._shared.log_end = None
 
     def _open_beside(self, suffix: str) -> int:
         path = self._beside(suffix)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,6 +184,26 @@ def test_a_broker_that_was_closed_meanwhile_is_closed_and_not_damaged(connect: C
     for call in (broker.list_topics, lambda: broker.ping(1), lambda: broker.backlog("topic")):
         with pytest.raises(ClosedError):
             call()
+
+
+def test_a_connection_that_is_closed_while_another_is_opened_takes_no_log_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a ping's, while the publisher begins: SQLite removes the log with the last connection."""
+    first = SharedDatabase(tmp_path / "file.sqlite", "CREATE TABLE t (n INTEGER);")
+    with first.writing() as db:
+        db.execute("INSERT INTO t VALUES (1)")
+    connect = sqlite3.connect
+
+    def connect_late(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        first.close()
+        return connect(*arguments, **named)
+
+    monkeypatch.setattr(sqlite3, "connect", connect_late)
+    with contextlib.closing(SharedDatabase(tmp_path / "file.sqlite")) as second:
+        with second.writing() as db:
+            db.execute("INSERT INTO t VALUES (2)")
+        assert second.value("SELECT count(*) FROM t") == 2
 
 
 def test_an_interrupt_as_soon_as_a_transaction_has_begun_ends_it(tmp_path: Path) -> None:
