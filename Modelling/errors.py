@@ -26,7 +26,7 @@ def shortened(error: BaseException | str, length: int = LONGEST_REASON) -> str:
     """Make the first line of an error's text one of bounded length, fit for a terminal."""
     try:
         text = str(error).strip() or repr(error)
-    except Exception:  # noqa: BLE001 - an error of somebody else's code, whose text is code, too
+    except BaseException:  # noqa: BLE001 - of somebody else's code, whose text is code, too
         text = f"{type(error).__name__} without a text"
     line = printable(text.splitlines()[0])
     return line if len(line) <= length else f"{line[: length - 1]}…"

@@ -176,19 +176,7 @@ class OwnPredictor:
             # What cannot be changed: answers to items that it put in another order would be given
             # to the wrong ones.
             prepared = self._own.prepare_batch(tuple(items))
-        if not isinstance(prepared, (tuple, list)) or len(prepared) != 2:
-            raise AnswerError(
-                f"prepare_batch gave {shortened(repr(prepared), 80)}, not a batch and the errors"
-            )
-        batch, errors = prepared
-        if not isinstance(errors, Collection) or isinstance(errors, (Mapping, Set, str, bytes)):
-            raise AnswerError(
-                f"prepare_batch gave {shortened(repr(errors), 80)} as errors, not a list with None "
-                "or a text for each item"
-            )
-        if len(errors) != len(items):
-            raise AnswerError(f"prepare_batch gave {len(errors)} errors for {len(items)} items")
-        return batch, [_error_of(error) for error in errors]
+            return checked_preparation(prepared, len(items))
 
     def predict(self, batch: Any) -> list[Answer]:
         """Predict a batch.
@@ -211,6 +199,8 @@ class OwnPredictor:
     @contextmanager
     def _its_code(self) -> Iterator[None]:
         """Run code of its own: what that does to the process is undone; see `_exits_told`.
+
+        What it gave is of its own, too: its length and its text may be code.
 
         Of a process that it forked, and that comes back here, nothing is wanted: it would go on as
         a second server, without the threads of one.
@@ -244,9 +234,30 @@ def _is_async(method: Any) -> bool:
     return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
 
 
+def checked_preparation(prepared: Any, count: int) -> tuple[Any, list[str | None]]:
+    """Make sure that what was prepared is a batch, with an error or none for each item.
+
+    Raises:
+        AnswerError: It is not; the text says why.
+    """
+    if not isinstance(prepared, (tuple, list)) or len(prepared) != 2:
+        raise AnswerError(
+            f"prepare_batch gave {shortened(repr(prepared), 80)}, not a batch and the errors"
+        )
+    batch, errors = prepared
+    if not isinstance(errors, Collection) or isinstance(errors, (Mapping, Set, str, bytes)):
+        raise AnswerError(
+            f"prepare_batch gave {shortened(repr(errors), 80)} as errors, not a list with None or "
+            "a text for each item"
+        )
+    if len(errors) != count:
+        raise AnswerError(f"prepare_batch gave {len(errors)} errors for {count} items")
+    return batch, [_error_of(error) for error in errors]
+
+
 def _error_of(error: Any) -> str | None:
     if error is None or isinstance(error, (str, BaseException)):
-        return None if error is None else shortened(str(error))
+        return None if error is None else shortened(error)
     raise AnswerError(f"an error must be None or a text, not {shortened(repr(error), 80)}")
 
 
@@ -318,7 +329,8 @@ def _exits_told() -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        raise AnswerError(f"it called sys.exit({error.code!r})") from error
+        code = "" if error.code is None else shortened(error)
+        raise AnswerError(f"it called sys.exit({code})") from error
     except BaseException as error:
         if isinstance(error, Exception):
             raise

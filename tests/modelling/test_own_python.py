@@ -192,3 +192,47 @@ def test_what_is_prepared_is_a_batch_with_an_error_or_none_for_each(
 
     with pytest.raises(AnswerError, match=said):
         OwnPredictor(Forgetful()).prepare_batch([Item(b"", {})])
+
+
+class Leaving:
+    """Its text, its length and its order are code that ends the program."""
+
+    def leave(self, *_: Any) -> Any:
+        raise SystemExit(4)
+
+    __repr__ = __str__ = __len__ = leave
+
+
+class LeavingList(Leaving, list[None]): ...
+
+
+class LeavingError(Leaving, Exception): ...
+
+
+def test_an_error_without_a_text_is_one() -> None:
+    class Refuses(Prepared):
+        def prepare_batch(self, items: Any) -> Any:
+            return [], [LeavingError() for _ in items]
+
+    own = OwnPredictor(Refuses(None, None))
+    assert own.prepare_batch([Item(b"", {})]) == ([], ["LeavingError without a text"])
+
+
+@pytest.mark.parametrize(
+    "given", [Leaving(), ([], LeavingList([None])), ([], [Leaving()])], ids=range(3)
+)
+def test_what_it_gives_cannot_end_the_server_either(given: Any) -> None:
+    """The same item would end each server that comes after, and not be found out."""
+
+    class Prepares(Prepared):
+        def prepare_batch(self, items: Any) -> Any:
+            return given
+
+        def predict(self, batch: Any) -> Any:
+            raise SystemExit(Leaving())
+
+    own = OwnPredictor(Prepares(None, None))
+    with pytest.raises(AnswerError, match=r"it called sys\.exit\(4\)"):
+        own.prepare_batch([Item(b"", {})])
+    with pytest.raises(AnswerError, match=r"sys\.exit\(SystemExit without a text\)"):
+        own.predict([])
