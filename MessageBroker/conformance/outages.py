@@ -126,6 +126,22 @@ class LinesOfTheLog(logging.Handler):
         logger.setLevel(self._level)
 
 
+def test_an_outage_is_told_while_the_application_works(under_test: BrokerUnderTest) -> None:
+    """An application that works on messages, and receives none, is told of an outage too."""
+    broker, topic = under_test.connect_with_topic()
+    broker.publish(topic, b"body").result()
+    subscription = broker.subscribe(topic)
+    message = receive_one(subscription)
+
+    with LinesOfTheLog() as log:
+        with under_test.outage():
+            wait_until(lambda: not subscription.ready and bool(log.lines), "it is told")
+            assert [level for level, _ in log.lines] == ["WARNING"]
+        wait_until(lambda: subscription.ready, "it is ready again")
+    assert "is back" in log.lines[-1][1]
+    subscription.ack([message])
+
+
 def test_acks_wait_out_an_outage(under_test: BrokerUnderTest) -> None:
     """Acks while the broker is away are kept, and count when it is back."""
     broker, topic = under_test.connect_with_topic()

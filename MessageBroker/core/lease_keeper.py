@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from MessageBroker.core.driver import Stream
+from MessageBroker.core.outage import Outage
 from MessageBroker.core.outstanding import Outstanding
 from MessageBroker.errors import BrokerError, BrokerReplacedError, BrokerUnavailableError
 from MessageBroker.message import Delivery
@@ -32,6 +33,7 @@ class LeaseKeeper:
         stream: Stream,
         outstanding: Outstanding,
         changed: threading.Condition,
+        outage: Outage,
         look: Callable[[], None],
     ) -> None:
         """Begin to keep them.
@@ -40,6 +42,7 @@ class LeaseKeeper:
             stream: tells the broker. It is called without the lock.
             outstanding: what is to be kept.
             changed: guards the state of all deliveries; notified when some are lost.
+            outage: told when the broker is away, which an application at work would not notice.
             look: called each time, for what else waits.
         """
         self.late_acks = 0
@@ -47,6 +50,7 @@ class LeaseKeeper:
         self._stream = stream
         self._outstanding = outstanding
         self._changed = changed
+        self._outage = outage
         self._look = look
         self._unsent_acks: list[Delivery] = []
         self._unreleased: list[Delivery] = []
@@ -93,6 +97,7 @@ class LeaseKeeper:
         """Let the thread end; the other methods still work."""
         self._stopped.set()
         self._thread.join()
+        self._outage.leave(self)
 
     def retry_acks(self) -> None:
         """Tell the broker of acknowledgements that it could not take before."""
@@ -122,9 +127,14 @@ class LeaseKeeper:
                 self._give_back_overdue()
                 with self._changed:
                     outstanding = list(self._outstanding)
-                self._stream.renew(outstanding)
-                self._look()
-            except (BrokerUnavailableError, BrokerReplacedError) as error:
+                try:
+                    self._stream.renew(outstanding)
+                finally:
+                    self._look()
+                self._outage.end(self)
+            except BrokerUnavailableError as error:
+                self._outage.begin(self, error)
+            except BrokerReplacedError as error:
                 logger.debug("leases were not renewed: %s", error)  # receive tells
             except BrokerError as error:
                 logger.error("the leases of %s were not renewed: %s", self._name, error)

@@ -93,7 +93,7 @@ class SubscriptionCore(Subscription):
             self.ack,
         )
         self._leases = LeaseKeeper(
-            stream, self._outstanding, self._changed, self._moving.look_at_letters
+            stream, self._outstanding, self._changed, outage, self._moving.look_at_letters
         )
         self._nacks: dict[str, int] = {}  # by message id
         self._acks_under_way = 0
@@ -312,7 +312,7 @@ class SubscriptionCore(Subscription):
 
     @property
     def ready(self) -> bool:
-        away = self._outage.affects(self)
+        away = self._outage.affects(self) or self._outage.affects(self._leases)
         return not away and not self._closed.is_set() and self._stream.ready
 
     def close(self) -> None:

@@ -228,6 +228,8 @@ class KafkaStream(Stream):
             finally:
                 self._polling.release()
         self._probe.look()
+        if self._events.away:
+            raise self._events.unavailable()
 
     # ------------------------------------------------------------------ leaving
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 
@@ -219,6 +220,25 @@ def test_what_is_lost_while_it_waits_is_not_handed_out() -> None:
         assert receive_until(subscription, 1) == ["two"]
         subscription.ack([one])
         assert subscription.late_acks == 1
+
+
+def test_an_application_at_work_is_told_that_the_broker_is_away_and_that_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    stream = ListStream()
+    away: list[BrokerUnavailableError] = [BrokerUnavailableError("no answer")]
+
+    def renew(_deliveries: object) -> None:
+        if away:
+            raise away[0]
+
+    stream.renew = renew  # type: ignore[method-assign]
+    with subscription_over(stream) as subscription:
+        wait_until(lambda: not subscription.ready, "nobody has received anything")
+        away.clear()
+        wait_until(lambda: subscription.ready, "it is back")
+    assert [each.levelname for each in caplog.records] == ["WARNING", "INFO"]
 
 
 def test_a_defect_in_one_renewal_does_not_end_all_others(caplog: pytest.LogCaptureFixture) -> None:
