@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from DB import ResultDatabase
@@ -81,7 +81,7 @@ class Live:
         """Return what the last minutes were like, by target, oldest first."""
         return {target: list(points) for target, points in list(self._curves.items())}
 
-    def _run(self, look: Any, pause: float) -> None:
+    def _run(self, look: Callable[[], None], pause: float) -> None:
         due = time.monotonic()
         while True:
             try:

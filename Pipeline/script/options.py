@@ -54,7 +54,7 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
         type=not_negative,
         metavar="SECONDS",
         default=DEFAULT_BROKER_WAIT_SECONDS,
-        help="how long to wait at the start for a broker that does not answer",
+        help="how long to wait at the start for a broker, or a server of queue or DB, that is away",
     )
     common.add_argument(
         "--state-dir",
