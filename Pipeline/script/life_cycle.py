@@ -66,9 +66,16 @@ def end_even_so(code: int, end: Callable[[int], object] = os._exit) -> None:
     """End the process soon, though somebody else's code has left something that runs.
 
     All is closed by now. But Python waits for every thread that is not marked as one that may be
-    left, and a predictor of one's own may have begun such threads.
+    left, and for such processes, and a predictor of one's own may have begun some.
     """
-    timer = threading.Timer(LAST_SECONDS, end, (code,))
+
+    def leave() -> None:
+        processes = sys.modules.get("multiprocessing")
+        for each in processes.active_children() if processes else ():
+            each.terminate()  # nobody else would end it
+        end(code)
+
+    timer = threading.Timer(LAST_SECONDS, leave)
     timer.daemon = True
     timer.start()
 

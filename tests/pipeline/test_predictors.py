@@ -241,7 +241,7 @@ def test_a_server_whose_files_a_predictor_has_closed_ends_and_says_so(pipeline: 
 
 
 FORKS = """
-import multiprocessing, os
+import multiprocessing, os, time
 from examples.sentiment import Sentiment
 
 def shout(text): return {"text": text.upper()}
@@ -255,6 +255,12 @@ class Pool(Forks):
     def predict(self, batch):
         with multiprocessing.get_context("fork").Pool(2) as pool:
             return pool.map(shout, batch)
+
+class Lasting(Forks):
+    def predict(self, batch):
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
+        process.start()
+        return [{"text": str(process.pid)} for _ in batch]
 
 class Stray(Forks):
     def predict(self, batch):
@@ -274,6 +280,12 @@ def test_processes_that_a_predictor_forks_end(
     (pipeline.folder / "forks.py").write_text(FORKS)
     rows = run(pipeline, [b"a", b"b", b"c"], "--predictor", f"forks:{name}", "--batch-size", 1)
     assert [row["text"] for row in rows] == expected
+
+
+def test_a_process_that_a_predictor_leaves_running_ends_with_the_server(pipeline: Pipeline) -> None:
+    (pipeline.folder / "forks.py").write_text(FORKS)
+    [row] = run(pipeline, [b"a"], "--predictor", "forks:Lasting")
+    wait_until(lambda: not psutil.pid_exists(int(row["text"])), "the process has ended")
 
 
 NEVER_ENDS = """
