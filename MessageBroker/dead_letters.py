@@ -23,6 +23,7 @@ from MessageBroker.core import dead_letter as names
 from MessageBroker.core.broker import BrokerCore
 from MessageBroker.errors import (
     BrokerError,
+    BrokerUnavailableError,
     ConfigurationError,
     MessageNotFoundError,
     MessageTooLargeError,
@@ -46,6 +47,9 @@ IDLE_SECONDS = 3.0
 # ... but not before this time: what a reader held that was killed just before comes to another
 # within the failover's 15 s.
 FAILOVER_SECONDS = 15.5
+
+# So long a broker may be away, or others may have all there is to read, before that is told.
+AWAY_SECONDS = 60.0
 
 # Why one letter cannot be sent home, while others can.
 CANNOT_BE_SENT = (
@@ -229,13 +233,24 @@ class _Reader:
         self._sizes_of_later: list[int] = []
 
     def read_round(self) -> Round:
-        """Receive until all are there, nothing comes any more, or the round is full."""
+        """Receive until all are there, nothing comes any more, or the round is full.
+
+        Raises:
+            BrokerUnavailableError: there was no hearing the broker for `AWAY_SECONDS`.
+        """
         letters: list[Message] = []
-        idle_since = time.monotonic()
+        idle_since = ready_at = time.monotonic()
         while not (full := self._is_full(letters)) and self._unread != 0:
             old = self._sort_out(self._subscription.receive(RECEIVE_LETTERS, RECEIVE_SECONDS))
             letters += old
             now = time.monotonic()
+            if self._subscription.ready:
+                ready_at = now
+            elif now - ready_at > AWAY_SECONDS:
+                raise BrokerUnavailableError(
+                    f"{self._subscription.topic}: no answer for {AWAY_SECONDS:g} s, or others read "
+                    "all its letters: what was not settled stays as it is; try again later"
+                )
             if old or not self._subscription.ready:
                 idle_since = now
             if not old and self._subscription.at_end:

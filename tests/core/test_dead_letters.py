@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from MessageBroker import TopicNotFoundError
+from MessageBroker import BrokerUnavailableError, TopicNotFoundError, dead_letters
 from MessageBroker.conformance.stories import receive_one
 from MessageBroker.core import dead_letter as names
-from MessageBroker.dead_letters import READING, Selection, replay
+from MessageBroker.core.subscription import SubscriptionCore
+from MessageBroker.dead_letters import READING, Selection, read_letters, replay
 from MessageBroker.local_handler import LocalHandler
 
 
@@ -48,3 +49,15 @@ def test_a_topic_that_was_deleted_is_told_once_for_all_its_letters(broker: Local
     with pytest.raises(TopicNotFoundError, match="was-deleted"):
         replay(broker, "topic", Selection())
     assert broker.backlog("topic-dead-letter") == 3
+
+
+def test_a_broker_that_goes_away_while_letters_are_read_is_not_waited_for_without_end(
+    broker: LocalHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_letter(broker, "topic")
+    monkeypatch.setattr(dead_letters, "AWAY_SECONDS", 0.5)
+    monkeypatch.setattr(SubscriptionCore, "ready", False)
+    monkeypatch.setattr(SubscriptionCore, "receive", lambda *_arguments: [])
+
+    with pytest.raises(BrokerUnavailableError, match="stays as it is"):
+        read_letters(broker, "topic")
