@@ -75,7 +75,11 @@ class HandlerHooks(ABC):
 
     @abstractmethod
     def _delete_subscription(self, topic: str, subscription_id: str) -> bool:
-        """Delete a subscription of an existing topic; True if it was there."""
+        """Delete a subscription of an existing topic; True if it was there.
+
+        Raises:
+            ConfigurationError: it belongs to another topic.
+        """
 
     @abstractmethod
     def _backlog(self, topic: str, subscription_id: str) -> int | None:

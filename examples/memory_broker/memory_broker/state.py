@@ -170,7 +170,7 @@ class MemoryBroker:
     def delete_subscription(self, topic: str, name: str) -> bool:
         """Delete a subscription; True if it was there."""
         with self._lock:
-            return self._of_topic(topic).pop(name, None) is not None
+            return self._own(topic, name).pop(name, None) is not None
 
     def backlog(self, topic: str, name: str) -> int:
         """Count what is not acknowledged."""
@@ -301,6 +301,10 @@ class MemoryBroker:
         return subscription
 
     def _add_subscription(self, topic: str, name: str) -> Subscription:
+        return self._own(topic, name).setdefault(name, Subscription())
+
+    def _own(self, topic: str, name: str) -> dict[str, Subscription]:
+        """Return a topic's subscriptions, unless `name` is one of another topic."""
         own = self._of_topic(topic)
         for other, subscriptions in self._topics.items():
             if name in subscriptions and subscriptions is not own:
@@ -308,4 +312,4 @@ class MemoryBroker:
                     f"memory broker: the subscription {name!r} belongs to the topic {other!r}: "
                     "choose another name"
                 )
-        return own.setdefault(name, Subscription())
+        return own
