@@ -90,7 +90,6 @@ def costs_of(measured: Mapping[str, Any]) -> dict[str, Cost]:
         "app_1": app_1,
         "broker_in": replace(broker_in, spread=_hiccups(measured)),
         "sub": replace(sub, threads=measured["cores"]),
-        "store": Cost(most=measured["batch"]),
         "pub": pub,
         "broker_out": broker_out,
         "app_2": app_2,

@@ -86,11 +86,9 @@ class Simulated:
 
     def server(self, host: Host) -> Member:
         """Start a server with its queue and publisher."""
-        to_store, to_publish = Inbox(self.env), Inbox(self.env)
-        stored = stage(self.env, host, self.costs["store"], to_store, handed_to(to_publish))
-        self.env.process(stored)
+        to_publish = Inbox(self.env)
         self.env.process(stage(self.env, host, self.costs["pub"], to_publish, self.results.publish))
-        return Member(self.env, host, self.costs["sub"], handed_to(to_store))
+        return Member(self.env, host, self.costs["sub"], handed_to(to_publish))
 
     def _publisher(self, host: Host) -> Inbox:
         source = Inbox(self.env)

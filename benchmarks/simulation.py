@@ -49,7 +49,7 @@ class Cost:
         cold: More CPU for a batch that comes after a rest.
         ahead: Share of `batch` and `cold` that is spent before the batch is handed on.
         wait: Without CPU, however many: syncs, round trips, lingering.
-        spread: What is drawn from and added to a wait, as no two are alike.
+        spread: Delays, of which one is drawn and added to each wait, as no two are alike.
         most: Images of a batch.
         threads: Cores that may share the work.
     """
@@ -80,7 +80,7 @@ class Cost:
 
     def drawn_wait(self, draw: random.Random) -> float:
         """Return one wait."""
-        return max(0.0, self.wait + draw.choice(self.spread)) if self.spread else self.wait
+        return self.wait + draw.choice(self.spread) if self.spread else self.wait
 
 
 class Host:

@@ -32,7 +32,6 @@ COSTS = {
     "app_1": Cost(batch=4e-4, image=1.1e-5),
     "broker_in": Cost(batch=1e-4, image=1e-5, wait=2e-3, most=1 << 30),
     "sub": Cost(batch=9e-4, image=5e-5, threads=2),
-    "store": Cost(wait=7e-4),
     "pub": Cost(batch=5e-4, image=1e-5),
     "broker_out": Cost(batch=1e-4, image=1e-5, wait=7e-4, most=1 << 30),
     "app_2": Cost(batch=5e-4, image=9e-6, wait=7e-4),
