@@ -135,10 +135,8 @@ class Shadow(ClosedAtExit):
         self._thread.join(max(0.0, deadline - time.monotonic()))
         while not self._waiting.empty():
             with contextlib.suppress(queue.Empty):
-                answered = self._waiting.get_nowait()
-                if answered is not None:
-                    self._drop(len(answered.messages), SCRIPT_ENDS)
-        # What it is at, where it does not end; its thread is left behind.
+                self._waiting.get_nowait()
+        # What it did not come to, and what it is at where it does not end: its thread is left then.
         self._drop(self._offered - self.predicted - self.dropped, SCRIPT_ENDS)
         logger.info(
             "shadow %s: %d predicted, %d dropped", self.version, self.predicted, self.dropped
