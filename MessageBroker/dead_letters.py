@@ -244,14 +244,15 @@ class _Reader:
             old = self._sort_out(self._subscription.receive(RECEIVE_LETTERS, RECEIVE_SECONDS))
             letters += old
             now = time.monotonic()
-            if self._subscription.ready:
+            ready = self._subscription.ready
+            if ready:
                 ready_at = now
             elif now - ready_at > AWAY_SECONDS:
                 raise BrokerUnavailableError(
                     f"{self._subscription.topic}: no answer for {AWAY_SECONDS:g} s, or others read "
                     "all its letters: what was not settled stays as it is; try again later"
                 )
-            if old or not self._subscription.ready:
+            if old or not ready:
                 idle_since = now
             if not old and self._subscription.at_end:
                 break  # what was counted and never came belongs to nobody

@@ -139,7 +139,7 @@ class KafkaStream(Stream):
         until then has no partition, and the leader looks again after minutes.
         """
         if self._consumer.membership.is_complete:
-            logger.info("%s: partitions are dealt to nobody: joining anew", self._consumed.where)
+            logger.info("%s: nobody has begun in partitions: joining anew", self._consumed.where)
             self._consumer.start_over()
 
     def _join_anew(self) -> None:
