@@ -112,6 +112,15 @@ def reopen() -> None:
                 os.close(opened)
 
 
+def set_back() -> None:
+    """Write under 0 to 2 again: somebody has closed the numbers that `set_apart` took."""
+    for text in (sys.__stdout__, sys.__stderr__):
+        stream = _stream_of(text)
+        if stream is not None:
+            stream.write_under(stream.number)
+    _copies.clear()
+
+
 def reader_is_gone() -> bool:
     """Tell whether nobody sees standard output any more: what has no end may end."""
     output = _stream_of(sys.stdout)

@@ -97,6 +97,13 @@ class OwnSource:
                 predictor = OwnPredictor(made_by(self._checkpoint, self._threads), surroundings)
             with self._told("cannot be warmed up"):
                 predictor.warm_up()
+            if surroundings.replaced:
+                raise CheckpointError(
+                    f"--predictor {self.name} puts others in the place of "
+                    f"{', '.join(surroundings.replaced)}, which the whole server uses, as "
+                    "monkey.patch_all() of gevent does: serve it without, or in a process of its "
+                    "own that this one asks"
+                )
         finally:
             surroundings.restore()
         return predictor

@@ -240,6 +240,65 @@ def test_a_server_whose_files_a_predictor_has_closed_ends_and_says_so(pipeline: 
     assert "other code in this process has closed its files; start it anew" in sub.output
 
 
+CLOSES_ALL = """
+import os
+from examples.sentiment import Sentiment
+
+class ClosesAll(Sentiment):
+    def predict(self, batch):
+        os.closerange(3, 4096)
+        return super().predict(batch)
+"""
+
+
+def test_a_server_whose_predictor_has_closed_all_files_ends_and_the_next_has_its_items(
+    pipeline: Pipeline,
+) -> None:
+    """Whoever opens one next has the number of another: nothing more may be written."""
+    (pipeline.folder / "closes.py").write_text(CLOSES_ALL)
+    broker = pipeline.connect()
+    broker.create_topic(pipeline.images)
+    messages = [
+        OutgoingMessage(b"thanks", attributes={"ce_id": str(number), "ce_source": "s"})
+        for number in range(3)
+    ]
+    broker.publish_batch(pipeline.images, messages)
+    sub = pipeline.sub("--predictor", "closes:ClosesAll", PYTHONPATH=f"{ROOT}:{pipeline.folder}")
+    sub.end(1)
+    assert "a predictor has closed files of this process" in sub.output
+    rows = run(pipeline, [], "--predictor", "examples.sentiment:Sentiment")
+    assert [row["id"] for row in rows] == ["s#0", "s#1", "s#2"]
+
+
+CRIPPLES = """
+import os, resource, sys, time, warnings
+from examples.sentiment import Sentiment
+
+class Cripples(Sentiment):
+    version = "cripples@1"
+    def prepare_batch(self, items): return [i.data.decode() for i in items], [None] * len(items)
+    def predict(self, batch):
+        os.umask(0o777)
+        for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
+            resource.setrlimit(limit, (0, resource.getrlimit(limit)[1]))
+        warnings.simplefilter("error")
+        time.sleep = None
+        os.environ.clear()
+        return [{"text": each} for each in batch]
+"""
+
+
+def test_a_predictor_that_takes_from_the_process_what_it_needs_serves_as_others_do(
+    pipeline: Pipeline,
+) -> None:
+    """Nothing could be stored any more, nor said of it."""
+    (pipeline.folder / "cripples.py").write_text(CRIPPLES)
+    texts = [str(number) for number in range(5)]
+    bodies = [text.encode() for text in texts]
+    rows = run(pipeline, bodies, "--predictor", "cripples:Cripples", "--batch-size", 1)
+    assert [row["text"] for row in rows] == texts
+
+
 FORKS = """
 import multiprocessing, os, time
 from examples.sentiment import Sentiment
