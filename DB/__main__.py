@@ -33,6 +33,9 @@ from DurableText.storage import STORAGE, make_durable_directory
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 
+# What is counted while a command works.
+READ = "rows read"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, 1 if something is wrong with the DB, 2 on wrong usage."""
@@ -95,7 +98,7 @@ def _number(text: str) -> int:
 
 def _summary(options: argparse.Namespace) -> int:
     with open_database(options.db, read_only=True) as db:
-        summary = db.summary()
+        summary = db.summary(options.progress.counting(READ))
     if options.json:
         print_json(summary.as_dict())
     else:
@@ -109,7 +112,9 @@ def _summary(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     with open_database(options.db, read_only=True) as db:
-        found = sorted(compare(db), key=lambda each: -each.compared)
+        found = sorted(
+            compare(db, options.progress.counting(READ)), key=lambda each: -each.compared
+        )
         if not found:
             print(f"{db.name}: no answers of a shadow", file=sys.stderr)
             return 1
@@ -138,7 +143,7 @@ def _draw(path: Path, draw: Callable[[Path], None]) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     with open_database(options.db, read_only=True) as db:
-        found = db.verify()
+        found = db.verify(options.progress.counting(READ))
         return tell(
             found, db.name, f"{counted(found.rows, 'row')}, {found.bytes:,} bytes", options.json
         )
@@ -171,7 +176,7 @@ def _import(options: argparse.Namespace) -> int:
         if source.name == target.name:
             print(f"{source.name} would be taken over into itself", file=sys.stderr)
             return 2
-        counts = transfer(source, target)
+        counts = transfer(source, target, options.progress.counting("rows taken over"))
         print(
             f"{target.name}: {counts['rows']:,} results of {source.name}: {counts['new']:,} new, "
             f"{counts['duplicates']:,} already there, {counts['conflicts']:,} conflicts; "

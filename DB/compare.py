@@ -17,6 +17,7 @@ from DB.database_interface import ResultDatabase
 from DB.results import Result, answer_of
 from DurableText.command_line import brief
 from DurableText.moments import seconds_of
+from DurableText.progress import Advance, uncounted
 
 # Answers of a shadow that are held, 300 bytes each with their ids; what comes beyond is told.
 MAX_ANSWERS = 2_000_000
@@ -140,8 +141,12 @@ class Comparison:
         }
 
 
-def compare(db: ResultDatabase) -> list[Comparison]:
+def compare(db: ResultDatabase, advance: Advance = uncounted) -> list[Comparison]:
     """Compare each shadow that the DB has answers of with what was served.
+
+    Args:
+        db: which is read.
+        advance: is told how many more rows are, of shadows and results.
 
     Raises:
         DatabaseUnavailableError, DatabaseClosedError: as iteration does.
@@ -154,8 +159,10 @@ def compare(db: ResultDatabase) -> list[Comparison]:
             held += 1
         else:
             left_out += 1
+        advance(1)
     found = {model: Comparison(model) for model in answers}
     for served in db:
+        advance(1)
         for model, comparison in found.items():
             comparison.results += 1
             shadow = answers[model].pop(served["id"], None)

@@ -16,6 +16,7 @@ from DB.results import InsertOutcome, Result
 from DB.summary import Summary, Tally
 from DurableText.closing import ClosedAtExit
 from DurableText.findings import MAX_PROBLEMS, Findings
+from DurableText.progress import Advance, uncounted
 
 Row = dict[str, Any]
 
@@ -135,8 +136,12 @@ class ResultDatabase(ClosedAtExit):
         """Return the row with an id; None if it is not stored."""
 
     @abstractmethod
-    def verify(self) -> Verification:
-        """Read everything and tell what is wrong, in bounded memory."""
+    def verify(self, advance: Advance = uncounted) -> Verification:
+        """Read everything and tell what is wrong, in bounded memory.
+
+        Args:
+            advance: is told how many more rows are read.
+        """
 
     @abstractmethod
     def check(self, timeout: float) -> None:
@@ -176,8 +181,11 @@ class ResultDatabase(ClosedAtExit):
     def close(self) -> None:
         """Give back what it holds; twice is fine. In a child made by fork it does nothing."""
 
-    def summary(self) -> Summary:
+    def summary(self, advance: Advance = uncounted) -> Summary:
         """Read all results and return what a person wants to know of them.
+
+        Args:
+            advance: is told how many more rows are read.
 
         Raises:
             The same as iteration.
@@ -185,4 +193,5 @@ class ResultDatabase(ClosedAtExit):
         tally = Tally()
         for row in self:
             tally.add(row)
+            advance(1)
         return tally.finish()

@@ -6,13 +6,18 @@ import argparse
 import errno
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
 
 import orjson
 
 from DurableText.findings import Findings
+from DurableText.progress import Progress
 from DurableText.urls import scheme_of
 
 # What a write to the output ends with that others see as an error of theirs.
@@ -21,6 +26,11 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+# And the number of the signal that broke it off, as a shell tells it: 1 would be a verdict.
+EXIT_SIGNALLED = 128
+
+
+BROKEN_OFF = "broken off before its end; nothing is lost, and the same again is right"
 
 
 def printable(text: str) -> str:
@@ -122,9 +132,11 @@ def run(
 ) -> int:
     """Run a command line; return its exit code: 0, 1 if something is wrong, 2 on wrong usage.
 
+    One that takes long tells how far it is. Ctrl-C and SIGTERM break it off: 130, 143.
+
     Args:
-        parser: sets `run` to the function of the chosen command, which takes the options and
-            returns an exit code.
+        parser: sets `run` to the function of the chosen command, which takes the options, with a
+            `Progress` as `progress` among them, and returns an exit code.
         arguments: None for those of this process.
         failure: the errors that the command tells of in words.
         wrong_use: those of them that another option or setting would cure.
@@ -136,21 +148,56 @@ def run(
         return code
 
     options = parser.parse_args(arguments)
+    signals = _Signals()
     try:
-        code = int(options.run(options))
-        sys.stdout.flush()
+        with signals, Progress() as options.progress:
+            code = int(options.run(options))
+            sys.stdout.flush()
     except wrong_use as error:
         return complain(error, EXIT_USAGE)
-    except failure as error:
-        return complain(error)
-    except KeyboardInterrupt:
-        return complain("stopped; nothing is lost")
+    except (failure, KeyboardInterrupt) as error:
+        if signals.got is None and not isinstance(error, KeyboardInterrupt):
+            return complain(error)
+        # SQLite, say, tells of the signal as of an error of its own.
+        return complain(BROKEN_OFF, EXIT_SIGNALLED + (signals.got or signal.SIGINT))
     except OSError as error:
         if error.filename is None and error.errno in _FULL:  # a full disk behind `>`
             _forget_output()
             return complain(f"the output cannot be written: {error.strerror}")
         return complain(refusal_of(error))
     return code
+
+
+class _Signals:
+    """Lets SIGINT and SIGTERM raise where the command is, so that it closes what it has open.
+
+    Attributes:
+        got: the last that came.
+    """
+
+    def __init__(self) -> None:
+        self.got: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and `&` leave it
+                self._before[number] = signal.signal(number, self._on_signal)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.got = number
+        raise KeyboardInterrupt
 
 
 def refusal_of(error: OSError) -> str:

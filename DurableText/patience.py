@@ -1,11 +1,24 @@
-"""How long credentials may be refused that were taken before."""
+"""How long is waited: for a lock of another thread, for credentials that were taken before."""
 
 from __future__ import annotations
 
+import threading
 import time
 
 # Whoever changes a password changes it in two places, and not at once: so long it is tried (s).
 REFUSED_LOGIN_SECONDS = 60.0
+
+
+def taken_in_time(lock: threading.Lock | threading.RLock, deadline: float | None) -> bool:
+    """Take a lock of this process's threads; tell whether it is taken.
+
+    Args:
+        lock: which.
+        deadline: on the clock of `time.monotonic`; None waits without limit.
+    """
+    if deadline is None:
+        return lock.acquire()
+    return lock.acquire(timeout=min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX))
 
 
 class Patience:

@@ -59,14 +59,10 @@ class Predictor(Protocol):
     CPU threads it may use, None for all cores. Anew for each reload, beside the one that answers,
     which is closed after its last batch.
 
+    It may say more of itself: see `Traits`.
+
     Attributes:
         version: names the model in each result; another one for other weights.
-        item_bytes: what a prepared item takes in memory, if the class says it: the items of a batch
-            are then prepared a few megabytes at a time, the next while these are predicted.
-        preparation_ends: whether `prepare_batch` ends by itself whatever it is given, if the class
-            says it; else `--predict-timeout` counts for it, too.
-        labels: the names of its classes, by index, if the class says them: a canary with others is
-            refused, a shadow with others is told; see `labels_of`.
     """
 
     version: str
@@ -99,10 +95,36 @@ class Predictor(Protocol):
         ...
 
 
+class Traits(NamedTuple):
+    """What a predictor may say of itself, as attributes, and what counts where it does not.
+
+    Attributes:
+        labels: the names of its classes, by index; None if it does not say them. A canary with
+            others is refused, a shadow with others is told.
+        item_bytes: what a prepared item takes in memory; 0 if it does not say it. Else the items of
+            a batch are prepared a few megabytes at a time, the next while these are predicted.
+        preparation_ends: whether `prepare_batch` ends by itself whatever it is given; if not,
+            `--predict-timeout` counts for it, too.
+    """
+
+    labels: Sequence[str] | None = None
+    item_bytes: int = 0
+    preparation_ends: bool = False
+
+
+def traits_of(predictor: Predictor) -> Traits:
+    """Return what it says of itself."""
+    unsaid = Traits()
+    return Traits(
+        labels=getattr(predictor, "labels", unsaid.labels),
+        item_bytes=getattr(predictor, "item_bytes", unsaid.item_bytes),
+        preparation_ends=getattr(predictor, "preparation_ends", unsaid.preparation_ends),
+    )
+
+
 def labels_of(predictor: Predictor) -> Sequence[str] | None:
     """Return the names of its classes, by index; None if it does not say them, as files do."""
-    labels: Sequence[str] | None = getattr(predictor, "labels", None)
-    return labels
+    return traits_of(predictor).labels
 
 
 class PredictorSource(Protocol):

@@ -52,7 +52,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     with open_queue(options.queue, read_only=True) as queue:
-        found = queue.verify()
+        found = queue.verify(options.progress.counting("records read"))
     return tell(found, options.queue, counted(found.records, "record"), options.json)
 
 

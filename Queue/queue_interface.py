@@ -15,6 +15,7 @@ import orjson
 
 from DurableText.closing import ClosedAtExit
 from DurableText.findings import Findings
+from DurableText.progress import Advance, uncounted
 from Queue.errors import QueueConfigurationError, QueueRecordError
 
 
@@ -217,8 +218,11 @@ class ResultQueue(ClosedAtExit):
         """
 
     @abstractmethod
-    def verify(self) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> Verification:
         """Read everything and tell what is wrong.
+
+        Args:
+            advance: is told how many more records are read.
 
         Raises:
             QueueUnavailableError: there is none, or it cannot be read.

@@ -13,6 +13,7 @@ what was stored as duplicates.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import orjson
 from psycopg.sql import SQL
 
+from DB.busy import held_by
 from DB.database_interface import Row, Verification
 from DB.errors import (
     DatabaseConfigurationError,
@@ -43,6 +45,7 @@ from DB.results import (
 )
 from DB.shared_database import SharedDatabase
 from DurableText.moments import timestamp
+from DurableText.progress import Advance, uncounted
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +224,7 @@ class PostgresDatabase(SharedDatabase):
         rows = self._read("SELECT result::text, stored_at FROM {table} WHERE id = %s", result_id)
         return _row(rows[0][0], stored_at=timestamp(rows[0][1])) if rows else None
 
-    def verify(self) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> Verification:
         """Compare each row with its columns. Pages are the server's: `pg_amcheck`, checksums."""
         found = Verification()
         for row, (text, *_, result_id, label, digest) in self._rows_of("table", "label", "digest"):
@@ -229,6 +232,7 @@ class PostgresDatabase(SharedDatabase):
             if row.get("id") != result_id or columns_of(row) != (label, digest):
                 found.report(f"id {result_id!r}: its columns are not those of its result")
             found.rows += 1
+            advance(1)
             found.bytes += len(text)
         conflicts = self._read("SELECT count(*) FROM {conflicts}")[0][0]
         if conflicts:
@@ -238,9 +242,10 @@ class PostgresDatabase(SharedDatabase):
 
     def check(self, timeout: float) -> None:
         """See `ResultDatabase.check`."""
-        with self._mutex:
+        deadline = time.monotonic() + timeout
+        with held_by(self._mutex, deadline, self.name):
             self._check_usable()
-            with self._session.deadline(timeout):
+            with self._session.until(deadline):
                 if not schema.check(self._session, self._tables, self.name):
                     raise DatabaseReplacedError(
                         f"the tables of the DB {self.name} are gone; a start makes them anew"

@@ -7,6 +7,7 @@ statements, no settings. So a pool in transaction mode (PgBouncer) may stand bet
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import Composed
 
+from DB.busy import left_until
 from DB.errors import DatabaseConfigurationError, DatabaseError, DatabaseUnavailableError
 from DB.postgres.errors import refused, translated
 from DB.postgres.url import PostgresUrl
@@ -41,12 +43,15 @@ class _Connection(psycopg.Connection[Any]):
     """Psycopg's connection, whose every wait has an end."""
 
     answer_seconds = ANSWER_SECONDS
+    answer_by = math.inf
 
     def wait(
         self, gen: Any, interval: float = INTERVAL_SECONDS, timeout: float | None = None
     ) -> Any:
         """Wait as psycopg does, but not for ever."""
-        return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
+        if timeout is None:
+            timeout = min(self.answer_seconds, left_until(self.answer_by))
+        return super().wait(gen, interval, timeout)
 
 
 class Session:
@@ -61,6 +66,7 @@ class Session:
         """
         self._url = url
         self._answer_seconds = answer_seconds
+        self._answer_by = math.inf
         self._connection: _Connection | None = None
         self._before: Patience | None = None  # of a server that took us before
 
@@ -98,24 +104,25 @@ class Session:
             connection.pgconn.finish()
 
     @contextlib.contextmanager
-    def deadline(self, seconds: float) -> Iterator[None]:
-        """Let answers take no longer than `seconds` for a while."""
-        before, self._answer_seconds = self._answer_seconds, min(seconds, self._answer_seconds)
+    def until(self, deadline: float) -> Iterator[None]:
+        """Let all answers be there by a deadline on the clock of `time.monotonic`, for a while."""
+        self._answer_by = deadline
         self._apply_deadline()
         try:
             yield
         finally:
-            self._answer_seconds = before
+            self._answer_by = math.inf
             self._apply_deadline()
 
     def _apply_deadline(self) -> None:
         if self._connection is not None:
             self._connection.answer_seconds = self._answer_seconds
+            self._connection.answer_by = self._answer_by
 
     def _connect(self) -> _Connection:
         connection = self._open()
-        connection.answer_seconds = self._answer_seconds
         self._connection = connection
+        self._apply_deadline()
         try:
             _require_fitness(connection, self._url.name)
         except psycopg.Error as error:

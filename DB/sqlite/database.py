@@ -12,12 +12,14 @@ import contextlib
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from DB.busy import held_by, left_until
 from DB.database_interface import Row, Verification
 from DB.errors import DatabaseReplacedError
 from DB.results import (
@@ -35,6 +37,7 @@ from DB.shared_database import SharedDatabase
 from DB.sqlite.connection import Connect, open_file, translated
 from DurableText.links import real_path
 from DurableText.moments import timestamp
+from DurableText.progress import Advance, uncounted
 from DurableText.sqlite_copy import copy_sqlite
 from DurableText.storage import STORAGE, make_durable_directory, refuse_what_is_no_file
 
@@ -46,6 +49,9 @@ BUSY_SECONDS = 10.0
 
 # Rows that a reader takes at a time; no transaction stays open between two of them.
 ROWS_A_READ = 1000
+
+# Of SQLite's virtual machine: some milliseconds.
+STEPS_BETWEEN_SIGNALS = 100_000
 
 
 class SqliteDatabase(SharedDatabase):
@@ -189,10 +195,10 @@ class SqliteDatabase(SharedDatabase):
         rows = self._read("SELECT result, stored_at FROM inferences WHERE id = ?", result_id)
         return _row(rows[0][0], stored_at=rows[0][1]) if rows else None
 
-    def verify(self) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> Verification:
         """Let SQLite check its pages and indexes, and compare each row with its id and label."""
         found = Verification()
-        for (problem,) in self._read("PRAGMA integrity_check"):
+        for (problem,) in self._check_integrity():
             if problem != "ok":
                 found.report(str(problem))
         for number, (result, result_id, label, digest) in self._scan(
@@ -202,6 +208,7 @@ class SqliteDatabase(SharedDatabase):
             if row is None or row.get("id") != result_id or columns_of(row) != (label, digest):
                 found.report(f"row {number}: its columns are not those of its result")
             found.rows += 1
+            advance(1)
             found.bytes += len(result)
         (conflicts,) = self._read("SELECT count(*) FROM inferences_conflicts")[0]
         if conflicts:
@@ -210,11 +217,13 @@ class SqliteDatabase(SharedDatabase):
 
     def check(self, timeout: float) -> None:
         """See `ResultDatabase.check`."""
-        if self._read_only:
-            self.count()
-            return
-        with self._writing(min(timeout, self._busy_seconds)):
-            pass
+        deadline = time.monotonic() + timeout
+        with held_by(self._mutex, deadline, self.name), self._errors("insert into"):
+            if self._read_only:
+                self._usable().execute("SELECT count(*) FROM inferences")
+                return
+            with self._transaction(min(left_until(deadline), self._busy_seconds)):
+                pass
 
     def copy_to(self, folder: Path) -> None:
         """See `ResultDatabase.copy_to`."""
@@ -252,29 +261,49 @@ class SqliteDatabase(SharedDatabase):
         return connection
 
     @contextlib.contextmanager
-    def _writing(self, timeout: float | None = None) -> Iterator[sqlite3.Connection]:
+    def _writing(self) -> Iterator[sqlite3.Connection]:
         """Run one transaction of this writer."""
-        with self._mutex, self._errors("insert into"):
-            connection = self._usable()
-            self._check_place()
-            if timeout is not None:
-                connection.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.rollback()
-                raise
-            finally:
-                if timeout is not None:
-                    connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
-            self._check_place()
+        with (
+            self._mutex,
+            self._errors("insert into"),
+            self._transaction(self._busy_seconds) as connection,
+        ):
+            yield connection
+
+    @contextlib.contextmanager
+    def _transaction(self, busy_seconds: float) -> Iterator[sqlite3.Connection]:
+        """Run one transaction, waiting for so long for other writers."""
+        connection = self._usable()
+        self._check_place()
+        is_usual = busy_seconds == self._busy_seconds
+        if not is_usual:
+            connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
+        finally:
+            if not is_usual:
+                connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
+        self._check_place()
 
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with self._mutex, self._errors("read"):
             connection = self._usable()
             return connection.execute(query, values).fetchall()
+
+    def _check_integrity(self) -> list[tuple[Any, ...]]:
+        with self._mutex, self._errors("read"):
+            connection = self._usable()
+            # All of it is one call, which takes minutes: so signals are looked for meanwhile.
+            connection.set_progress_handler(lambda: 0, STEPS_BETWEEN_SIGNALS)
+            try:
+                return connection.execute("PRAGMA integrity_check").fetchall()
+            finally:
+                connection.set_progress_handler(None, 0)
 
     def _usable(self) -> sqlite3.Connection:
         self._check_usable()

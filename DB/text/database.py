@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from DB.busy import held_by
 from DB.database_interface import Row
 from DB.errors import (
     DatabaseClosedError,
@@ -138,9 +139,10 @@ class TextDatabase(TextReader):
                     gone += beside.rotate(keep)[1]
             return part, gone
 
-    def check(self, timeout: float) -> None:  # noqa: ARG002 (a file answers at once)
+    def check(self, timeout: float) -> None:
         """See `ResultDatabase.check`."""
-        with self._mutex, self._errors("write to"):
+        deadline = time.monotonic() + timeout
+        with held_by(self._mutex, deadline, self.name), self._errors("write to"):
             self._check_usable()
             self._rows.open()
             self._rows.require_place()

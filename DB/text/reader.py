@@ -22,6 +22,7 @@ from DurableText import codec
 from DurableText.codec import CHUNK_BYTES, scan
 from DurableText.links import real_path
 from DurableText.lock import shared_with
+from DurableText.progress import Advance, uncounted
 from DurableText.storage import STORAGE, Storage, refuse_what_is_no_file
 
 # What lies beside the results, each with parts of its own.
@@ -122,7 +123,7 @@ class TextReader(ResultDatabase):
                     return row
         return None
 
-    def summary(self) -> Summary:
+    def summary(self, advance: Advance = uncounted) -> Summary:
         """See `ResultDatabase.summary`; corrupt lines are counted as such."""
         tally = Tally()
         for line in self._all_lines(self.path):
@@ -131,12 +132,13 @@ class TextReader(ResultDatabase):
                 tally.add(row)
             elif line.strip():
                 tally.corrupt += 1
+            advance(1)
         return tally.finish()
 
-    def verify(self) -> Verification:
-        """Read everything; needs about 20 bytes a row of temporary disk."""
+    def verify(self, advance: Advance = uncounted) -> Verification:
+        """See `ResultDatabase.verify`; needs about 20 bytes a row of temporary disk."""
         self._require_own_side_files()
-        return verify(self.path, self._side_file(CONFLICTS), self._side_file(SHADOWS))
+        return verify(self.path, self._side_file(CONFLICTS), self._side_file(SHADOWS), advance)
 
     def copy_to(self, folder: Path) -> None:
         """See `ResultDatabase.copy_to`."""

@@ -26,6 +26,7 @@ from DB.text.parts import Opened, open_in_turn, part_numbers, part_path
 from DurableText import codec
 from DurableText.codec import scan
 from DurableText.lock import current_holder
+from DurableText.progress import Advance, uncounted
 from DurableText.storage import STORAGE
 
 # A rotation meanwhile makes list and parts differ for a moment: so often it is looked again.
@@ -38,7 +39,9 @@ SEPARATOR = "\0"
 Identity = Callable[[dict[str, Any]], str]
 
 
-def verify(path: Path, conflicts: Path, shadows: Path) -> Verification:
+def verify(
+    path: Path, conflicts: Path, shadows: Path, advance: Advance = uncounted
+) -> Verification:
     """Read the whole DB at `path`: checksums, ids that stand twice, whether all parts are there.
 
     Needs no lock, bounded memory, and about 20 bytes a row of temporary disk.
@@ -47,18 +50,19 @@ def verify(path: Path, conflicts: Path, shadows: Path) -> Verification:
         path: the text, of which links are resolved.
         conflicts: that of the conflicts; may be missing.
         shadows: that of what shadows say; may be missing.
+        advance: is told how many more rows are read, of all three.
 
     Raises:
         DatabaseUnavailableError: the file is not there, or cannot be read.
     """
     lock = path.with_name(f"{path.stem}.lock")
     try:
-        found = _Reading(path, id_of, lock).all()
+        found = _Reading(path, id_of, lock, advance).all()
         for beside, identity, what in (
             (conflicts, lambda row: SEPARATOR.join(name_of(row)), "conflicts are"),
             (shadows, shadow_key, "answers of shadows are"),
         ):
-            reading = _Reading(beside, identity, lock)
+            reading = _Reading(beside, identity, lock, advance)
             if reading.is_there():
                 other = reading.all()
                 other.notes.append(f"{other.rows:,} {what} kept in {beside}")
@@ -85,10 +89,11 @@ class _Read:
 class _Reading:
     """Reads one text with its parts."""
 
-    def __init__(self, path: Path, identity: Identity, lock: Path) -> None:
+    def __init__(self, path: Path, identity: Identity, lock: Path, advance: Advance) -> None:
         self._path = path
         self._identity = identity
         self._lock = lock
+        self._advance = advance
         self._found = Verification()
         self._files: list[_Read] = []
 
@@ -142,6 +147,7 @@ class _Reading:
                 offset += len(line) + 1
             self._find_repeated(names, ids)
             self._found.rows += len(names)
+            self._advance(len(names))
             end = offset
         if end < opened.size:
             self._tell_torn_end(opened, end)

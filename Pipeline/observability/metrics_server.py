@@ -13,6 +13,7 @@ import logging
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -28,6 +29,8 @@ MAX_CLIENTS = 16
 ALL_ADDRESSES, ALL_OF_IPV4 = "::", "0.0.0.0"  # noqa: S104 - only where a user asks for it
 # Seconds between two tries of a port that is in use.
 RETRY_SECONDS = 2.0
+# Before a client is accepted again that could not be: this process has all files that it may have.
+NO_FILE_SECONDS = 0.2
 
 
 class MetricsServer:
@@ -123,6 +126,14 @@ class _Server(ThreadingHTTPServer):
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a client; where no file can be opened any more, after a pause, and no busy one."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(NO_FILE_SECONDS)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve in a thread of its own, in place of the oldest if too many are served already."""

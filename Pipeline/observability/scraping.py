@@ -1,15 +1,18 @@
 """Asking one script how it stands: its metrics, and whether it is ready.
 
-Whatever else may be behind a port is told as such: it answers nothing, or without an end.
+Whatever else may be behind a port is told as such: it answers nothing, or without an end, or with
+a byte now and then.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,8 +22,42 @@ from DurableText.codec import CHUNK_BYTES
 SCRAPE_SECONDS = 2.0
 # So much is taken of an answer: thousands of models and labels. What is more is none of ours.
 MAX_ANSWER_BYTES = 16 << 20
+
+
+class _BoundedSocket(socket.socket):
+    """A connection on which everything has to have come by a deadline, its head included."""
+
+    deadline: float
+
+    def recv_into(self, *arguments: Any) -> int:
+        """Receive what has come by then."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self.settimeout(left)
+        return super().recv_into(*arguments)
+
+
+class _Connection(HTTPConnection):
+    """One whose answer is here as soon as others wait for a part of it, or not at all."""
+
+    def connect(self) -> None:
+        """Connect; the time for the answer begins."""
+        super().connect()
+        assert self.timeout is not None, "nothing is asked without"
+        bounded = _BoundedSocket(fileno=self.sock.detach())
+        bounded.settimeout(self.timeout)
+        bounded.deadline = time.monotonic() + self.timeout
+        self.sock = bounded
+
+
+class _Handler(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_Connection, request)
+
+
 # A proxy that the environment names is for the world outside, not for the machines of a pipeline.
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Handler())
 
 
 @dataclass(frozen=True)
@@ -39,7 +76,7 @@ def scrape(address: str) -> Sample:
     """Ask one script for its metrics and whether it is ready."""
     try:
         with _opener.open(f"http://{address}/metrics", timeout=SCRAPE_SECONDS) as answer:
-            text = _read(answer, time.monotonic() + SCRAPE_SECONDS).decode()
+            text = _read(answer).decode()
         return parse(text, _why_not_ready(address))
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -48,11 +85,11 @@ def scrape(address: str) -> Sample:
         return Sample(time.monotonic(), error=str(reason) or type(reason).__name__)
 
 
-def _read(answer: HTTPResponse, deadline: float) -> bytes:
+def _read(answer: HTTPResponse) -> bytes:
     """Read an answer that may have no end, or never come to it.
 
     Raises:
-        OSError: it takes too long.
+        OSError: it takes too long: see `_BoundedSocket`.
         ValueError: it is too long.
     """
     parts, size = [], 0
@@ -61,8 +98,6 @@ def _read(answer: HTTPResponse, deadline: float) -> bytes:
         size += len(part)
         if size > MAX_ANSWER_BYTES:
             raise ValueError(f"it answers with more than {MAX_ANSWER_BYTES:,} bytes")
-        if time.monotonic() > deadline:
-            raise TimeoutError("timed out")
     return b"".join(parts)
 
 

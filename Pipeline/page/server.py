@@ -1,7 +1,8 @@
 """The HTTP server: uvicorn, with an end to every wait.
 
-A connection that is too many, that does not send its request, or that does not read its answer, is
-cut off; and the server ends when it is told to, whoever is still connected.
+A connection that does not send its request, or that does not read its answer, is cut off, and so is
+one of too many: the one that has been waited for longest, since a browser sends its request at
+once. The server ends when it is told to, whoever is still connected.
 """
 
 from __future__ import annotations
@@ -37,14 +38,20 @@ class BoundedConnection(H11Protocol):
 
     _unsent: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    # Since when its request is waited for (the event loop's clock); None while it is answered.
+    silent_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; one too many is cut off at once."""
+        """Begin; one too many begins in place of that which has been silent for longest."""
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
-            return
         self._await_request()
+        if len(self.connections) > MAX_CONNECTIONS:
+            silent = [
+                (each.silent_since, id(each), each)
+                for each in self.connections
+                if isinstance(each, BoundedConnection) and each.silent_since is not None
+            ]
+            min(silent)[-1].cut_off()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -54,14 +61,15 @@ class BoundedConnection(H11Protocol):
     def handle_events(self) -> None:
         """Take what came; wait no more for a request that is complete."""
         super().handle_events()
-        if self.cycle is not None and not self.cycle.more_body and self._unsent is not None:
-            self._unsent.cancel()
+        cycle = self.cycle  # the last one, while the next request has not come whole
+        if cycle is not None and not cycle.more_body and not cycle.response_complete:
+            self._await_no_request()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        super().on_response_complete()
+        """Wait for the next request, which may be here already."""
         if not self.transport.is_closing():
             self._await_request()
+        super().on_response_complete()
 
     def pause_writing(self) -> None:
         """Wait for the other end to read; not for ever."""
@@ -74,10 +82,20 @@ class BoundedConnection(H11Protocol):
         if self._unread is not None:
             self._unread.cancel()
 
+    def cut_off(self) -> None:
+        """End it at once."""
+        self._await_no_request()
+        self.transport.abort()
+
     def _await_request(self) -> None:
+        self._await_no_request()
+        self.silent_since = self.loop.time()
+        self._unsent = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+
+    def _await_no_request(self) -> None:
+        self.silent_since = None
         if self._unsent is not None:
             self._unsent.cancel()
-        self._unsent = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
 
     def _forget_timers(self) -> None:
         for timer in (self._unsent, self._unread):

@@ -19,7 +19,7 @@ from DurableText.command_line import counted
 from DurableText.moments import timestamp
 from MessageBroker import Message, Subscription
 from Modelling.errors import UNDECODABLE, PreparationStoppedError
-from Modelling.predictor import Answer, Item, Predictor
+from Modelling.predictor import Answer, Item, Predictor, traits_of
 from Pipeline.events import EventError, image_origin, inference_record, read_item
 from Pipeline.observability.waiting import SLOW_MODEL_SECONDS, Reason
 from Pipeline.script.script import Script
@@ -204,7 +204,7 @@ class PredictStep:
         outcome: BatchOutcome,
     ) -> None:
         """Answer items piece by piece; while one is predicted the next is prepared."""
-        prepared_bytes = getattr(predictor, "item_bytes", 0)
+        prepared_bytes = traits_of(predictor).item_bytes
         pieces = pieces_of([max(len(item.data), prepared_bytes) for item in items])
         model = Model(
             functools.partial(self._prepare, predictor), functools.partial(self._run, predictor)
@@ -245,7 +245,7 @@ class PredictStep:
 
     def _prepare(self, predictor: Predictor, items: Sequence[Item]) -> Prepared:
         """Prepare items, watched as the model is, for which it may be code of the same kind."""
-        sure_to_end = getattr(predictor, "preparation_ends", False)
+        sure_to_end = traits_of(predictor).preparation_ends
         with self._watched(
             Reason.PREPARATION, "the items are not prepared", len(items), limited=not sure_to_end
         ):

@@ -17,6 +17,8 @@ from typing import Any
 from redis.exceptions import OutOfMemoryError
 
 from DurableText.forks import Opener
+from DurableText.patience import taken_in_time
+from DurableText.progress import Advance, uncounted
 from Queue.errors import (
     QueueClosedError,
     QueueError,
@@ -176,8 +178,7 @@ class RedisQueue(ResultQueue):
             raise QueueError(f"max_records must be at least 1, not {max_records}")
         self._check_usable()
         deadline = None if timeout is None else time.monotonic() + timeout
-        patience = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
-        if not self._take_lock.acquire(timeout=patience):
+        if not taken_in_time(self._take_lock, deadline):
             return RedisBatch()
         try:
             return self._take(max_records, deadline)
@@ -219,10 +220,10 @@ class RedisQueue(ResultQueue):
         self._require_open()
         return reports.status(self._session, self._url, self._mark_key, self._lock_key)
 
-    def verify(self) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> Verification:
         """See `ResultQueue.verify`."""
         self._require_open()
-        return reports.verify(self._session, self._url, self._mark_key)
+        return reports.verify(self._session, self._url, self._mark_key, advance)
 
     def check(self, timeout: float) -> None:
         """See `ResultQueue.check`: a connection of its own is made, and the server looked at."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from DurableText.patience import taken_in_time
 from Queue.errors import QueueUnavailableError
 from Queue.redis.session import Ask
 from Queue.redis.url import RedisUrl
@@ -56,9 +57,14 @@ class Replication:
         """Append, and wait for the replicas; return what `append` returned.
 
         Raises:
-            QueueUnavailableError: they have not got it yet.
+            QueueUnavailableError: they have not got it yet, or not what other threads have put.
         """
-        with self._lock:
+        if not taken_in_time(self._lock, deadline):
+            raise QueueUnavailableError(
+                f"puts of other threads into the queue {self._url.name} still wait for "
+                f"replicas={self._url.replicas}; nothing of this one was written"
+            )
+        try:
             if (pending := self._pending) is not None:
                 # WAIT is about what its own connection has written, and all before that.
                 ask("SET", f"{{{self._url.stream}}}:replicated", "?", "PX", MARKER_MILLISECONDS)
@@ -72,6 +78,8 @@ class Replication:
                 self._wait(ask, deadline, appended=None)
                 self._pending = None
             return answer
+        finally:
+            self._lock.release()
 
     def _wait(self, ask: Ask, deadline: float | None, appended: int | None) -> None:
         while True:

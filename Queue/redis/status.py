@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from DurableText.command_line import counted
+from DurableText.progress import Advance, uncounted
 from Queue.errors import QueueConfigurationError, QueueError, QueueUnavailableError
 from Queue.queue_interface import QueueStatus, Verification
 from Queue.redis.entries import Entry, read_entries
@@ -94,8 +95,10 @@ def status(session: Session, url: RedisUrl, mark_key: str, lock_key: str) -> Red
     )
 
 
-def verify(session: Session, url: RedisUrl, mark_key: str) -> Verification:
-    """Read the whole stream: every entry has to be a record.
+def verify(
+    session: Session, url: RedisUrl, mark_key: str, advance: Advance = uncounted
+) -> Verification:
+    """Read the whole stream: every entry has to be a record; `advance` is told how many more.
 
     Raises:
         QueueUnavailableError: there is none, or it cannot be read.
@@ -106,6 +109,7 @@ def verify(session: Session, url: RedisUrl, mark_key: str) -> Verification:
     for page in _pages(session, url, READ_ENTRIES):
         records, corrupt = read_entries(url.stream, page)
         found.records += len(records)
+        advance(len(records))
         for each in corrupt:
             found.report(f"{url.stream} entry {each.found_at['entry']}: {each.reason}")
     return found

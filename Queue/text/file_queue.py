@@ -26,6 +26,8 @@ from pathlib import Path
 
 from DurableText.forks import Opener
 from DurableText.links import real_path
+from DurableText.patience import taken_in_time
+from DurableText.progress import Advance, uncounted
 from DurableText.storage import STORAGE, Storage, make_durable_directory, refuse_what_is_no_file
 from Queue.errors import (
     QueueClosedError,
@@ -166,8 +168,7 @@ class FileQueue(ResultQueue):
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             # Another thread may be waiting in here, and longer than this one wants to.
-            patience = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
-            if not self._take_lock.acquire(timeout=patience):
+            if not taken_in_time(self._take_lock, deadline):
                 return TextBatch()
             with self._os_errors("read"):
                 return self._take(max_records, deadline)
@@ -186,9 +187,9 @@ class FileQueue(ResultQueue):
         """See `ResultQueue.status`."""
         return status(self.path)
 
-    def verify(self) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> Verification:
         """See `ResultQueue.verify`."""
-        return verify(self.path)
+        return verify(self.path, advance)
 
     def check(self, timeout: float) -> None:  # noqa: ARG002 (a file answers at once)
         """See `ResultQueue.check`."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from DurableText.links import real_path
+from DurableText.progress import Advance, uncounted
 from DurableText.storage import STORAGE
 from Queue.errors import opened_to_look
 from Queue.queue_interface import QueueBatch, Record, ResultQueue, Verification
@@ -33,10 +34,10 @@ class QueueReader(ResultQueue):
         self._require_own_side_files()
         return status(self.path)
 
-    def verify(self) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> Verification:
         """See `ResultQueue.verify`."""
         self._require_own_side_files()
-        return verify(self.path)
+        return verify(self.path, advance)
 
     def check(self, timeout: float) -> None:
         """See `ResultQueue.check`."""

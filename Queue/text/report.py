@@ -20,6 +20,7 @@ from DurableText.codec import scan
 from DurableText.command_line import counted
 from DurableText.links import real_path
 from DurableText.lock import current_holder
+from DurableText.progress import Advance, uncounted
 from DurableText.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
 from DurableText.storage import STORAGE, refuse_what_is_no_file
 from Queue.errors import QueueUnavailableError
@@ -133,8 +134,10 @@ def _oldest(paths: QueuePaths, place: Position | None) -> tuple[Record | None, i
         reader.close()
 
 
-def verify(path: str | os.PathLike[str]) -> Verification:
+def verify(path: str | os.PathLike[str], advance: Advance = uncounted) -> Verification:
     """Read the whole queue at `path`: every checksum, the numbers, the cursor, the last line.
+
+    `advance` is told how many more records are read.
 
     Raises:
         QueueUnavailableError: there is no queue, or it cannot be read.
@@ -144,7 +147,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     try:
         refuse_what_is_no_file(paths.log)
         place = _check_cursor(paths, found)
-        tail = _check_records(paths, place, found)
+        tail = _check_records(paths, place, found, advance)
         if place is not None and tail and place.next_seq > tail + 1:
             found.notes.append(
                 f"{paths.cursor.name}: at {place.next_seq}, the log ends with {tail}: a power loss "
@@ -177,7 +180,9 @@ def _check_cursor(paths: QueuePaths, found: Verification) -> Position | None:
     return cursor.peek(STORAGE, paths.cursor)
 
 
-def _check_records(paths: QueuePaths, place: Position | None, found: Verification) -> int:
+def _check_records(
+    paths: QueuePaths, place: Position | None, found: Verification, advance: Advance
+) -> int:
     committed = place.next_seq if place else 0
     reader = Reader(STORAGE, paths, None)
     try:
@@ -186,6 +191,7 @@ def _check_records(paths: QueuePaths, place: Position | None, found: Verificatio
             if not records and not corrupt:
                 return reader.position.next_seq - 1
             found.records += len(records)
+            advance(len(records))
             if corrupt and (place := cursor.peek(STORAGE, paths.cursor)) is not None:
                 committed = max(committed, place.next_seq)  # what was removed while this looked
             for line in corrupt:

@@ -12,7 +12,7 @@ import pytest
 
 from examples.sentiment import Sentiment
 from Modelling.errors import CheckpointError
-from Modelling.predictor import Item
+from Modelling.predictor import Item, Traits, traits_of
 from Modelling.predictors.own_python import AnswerError, OwnPredictor, OwnSource, checked_answer
 
 CANNOT_BE_HAD = """
@@ -159,7 +159,8 @@ def test_the_bytes_of_an_item_are_a_number(own_bytes: Any) -> None:
         item_bytes = 4096
 
     assert OwnPredictor(Sized(None, None)).item_bytes == 4096
-    assert OwnPredictor(Sentiment(None, None)).item_bytes == 0
+    assert traits_of(OwnPredictor(Sized(None, None))) == Traits(item_bytes=4096)
+    assert traits_of(OwnPredictor(Sentiment(None, None))) == Traits()
     Sized.item_bytes = own_bytes
     with pytest.raises(AnswerError, match="item_bytes must be a number from 0"):
         OwnPredictor(Sized(None, None))

@@ -199,6 +199,39 @@ def test_an_answer_without_an_end_is_not_read_for_ever(
     assert says in stage.state
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/readyz"])
+def test_a_head_that_drips_is_not_waited_for_to_its_end(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in time, and the 64 KiB of a line of a head would take an hour."""
+    monkeypatch.setattr(scraping, "SCRAPE_SECONDS", 0.5)
+    ended = threading.Event()
+
+    class Dripping(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path != path:
+                self.send_response(200)
+                self.end_headers()
+                return
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nDrip: ")
+            with contextlib.suppress(OSError):
+                while not ended.wait(0.05):
+                    self.wfile.write(b"x")
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        # Without a limit it comes to an end by the server's alone, and is ready then.
+        threading.Timer(10.0, ended.set).start()
+        stage = Target(f"127.0.0.1:{server.server_port}").look()
+        assert not ended.is_set()
+        ended.set()
+        server.shutdown()
+    assert not stage.ready
+    assert "timed out" in stage.state
+
+
 def test_the_metrics_of_another_program_end_no_watch() -> None:
     assert parse("# TYPE leaky_bucket gauge\nleaky_bucket 3\n").values == {"leaky_bucket": 3}
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from Queue import QueueReplacedError, QueueUnavailableError, ResultQueue, open_queue
 from Queue.redis.queue import RedisQueue
+from Queue.redis.replication import Replication
+from Queue.redis.url import parse
 from tests.engines.redis_server import HOST, RedisServer
 from tests.queue_conformance.stories import drained, ids_of, named, numbered, until_it_works
 
@@ -44,6 +49,28 @@ def test_a_put_waits_for_replicas_and_appends_once_however_often_it_is_tried(
             assert queue.status().depth == 4
         until_it_works(lambda: queue.put(numbered(2, 2), timeout=1.0))
         assert drained(queue) == ["0", "1", "2", "3"]
+
+
+def test_a_put_waits_no_longer_than_it_is_told_to_for_one_that_waits_for_replicas() -> None:
+    replication = Replication(parse("redis://host/0?replicas=1"), answer_seconds=10)
+    is_waiting, is_there = threading.Event(), threading.Event()
+
+    def ask(*_command: object) -> int:
+        is_waiting.set()
+        assert is_there.wait(10)
+        return 1
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(replication.append, ask, [b"a"], None, lambda: b"1-0")
+        try:
+            assert is_waiting.wait(10)
+            with pytest.raises(QueueUnavailableError, match="puts of other threads") as error:
+                replication.append(ask, [b"b"], time.monotonic(), lambda: b"2-0")
+            assert error.value.appended == 0
+        finally:
+            is_there.set()
+        assert first.result(10) == b"1-0"
+    assert replication.append(ask, [b"b"], time.monotonic() + 10, lambda: b"2-0") == b"2-0"
 
 
 def test_what_was_put_survives_the_promotion_of_a_replica(
