@@ -257,5 +257,6 @@ class BrokerInterface(ClosedAtExit):
     def close(self, timeout: float = CLOSE_TIMEOUT_SECONDS) -> None:
         """Flush what was published, for up to `timeout` seconds, and give back what is un-acked.
 
-        Twice is fine; any other call afterwards raises `ClosedError`.
+        Where the broker does not answer, giving back takes up to 20 seconds more; the log says so
+        then. Twice is fine; any other call afterwards raises `ClosedError`.
         """

@@ -155,5 +155,8 @@ class Subscription(ClosedAtExit):
     def close(self) -> None:
         """Give back what is un-acked: it is delivered again, here or elsewhere, at once.
 
-        Twice is fine. Afterwards `receive` and `dead_letter` raise `ClosedError`; acks are late.
+        Where the broker does not answer, or another thread's `receive` is still under way, it is
+        waited for up to 10 seconds; the log says so then, and what was not given back comes again
+        when its lease ends. Twice is fine. Afterwards `receive` and `dead_letter` raise
+        `ClosedError`; acks are late.
         """

@@ -35,6 +35,7 @@ PARTS = (
     "life_cycle",
     "failover",
     "outages",
+    "timeouts",
     "limits",
     "chaos",
 )

@@ -120,6 +120,10 @@ class BrokerUnderTest(ABC):
         Neither what is open nor what is being opened gets through, be it refused or left waiting.
         """
 
+    def silence(self) -> contextlib.AbstractContextManager[None]:
+        """Let the broker hang inside: it takes what it is asked, and answers nothing."""
+        return self.outage()
+
     @abstractmethod
     def handler_class(self) -> type[BrokerCore]:
         """Import the handler: a class of a module that other processes can import, too."""

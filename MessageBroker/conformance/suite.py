@@ -14,4 +14,5 @@ from MessageBroker.conformance.nacks import *
 from MessageBroker.conformance.ordering import *
 from MessageBroker.conformance.outages import *
 from MessageBroker.conformance.publishing import *
+from MessageBroker.conformance.timeouts import *
 from MessageBroker.conformance.topics import *

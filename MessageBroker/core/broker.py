@@ -6,6 +6,7 @@ A handler subclasses `BrokerCore`, sets `name` and `cloudevents_prefix`, and fil
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +25,11 @@ from MessageBroker.broker_interface import (
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.dead_letter import dead_letter_attributes, text_of
 from MessageBroker.core.driver import AwaitedBatch, Batch
+from MessageBroker.core.ending import Ending
 from MessageBroker.core.forks import Opener
 from MessageBroker.core.hooks import HandlerHooks
 from MessageBroker.core.outage import Outage
-from MessageBroker.core.subscription import SubscriptionCore
+from MessageBroker.core.subscription import CLOSE_SECONDS, SubscriptionCore
 from MessageBroker.errors import (
     AuthenticationError,
     BrokerError,
@@ -41,6 +43,8 @@ from MessageBroker.subscription_interface import Subscription
 
 if TYPE_CHECKING:
     from MessageBroker.message import Message
+
+logger = logging.getLogger(__name__)
 
 # A year: as good as for ever, and no client reckons beyond what it can (s).
 LONGEST_WAIT_SECONDS = 365 * 24 * 3600.0
@@ -313,13 +317,25 @@ class BrokerCore(HandlerHooks, BrokerInterface):
             self._closed = True
         deadline = time.monotonic() + _bounded(timeout)
         self._wait_for_confirmations(timeout)
-        for subscription in list(self._subscriptions):
-            subscription.close()
-        self._shutdown(max(0.0, deadline - time.monotonic()))
+        self._close_subscriptions()
+        left = max(0.0, deadline - time.monotonic())
+        if not Ending(lambda: self._shutdown(left), "closing").wait(left + CLOSE_SECONDS):
+            logger.warning(
+                "%s: the clients were not let go within %g s: the broker does not answer",
+                self.name,
+                left + CLOSE_SECONDS,
+            )
         with self._lock:
             unconfirmed = list(self._in_flight)
         for batch in unconfirmed:
             batch.fail_rest(ClosedError(f"{self.name} was closed before it had the message"))
+
+    def _close_subscriptions(self) -> None:
+        """Close them side by side: all of them may wait for the same broker."""
+        closing = [(each, each.begin_to_close()) for each in list(self._subscriptions)]
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for subscription, ending in closing:
+            subscription.await_closed(ending, max(0.0, deadline - time.monotonic()))
 
     def _require_open(self) -> None:
         self._opener.require()

@@ -53,6 +53,7 @@ class Letter:
         error: the details.
         unread: its body could not be read: there is none to send.
         forms_tried: in how many of `FORMS` it was refused.
+        posted_at: when it was first published, in monotonic seconds.
         answer: of the broker.
     """
 
@@ -61,6 +62,7 @@ class Letter:
     error: str
     unread: bool
     forms_tried: int = 0
+    posted_at: float = field(default_factory=time.monotonic)
     answer: Future[str] = field(default_factory=Future)
 
     def failure(self) -> BaseException | None:
@@ -84,6 +86,7 @@ class Letters:
         self._stream = stream
         self._publish = publish
         self._waiting: dict[Delivery, Letter] = {}
+        self._is_told = False  # that some wait
 
     # ------------------------------------------------------------------ those that wait
 
@@ -102,14 +105,23 @@ class Letters:
 
     def wait_for(self, letters: Sequence[Letter]) -> None:
         """Keep letters that were not answered yet, for `answered`."""
-        if letters and not self._waiting:
-            logger.error(
-                "%d messages wait for %s, which has not taken them in %g s; others flow on",
-                len(letters),
-                self._to,
-                PATIENCE_SECONDS,
-            )
         self._waiting.update((each.message.delivery, each) for each in letters)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say, once, that letters wait for so long that it is no healthy topic's doing."""
+        waiting = tuple(self._waiting.values())  # the oldest first; another thread may add some
+        if self._is_told or not waiting:
+            return
+        if time.monotonic() - waiting[0].posted_at < PATIENCE_SECONDS:
+            return
+        self._is_told = True
+        logger.error(
+            "%d messages wait for %s, which has not taken them in %g s; others flow on",
+            len(waiting),
+            self._to,
+            PATIENCE_SECONDS,
+        )
 
     def answered(self) -> list[Letter]:
         """Return letters that waited, and do no longer; forget those of lost messages."""
@@ -120,21 +132,27 @@ class Letters:
             elif self._is_answered(letter, 0.0):
                 del self._waiting[delivery]
                 done.append(letter)
-        if done and not self._waiting:
+        self._tell()
+        if self._is_told and not self._waiting:
+            self._is_told = False
             logger.info("%s takes letters again", self._to)
         return done
 
     # ------------------------------------------------------------------ sending
 
-    def send(self, letters: Sequence[Letter]) -> Iterator[Letter]:
+    def send(self, letters: Sequence[Letter], patience: float | None = None) -> Iterator[Letter]:
         """Publish letters; yield those that were answered in time.
 
         While others wait already, nobody waits for these.
+
+        Args:
+            letters: all are published, in time or not.
+            patience: seconds; None for `PATIENCE_SECONDS`.
         """
         for letter in letters:
             self._post(letter)
-        patience = 0.0 if self._waiting else PATIENCE_SECONDS
-        deadline = time.monotonic() + patience
+        patience = PATIENCE_SECONDS if patience is None else patience
+        deadline = time.monotonic() + (0.0 if self._waiting else patience)
         for letter in letters:
             if self._is_answered(letter, max(0.0, deadline - time.monotonic())):
                 yield letter

@@ -86,6 +86,7 @@ class Moving:
         errors: Sequence[str],
         *,
         unread: bool = False,
+        patience: float | None = None,
     ) -> int:
         """Publish a letter for each that is not settled, then acknowledge it.
 
@@ -94,6 +95,8 @@ class Moving:
             reason: why, the same for all.
             errors: the details of each.
             unread: whether there is no body to send.
+            patience: seconds to wait for the topic, beyond which the letters wait beside; None
+                for as long as a healthy one takes at most.
 
         Returns:
             How many were moved at once; others may wait for the topic.
@@ -107,7 +110,7 @@ class Moving:
         answered: list[Letter] = []
         refusal: BrokerError | None = None
         try:
-            answered = list(self._letters.send(sending))
+            answered = list(self._letters.send(sending, patience))
             refusal = self._settle(answered)
             self._letters.wait_for([each for each in sending if each not in answered])
         finally:  # also after a Ctrl-C: nobody else would hand them out again
@@ -146,10 +149,18 @@ class Moving:
 
     def _settle(self, answered: Sequence[Letter]) -> BrokerError | None:
         """Acknowledge what was moved; return why the rest was refused, if that is for good."""
-        moved = [each.message for each in answered if each.failure() is None]
+        moved = [each for each in answered if each.failure() is None]
         with self._lock:
             self.moved += len(moved)
-        self._ack(moved)
+        self._ack([each.message for each in moved])
+        unread = [each for each in moved if each.unread]
+        if unread:
+            logger.error(
+                "%d records that cannot be read were dead-lettered, the first at %s: %s",
+                len(unread),
+                self._stream.place_of(unread[0].message),
+                unread[0].error,
+            )
         return self._letters.tell_failures([each for each in answered if each.failure()])
 
     def _hold_unmoved(self, messages: Sequence[Message]) -> None:
@@ -161,8 +172,12 @@ class Moving:
 
     # ------------------------------------------------------------------ what cannot be read
 
-    def move_unread(self, messages: Sequence[Message]) -> None:
-        """Move away those whose body cannot be read, told in one line.
+    def move_unread(self, messages: Sequence[Message], patience: float) -> None:
+        """Move away those whose body cannot be read.
+
+        Args:
+            messages: readable ones, too.
+            patience: see `move`.
 
         Raises:
             BrokerError: see `move`.
@@ -170,14 +185,7 @@ class Moving:
         unread = [each for each in messages if each.delivery in self.unread]
         errors = [self.unread[each.delivery] for each in unread]
         try:
-            moved = self.move(unread, UNREAD_REASON, errors, unread=True)
-            if moved:
-                logger.error(
-                    "%d records that cannot be read were dead-lettered, the first at %s: %s",
-                    moved,
-                    self._stream.place_of(unread[0]),
-                    errors[0],
-                )
+            self.move(unread, UNREAD_REASON, errors, unread=True, patience=patience)
         finally:
             for delivery in [each for each in self.unread if each.state in SETTLED]:
                 del self.unread[delivery]

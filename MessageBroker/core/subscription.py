@@ -14,6 +14,7 @@ from MessageBroker.broker_interface import is_dead_letter_topic
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.dead_letter import texts_of
 from MessageBroker.core.driver import Stream
+from MessageBroker.core.ending import Ending
 from MessageBroker.core.forks import Opener
 from MessageBroker.core.lease_keeper import LeaseKeeper
 from MessageBroker.core.letters import LetterPublisher, Letters
@@ -39,6 +40,9 @@ WAIT_SLICE_SECONDS = 0.1
 OUTAGE_PAUSE_SECONDS = 0.5
 # Attempts are remembered for messages that were lost to a rebalance and may come back.
 MAX_REMEMBERED_ATTEMPTS = 100_000
+# What giving back may take where the broker does not answer, or a receive is under way (s). Leases
+# end by themselves a little later.
+CLOSE_SECONDS = 10.0
 EXHAUSTED_REASON = "max_delivery_attempts"
 
 
@@ -109,7 +113,7 @@ class SubscriptionCore(Subscription):
         while True:
             messages = self._receive_once(max_messages, deadline)
             if self._moving.unread:
-                messages = self._without_unread(messages)
+                messages = self._without_unread(messages, deadline)
             if messages or time.monotonic() >= deadline:
                 return messages
 
@@ -184,11 +188,11 @@ class SubscriptionCore(Subscription):
                 admitted.append(message)
         return admitted
 
-    def _without_unread(self, messages: Sequence[Message]) -> list[Message]:
+    def _without_unread(self, messages: Sequence[Message], deadline: float) -> list[Message]:
         """Move away those whose body cannot be read; return the others."""
         readable = [each for each in messages if each.delivery not in self._moving.unread]
         try:
-            self._moving.move_unread(messages)
+            self._moving.move_unread(messages, max(0.0, deadline - time.monotonic()))
         except BaseException:  # the next call hands them out
             for message in readable:
                 self._hold(message, 0.0)
@@ -316,13 +320,30 @@ class SubscriptionCore(Subscription):
         return not away and not self._closed.is_set() and self._stream.ready
 
     def close(self) -> None:
+        self.await_closed(self.begin_to_close(), CLOSE_SECONDS)
+
+    def begin_to_close(self) -> Ending | None:
+        """Close it, and begin to give back what is un-acked; None if that was done before."""
         if self._opener.is_another_process:
-            return  # a child that ends: the parent goes on
+            return None  # a child that ends: the parent goes on
         with self._lock:
             if self._closed.is_set():
-                return
+                return None
             self._closed.set()
             self._changed.notify_all()
+        return Ending(self._give_back, f"closing {self.subscription_id}")
+
+    def await_closed(self, ending: Ending | None, seconds: float) -> None:
+        """Wait until all was given back, for so long only; say so if it was not."""
+        if ending is not None and not ending.wait(seconds):
+            logger.warning(
+                "%s: what is un-acked was not given back within %g s: the broker does not answer, "
+                "or a receive is still under way; it comes again once its lease has ended",
+                self.subscription_id,
+                seconds,
+            )
+
+    def _give_back(self) -> None:
         self._leases.stop()
         self._moving.look_at_letters()
         with self._receiving:

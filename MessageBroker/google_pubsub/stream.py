@@ -113,7 +113,7 @@ class PubSubStream(Stream):
         """End the pulls, and give back all that they brought."""
         self._inbox.close()
         self._pulls.close()
-        self._leases.try_to_give_back([*deliveries, *self._inbox.clear()])
+        self._leases.give_back([*deliveries, *self._inbox.clear()])
 
     def _explain(self, error: BrokerError) -> BrokerError:
         """Say what was deleted: the topic, or the subscription alone."""

@@ -24,7 +24,7 @@ from typing import Any
 
 from MessageBroker.errors import BrokerReplacedError, BrokerUnavailableError, ConfigurationError
 from MessageBroker.local.files_in_use import Change, FilesInUse
-from MessageBroker.local.turnstile import Turnstile
+from MessageBroker.local.turnstile import LockedError, Turnstile
 
 # Stands in the header of each file, so that an older program refuses what a newer one has made.
 # Files of versions up to 0.2 have none. What a reader could not read raises it.
@@ -49,15 +49,20 @@ def translated_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.OperationalError, OSError) as error:
-        raise BrokerUnavailableError(
-            f"local broker: {path} cannot be used now: {error}{_remedy(path)}"
-        ) from error
+        kind = LockedError if _is_busy(error) else BrokerUnavailableError
+        raise kind(f"local broker: {path} cannot be used now: {error}{_remedy(path)}") from error
     except sqlite3.ProgrammingError:
         raise  # ours: nothing is wrong with the file
     except sqlite3.DatabaseError as error:
         raise ConfigurationError(
             f"local broker: {path} is damaged ({error}): move its folder away, or restore it"
         ) from error
+
+
+def _is_busy(error: Exception) -> bool:
+    """Tell whether another connection has the file; extended codes hold the code in one byte."""
+    code = getattr(error, "sqlite_errorcode", None)  # sqlite3 sets it on its own errors alone
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _remedy(path: Path) -> str:
@@ -93,6 +98,7 @@ class SharedDatabase:
         self.path = path
         self.gone: Change | None = None
         self._is_lost = False
+        self._busy_milliseconds = int(1000 * BUSY_TIMEOUT_SECONDS)
         self._counted = -1  # the counter in the file when one more was last seen in the log
         with translated_errors(path), contextlib.ExitStack() as opened:
             if schema is None and not path.exists():
@@ -197,13 +203,16 @@ class SharedDatabase:
                 afterwards, too.
 
         Raises:
+            LockedError: others did not let go of it in time.
             BrokerUnavailableError, ConfigurationError: it cannot be written.
             BrokerReplacedError: it was removed, replaced or cut; nothing that is written counts.
         """
         began = time.monotonic()
         with translated_errors(self.path), self._turnstile.held(patience):
+            left = BUSY_TIMEOUT_SECONDS
             if patience is not None:
-                self._wait_at_most(patience - (time.monotonic() - began))
+                left = patience - (time.monotonic() - began)
+            self._wait_at_most(left)
             self._look()
             try:  # a Ctrl-C may come as soon as the transaction has begun
                 self._db.execute("BEGIN IMMEDIATE")
@@ -248,7 +257,9 @@ class SharedDatabase:
 
     def _wait_at_most(self, seconds: float) -> None:
         milliseconds = int(1000 * max(0.0, min(seconds, BUSY_TIMEOUT_SECONDS)))
-        self._db.execute(f"PRAGMA busy_timeout={milliseconds}")
+        if milliseconds != self._busy_milliseconds:
+            self._db.execute(f"PRAGMA busy_timeout={milliseconds}")
+            self._busy_milliseconds = milliseconds
 
     def require_there(self) -> None:
         """Go on if the names show the files that were opened; see `gone`.

@@ -258,14 +258,14 @@ class TopicStore:
         with self._reading():
             bell.hang_again()
 
-    def join(self, subscription: str, consumer: str) -> None:
-        """See `Consumers.join`."""
-        with self._writing() as db:
+    def join(self, subscription: str, consumer: str, patience: float | None = None) -> None:
+        """See `Consumers.join`, and `SharedDatabase.writing` for the patience."""
+        with self._writing(patience) as db:
             self._consumers.join(db, subscription, consumer)
 
-    def renew(self, consumer: str) -> bool:
-        """See `Consumers.renew`."""
-        with self._writing() as db:
+    def renew(self, consumer: str, patience: float | None = None) -> bool:
+        """See `Consumers.renew`, and `SharedDatabase.writing` for the patience."""
+        with self._writing(patience) as db:
             return self._consumers.renew(db, consumer)
 
     def leave(self, consumer: str) -> None:
@@ -277,13 +277,25 @@ class TopicStore:
     # ------------------------------------------------------------------ claiming
 
     def claim(
-        self, subscription: str, consumer: str, max_messages: int, max_bytes: int
+        self,
+        subscription: str,
+        consumer: str,
+        max_messages: int,
+        max_bytes: int,
+        patience: float | None = None,
     ) -> Claimed | None:
         """Take the oldest messages that nobody holds; None if this consumer was given up for dead.
 
         It confirms nothing: what becomes of the files meanwhile is seen at the acknowledgement.
+
+        Args:
+            subscription: an existing one.
+            consumer: who takes them.
+            max_messages: at most so many.
+            max_bytes: at how many bytes of data no more are taken.
+            patience: see `SharedDatabase.writing`.
         """
-        with self._writing(confirms=False) as db:
+        with self._writing(patience, confirms=False) as db:
             if not self._consumers.bury_the_dead(db, consumer):
                 return None
             claims = Claims(db, self._log, subscription, consumer, max_messages, max_bytes)

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,10 @@ from MessageBroker.local.files_in_use import FILE_MODE
 
 # A transaction takes milliseconds: whoever waits for so long waits for somebody who hangs.
 PATIENCE_SECONDS = 8.0
+
+
+class LockedError(BrokerUnavailableError):
+    """Raised when others have a file for longer than one may wait. It may pass in milliseconds."""
 
 
 class Turnstile:
@@ -56,7 +61,7 @@ class Turnstile:
             patience: seconds to wait for it; None for `PATIENCE_SECONDS`.
 
         Raises:
-            BrokerUnavailableError: somebody has held it for so long; the text says who.
+            LockedError: somebody has held it for so long; the text says who.
             OSError: the file system does not lock.
         """
         try:  # a Ctrl-C may come as soon as the lock is held
@@ -81,9 +86,8 @@ class Turnstile:
         elif not self._place.want_again():
             self._place = _PlaceInLine(self._turn, self._lock)
         if not self._place.wait(patience):
-            raise BrokerUnavailableError(
-                f"local broker: {describe_holder(self.lock_path, patience)}"
-            )
+            waited = time.monotonic() - self._place.began
+            raise LockedError(f"local broker: {describe_holder(self.lock_path, waited)}")
         self._place = None
 
     def _enter_at_once(self) -> bool:
@@ -112,9 +116,13 @@ class _PlaceInLine:
 
     Whoever gives up cannot take the thread out of the line. So it stays, at most one a turnstile,
     and goes straight through when its turn comes and nobody wants it any more.
+
+    Attributes:
+        began: when it came into the line, in monotonic seconds.
     """
 
     def __init__(self, turn: IO[bytes], lock: IO[bytes]) -> None:
+        self.began = time.monotonic()
         self._turn = turn
         self._lock = lock
         self._changed = threading.Condition()

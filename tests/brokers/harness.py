@@ -7,6 +7,7 @@ embedded broker, a real Apache Kafka, or the real Pub/Sub emulator. It does not 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import time
@@ -68,6 +69,14 @@ class LocalUnderTest(BrokerUnderTest):
                 other = sqlite3.connect(path, isolation_level=None, timeout=10)
                 locks.callback(other.close)
                 other.execute("BEGIN EXCLUSIVE")
+            yield
+
+    @contextlib.contextmanager
+    def silence(self) -> Iterator[None]:
+        """A process was stopped inside, with all files in its hands."""
+        with contextlib.ExitStack() as locks:
+            for path in self.folder.glob("*.lock"):
+                fcntl.flock(locks.enter_context(path.open("ab")), fcntl.LOCK_EX)
             yield
 
     def handler_class(self) -> type[BrokerCore]:

@@ -162,3 +162,27 @@ def test_what_cannot_be_read_is_moved_away_in_one_line_and_its_neighbours_flow(
         assert subscription.dead_lettered == 3
         assert caplog.text.count("cannot be read") == 1
         assert "3 records" in caplog.text
+
+
+def test_a_receive_keeps_its_time_where_what_cannot_be_read_has_to_wait(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, letters = ListStream(), DeadLetters()
+    letters.away = True
+    with subscription_over(stream, letters) as subscription:
+        unread = message("")
+        subscription._stream.on_unread(unread, "damaged")
+        stream.arrive(unread)
+
+        subscription.receive(1, 0.1)
+
+        assert subscription.letters_waiting == 1
+        assert letters_module.PATIENCE_SECONDS > 1, "it would have been waited for so long"
+        assert not caplog.messages
+        monkeypatch.setattr(letters_module, "PATIENCE_SECONDS", 0.05)
+        wait_until(lambda: "has not taken them" in caplog.text, "it is told later", 5)
+
+        letters.waiting[0].set_result("id")
+
+        wait_until(lambda: subscription.dead_lettered == 1, "it is moved", 5)
+        wait_until(lambda: "cannot be read were dead-lettered" in caplog.text, "it is told", 5)

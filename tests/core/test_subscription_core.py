@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 
 from MessageBroker import Message
+from MessageBroker.core import subscription as core
+from MessageBroker.core.subscription import SubscriptionCore
 from MessageBroker.errors import (
     BrokerUnavailableError,
     ClosedError,
@@ -60,6 +63,54 @@ def test_the_stream_is_not_used_after_it_was_closed_while_an_ack_is_under_way() 
 
     assert stream.acknowledged == ["slow"]
     assert stream.used_after_close == []
+
+
+def test_closing_behind_a_fetch_that_hangs_ends_and_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "CLOSE_SECONDS", 0.1)
+    stream = ListStream()
+    fetching, answered = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> list[Message]:
+        fetching.set()
+        answered.wait(30)
+        return []
+
+    monkeypatch.setattr(stream, "fetch", hang)
+    subscription = subscription_over(stream)
+    outcome = Future[list[Message]]()
+    receiving = threading.Thread(target=lambda: outcome.set_result(receive_closed(subscription)))
+    receiving.start()
+    fetching.wait(5)
+
+    subscription.close()
+
+    assert not answered.is_set()
+    assert "not given back within 0.1 s" in caplog.text
+    answered.set()
+    assert outcome.result(10) == []
+    wait_until(lambda: stream.closed, "the stream is closed all the same", 10)
+    assert stream.used_after_close == []
+    receiving.join()
+
+
+def receive_closed(subscription: SubscriptionCore) -> list[Message]:
+    with pytest.raises(ClosedError):
+        return subscription.receive(1, 60)
+    return []
+
+
+def test_what_a_close_raises_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = ListStream()
+    subscription = subscription_over(stream)
+
+    def fail(_deliveries: object) -> None:
+        raise AssertionError("a defect")
+
+    monkeypatch.setattr(stream, "close", fail)
+    with pytest.raises(AssertionError, match="a defect"):
+        subscription.close()
 
 
 def test_what_cannot_become_a_dead_letter_comes_again(caplog: pytest.LogCaptureFixture) -> None:
