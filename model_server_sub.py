@@ -214,7 +214,7 @@ def source_of(
         )
         return ImagePredictor(classifier, options.top)
 
-    return CheckpointSource(file or DEFAULT_CHECKPOINT, load)
+    return CheckpointSource(file or DEFAULT_CHECKPOINT, load, max_bytes=options.max_model_bytes)
 
 
 def _loading(script: Script, source: PredictorSource) -> contextlib.AbstractContextManager[None]:

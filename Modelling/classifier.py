@@ -226,7 +226,7 @@ def load_classifier(
             its side file for 5 s. The text is one line.
         ValueError: So many threads cannot be had.
     """
-    found = open_checkpoint(checkpoint)
+    found = open_checkpoint(checkpoint, max_bytes=max_bytes)
     classifier = Classifier(
         found,
         open_engine(

@@ -29,7 +29,7 @@ from DurableText.installation.command_line import command_parser
 from Modelling.classifier import Classifier, Predictions, load_classifier
 from Modelling.data_preparation import decode_image, visible_files
 from Modelling.errors import CheckpointError, ImageError, UnpredictableError, printable
-from Modelling.images.decoding import IMAGE_SUFFIXES
+from Modelling.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS
 from Modelling.images.show import MAX_IMAGES, Row, draw_predictions
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.network.declared_size import add_max_model_bytes
@@ -44,6 +44,9 @@ __all__ = [
     "Predictions",
     "load_classifier",
 ]
+
+# As many pixels as an image may have, in the widest array of them; a device has no end.
+MAX_FILE_BYTES = 32 * MAX_PIXELS
 
 # Pixels of the longer side, at least, with which an image is drawn by --show.
 SHOWN_SIDE = 300
@@ -123,7 +126,7 @@ def _predict_files(classifier: Classifier, files: Sequence[Path], show: Path | N
     for file in files:
         name = printable(str(file))
         try:
-            data = file.read_bytes()
+            data = _read(file)
             pixels = classifier.prepare(data)
             probabilities = classifier.probabilities(pixels[None])[0]
         except IsADirectoryError:
@@ -142,6 +145,14 @@ def _predict_files(classifier: Classifier, files: Sequence[Path], show: Path | N
     if show and rows and not _draw(rows, classifier.labels, show):
         return 1
     return 0 if predicted == len(files) else 1
+
+
+def _read(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        data = opened.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ImageError(f"file of more than {MAX_FILE_BYTES:,} bytes")
+    return data
 
 
 def _draw(rows: Sequence[Row], labels: Sequence[str], show: Path) -> bool:

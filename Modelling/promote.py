@@ -37,20 +37,22 @@ from Modelling.network.checkpoint import (
     require_kind,
     sha256_of,
 )
+from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES, add_max_model_bytes
 from Modelling.network.side_file import entries_of, is_file_name, sync, write_atomically
-from Modelling.network.side_file_place import named, own_side_file_path
+from Modelling.network.side_file_place import json_of, named, own_side_file_path
 
 PROMOTED = "promoted"
 
 logger = logging.getLogger(__name__)
 
 
-def promote(new: Path, served: Path) -> Checkpoint:
+def promote(new: Path, served: Path, max_bytes: int = DEFAULT_MAX_MODEL_BYTES) -> Checkpoint:
     """Make a checkpoint the served one.
 
     Args:
         new: Its file; forms and side file lie beside it, as always.
         served: What the servers are given as `--checkpoint`.
+        max_bytes: That the new one may take; see `load_classifier`.
 
     Returns:
         What is served now.
@@ -62,13 +64,13 @@ def promote(new: Path, served: Path) -> Checkpoint:
     """
     served = named(served)
     require_kind(served)  # else all would be in its place before anybody found that out
-    found, before = open_checkpoint(new), _labels_of(served)
+    found, before = open_checkpoint(new, max_bytes=max_bytes), _labels_of(served)
     if found.side is None and f".{PROMOTED}-" in new.name:
         raise CheckpointError(
             f"{new}: a copy that was promoted has no side file of its own, so its labels and "
             "preprocessing would be lost: promote what it was copied from, or go back with --back"
         )
-    classifier = load_classifier(new)
+    classifier = load_classifier(new, max_bytes=max_bytes)
     switch(found, classifier, served)
     if before not in (None, classifier.labels):
         logger.warning("%s has other labels than what was served before", found.version)
@@ -149,12 +151,9 @@ def _require_there(served: Path, side: dict[str, Any]) -> None:
 
 
 def _own_side_file(served: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(own_side_file_path(served).read_bytes())
-    except FileNotFoundError:
+    content = json_of(own_side_file_path(served))
+    if content is None:
         return None
-    except ValueError as error:
-        raise CheckpointError(f"{own_side_file_path(served)}: no side file: {error}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{own_side_file_path(served)}: no side file: no JSON object")
     return content
@@ -195,11 +194,15 @@ def main(arguments: list[str] | None = None) -> int:
         "--served", type=Path, metavar="FILE", default=DEFAULT_CHECKPOINT,
         help="what the servers are given as --checkpoint; default: the shipped one",
     )  # fmt: skip
+    add_max_model_bytes(parser)
     options = parser.parse_args(arguments)
     if options.back == (options.new is not None):
         parser.error("either FILE or --back")
     try:
-        found = back(options.served) if options.back else promote(options.new, options.served)
+        if options.back:
+            found = back(options.served)
+        else:
+            found = promote(options.new, options.served, options.max_model_bytes)
     except CheckpointError as error:
         print(f"promote: {error}", file=sys.stderr)
         return 2

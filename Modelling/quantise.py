@@ -286,7 +286,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _quantise(options: argparse.Namespace) -> None:
     path: Path = options.checkpoint
-    checkpoint = open_checkpoint(path, patience=0, need_match=False)
+    checkpoint = open_checkpoint(
+        path, patience=0, need_match=False, max_bytes=options.max_model_bytes
+    )
     model = load_keras_model(path, allow_code=options.allow_code, max_bytes=options.max_model_bytes)
     side = _described(options, checkpoint, model)
     input_range = side.pixel_range or UNIT

@@ -12,6 +12,7 @@ is never served. A checkpoint without a side file is fine too: it is somebody el
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from Modelling.errors import CheckpointError, printable
 from Modelling.images.digits import DIGITS
+from Modelling.network.declared_size import TooLargeError, require_size, require_size_on_disk
 from Modelling.network.file_kinds import SAVED_MODEL, advice_on
 from Modelling.network.hashes import sha256_of
 from Modelling.network.onnx_files import files_beside
@@ -120,7 +122,11 @@ def require_kind(path: Path) -> None:
 
 
 def open_checkpoint(
-    path: Path | str, *, patience: float = PATIENCE, need_match: bool = True
+    path: Path | str,
+    *,
+    patience: float = PATIENCE,
+    need_match: bool = True,
+    max_bytes: int | None = None,
 ) -> Checkpoint:
     """Find out what a checkpoint is and that its side file belongs to it.
 
@@ -128,16 +134,19 @@ def open_checkpoint(
         path: A file of Keras, ONNX or LiteRT, or a SavedModel folder.
         patience: Seconds for which a pair that does not match is looked at again.
         need_match: Whether a side file of another checkpoint is refused.
+        max_bytes: That its files may take, or HDF5 declare: before they are read. None for any.
 
     Raises:
-        CheckpointError: The file is missing or empty, or does not match its side file.
+        CheckpointError: The file is missing, empty or too large, or does not match its side file.
     """
     path = named(Path(path))
     require_kind(path)
     deadline = time.monotonic() + patience
     while True:
         try:
-            return _open_once(path, need_match)
+            return _open_once(path, need_match, max_bytes)
+        except TooLargeError:
+            raise
         except CheckpointError:
             # Nothing comes into being by itself where not even a side file is.
             awaited = path.exists() or side_file_path(path).exists()
@@ -146,13 +155,28 @@ def open_checkpoint(
         time.sleep(RETRY_INTERVAL)
 
 
-def _open_once(path: Path, need_match: bool) -> Checkpoint:
-    side = read_side_file(path)
+def sha256_within(path: Path, max_bytes: int | None) -> str:
+    """Hash a file or folder, unless it is too large.
+
+    Raises:
+        TooLargeError: See `require_size_on_disk`.
+        OSError: See `sha256_of`.
+    """
+    if max_bytes is not None:
+        require_size_on_disk(path, max_bytes)
+    return sha256_of(path)
+
+
+def _open_once(path: Path, need_match: bool, max_bytes: int | None) -> Checkpoint:
+    hash_of = functools.partial(sha256_within, max_bytes=max_bytes)
+    side = read_side_file(path, hash_of)
     weights = path if side is None or side.file is None else path.with_name(side.file)
     try:
-        sha256 = sha256_of(weights)
+        sha256 = hash_of(weights)
         size = weights.stat().st_size
         beside = files_beside(weights) if weights.suffix.lower() == ".onnx" else ()
+        if beside and max_bytes is not None:
+            require_size(path, sum((size, *(each.stat().st_size for each in beside))), max_bytes)
         hashes = tuple((file, sha256_of(file)) for file in beside)
     except FileNotFoundError:
         raise CheckpointError(

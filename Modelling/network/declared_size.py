@@ -17,10 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from DurableText.installation.extras import needs
 from Modelling.errors import CheckpointError
+from Modelling.network.hashes import files_of, require_regular
 
 # Four times the largest network of keras.applications (NASNetLarge has 360 MB, VGG19 550 MB).
 DEFAULT_MAX_MODEL_BYTES = 2 << 30
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 # Groups of HDF5 files that are never loaded: how the training stood.
 OF_TRAINING = ("optimizer", "optimizer_weights")
@@ -28,6 +32,10 @@ OF_TRAINING = ("optimizer", "optimizer_weights")
 # The attribute of a group that lists its weights; a long list is cut into those of this name and a
 # number.
 NAMES_OF_WEIGHTS = "weight_names"
+
+
+class TooLargeError(CheckpointError):
+    """Raised when a checkpoint, or a part of it, takes more than it may."""
 
 
 def require_size(what: object, declared: int, max_bytes: int) -> None:
@@ -39,13 +47,37 @@ def require_size(what: object, declared: int, max_bytes: int) -> None:
         max_bytes: How many it may take.
 
     Raises:
-        CheckpointError: It takes more.
+        TooLargeError: It takes more.
     """
     if declared > max_bytes:
-        raise CheckpointError(
+        raise TooLargeError(
             f"{what} declares {declared:,} bytes, and --max-model-bytes are {max_bytes:,}: nothing "
             "of it was loaded; raise the limit if the model is really so large"
         )
+
+
+def require_size_on_disk(path: Path, max_bytes: int) -> None:
+    """Refuse a file or folder that is too large to be read, be it only for its hash.
+
+    HDF5 may be larger than what is loaded of it, by what is of training: there it is added up.
+
+    Raises:
+        TooLargeError: It is.
+        OSError: It is not there, or cannot be read.
+    """
+    inside = files_of(path) if path.is_dir() else [path]
+    size = sum(each.stat().st_size for each in inside)
+    if size > max_bytes and path.is_file() and _is_hdf5(path):
+        with needs("a Keras model", CheckpointError):
+            require_hdf5_size(path, max_bytes)
+    else:
+        require_size(path, size, max_bytes)
+
+
+def _is_hdf5(path: Path) -> bool:
+    require_regular(path)
+    with path.open("rb") as file:
+        return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
 
 
 def require_archive_size(path: Path, max_bytes: int) -> None:

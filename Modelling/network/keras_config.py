@@ -15,6 +15,7 @@ from typing import Any
 
 from DurableText.installation.extras import needs
 from Modelling.errors import CheckpointError, shortened
+from Modelling.network.declared_size import HDF5_SIGNATURE
 
 # Of a model's architecture as JSON. The largest of keras.applications has half a megabyte.
 MAX_CONFIG_BYTES = 16 << 20
@@ -39,8 +40,6 @@ REGISTERED = ">"
 # What is only for training: how it goes, what weights begin with, and what holds them down.
 TRAINING_KEYS = frozenset({"compile_config"})
 TRAINING_ENDS = ("_initializer", "_regularizer", "_constraint")
-
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 UNKNOWN_VERSION = "of an unknown version"
 

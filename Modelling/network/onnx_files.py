@@ -20,6 +20,7 @@ from Modelling.errors import CheckpointError, shortened
 from Modelling.network.declared_size import (
     DEFAULT_MAX_MODEL_BYTES,
     require_size,
+    require_size_on_disk,
     require_tensor_sizes,
     tensor_bytes,
 )
@@ -37,6 +38,7 @@ def require_safe(path: Path, max_bytes: int = DEFAULT_MAX_MODEL_BYTES) -> None:
     Raises:
         CheckpointError: There are such; or it is no ONNX file.
     """
+    require_size_on_disk(path, max_bytes)
     model = _read(path)
     own = {(each.domain, each.name) for each in model.functions}
     foreign = sorted(

@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 import unicodedata
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from Modelling.errors import CheckpointError, shortened
 from Modelling.images.digits import DIGITS, DIGITS_SHAPE
 from Modelling.images.pixels import MAX_INPUT_VALUES, MAX_WHITE
 from Modelling.images.resizing import WAYS
+from Modelling.network.hashes import sha256_of
 from Modelling.network.input_range import UNIT, InputRange, range_of_pairs
 from Modelling.network.side_file_place import find_side_file, side_file_to_write
 
@@ -114,13 +116,17 @@ class SideFile:
         return InputRange(tuple(map(float, span / std)), tuple(map(float, (low - mean) / std)))
 
 
-def read_side_file(checkpoint: Path) -> SideFile | None:
+def read_side_file(checkpoint: Path, hash_of: Callable[[Path], str] = sha256_of) -> SideFile | None:
     """Read the side file of a checkpoint; None if it has none.
+
+    Args:
+        checkpoint: Whose.
+        hash_of: Hashes the checkpoint, where its name does not tell whose side file it is.
 
     Raises:
         CheckpointError: It is not JSON, lacks what a side file must have, or has what it must not.
     """
-    found = find_side_file(checkpoint)
+    found = find_side_file(checkpoint, hash_of)
     if found is None:
         return None
     try:

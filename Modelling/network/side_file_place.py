@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,18 +63,22 @@ def own_side_file_path(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{checkpoint.name}.json")
 
 
-def find_side_file(checkpoint: Path) -> FoundSideFile | None:
+def find_side_file(checkpoint: Path, hash_of: Callable[[Path], str]) -> FoundSideFile | None:
     """Read the JSON of a checkpoint's side file; None if it has none.
+
+    Args:
+        checkpoint: Whose.
+        hash_of: See `side_file.read_side_file`.
 
     Raises:
         CheckpointError: It cannot be read.
     """
     path = side_file_path(checkpoint)
-    content = _read(path)
+    content = json_of(path)
     if content is None:
         return None
     if path != own_side_file_path(checkpoint):
-        reason = _why_not_ours(content, checkpoint)
+        reason = _why_not_ours(content, checkpoint, hash_of)
         if reason:
             logger.warning("%s is not used for %s: %s", path, checkpoint.name, reason)
             return None
@@ -84,21 +89,30 @@ def side_file_to_write(checkpoint: Path) -> Path:
     """Tell where a side file is to be written: not over one that is of another file."""
     path = side_file_path(checkpoint)
     try:
-        content = _read(path)
+        content = json_of(path)
     except CheckpointError:
         return path
-    foreign = path != own_side_file_path(checkpoint) and _why_not_ours(content, checkpoint)
+    foreign = path != own_side_file_path(checkpoint) and _why_not_ours(
+        content, checkpoint, sha256_of
+    )
     return own_side_file_path(checkpoint) if content is not None and foreign else path
 
 
-def _read(path: Path) -> Any:
+def json_of(path: Path) -> Any:
+    """Read a side file as JSON; None if it is not there.
+
+    Raises:
+        CheckpointError: It cannot be read, is too large, or no JSON.
+    """
     try:
         require_regular(path)
         with path.open("rb") as file:
             data = file.read(MAX_SIDE_FILE_BYTES + 1)
         if len(data) > MAX_SIDE_FILE_BYTES:
             raise ValueError(f"it has more than {MAX_SIDE_FILE_BYTES >> 20} MB")
-        return json.loads(data)
+        content = json.loads(data)
+        if content is None:
+            raise ValueError("it says nothing but null")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -106,9 +120,10 @@ def _read(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: the side file cannot be read: {reason or shortened(error)}{misnamed(path)}"
         ) from None
+    return content
 
 
-def _why_not_ours(content: Any, checkpoint: Path) -> str | None:
+def _why_not_ours(content: Any, checkpoint: Path, hash_of: Callable[[Path], str]) -> str | None:
     """Say why `<stem>.json` is no side file of this checkpoint; None if it may be."""
     if not isinstance(content, dict):
         return None
@@ -126,10 +141,10 @@ def _why_not_ours(content: Any, checkpoint: Path) -> str | None:
         for each in sorted(checkpoint.parent.glob(f"{_escaped(checkpoint.stem)}.*"))
         if each.suffix.lower() in SIBLING_SUFFIXES and each.name != checkpoint.name
     ]
-    if not siblings or _hash_or_none(checkpoint) == content["sha256"]:
+    if not siblings or _hash_or_none(checkpoint, hash_of) == content["sha256"]:
         return None
     for sibling in siblings:
-        if _hash_or_none(sibling) == content["sha256"]:
+        if _hash_or_none(sibling, sha256_of) == content["sha256"]:
             return f"it is of {sibling.name}; write {own_side_file_path(checkpoint).name} instead"
     return None
 
@@ -139,8 +154,8 @@ def _escaped(stem: str) -> str:
     return "".join(f"[{each}]" if each in "*?[" else each for each in stem)
 
 
-def _hash_or_none(path: Path) -> str | None:
+def _hash_or_none(path: Path, hash_of: Callable[[Path], str]) -> str | None:
     try:
-        return sha256_of(path)
+        return hash_of(path)
     except OSError:
         return None

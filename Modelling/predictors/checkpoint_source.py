@@ -13,9 +13,10 @@ from Modelling.network.checkpoint import (
     RETRY_INTERVAL,
     Checkpoint,
     open_checkpoint,
-    sha256_of,
+    sha256_within,
     side_file_path,
 )
+from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES
 from Modelling.network.hashes import files_of
 from Modelling.network.side_file_place import own_side_file_path
 from Modelling.predictor import Predictor
@@ -31,7 +32,12 @@ class CheckpointSource:
     """
 
     def __init__(
-        self, checkpoint: Path, load: Callable[[Path], Predictor], *, patience: float = PATIENCE
+        self,
+        checkpoint: Path,
+        load: Callable[[Path], Predictor],
+        *,
+        patience: float = PATIENCE,
+        max_bytes: int = DEFAULT_MAX_MODEL_BYTES,
     ) -> None:
         """Remember how it is loaded.
 
@@ -39,11 +45,13 @@ class CheckpointSource:
             checkpoint: See `open_checkpoint`.
             load: Loads it.
             patience: Seconds for which files that do not belong together are looked at again.
+            max_bytes: See `open_checkpoint`.
         """
         self.name = str(checkpoint)
         self._checkpoint = checkpoint
         self._load = load
         self._patience = patience
+        self._max_bytes = max_bytes
         self._forms: tuple[Path, ...] = ()
         self._had_side_file = False
         self._serves = False
@@ -66,7 +74,9 @@ class CheckpointSource:
         deadline = time.monotonic() + self._patience
         while True:
             looking()
-            found = open_checkpoint(self._checkpoint, patience=self._patience)
+            found = open_checkpoint(
+                self._checkpoint, patience=self._patience, max_bytes=self._max_bytes
+            )
             forms, self._forms = self._forms, _forms_of(found)
             if forms != self._forms:
                 looking()
@@ -101,12 +111,18 @@ class CheckpointSource:
         late = [
             each.file
             for each in checkpoint.side.engines.values()
-            if not _has(checkpoint.path.with_name(Path(each.file).name), each.sha256)
+            if not self._has(checkpoint.path.with_name(Path(each.file).name), each.sha256)
         ]
         if late:
             named = "is missing or not the one that its side file names"
             return f"{', '.join(late)} beside it {named}"
         return None
+
+    def _has(self, path: Path, sha256: str) -> bool:
+        try:
+            return sha256_within(path, self._max_bytes) == sha256
+        except OSError:
+            return False
 
 
 def _is_passed_over(found: Checkpoint) -> bool:
@@ -125,10 +141,3 @@ def _forms_of(checkpoint: Checkpoint) -> tuple[Path, ...]:
     engines = checkpoint.side.engines.values() if checkpoint.side else ()
     forms = [checkpoint.path.with_name(Path(each.file).name) for each in engines]
     return (*forms, *(file for file, _ in checkpoint.beside))
-
-
-def _has(path: Path, sha256: str) -> bool:
-    try:
-        return sha256_of(path) == sha256
-    except OSError:
-        return False

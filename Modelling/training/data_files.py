@@ -11,6 +11,7 @@ import io
 import math
 import re
 import struct
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -82,6 +83,30 @@ def _reader(file: Path) -> Callable[[Path], Arrays]:
     raise ValueError(f"{file}: neither a .npz archive, a .csv file, nor an idx-ubyte file")
 
 
+def _require_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise ValueError(f"it declares {size:,} bytes, {MAX_BYTES:,} are the most")
+
+
+class _Bounded(io.RawIOBase):
+    """What a file unpacks to, up to the limit: what is compressed tells its size nowhere."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self._read += len(data)
+        if self._read > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+        return len(data)
+
+
 def _opened(file: Path) -> IO[bytes]:
     with file.open("rb") as opened:
         packed = opened.read(2) == b"\x1f\x8b"
@@ -125,6 +150,8 @@ def _neighbour(file: Path, *changes: tuple[str, str]) -> Path | None:
 
 def _read_archive(file: Path) -> Arrays:
     try:
+        with zipfile.ZipFile(file) as entries:
+            _require_size(sum(entry.file_size for entry in entries.infolist()))
         with np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in (*ARRAYS, "labels") if name in archive}
     except Exception as error:  # noqa: BLE001 - archives that others made raise anything
@@ -161,8 +188,7 @@ def _idx_array(file: Path) -> npt.NDArray[np.uint8]:
                 raise ValueError("it does not begin as one of bytes does")
             shape = struct.unpack(f">{head[3]}I", opened.read(4 * head[3]))
             size = math.prod(shape)
-            if size > MAX_BYTES:
-                raise ValueError(f"it declares {size:,} bytes")
+            _require_size(size)
             data = opened.read(size + 1)
     except (ValueError, EOFError, gzip.BadGzipFile, struct.error, OverflowError) as error:
         raise ValueError(f"{file}: not an idx-ubyte file: {shortened(error)}") from None
@@ -192,7 +218,7 @@ def _table(file: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
     """Read a table of images: (N, H, W, C) uint8, and the texts of their classes (N,)."""
     names: list[str] = []
     try:
-        with _opened(file) as opened, io.TextIOWrapper(opened, "utf-8-sig") as lines:
+        with _opened(file) as opened, _text_of(opened) as lines:
             first = lines.readline()
             if not first.strip():
                 raise ValueError("its first row is empty")
@@ -217,6 +243,10 @@ def _table(file: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
     except (ValueError, EOFError, gzip.BadGzipFile) as error:
         raise ValueError(f"{file}: not a table of images: {shortened(error)}") from None
     return pixels.astype(np.uint8).reshape(-1, *shape), np.array(names)
+
+
+def _text_of(opened: IO[bytes]) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedReader(_Bounded(opened), 1 << 16), "utf-8-sig")
 
 
 def _without(rows: Iterable[str], delimiter: str, place: int, names: list[str]) -> Iterator[str]:

@@ -151,7 +151,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse at once what would be looked at again for five seconds."""
     monkeypatch.setattr(
-        classifier, "open_checkpoint", lambda path: open_checkpoint(path, patience=0)
+        classifier, "open_checkpoint", lambda path, **_: open_checkpoint(path, patience=0)
     )
 
 

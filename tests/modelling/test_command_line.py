@@ -199,3 +199,14 @@ def test_what_macos_puts_beside_pictures_is_none(
 def test_skipped_files_are_counted_by_kind() -> None:
     files = [Path(name) for name in ("a.txt", "b.TXT", "c.mov", "d", "e.\x1b")]
     assert counted_by_kind(files) == "2 .txt, 1 .mov, 1 without suffix, 1 .\\x1b"
+
+
+def test_a_file_without_an_end_is_not_read_to_it(
+    photo: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_cnn, "MAX_FILE_BYTES", photo.stat().st_size)
+    assert predict_cnn.main(["/dev/zero", str(photo)]) == 1
+    said = capsys.readouterr().out
+    assert "/dev/zero" in said
+    assert "not predicted: file of more than" in said
+    assert len(said.splitlines()) == 4

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from Modelling.training import data_files
 from Modelling.training.data_files import name_of
 from Modelling.training.datasets import Dataset, load_dataset
 
@@ -158,3 +159,24 @@ def test_a_folder_of_two_data_sets_asks_which(tmp_path: Path) -> None:
 )
 def test_a_data_set_is_named_after_its_file(file: str, name: str) -> None:
     assert name_of(Path(file)) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["mine.npz", "train.csv", "train.csv.gz", "train-images.idx3-ubyte"]
+)
+def test_what_unpacks_to_more_than_the_limit_is_not_unpacked(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kilobytes may unpack to more than any machine has."""
+    x_train, y_train = np.zeros((40, 100, 100), np.uint8), np.arange(40) % 4
+    path = tmp_path / name
+    if name == "mine.npz":
+        arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_train, "y_test": y_train}
+        np.savez_compressed(path, **arrays)
+    elif "csv" in name:
+        write(path, table(x_train, y_train))
+    else:
+        write(path, idx(x_train))
+    monkeypatch.setattr(data_files, "MAX_BYTES", 100_000)
+    with pytest.raises(ValueError, match=r"declares [0-9,]+ bytes|more than 100,000 bytes"):
+        load_dataset("mine", path)

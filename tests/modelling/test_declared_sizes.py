@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +16,15 @@ import h5py
 import numpy as np
 import pytest
 
-from Modelling import predict_cnn
+from Modelling import predict_cnn, promote
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, engine_path
 from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES
 from Modelling.network.engine import LiteRTEngine
 from Modelling.network.keras_models import load_keras_model
 from Modelling.predict_cnn import CheckpointError, load_classifier
-from tests.modelling.foreign import SIDE
+from Modelling.predictors.checkpoint_source import CheckpointSource
+from Modelling.predictors.images import ImagePredictor
+from tests.modelling.foreign import SIDE, colours_onnx, point_to
 
 # More than any machine has: who reads it first fails in another way.
 ENORMOUS = 1 << 42
@@ -170,3 +175,97 @@ def test_a_constant_of_a_saved_model_counts_as_what_it_unpacks_to(tmp_path: Path
     assert sum(each.stat().st_size for each in path.rglob("*")) < 1 << 20
     with pytest.raises(CheckpointError, match=r"declares [0-9]{2},[0-9,]+ bytes"):
         load_classifier(path, max_bytes=8 << 20)
+
+
+def sparse(path: Path, begins: bytes = b"") -> Path:
+    """A file that takes more than the limit, and no room."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        file.write(begins)
+        file.truncate(DEFAULT_MAX_MODEL_BYTES + 1)
+    return path
+
+
+def saved_model(folder: Path) -> Path:
+    (folder / "model").mkdir()
+    (folder / "model" / "saved_model.pb").write_bytes(b"")
+    return sparse(folder / "model" / "variables").parent
+
+
+def beside_another(folder: Path) -> Path:
+    """Whose side file `model.json` is, only the hashes of both tell."""
+    (folder / "model.h5").write_bytes(b"")
+    side = {"sha256": "0" * 64, "labels": ["a", "b"], "input_shape": [8, 8, 3]}
+    (folder / "model.json").write_text(json.dumps(side))
+    return sparse(folder / "model.keras")
+
+
+def weights_in_another_file(folder: Path) -> Path:
+    path = colours_onnx(folder / "model.onnx")
+    point_to(path, "weights.bin")
+    sparse(folder / "weights.bin")
+    return path
+
+
+def large_form(folder: Path) -> Path:
+    path = folder / "model.h5"
+    shutil.copy(DEFAULT_CHECKPOINT, path)
+    side = json.loads(DEFAULT_CHECKPOINT.with_suffix(".json").read_bytes())
+    side["engines"]["int8"]["file"] = sparse(folder / "form.tflite").name
+    path.with_suffix(".json").write_text(json.dumps(side))
+    return path
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: sparse(folder / "model.h5"),
+        lambda folder: sparse(folder / "model.keras", b"PK\x03\x04"),
+        lambda folder: sparse(folder / "model.onnx"),
+        lambda folder: sparse(folder / "model.tflite"),
+        saved_model,
+        beside_another,
+        weights_in_another_file,
+        large_form,
+    ],
+    ids=["h5", "keras", "onnx", "tflite", "folder", "beside another", "weights", "form"],
+)
+def test_what_is_too_large_is_refused_before_it_is_read(
+    make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even for its hash; and at once, as no copying makes it smaller."""
+    path = make(tmp_path)
+    digest = hashlib.file_digest
+
+    def of_small_files(file: Any, name: str) -> Any:
+        assert os.fstat(file.fileno()).st_size < DEFAULT_MAX_MODEL_BYTES, "it is read"
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", of_small_files)
+    monkeypatch.setattr(time, "sleep", None)
+    source = CheckpointSource(path, lambda file: ImagePredictor(load_classifier(file)))
+    source._serves = True  # all forms are looked at for a successor
+    with pytest.raises(CheckpointError, match=r"declares 2,147,[0-9,]+ bytes"):
+        source.load(lambda: None)
+
+
+def test_a_network_is_larger_on_disk_than_the_limit_by_what_is_of_training(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    shutil.copy(DEFAULT_CHECKPOINT, path)
+    loaded = path.stat().st_size
+    with h5py.File(path, "a") as file:
+        file.create_dataset("optimizer_weights/all", data=np.zeros(10 << 20, np.uint8))
+    assert load_classifier(path, engine="tensorflow", max_bytes=2 * loaded).labels
+    with pytest.raises(CheckpointError, match=r"model\.h5 declares [0-9,]+ bytes"):
+        load_classifier(path, max_bytes=loaded // 2)
+
+
+def test_what_may_be_served_may_be_promoted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new, served = (colours_onnx(tmp_path / name) for name in ("new.onnx", "served.onnx"))
+    limit = new.stat().st_size
+    arguments = [str(new), "--served", str(served), "--max-model-bytes"]
+    assert promote.main([*arguments, str(limit - 1)]) == 2
+    assert "nothing of it was loaded" in capsys.readouterr().err
+    assert promote.main([*arguments, str(limit)]) == 0
