@@ -15,6 +15,8 @@ BROKERS_FOLDER = Path(__file__).resolve().parents[2] / ".brokers"
 POM = Path(__file__).with_name("pom.xml")
 # Other jars, another folder: those that an earlier version has fetched are not all.
 JARS = BROKERS_FOLDER / f"kafka-{KAFKA_VERSION}-{zlib.crc32(POM.read_bytes()):08x}"
+# See tests/brokers/class_archive.py. A JVM of another version goes without it.
+CLASS_ARCHIVE = JARS / "classes.jsa"
 
 HOW_TO_GET_THEM = (
     "a real Kafka needs Java 17 or later and Maven: `apt-get install default-jre-headless maven`, "
@@ -67,6 +69,7 @@ def java_command(main: str, *arguments: str, heap: str = "512m") -> list[str]:
         "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC",
         "-XX:-UsePerfData",
+        *([f"-XX:SharedArchiveFile={CLASS_ARCHIVE}"] if CLASS_ARCHIVE.exists() else ()),
         f"-Dlog4j2.configurationFile={POM.with_name('log4j2.properties')}",
         "-cp",
         f"{JARS}/*",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import base64
+import contextlib
 import shutil
 import signal
 import socket
@@ -31,8 +32,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from DurableText.closing import ClosedAtExit
+from tests.brokers.class_archive import make_once
 from tests.brokers.kafka_jars import (
     BROKERS_FOLDER,
+    CLASS_ARCHIVE,
     KAFKA_VERSION,
     KafkaMissingError,
     fetch_jars,
@@ -70,6 +73,7 @@ class _Node:
         self.controller_port = free_port()
         self.sasl_port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.jvm_options: list[str] = []
 
     @property
     def properties_file(self) -> Path:
@@ -86,9 +90,10 @@ class _Node:
         return java_command(main, *arguments, heap=heap)
 
     def start(self) -> None:
+        java, *arguments = self.java("kafka.Kafka", str(self.properties_file))
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                self.java("kafka.Kafka", str(self.properties_file)),
+                [java, *self.jvm_options, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -170,6 +175,7 @@ class KafkaCluster(ClosedAtExit):
 
     def start(self) -> KafkaCluster:
         """Start all nodes; return when the cluster answers."""
+        make_once(CLASS_ARCHIVE, _record_classes)
         for node in self._nodes:
             node.folder.mkdir(parents=True, exist_ok=True)
             properties = {**self._properties(node), **self._extra_properties}
@@ -316,6 +322,19 @@ class KafkaCluster(ClosedAtExit):
                 return
             time.sleep(0.05)
         raise RuntimeError(f"Kafka did not answer in time:\n{_tail(nodes[0].log_file)}")
+
+
+def _record_classes(archive: Path) -> bool:
+    """Run a broker that writes its classes into `archive` as it ends; tell whether it did."""
+    cluster = KafkaCluster()
+    [node] = cluster._nodes
+    node.jvm_options = [f"-XX:ArchiveClassesAtExit={archive}"]
+    with cluster, contextlib.suppress(subprocess.TimeoutExpired):
+        node.send(signal.SIGTERM)
+        assert node.process is not None, "it was started"
+        node.process.wait(START_TIMEOUT_SECONDS)
+        return True
+    return False
 
 
 def _listens(port: int) -> bool:

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tests.brokers.certificates import ADDRESS, Authority, IssuedCertificate
-from tests.brokers.kafka_jars import JARS, java_command
+from tests.brokers.kafka_jars import java_command
 from tests.brokers.kafka_server import HOST, KafkaCluster, Listener, _Node
 from tests.servers import free_port
 
@@ -111,12 +111,6 @@ class SecuredKafka(KafkaCluster):
         programs.mkdir(exist_ok=True)
         program = programs / "kafka-acls.sh"
         java = java_command("org.apache.kafka.tools.AclCommand", heap="128m")
-        # Classes loaded once and mapped ever after: half the time of a call.
-        archive = JARS / "acls.jsa"
-        java.insert(
-            1,
-            f"-XX:{'SharedArchiveFile' if archive.exists() else 'ArchiveClassesAtExit'}={archive}",
-        )
         program.write_text(f'#!/bin/sh\nexec {" ".join(map(repr, java))} "$@"\n')
         program.chmod(0o755)
         outcome = subprocess.run(

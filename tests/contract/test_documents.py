@@ -9,11 +9,10 @@ import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from jsonschema import Draft7Validator, Draft202012Validator
 
 from MessageBroker import Message
 from Pipeline.contract.fields import RESULT
@@ -21,6 +20,9 @@ from Pipeline.contract.schemas import schemas
 from Pipeline.events import ImageOrigin, image_origin, inference_record
 from tests.contract.documents import ROOT, documents
 from tests.pipeline.runner import Pipeline, dead_letters, wait_until
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 TOOLS = ROOT / ".tools" / "node_modules" / "@asyncapi"
 GET_THEM = "npm install --prefix .tools @asyncapi/specs@6.11.1 @asyncapi/parser@3.6.6"
@@ -52,7 +54,12 @@ def asyncapi() -> Any:
 
 
 def validator(schema: Any) -> Draft202012Validator:
-    """Check formats, too: `date-time` by rfc3339-validator."""
+    """Check formats, too: `date-time` by rfc3339-validator.
+
+    Imported here: its grammars take seconds, in each process that reads this file.
+    """
+    from jsonschema import Draft202012Validator
+
     return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
@@ -76,6 +83,8 @@ def test_the_documents_are_up_to_date() -> None:
 
 @pytest.mark.soak
 def test_the_asyncapi_document_is_valid_by_the_official_schema() -> None:
+    from jsonschema import Draft7Validator
+
     schema = json.loads((tool("specs") / "schemas" / "3.0.0.json").read_text())
     assert [each.message for each in Draft7Validator(schema).iter_errors(asyncapi())] == []
 

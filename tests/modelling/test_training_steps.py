@@ -15,10 +15,16 @@ from Modelling.quantise import compile_int8, loses_by_rounding
 from Modelling.training.augmentation import CLOTHES, Augmentation, augment
 from Modelling.training.eight_bits import EightBitNetwork
 
-tf = pytest.importorskip("tensorflow")
+
+@pytest.fixture(scope="module", autouse=True)
+def _tensorflow() -> None:
+    """Not at the top: each process that shares the tests reads this file, and few run it."""
+    pytest.importorskip("tensorflow")
 
 
 def distorted(images: np.ndarray, strength: Augmentation, seed: int = 1) -> np.ndarray:
+    import tensorflow as tf
+
     given: np.ndarray = augment(tf.constant(images), tf.constant([seed, 2], tf.int64), strength)
     return np.asarray(given)
 

@@ -81,6 +81,8 @@ def test_the_wheel_alone_runs_the_pipeline_in_an_empty_folder(installed: Install
         (("edms-model-server-sub", "--checkpoint", "some.onnx"), "onnx"),
         (("edms", "page"), "page"),
     ],
+    # Without a broker's name in brackets: tests/shared_out.py takes that for one that needs it.
+    ids=lambda value: f"its {value}" if isinstance(value, str) else " ".join(value),
 )
 def test_what_is_missing_is_named_with_the_extra_that_brings_it(
     installed: Installed, tmp_path: Path, command: tuple[str, ...], extra: str
