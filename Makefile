@@ -37,10 +37,10 @@ demo: $(VENV)/.runtime  ## run the whole pipeline on the embedded broker
 page: $(VENV)/.runtime  ## the four scripts and the page on the embedded broker; Ctrl-C stops them all
 	exec $(BIN)/python -m Pipeline.page.together
 
-# Most tests wait for a broker: three processes, as tests/shared_out.py shares them out.
+# Most tests wait for a broker: four processes, as tests/shared_out.py shares them out.
 # exec: a SIGTERM to make is for pytest, which stops the brokers, and not for a shell between them.
 test: $(VENV)/.development  ## run all tests
-	exec $(BIN)/python -m pytest -m "not soak" -n 3
+	exec $(BIN)/python -m pytest -m "not soak" -n 4
 
 test-failed: $(VENV)/.development  ## run what failed last time once more, in one process
 	exec $(BIN)/python -m pytest -m "not soak" --last-failed --last-failed-no-failures none

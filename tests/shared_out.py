@@ -1,8 +1,9 @@
-"""How several processes share the tests: `make test`, which is `pytest -n 3`.
+"""How several processes share the tests: `make test`, which is `pytest -n 4`.
 
-Most tests wait for a broker; the others compute. So one process waits for Pub/Sub and another one
-for Kafka while the third trains models and runs pipelines. The tests of a group stay together, in
-one process and in their usual order:
+Most tests wait for a broker; the others compute. So two processes wait, for Pub/Sub and for Kafka,
+while two others train models and run pipelines: what waits is dealt out such that it is never done
+by all at once, nor by none. The tests of a group stay together, in one process and in their usual
+order:
 
 - those on the Pub/Sub emulator, those on Kafka, and all of `tests/kafka` and of `tests/diagnosis`,
   which have one of their own: each is started once, as it is in one process;
@@ -37,13 +38,13 @@ HAVE_THEIR_OWN = ("tests/kafka", "tests/diagnosis")
 # The beginnings of groups' names. What is not named is short, and lets both end at the same time.
 STARTS_FIRST = (
     "pubsub",
+    "kafka",
     "tests/modelling/",
     "tests/pipeline/",
-    "tests/operations/",
-    "kafka",
     "tests/kafka",
     "tests/diagnosis",
     "examples/",
+    "tests/operations/",
     "tests/durability/",
 )
 # For an interrupted test to stop its scripts, and then for the brokers; they need 1 to 3 s.
