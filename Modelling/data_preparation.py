@@ -33,7 +33,8 @@ from Modelling.images.pixels import is_mask
 from Modelling.images.resizing import ANTIALIASED, CROPPING_WAYS, as_unit, resized
 from Modelling.images.several import require_one_digit_in_form
 from Modelling.network.checkpoint import DIGITS, RESIZE
-from Modelling.network.side_file import SideFile, require_preprocessing
+from Modelling.network.side_file import SideFile
+from Modelling.network.side_file_values import require_preprocessing
 from Modelling.training.datasets import Dataset, bundled_test_images, load_dataset
 
 __all__ = [

@@ -38,8 +38,10 @@ from Modelling.network.checkpoint import (
     sha256_of,
 )
 from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES, add_max_model_bytes
-from Modelling.network.side_file import entries_of, is_file_name, sync, write_atomically
+from Modelling.network.replacing import sync, write_atomically
+from Modelling.network.side_file import entries_of
 from Modelling.network.side_file_place import json_of, named, own_side_file_path
+from Modelling.network.side_file_values import is_file_name
 
 PROMOTED = "promoted"
 

@@ -47,7 +47,7 @@ from Modelling.network.engine import LiteRTEngine
 from Modelling.network.input_range import UNIT, InputRange, input_range_option
 from Modelling.network.keras_models import KerasClassifier, load_keras_model
 from Modelling.network.labels import read_labels
-from Modelling.network.side_file import checked_labels, require_preprocessing
+from Modelling.network.side_file_values import checked_labels, require_preprocessing
 from Modelling.network.tensorflow import import_tensorflow, quiet
 from Modelling.training.datasets import load_dataset
 

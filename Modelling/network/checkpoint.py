@@ -24,15 +24,10 @@ from Modelling.network.declared_size import TooLargeError, require_size, require
 from Modelling.network.file_kinds import SAVED_MODEL, advice_on
 from Modelling.network.hashes import sha256_of
 from Modelling.network.onnx_files import files_beside
-from Modelling.network.side_file import (
-    RESIZE,
-    EngineFile,
-    SideFile,
-    read_side_file,
-    write_atomically,
-    write_side_file,
-)
+from Modelling.network.replacing import write_atomically
+from Modelling.network.side_file import EngineFile, SideFile, read_side_file, write_side_file
 from Modelling.network.side_file_place import named, side_file_path, side_file_to_write
+from Modelling.network.side_file_values import RESIZE
 
 __all__ = [
     "DIGITS",

@@ -24,7 +24,7 @@ import orjson
 
 from Modelling.errors import CheckpointError, shortened
 from Modelling.network.hashes import files_of
-from Modelling.network.side_file import checked_labels
+from Modelling.network.side_file_values import checked_labels
 from Modelling.predictor import Answer, Item, Predictor, is_reserved
 from Modelling.predictors.surroundings import Surroundings
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from Modelling.errors import shortened
-from Modelling.network.side_file import checked_labels
+from Modelling.network.side_file_values import checked_labels
 from Modelling.network.tensorflow import import_tensorflow
 from Modelling.training.data_files import ARRAYS, Arrays, read_data
 

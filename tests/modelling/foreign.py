@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from Modelling.classifier import Classifier
+from Modelling.data_preparation import encode_npy
 
 SIDE = 8
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -105,6 +110,22 @@ def nan_on_black(path: Path) -> Path:
 
 def one_of_each_colour() -> np.ndarray:
     return np.stack([np.full((SIDE, SIDE, 3), rgb) for rgb in COLOURS.values()]).astype(np.uint8)
+
+
+def write_side(path: Path, **more: Any) -> None:
+    """Write a side file that names the colours."""
+    side = {
+        "sha256": sha256(path.read_bytes()).hexdigest(),
+        "labels": ["red", "green", "blue"],
+        "input_shape": [SIDE, SIDE, 3],
+    }
+    path.with_name(f"{path.name}.json").write_text(json.dumps({**side, **more}))
+
+
+def labels_of(classifier: Classifier) -> list[str]:
+    images, errors = classifier.prepare_batch([encode_npy(i) for i in one_of_each_colour()])
+    assert not any(errors)
+    return classifier.predict(images).labels
 
 
 def exported(model: Any, path: Path, picture: tuple[int, int, int] = (1, 28, 28)) -> Path:

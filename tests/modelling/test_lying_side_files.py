@@ -13,8 +13,7 @@ from Modelling.classifier import load_classifier
 from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import open_checkpoint, side_file_path
 from Modelling.promote import back, main
-from tests.modelling.foreign import colours_onnx
-from tests.modelling.test_foreign_models import write_side
+from tests.modelling.foreign import colours_onnx, write_side
 
 TOO_LARGE_FOR_A_FLOAT = 10**400
 OF_NOBODY = {"sha256": "0" * 64}

@@ -15,8 +15,16 @@ from Modelling.errors import CheckpointError, UnpredictableError
 from Modelling.network.foreign import ForeignEngine, Tensor
 from Modelling.network.input_range import UNIT
 from Modelling.predict_cnn import Classifier, load_classifier, main
-from tests.modelling.foreign import SIDE, colours_onnx, nan_on_black, one_of_each_colour, weights
-from tests.modelling.test_foreign_models import labels_of, point_to, write_side
+from tests.modelling.foreign import (
+    SIDE,
+    colours_onnx,
+    labels_of,
+    nan_on_black,
+    one_of_each_colour,
+    point_to,
+    weights,
+    write_side,
+)
 
 KEYS = {"classlabels_int64s": [0, 1, 2], "classlabels_strings": ["blue", "green", "red"]}
 

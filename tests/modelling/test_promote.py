@@ -14,8 +14,7 @@ from Modelling.predict_cnn import load_classifier
 from Modelling.predictors.checkpoint_source import CheckpointSource
 from Modelling.predictors.images import ImagePredictor
 from Modelling.promote import back, main, promote
-from tests.modelling.foreign import colours_onnx
-from tests.modelling.test_foreign_models import write_side
+from tests.modelling.foreign import colours_onnx, write_side
 from tests.operations.scripts import CheckpointFolder
 
 
@@ -88,7 +87,7 @@ def test_other_labels_are_told_and_where_there_was_no_room(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("Modelling.network.side_file.os.fsync", full)
+    monkeypatch.setattr("Modelling.network.replacing.os.fsync", full)
     new.write_bytes(colours_onnx(tmp_path / "c.onnx", layout="NCHW").read_bytes())
     assert main([str(new), "--served", str(served)]) == 1
     assert f"promote: {tmp_path}: [Errno 28] No space left" in capsys.readouterr().err

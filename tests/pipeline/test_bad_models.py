@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from MessageBroker import OutgoingMessage
 from Modelling.data_preparation import encode_npy
-from Modelling.network.side_file import write_atomically
+from Modelling.network.replacing import write_atomically
 from tests.modelling.foreign import SIDE, colours_onnx, one_of_each_colour, weights
 from tests.pipeline.runner import Pipeline
 
