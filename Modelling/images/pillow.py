@@ -29,6 +29,7 @@ from Modelling.images.metadata import (
     png_pixels,
     xmp_orientation,
 )
+from Modelling.images.other_files import told
 from Modelling.images.pillow_arrays import as_array, in_strips, is_deep, turned_upright
 from Modelling.images.pixels import check_size
 from Modelling.images.reduction import WHOLE, factors_for
@@ -69,7 +70,7 @@ def decode_with_pillow(
     if kind not in FORMATS:
         raise ImageError(
             "not an image: neither .npy, PNG, JPEG, GIF, WebP, TIFF, BMP, AVIF, JPEG 2000 nor HEIC",
-            f"{len(data):,} bytes",
+            told(data),
         )
     try:
         orientation = None

@@ -7,6 +7,7 @@ numbers of 16 bits, which of several outputs is meant.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to
 from Modelling.network.range_probe import UNSAID, FoundRange
 from Modelling.network.side_by_side import Call, SideBySide
 from Modelling.network.side_file import SideFile
+
+logger = logging.getLogger(__name__)
 
 # Images per call: at most so many, and so few that they take no more than this (bytes), or one.
 # Activations grow with the pictures, and are fetched from memory once they leave the caches: of
@@ -133,15 +136,50 @@ class ForeignEngine:
         self._kind = OutputKind.PROBABILITIES
         images = noise(self.input_shape)
         try:
-            outputs = self._outputs(images, call)
+            outputs = self._answers(images, output)
+        except CheckpointError as error:
+            outputs = self._answers_one_by_one(images, output, error)
+        self._kind = kind_of(outputs)
+        self.classes = classes_of(outputs.shape[1])
+
+    def _answers(self, images: Pixels, output: Tensor) -> npt.NDArray[np.float32]:
+        """Run it on a few pictures.
+
+        Raises:
+            CheckpointError: It fails, or does not answer with a row for each.
+        """
+        try:
+            outputs = self._outputs(images, self._call)
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises
             raise CheckpointError(f"it cannot be run: {shortened(error)}") from None
         if outputs.ndim != 2 or len(outputs) != len(images):
             raise CheckpointError(
-                f"{output} answers {outputs.shape} for 8 images: needed is (8, classes)"
+                f"{output} answers {outputs.shape} for {len(images)} images: needed is "
+                f"({len(images)}, classes)"
             )
-        self._kind = kind_of(outputs)
-        self.classes = classes_of(outputs.shape[1])
+        return outputs
+
+    def _answers_one_by_one(
+        self, images: Pixels, output: Tensor, error: CheckpointError
+    ) -> npt.NDArray[np.float32]:
+        """Run it on one picture at a time from now on, if that is what its graph was made for.
+
+        Exporters trace a network with one picture. Where they leave that number in it, its input
+        says all the same that any number may come.
+        """
+        if self._batch is not None:
+            raise error
+        self._batch = 1
+        try:
+            outputs = self._answers(images, output)
+        except CheckpointError:
+            raise error from None
+        logger.warning(
+            "the network takes one picture at a time, though its input says any number (%s): it is "
+            "run for each; export it with an open batch, and it is quicker",
+            error,
+        )
+        return outputs
 
     def run(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Run the network in chunks; see `Engine.run`."""
@@ -182,7 +220,10 @@ class ForeignEngine:
         lack = self._batch - len(part)
         zeros = np.zeros((lack, *part.shape[1:]), part.dtype)
         filled = np.concatenate([part, zeros]) if lack else part
-        return _rows(np.asarray(call(filled), np.float32), len(filled))[: len(part)]
+        rows = _rows(np.asarray(call(filled), np.float32), len(filled))
+        if len(rows) != self._batch:
+            raise ValueError(f"it answers {rows.shape} for {self._batch} images")
+        return rows[: len(part)]
 
 
 def _rows(outputs: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import gzip
 import io
+import json
 import pickle
 import struct
 import time
@@ -278,6 +281,34 @@ class Exploding:
 def test_what_is_no_image_is_refused_with_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         decode_image(data)
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (lambda png: base64.b64encode(png), "base64: send the bytes themselves"),
+        (lambda png: b"data:image/png;base64," + base64.b64encode(png), "a data URL: send the"),
+        (lambda png: json.dumps({"image": png.hex()}).encode(), "JSON: send the picture itself"),
+        (lambda png: png.replace(b"\r\n", b"\n"), "a PNG whose line ends were changed"),
+        (lambda png: png.decode("utf-8", "replace").encode(), "what was a PNG: it was sent as"),
+        (lambda png: png.decode("latin-1").encode(), "what was a PNG: it was sent as text"),
+        (lambda png: gzip.compress(png), "compressed by gzip: unpack it"),
+        (lambda _png: b"P6 1 1 255\n123", "a PNM: send it as PNG or JPEG"),
+        (lambda _png: b"%PDF-1.7", "a PDF: send it as PNG or JPEG"),
+        (lambda _png: b"<!doctype html>", "a page of the web"),
+        (lambda _png: b"\0\0\0\x18ftypmp42", "begins as a video does"),
+        (lambda _png: b"anything", "8 bytes$"),
+    ],
+)
+def test_what_is_no_image_is_told_by_its_first_bytes(
+    sent: Callable[[bytes], bytes], told: str, seven: Image.Image, encode: Encode
+) -> None:
+    """All have one reason, by which they are counted; what to do stands behind it."""
+    data = sent(encode(seven, "PNG"))
+    with pytest.raises(ImageError, match=told) as caught:
+        decode_image(data)
+    assert caught.value.reason.startswith("not an image: neither")
+    assert f"{len(data):,} bytes" in str(caught.value)
 
 
 def test_what_is_damaged_is_told_the_same_each_time() -> None:

@@ -159,3 +159,35 @@ def test_weights_lie_beside_what_a_link_leads_to(tmp_path: Path) -> None:
     point_to(path, "weights.bin")
     link.symlink_to(path)
     assert labels_of(load_classifier(link, threads=1)) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("what", ["fails", "answers once"])
+def test_a_network_that_was_exported_for_one_picture_is_run_for_each(
+    what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its input says that any number may come; the graph behind it has one in it."""
+    model = onnx.load(path := colours_onnx(tmp_path / "colours.onnx"))
+    if what == "fails":
+        shape = numpy_helper.from_array(np.array([1, SIDE * SIDE * 3]), "shape")
+        model.graph.initializer.append(shape)
+        model.graph.node[0].CopyFrom(helper.make_node("Reshape", ["x", "shape"], ["flat"]))
+    else:
+        model.graph.node[-1].output[0] = "each"
+        model.graph.node.append(
+            helper.make_node("ReduceMean", ["each"], ["p"], axes=[0], keepdims=1)
+        )
+    onnx.save(model, path)
+    assert labels_of(load_classifier(path, threads=1)) == ["0", "1", "2"]
+    assert "takes one picture at a time, though its input says any number" in caplog.text
+
+
+@pytest.mark.parametrize("first", ["N", 1, 2])
+def test_more_rows_than_pictures_are_no_classes_of_them(first: Any, tmp_path: Path) -> None:
+    """As networks have that look for several things in each picture."""
+    shape = [first, SIDE, SIDE, 3]
+    model = onnx.load(path := colours_onnx(tmp_path / "colours.onnx", shape=shape))
+    model.graph.node[-1].output[0] = "each"
+    model.graph.node.append(helper.make_node("Concat", ["each", "each"], ["p"], axis=0))
+    onnx.save(model, path)
+    with pytest.raises(CheckpointError, match=r"answers \(\d+, 3\) for \d images"):
+        load_classifier(path)
