@@ -199,7 +199,7 @@ def shared_with(lock: Path, text: Path, storage: Storage) -> str | None:
 def current_holder(path: Path) -> str | None:
     """Return in words who holds the lock at `path` right now, None if nobody does."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
     try:

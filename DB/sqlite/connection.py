@@ -17,7 +17,7 @@ from DB.errors import (
     DatabaseUnavailableError,
 )
 from DB.sqlite import schema
-from DurableText.storage import STORAGE
+from DurableText.storage import MORE_DESCRIPTORS, STORAGE, lacks_descriptors
 
 # Between two tries where SQLite does not wait by itself.
 BUSY_PAUSE_SECONDS = 0.02
@@ -97,6 +97,8 @@ def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> None:
 
 def translated(error: sqlite3.Error | OSError, what: str) -> DatabaseError:
     """Return our error for one of SQLite's, by its code."""
+    if lacks_descriptors(error):
+        return DatabaseUnavailableError(f"{what}; {MORE_DESCRIPTORS}")
     if isinstance(error, OSError):
         return DatabaseUnavailableError(f"{what}; is the folder there and writable?")
     code = getattr(error, "sqlite_errorcode", None)

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from DurableText.storage import MORE_DESCRIPTORS, lacks_descriptors
 from MessageBroker.errors import BrokerReplacedError, BrokerUnavailableError, ConfigurationError
 from MessageBroker.local.files_in_use import Change, FilesInUse
 from MessageBroker.local.turnstile import LockedError, Turnstile
@@ -50,7 +51,9 @@ def translated_errors(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.OperationalError, OSError) as error:
         kind = LockedError if _is_busy(error) else BrokerUnavailableError
-        raise kind(f"local broker: {path} cannot be used now: {error}{_remedy(path)}") from error
+        raise kind(
+            f"local broker: {path} cannot be used now: {error}{_remedy(path, error)}"
+        ) from error
     except sqlite3.ProgrammingError:
         raise  # ours: nothing is wrong with the file
     except sqlite3.DatabaseError as error:
@@ -65,8 +68,10 @@ def _is_busy(error: Exception) -> bool:
     return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
 
 
-def _remedy(path: Path) -> str:
+def _remedy(path: Path, error: Exception) -> str:
     """Say what to do about a full disk; SQLite's error may be an I/O error as well."""
+    if lacks_descriptors(error):
+        return f": {MORE_DESCRIPTORS}"
     with contextlib.suppress(OSError):
         if shutil.disk_usage(path.parent).free < FULL_DISK_BYTES:
             return f": make room on the disk of {path.parent}"

@@ -55,7 +55,7 @@ def take_batches(
             yield batch
             clock.restart()
         elif clock.expired:
-            if _is_empty(queue) and _answers(broker):
+            if _is_done(script, queue, broker):
                 return
             clock.restart()
 
@@ -70,16 +70,14 @@ def commit(script: Script, queue: ResultQueue, batch: QueueBatch) -> None:
     script.wait_out({QueueUnavailableError: Reason.QUEUE}, attempt)
 
 
-def _is_empty(queue: ResultQueue) -> bool:
-    try:
-        return queue.status().depth == 0
-    except QueueUnavailableError:
-        return False
+def _is_done(script: Script, queue: ResultQueue, broker: BrokerInterface) -> bool:
+    """Tell whether nothing is left that could go through; wait where that cannot be found out."""
 
-
-def _answers(broker: BrokerInterface) -> bool:
-    try:
+    def look() -> bool:
+        if queue.status().depth > 0:
+            return False
         broker.ping(PING_SECONDS)
-    except BrokerUnavailableError:
-        return False
-    return True
+        return True
+
+    trouble = {QueueUnavailableError: Reason.QUEUE, BrokerUnavailableError: Reason.BROKER}
+    return bool(script.wait_out(trouble, look))

@@ -168,7 +168,7 @@ def _check_cursor(paths: QueuePaths, found: Verification) -> Position | None:
     states = ["blank", "blank"]
     for _ in range(TRIES):  # a consumer may be writing one of them
         try:
-            states = cursor.slot_states(paths.cursor.read_bytes()[: 2 * SLOT_BYTES])
+            states = cursor.slot_states(_head(paths.cursor, 2 * SLOT_BYTES))
         except FileNotFoundError:
             found.notes.append(f"{paths.cursor.name}: not there; nothing was ever consumed")
             return None
@@ -241,6 +241,14 @@ def _paths(path: str | os.PathLike[str]) -> QueuePaths:
     ):
         raise QueueUnavailableError(f"there is no queue at {path}; name its text file with --queue")
     return paths
+
+
+def _head(path: Path, size: int) -> bytes:
+    fd = STORAGE.open(path, os.O_RDONLY)
+    try:
+        return STORAGE.read(fd, size, 0)
+    finally:
+        STORAGE.close(fd)
 
 
 def _size(path: Path) -> int:
