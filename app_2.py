@@ -14,6 +14,7 @@ if __name__ == "__main__":  # before all that takes time
     standard_streams.prepare()
     first_signals.require_posix()
     first_signals.end_quietly()
+    first_signals.survive_hangup()
 
 import argparse
 import logging

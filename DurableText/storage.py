@@ -34,11 +34,6 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # SQLite's ways to say it, SQLITE_FULL and SQLITE_IOERR_SHMSIZE; the second is of its log's index.
 _SQLITE_NO_ROOM = (13, 4874)
 
-# That of a file which cannot be opened, and, of the system's, for want of descriptors.
-_SQLITE_CANTOPEN = 14
-_FILES_OF_SQLITE = 4  # its own, the log, the log's index, a journal
-_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
-
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 _fallocate = (
     getattr(ctypes.CDLL(None), "fallocate64", None) if sys.platform.startswith("linux") else None
@@ -155,31 +150,6 @@ def lacks_room(error: BaseException | None) -> bool:
         if getattr(error, "sqlite_errorcode", None) in _SQLITE_NO_ROOM:
             return True
         error = error.__cause__
-    return False
-
-
-# What to do then.
-MORE_DESCRIPTORS = "this process may open no more files: raise its limit (ulimit -n)"
-
-
-def lacks_descriptors(error: BaseException) -> bool:
-    """Tell whether an error is of a process that has open all the files that it may have.
-
-    SQLite does not say why a file cannot be opened: then it is tried with as many others.
-    """
-    if isinstance(error, OSError):
-        return error.errno in _NO_DESCRIPTOR
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF != _SQLITE_CANTOPEN:
-        return False
-    opened: list[int] = []
-    try:
-        flags = os.O_RDONLY | os.O_CLOEXEC
-        opened.extend(os.open(os.devnull, flags) for _ in range(_FILES_OF_SQLITE))
-    except OSError as refusal:
-        return refusal.errno in _NO_DESCRIPTOR
-    finally:
-        for fd in opened:
-            os.close(fd)
     return False
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from DurableText.command_line import EXIT_FAILED
+from Pipeline.script.first_signals import terminal_is_gone
 
 # How often a waiting script looks whether it shall stop.
 POLL_SECONDS = 0.25
@@ -89,9 +90,10 @@ class Stop:
         return self._event.wait(min(seconds, threading.TIMEOUT_MAX))
 
     def on_signals(self) -> None:
-        """Stop on SIGINT and SIGTERM; on the second one end at once."""
+        """Stop on SIGINT and SIGTERM; on the second one end at once. SIGHUP: see `on_hangup`."""
         signal.signal(signal.SIGINT, self.on_signal)
         signal.signal(signal.SIGTERM, self.on_signal)
+        signal.signal(signal.SIGHUP, self.on_hangup)
         os.register_at_fork(after_in_child=_leave_signals_in_child)
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
@@ -103,6 +105,14 @@ class Stop:
         elif now - self._signalled_at > SAME_REQUEST_SECONDS:
             # Whatever was confirmed is durable; whatever was not comes again.
             self._end_at_once(EXIT_FAILED)
+
+    def on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        """Ask the script to end where its terminal was closed; else it was another one's reload.
+
+        `pkill -HUP -f model_server` means the one that has a model.
+        """
+        if terminal_is_gone():
+            self.request()
 
 
 def _leave_signals_in_child() -> None:

@@ -17,7 +17,8 @@ from DB.errors import (
     DatabaseUnavailableError,
 )
 from DB.sqlite import schema
-from DurableText.storage import MORE_DESCRIPTORS, STORAGE, lacks_descriptors
+from DurableText.process_limits import what_is_lacking
+from DurableText.storage import STORAGE
 
 # Between two tries where SQLite does not wait by itself.
 BUSY_PAUSE_SECONDS = 0.02
@@ -97,8 +98,8 @@ def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> None:
 
 def translated(error: sqlite3.Error | OSError, what: str) -> DatabaseError:
     """Return our error for one of SQLite's, by its code."""
-    if lacks_descriptors(error):
-        return DatabaseUnavailableError(f"{what}; {MORE_DESCRIPTORS}")
+    if (lacking := what_is_lacking(error)) is not None:
+        return DatabaseUnavailableError(f"{what}; {lacking}")
     if isinstance(error, OSError):
         return DatabaseUnavailableError(f"{what}; is the folder there and writable?")
     code = getattr(error, "sqlite_errorcode", None)

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from DurableText.storage import MORE_DESCRIPTORS, lacks_descriptors
+from DurableText.process_limits import what_is_lacking
 from MessageBroker.errors import BrokerReplacedError, BrokerUnavailableError, ConfigurationError
 from MessageBroker.local.files_in_use import Change, FilesInUse
 from MessageBroker.local.turnstile import LockedError, Turnstile
@@ -69,9 +69,9 @@ def _is_busy(error: Exception) -> bool:
 
 
 def _remedy(path: Path, error: Exception) -> str:
-    """Say what to do about a full disk; SQLite's error may be an I/O error as well."""
-    if lacks_descriptors(error):
-        return f": {MORE_DESCRIPTORS}"
+    """Say what to do about a limit or a full disk; SQLite's error may be an I/O error as well."""
+    if (lacking := what_is_lacking(error)) is not None:
+        return f": {lacking}"
     with contextlib.suppress(OSError):
         if shutil.disk_usage(path.parent).free < FULL_DISK_BYTES:
             return f": make room on the disk of {path.parent}"

@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "DurableText.closing": set(),
     "DurableText.links": set(),
     "DurableText.sqlite_copy": {"DurableText"},
+    "DurableText.process_limits": set(),
     "DurableText.syncing": set(),
     "Queue": {"DurableText"},
     # The factory imports the engine that is wanted; no engine knows another.
@@ -133,6 +134,7 @@ ALL_MAY_IMPORT = {
     "DurableText.closing",
     "DurableText.links",
     "DurableText.sqlite_copy",
+    "DurableText.process_limits",
     "DurableText.syncing",
 }
 

@@ -54,3 +54,37 @@ def test_what_is_lacking_is_said(what: str, left: int, tmp_path: Path) -> None:
         check=False,
     )
     assert "(ulimit -n)" in done.stdout, (done.stdout, done.stderr)
+
+
+# Holds files to a size, and then stores more.
+SMALL = """
+import resource, signal, sys
+from DB import open_database
+from MessageBroker.message_broker_factory import MessageBrokerFactory
+
+SIZE = 8192 if sys.argv[1] == "broker" else 262144
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does
+resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE, SIZE))
+try:
+    if sys.argv[1] == "broker":
+        broker = MessageBrokerFactory.get_broker("local")
+        broker.create_topic("topic")
+    else:
+        open_database(sys.argv[1]).insert([{"id": "a", "label": "7" * 300_000}])
+except Exception as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("what", ["broker", "sqlite:///{}/db.sqlite", "{}/db.txt"])
+def test_a_limit_of_a_files_size_is_named(what: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL, what.format(tmp_path)],
+        cwd=ROOT,
+        env={"LOCAL_BROKER_PATH": str(tmp_path / "broker")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    named = "File too large" if what.endswith(".txt") else "(ulimit -f)"
+    assert named in done.stdout, (done.stdout, done.stderr)
