@@ -88,6 +88,9 @@ class KafkaHandler(BrokerCore):
         self._groups = GroupReader(self._settings)
         self._publisher: KafkaPublisher | None = None
         self._publisher_lock = threading.Lock()
+        # Default subscriptions that were deleted here, with the id of their topic. Kafka knows
+        # nothing of one that nobody has consumed yet: until then it is there because its topic is.
+        self._deleted: dict[str, str] = {}
 
     @classmethod
     def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> KafkaHandler:
@@ -125,6 +128,7 @@ class KafkaHandler(BrokerCore):
         # second before it may send: that time passes from here on.
         self._connect_publisher()
         for topic, group in wanted.items():
+            self._deleted.pop(group, None)
             # Kafka knows nothing of a group without an offset. That suits `<topic>-sub`, which
             # begins at the earliest message anyway; another group gets its offsets from a member.
             if group != default_subscription(topic) and not self._has_offsets(topic, group):
@@ -206,6 +210,7 @@ class KafkaHandler(BrokerCore):
         )
 
     def _join(self, topic: str, group: str, *, from_the_beginning: bool) -> KafkaStream:
+        self._deleted.pop(group, None)
         consumed, partitions = self._consumed(topic, group, from_the_beginning=from_the_beginning)
         return open_stream(consumed, partitions, self._settings, self._admin)
 
@@ -219,12 +224,20 @@ class KafkaHandler(BrokerCore):
         # away meanwhile, and this one shows that it is there.
         if not self._groups.committed(consumed, partitions):
             self._groups.require_own(consumed, self._admin.topics())
-        return self._admin.delete_group(subscription_id)
+        was_there = self._admin.delete_group(subscription_id) or self._came_with(consumed)
+        if subscription_id == default_subscription(topic):
+            self._deleted[subscription_id] = consumed.topic_id
+        return was_there
+
+    def _came_with(self, consumed: GroupTopic) -> bool:
+        """Tell whether a subscription came with its topic, and was not deleted since, here."""
+        is_default = consumed.group == default_subscription(consumed.topic)
+        return is_default and self._deleted.get(consumed.group) != consumed.topic_id
 
     def _backlog(self, topic: str, subscription_id: str) -> int:
         consumed, partitions = self._consumed(topic, subscription_id)
         committed = self._groups.committed(consumed, partitions)
-        if not committed and subscription_id != default_subscription(topic):
+        if not committed and not self._came_with(consumed):
             raise SubscriptionNotFoundError(
                 f"kafka: there is no subscription {subscription_id!r} of the topic {topic!r}: "
                 "subscribing creates it"

@@ -88,6 +88,21 @@ def test_a_subscription_that_is_deleted_begins_anew(under_test: BrokerUnderTest)
     receive_bodies([broker.subscribe(topic)], [*numbers(3), "later"])
 
 
+def test_a_subscription_that_nobody_has_used_can_be_deleted(under_test: BrokerUnderTest) -> None:
+    """A topic's default subscription is there from the start, and gone once it is deleted."""
+    broker, topic = under_test.connect_with_topic()
+    name = default_subscription(topic)
+    broker.publish_batch(topic, numbered(3))
+
+    assert broker.delete_subscription(topic, name) is True
+    assert broker.delete_subscription(topic, name) is False
+    with pytest.raises(SubscriptionNotFoundError):
+        broker.backlog(topic)
+
+    broker.create_topic(topic)
+    assert broker.delete_subscription(topic, name) is True
+
+
 def test_the_default_subscription_can_be_named(under_test: BrokerUnderTest) -> None:
     """`create_topic` can give the default subscription another name; it misses nothing."""
     broker = under_test.connect()
