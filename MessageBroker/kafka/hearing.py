@@ -71,8 +71,11 @@ class Hearing:
         return time.monotonic() - self._last_answer > INTERVAL_SECONDS
 
     def look(self) -> None:
-        """Ask the client, if that is due. Called where nobody can close it meanwhile."""
-        if not self._others_heard or not self.is_due:
+        """Ask the client, if that is due. Called where nobody can close it meanwhile.
+
+        One that was found deaf is asked no more: somebody may be closing it.
+        """
+        if self.is_deaf or not self._others_heard or not self.is_due:
             return
         self._others_heard = False  # they are to hear again before it is asked again
         try:

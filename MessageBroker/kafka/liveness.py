@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from MessageBroker.errors import (
     AuthenticationError,
+    BrokerError,
     BrokerUnavailableError,
     TopicNotFoundError,
     topic_not_found,
@@ -26,6 +27,9 @@ class Probe:
     """Asks whether the broker and the topic are there, when nothing has come for a while.
 
     Where the broker is there, the consumer's own client is asked, too: see `Hearing`.
+
+    Attributes:
+        failure: that the topic is gone, once it was missed and asked for.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Probe:
         self._consumed = consumed
         self._events = events
         self._hearing = hearing
+        self.failure: BrokerError | None = None
         self._failed = False
         self._last_answer = time.monotonic()
 
@@ -60,7 +65,9 @@ class Probe:
             self._events.answered()
 
     def look(self) -> None:
-        """Ask, if the last answer is long ago."""
+        """Ask, if the last answer is long ago, or the topic was missed."""
+        if self._events.topic_missed and self.failure is None:
+            self._look_for_the_topic()
         if time.monotonic() - self._last_answer <= PROBE_INTERVAL_SECONDS:
             return
         try:
@@ -81,21 +88,28 @@ class Probe:
         self._events.topic_missed = found != self._consumed.topic_id
         self._hearing.others_heard()
 
-    def require_topic(self) -> None:
-        """Make sure that it is there still, when it was missed: a new leader may not know it yet.
+    def _look_for_the_topic(self) -> None:
+        """Find out whether it is there still, when it was missed: a new leader may not know it yet.
 
         Raises:
-            TopicNotFoundError: it was deleted.
+            BrokerUnavailableError: nobody answers.
         """
         where = self._consumed.where
-        found = self._admin.topic_id(self._consumed.topic)
+        try:
+            found = self._admin.topic_id(self._consumed.topic)
+        except BrokerUnavailableError:
+            raise
+        except BrokerError as error:
+            self.failure = error
+            return
         if found is None:
-            raise topic_not_found(f"{where}: the topic was deleted", self._consumed.topic)
-        if found != self._consumed.topic_id:
-            raise TopicNotFoundError(
+            self.failure = topic_not_found(f"{where}: the topic was deleted", self._consumed.topic)
+        elif found != self._consumed.topic_id:
+            self.failure = TopicNotFoundError(
                 f"{where}: the topic was deleted, and another one of its name was made: start again"
             )
-        self._events.topic_missed = False
+        else:
+            self._events.topic_missed = False
 
 
 class Standstill:

@@ -38,6 +38,8 @@ SUSPICIOUS_SECONDS = 6.0
 JOIN_POLL_SECONDS = 0.05
 # What leaving may take before the broker counts as away (s).
 LEAVE_TIMEOUT_SECONDS = 5.0
+# What a fetch waits for the other thread at least, also one that was to wait for nothing (s).
+LEAST_PATIENCE_SECONDS = 0.1
 
 
 class KafkaStream(Stream):
@@ -171,14 +173,18 @@ class KafkaStream(Stream):
 
     def _fetch(self, max_messages: int, max_bytes: int, timeout: float) -> list[Message]:
         self._standstill.notice()
-        if self._events.topic_missed:
-            self._probe.require_topic()
-        with self._polling:
-            self._hearing.look()
-            if self._hearing.is_deaf:
-                self._join_anew()
-            messages = self._consumer.fetch(max_messages, max_bytes, timeout)
-            self._last_fetch = time.monotonic()
+        if self._probe.failure is not None:
+            raise self._probe.failure
+        messages: list[Message] = []
+        # The other thread may be at it for as long as leaving the group takes.
+        if self._polling.acquire(timeout=max(timeout, LEAST_PATIENCE_SECONDS)):
+            try:
+                if self._hearing.is_deaf:
+                    self._join_anew()
+                messages = self._consumer.fetch(max_messages, max_bytes, timeout)
+                self._last_fetch = time.monotonic()
+            finally:
+                self._polling.release()
         if messages:
             self._probe.answered()
         else:
@@ -228,6 +234,7 @@ class KafkaStream(Stream):
             finally:
                 self._polling.release()
         self._probe.look()
+        self._hearing.look()  # here, for it takes seconds; who is not deaf is not closed meanwhile
         if self._events.away:
             raise self._events.unavailable()
 

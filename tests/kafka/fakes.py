@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -12,6 +13,28 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from MessageBroker import BrokerError
 
 TOPIC = "topic"
+
+
+class Hanging:
+    """A call that hangs.
+
+    Attributes:
+        begun: it was called.
+        answers: it goes on when this is set.
+        ended: it has gone on, or was waited for too long.
+    """
+
+    def __init__(self) -> None:
+        self.begun, self.answers, self.ended = (threading.Event() for _ in range(3))
+
+    def __call__(self) -> None:
+        self.begun.set()
+        self.answers.wait(10)
+        self.ended.set()
+
+    @property
+    def hangs(self) -> bool:
+        return self.begun.is_set() and not self.ended.is_set()
 
 
 class FrozenError(BaseException):
@@ -68,6 +91,7 @@ class FakeConsumer:
         commit_error: the answer to every commit.
         on_poll: called whenever it is polled, first of all.
         on_read: called whenever the body of a record is read.
+        on_ask: called whenever it asks a broker for metadata.
         closed: it was closed, and told all that it had to tell.
     """
 
@@ -88,6 +112,7 @@ class FakeConsumer:
         self.commit_error: KafkaError | None = None
         self.on_poll: Callable[[], None] = lambda: None
         self.on_read: Callable[[], None] = lambda: None
+        self.on_ask: Callable[[], None] = lambda: None
         self.closed = False
         self._callbacks: dict[str, Callable[..., None]] = {}
         self._subscribed = False
@@ -97,6 +122,7 @@ class FakeConsumer:
         self._positions: dict[int, int] = {}
 
     def list_topics(self, _topic: str, _timeout: float) -> None:
+        self.on_ask()
         self._fail("list_topics")
 
     # ------------------------------------------------------------------ the group

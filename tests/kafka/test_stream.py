@@ -20,7 +20,7 @@ from MessageBroker.kafka.refused import Span
 from MessageBroker.kafka.settings import KafkaSettings
 from MessageBroker.kafka.stream import KafkaStream
 from MessageBroker.message import Delivery, DeliveryState
-from tests.kafka.fakes import TOPIC, FakeAdmin, FakeConsumer
+from tests.kafka.fakes import TOPIC, FakeAdmin, FakeConsumer, Hanging
 
 CONSUMED = GroupTopic(TOPIC, "id", f"{TOPIC}-sub", "nowhere", from_the_beginning=True)
 PATIENCE_SECONDS = 20.0
@@ -290,3 +290,22 @@ def test_a_client_that_hears_of_no_broker_is_replaced_and_nothing_is_skipped(
     assert deaf.closed
     assert fetch(stream, 0) == []
     assert acknowledge(stream, [second]) == 1
+
+
+def test_a_fetch_does_not_wait_for_whether_its_client_hears_of_a_broker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(liveness, "PROBE_INTERVAL_SECONDS", -1.0)
+    monkeypatch.setattr(hearing, "INTERVAL_SECONDS", -1.0)
+    client, hanging = FakeConsumer({0: [b"a"]}), Hanging()
+    stream = joined(client)
+    client.on_ask = hanging
+    keeping = threading.Thread(target=stream.renew, args=([],))
+    keeping.start()
+    hanging.begun.wait(PATIENCE_SECONDS)
+
+    assert [each.data for each in fetch(stream, 1)] == [b"a"]
+
+    assert hanging.hangs, "it was waited for"
+    hanging.answers.set()
+    keeping.join()
