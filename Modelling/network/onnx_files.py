@@ -9,7 +9,9 @@ Source: https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,13 @@ from Modelling.network.declared_size import (
 
 # No tensor that tells a shape has more.
 MAX_SHAPE_BYTES = 4096
+
+# Nodes once each function stands where it is called. The largest networks for pictures have some
+# thousands; thirty functions that call each other twice are a thousand million.
+MAX_NODES = 1 << 18
+
+# Stands for the network itself among its functions.
+WHOLE = ("",)
 
 # Whose operators ONNX Runtime brings.
 KNOWN_DOMAINS = frozenset(("", "ai.onnx", "ai.onnx.ml", "com.microsoft"))
@@ -53,6 +62,7 @@ def require_safe(path: Path, max_bytes: int = DEFAULT_MAX_MODEL_BYTES) -> None:
             f"{path}: it needs operators of its maker's own, {shortened(', '.join(foreign))}: "
             "export it with standard ones"
         )
+    _require_few_nodes(path, model)
     beside = sum(_inside(path, file).stat().st_size for file in sorted(_external_files(model)))
     # Several tensors may be read from one place: each takes what it says it takes.
     declared = sum(
@@ -61,7 +71,11 @@ def require_safe(path: Path, max_bytes: int = DEFAULT_MAX_MODEL_BYTES) -> None:
         if each.external_data
     )
     require_size(path, path.stat().st_size + max(beside, declared), max_bytes)
-    require_tensor_sizes(path, _tensor_sizes(model), max_bytes)
+    try:
+        sizes = _tensor_sizes(model)
+    except Exception as error:  # noqa: BLE001 - of ONNX's own checks
+        raise CheckpointError(f"{path}: ONNX refuses it: {shortened(error)}") from None
+    require_tensor_sizes(path, sizes, max_bytes)
 
 
 def files_beside(path: Path) -> list[Path]:
@@ -93,9 +107,49 @@ def _read(path: Path) -> Any:
         raise CheckpointError(f"{path}: not an ONNX file: {shortened(error)}") from None
 
 
+def _require_few_nodes(path: Path, model: Any) -> None:
+    """Refuse functions that call themselves, or each other so often that it never ends.
+
+    Whoever reads the file puts each where it is called, while nothing else in the process runs.
+    """
+    functions = {_name_of(each.domain, each.name, each): each for each in model.functions}
+    calls = {
+        name: Counter(
+            _name_of(node.domain, node.op_type, node)
+            for graph in _nested([function])
+            for node in graph.node
+        )
+        for name, function in {**functions, WHOLE: model.graph}.items()
+    }
+    called = {name: functions.keys() & found.keys() for name, found in calls.items()}
+    try:
+        order = list(TopologicalSorter(called).static_order())
+    except CycleError as error:
+        names = shortened(" calls ".join(".".join(each) for each in error.args[1]))
+        raise CheckpointError(f"{path}: its functions call themselves: {names}") from None
+    nodes: dict[tuple[str, ...], int] = {}
+    for name in order:
+        nodes[name] = sum(count * nodes.get(each, 1) for each, count in calls[name].items())
+    if nodes[WHOLE] > MAX_NODES:
+        raise CheckpointError(
+            f"{path}: it has {nodes[WHOLE]:,} nodes, with its functions where they are called: "
+            f"{MAX_NODES:,} are the most"
+        )
+
+
+def _name_of(domain: str, name: str, described: Any) -> tuple[str, ...]:
+    """Name a function, or what a node calls; newer versions tell several of a name apart."""
+    overload = getattr(described, "overload", "")
+    return (domain, name, overload) if overload else (domain, name)
+
+
 def _graphs(model: Any) -> Iterator[Any]:
     """Yield all graphs: the model's, those of its functions, and those inside of nodes."""
-    ahead = [model.graph, *model.functions]
+    yield from _nested([model.graph, *model.functions])
+
+
+def _nested(ahead: list[Any]) -> Iterator[Any]:
+    """Yield graphs, and those inside of their nodes."""
     while ahead:
         graph = ahead.pop()
         yield graph

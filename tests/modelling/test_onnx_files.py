@@ -91,6 +91,57 @@ def test_a_tensor_that_a_few_bytes_ask_for_is_not_made(
         require_safe(path)
 
 
+OWN = "of.its.maker"
+
+
+def of_functions(path: Path, functions: dict[str, list[str]]) -> Path:
+    """A network that calls the function `first`, each of which calls others in a row."""
+    model = onnx.load(colours_onnx(path))
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid(OWN, 1)]
+    for name, called in functions.items():
+        values = ["a", *(f"v{number}" for number in range(1, len(called))), "b"]
+        nodes = [
+            helper.make_node(each, [x], [y], domain=OWN if each in functions else "")
+            for each, x, y in zip(called, values[:-1], values[1:], strict=True)
+        ]
+        model.functions.append(helper.make_function(OWN, name, ["a"], ["b"], nodes, domains))
+    model.opset_import.append(domains[1])
+    model.graph.node[-1].input[0] = "called"
+    model.graph.node.insert(2, helper.make_node("first", ["logits"], ["called"], domain=OWN))
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("functions", "said"),
+    [
+        ({"first": ["first"]}, "its functions call themselves: "),
+        ({"first": ["other"], "other": ["first"]}, "its functions call themselves: "),
+        (
+            {
+                "first": ["f0"],
+                **{f"f{number}": [f"f{number + 1}"] * 2 for number in range(30)},
+                "f30": ["Relu"],
+            },
+            "it has 1,073,741,827 nodes, with its functions where they are called",
+        ),
+    ],
+    ids=["itself", "each other", "a thousand million times"],
+)
+@pytest.mark.timeout(60)
+def test_functions_that_never_end_are_refused(
+    functions: dict[str, list[str]], said: str, tmp_path: Path
+) -> None:
+    """A server that loads such a file beside the one that answers would stand still."""
+    with pytest.raises(CheckpointError, match=said):
+        load_classifier(of_functions(tmp_path / "a.onnx", functions))
+
+
+def test_functions_are_called_as_often_as_a_network_needs_them(tmp_path: Path) -> None:
+    functions = {"first": ["other", "other"], "other": ["Relu"]}
+    assert labels_of(load_classifier(of_functions(tmp_path / "a.onnx", functions)))
+
+
 def test_tensors_that_are_read_from_one_place_count_each(tmp_path: Path) -> None:
     path = colours_onnx(tmp_path / "colours.onnx")
     (tmp_path / "weights.bin").write_bytes(weights("NHWC").tobytes())
