@@ -17,6 +17,7 @@ from Modelling.data_preparation import preparation_of
 from Modelling.errors import CheckpointError, ImageError, UnpredictableError
 from Modelling.images.batch_preparation import Decoders, prepare_batch
 from Modelling.images.pixels import Pixels
+from Modelling.images.plain_arrays import Batch, stay_as_sent
 from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,
     RESIZE,
@@ -128,8 +129,8 @@ class Classifier:
 
     def prepare_batch(
         self, datas: Sequence[bytes], whites: Sequence[float | None] | None = None
-    ) -> tuple[Pixels, list[ImageError | None]]:
-        """Make the bytes of many images into one array; a bad image costs only itself.
+    ) -> tuple[Batch, list[ImageError | None]]:
+        """Make the bytes of many images into one batch; a bad image costs only itself.
 
         Args:
             datas: The bytes of each; see `prepare`.
@@ -138,13 +139,18 @@ class Classifier:
         Returns:
             The inputs of the good images, in their order, (number of good images, H, W, C) float32
             in [0, 1], in memory as the engine takes it; and for each of `datas` its error, or None
-            if it is good. So row k of the array belongs to the k-th entry whose error is None.
+            if it is good. So row k of the batch belongs to the k-th entry whose error is None.
         """
         return prepare_batch(
-            datas, self.preparation, whites, self._decoders, self._engine.channels_first
-        )
+            datas, self.preparation, whites, self._decoders,
+            self._engine.channels_first, self._engine.in_pieces,
+        )  # fmt: skip
 
-    def probabilities(self, images: Pixels) -> npt.NDArray[np.float32]:
+    def stay_as_sent(self, datas: Sequence[bytes], whites: Sequence[float | None]) -> bool:
+        """Tell whether a batch of these takes no memory beside them; see `prepare_batch`."""
+        return self._engine.in_pieces and stay_as_sent(datas, whites, self.preparation)
+
+    def probabilities(self, images: Batch) -> npt.NDArray[np.float32]:
         """Predict the probabilities of all classes.
 
         Args:
@@ -175,7 +181,7 @@ class Classifier:
             probabilities /= probabilities.sum(1, keepdims=True)
         return probabilities
 
-    def predict(self, images: Pixels, top: int = 0) -> Predictions:
+    def predict(self, images: Batch, top: int = 0) -> Predictions:
         """Predict the most probable class of each image; see `probabilities`.
 
         Args:

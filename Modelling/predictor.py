@@ -127,6 +127,19 @@ def labels_of(predictor: Predictor) -> Sequence[str] | None:
     return traits_of(predictor).labels
 
 
+def sizes_of(predictor: Predictor, items: Sequence[Item]) -> list[int]:
+    """Return what is counted of each item for how many are prepared at once (bytes).
+
+    By `sizes_of` of a class that says more than its `item_bytes`; else what each takes as it came
+    or prepared, whichever is more.
+    """
+    sizes: Callable[[Sequence[Item]], list[int]] | None = getattr(predictor, "sizes_of", None)
+    if sizes is not None:
+        return sizes(items)
+    prepared = traits_of(predictor).item_bytes
+    return [max(len(item.data), prepared) for item in items]
+
+
 class PredictorSource(Protocol):
     """Makes a predictor, and its successors when the files change that it is made of.
 

@@ -1,32 +1,29 @@
-"""Many published images into one array, fast for the kind that comes by the thousand.
+"""Many published images into one batch, fast for the kind that comes by the thousand.
 
-Most messages are `.npy` arrays of exactly the model's size, whose first bytes are all the same. So
-their headers are compared as bytes and not parsed, and their pixels are joined and scaled in one
-step for the whole batch. Everything else takes the general way, image by image: in this thread, or
-shared out to processes where a picture that crashes or hangs its decoder costs itself alone. All
-ways give the same pixels and the same errors.
+Most messages are `.npy` arrays of exactly the model's size; see `plain_arrays`. Everything else
+takes the general way, image by image: in this thread, or shared out to processes where a picture
+that crashes or hangs its decoder costs itself alone. All ways give the same pixels and the same
+errors.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from Modelling.data_preparation import Preparation, Prepared
 from Modelling.errors import ImageError, shortened
-from Modelling.images.decoding import Pixels, encode_npy
-from Modelling.images.digits import DIGITS, SIZE, mnist_form_mask
-from Modelling.images.pixels import MASK
-from Modelling.images.several import with_several_digits
+from Modelling.images.plain_arrays import (
+    AsSent,
+    Batch,
+    Whites,
+    empty_rows,
+    fill_with_plain_arrays,
+    stay_as_sent,
+)
 
 logger = logging.getLogger(__name__)
-
-Whites = Sequence[float | None]
 
 
 class Decoders(Protocol):
@@ -45,7 +42,8 @@ def prepare_batch(
     whites: Whites | None = None,
     decoders: Decoders | None = None,
     channels_first: bool = False,
-) -> tuple[Pixels, list[ImageError | None]]:
+    in_pieces: bool = False,
+) -> tuple[Batch, list[ImageError | None]]:
     """Prepare a batch; see `Classifier.prepare_batch`.
 
     Args:
@@ -55,11 +53,14 @@ def prepare_batch(
         decoders: Where the general way is gone; None for this thread.
         channels_first: Lay each image out in memory channel by channel. The array is (N, H, W, C)
             all the same.
+        in_pieces: Leave large plain arrays to the threads that take pieces of the batch.
     """
     whites = whites or [None] * len(datas)
     errors: list[ImageError | None] = [None] * len(datas)
-    images = _rows(len(datas), preparation.input_shape, channels_first)
-    general = _fill_with_plain_arrays(images, datas, whites, preparation)
+    if in_pieces and datas and stay_as_sent(datas, whites, preparation):
+        return AsSent(datas, preparation.input_shape, channels_first), errors
+    images = empty_rows(len(datas), preparation.input_shape, channels_first)
+    general = fill_with_plain_arrays(images, datas, whites, preparation)
     cut_off = 0
     for index, prepared in zip(
         general,
@@ -78,21 +79,6 @@ def prepare_batch(
     if any(errors):
         images = images[[index for index, error in enumerate(errors) if error is None]]
     return images, errors
-
-
-def _rows(count: int, shape: tuple[int, int, int], channels_first: bool) -> Pixels:
-    if not channels_first:
-        return np.empty((count, *shape), np.float32)
-    height, width, channels = shape
-    return np.empty((count, channels, height, width), np.float32).transpose(0, 2, 3, 1)
-
-
-def _scale(pixels: npt.NDArray[np.uint8], images: Pixels) -> None:
-    """Fill images; bytes are brought into their order before they become four times as large."""
-    if not images.flags.c_contiguous:
-        images = images.transpose(0, 3, 1, 2)
-        pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-    np.divide(pixels, np.float32(255), out=images)
 
 
 def _prepare_others(
@@ -118,50 +104,3 @@ def prepare_or_error(
         return ImageError(
             "image that cannot be prepared", f"{type(error).__name__}: {shortened(error)}"
         )
-
-
-def _fill_with_plain_arrays(
-    images: Pixels, datas: Sequence[bytes], whites: Whites, preparation: Preparation
-) -> Sequence[int]:
-    """Fill the rows of uint8 arrays that need no more than scaling; return the other rows."""
-    shape = preparation.input_shape
-    headers, pixel_bytes = _plain_headers(shape)
-    header_length = len(headers[0])
-    length = header_length + pixel_bytes
-    plain = [] if preparation.white is not None else [
-        index
-        for index, data in enumerate(datas)
-        if len(data) == length and data.startswith(headers) and whites[index] is None
-    ]  # fmt: skip
-    if not plain:
-        return range(len(datas))
-    joined = np.frombuffer(b"".join([datas[index] for index in plain]), np.uint8)
-    pixels: npt.NDArray[np.uint8] = joined.reshape(len(plain), length)[:, header_length:].reshape(
-        len(plain), *shape
-    )
-    in_form = pixels.reshape(len(plain), -1).max(1) > MASK  # of a mask white is something else
-    if preparation.preprocessing == DIGITS and shape == (SIZE, SIZE, 1):
-        in_form &= mnist_form_mask(pixels[..., 0])
-        in_form &= ~with_several_digits(pixels[..., 0])  # the general way says so
-    if not in_form.all():
-        pixels = pixels[in_form]
-        plain = [index for index, good in zip(plain, in_form, strict=True) if good]
-    if len(plain) == len(datas):
-        _scale(pixels, images)
-        return ()
-    images[plain] = pixels / np.float32(255)
-    filled = set(plain)
-    return [index for index in range(len(datas)) if index not in filled]
-
-
-@functools.cache
-def _plain_headers(shape: tuple[int, int, int]) -> tuple[tuple[bytes, ...], int]:
-    """Make the `.npy` headers, as NumPy writes them, of a uint8 image of the model's size.
-
-    Returns:
-        Headers of one length, and the number of bytes that follow them.
-    """
-    shapes = [shape, shape[:2]] if shape[2] == 1 else [shape]
-    pixel_bytes = int(np.prod(shape))
-    headers = tuple(encode_npy(np.zeros(each, np.uint8))[:-pixel_bytes] for each in shapes)
-    return headers, pixel_bytes

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from Modelling.errors import CheckpointError, shortened
-from Modelling.images.pixels import Pixels
+from Modelling.images.plain_arrays import Batch
 from Modelling.network.checkpoint import Checkpoint, EngineFile
 from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES, require_size
 from Modelling.network.file_kinds import misnamed
@@ -58,6 +58,7 @@ class Engine(Protocol):
         input_shape: Height, width and channels.
         classes: How many it tells apart.
         channels_first: Whether it takes images faster that lie channel by channel in memory.
+        in_pieces: Whether several threads of it run pieces of a batch, each for itself.
         range_found: Which range of pixels was chosen, where nobody said it.
     """
 
@@ -65,9 +66,10 @@ class Engine(Protocol):
     input_shape: tuple[int, int, int]
     classes: int
     channels_first: bool
+    in_pieces: bool
     range_found: FoundRange | None
 
-    def run(self, images: Pixels) -> Probabilities:
+    def run(self, images: Batch) -> Probabilities:
         """Map (N, H, W, C) float32 in [0, 1] to (N, classes) float32, rows summing to 1.
 
         However the images lie in memory.
@@ -80,6 +82,7 @@ class TensorFlowEngine:
 
     name = "tensorflow"
     channels_first = False
+    in_pieces = False
 
     def __init__(self, model: Any, input_range: InputRange | None = None) -> None:
         """Trace the graph.
@@ -99,7 +102,7 @@ class TensorFlowEngine:
         self.range_found: FoundRange | None = classifier.range_found
         self._function = classifier.concrete_function()
 
-    def run(self, images: Pixels) -> Probabilities:
+    def run(self, images: Batch) -> Probabilities:
         """Run the network in chunks; see `Engine.run`."""
         probabilities = np.empty((len(images), self.classes), np.float32)
         for start in range(0, len(images), TENSORFLOW_CHUNK):

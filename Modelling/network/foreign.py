@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from Modelling.errors import CheckpointError, shortened
 from Modelling.images.pixels import Pixels
+from Modelling.images.plain_arrays import Batch
 from Modelling.network.checkpoint import Checkpoint
 from Modelling.network.input_range import BYTES, UNIT, InputRange
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
@@ -128,6 +129,7 @@ class ForeignEngine:
         self._chunk = self._whole_calls(chunk)
         self._call = call
         self._beside = beside
+        self.in_pieces = beside is not None
         self.input_shape = self._layout.picture
         bytes_in = image.dtype == np.uint8
         self._range = input_range or (BYTES if bytes_in else UNIT)
@@ -181,7 +183,7 @@ class ForeignEngine:
         )
         return outputs
 
-    def run(self, images: Pixels) -> npt.NDArray[np.float32]:
+    def run(self, images: Batch) -> npt.NDArray[np.float32]:
         """Run the network in chunks; see `Engine.run`."""
         probabilities = np.empty((len(images), self.classes), np.float32)
         beside = self._beside

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from Modelling.cores import available_cores
 from Modelling.errors import CheckpointError, shortened
 from Modelling.images.pixels import Pixels
+from Modelling.images.plain_arrays import Batch
 from Modelling.network.declared_size import (
     DEFAULT_MAX_MODEL_BYTES,
     require_tensor_sizes,
@@ -94,6 +95,7 @@ class LiteRTEngine:
     """
 
     channels_first = False
+    in_pieces = False
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class LiteRTEngine:
         self._kind = OutputKind.PROBABILITIES
         self._kind = self._kind_of_outputs()
 
-    def run(self, images: Pixels) -> npt.NDArray[np.float32]:
+    def run(self, images: Batch) -> npt.NDArray[np.float32]:
         """Run the network in chunks; see `Engine.run`."""
         probabilities = np.empty((len(images), self.classes), np.float32)
         for start in range(0, len(images), self._chunk):

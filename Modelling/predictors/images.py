@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from Modelling.errors import CheckpointError, ImageError
-from Modelling.images.decoding import Pixels
+from Modelling.images.plain_arrays import Batch
 from Modelling.predict_cnn import Classifier
 from Modelling.predictor import Answer, Item
 
@@ -69,7 +69,7 @@ class ImagePredictor:
         if not np.isfinite(sums).all() or np.abs(sums - 1.0).max() > SUM_TOLERANCE:
             raise CheckpointError("the model does not answer with probabilities")
 
-    def prepare_batch(self, items: Sequence[Item]) -> tuple[Pixels, list[ImageError | None]]:
+    def prepare_batch(self, items: Sequence[Item]) -> tuple[Batch, list[ImageError | None]]:
         """Decode pictures; `white` among an item's attributes says what white is in an array."""
         whites: list[float | None] = []
         wrong: dict[int, ImageError] = {}
@@ -87,7 +87,16 @@ class ImagePredictor:
             wrong[number] if number in wrong else next(others) for number in range(len(items))
         ]
 
-    def predict(self, batch: Pixels) -> list[Answer]:
+    def sizes_of(self, items: Sequence[Item]) -> list[int]:
+        """See `predictor.sizes_of`; what stays as it came is no work before the network has it."""
+        datas = [item.data for item in items]
+        if not any("white" in item.attributes for item in items) and self._classifier.stay_as_sent(
+            datas, [None] * len(datas)
+        ):
+            return [0] * len(items)
+        return [max(len(data), self.item_bytes) for data in datas]
+
+    def predict(self, batch: Batch) -> list[Answer]:
         """Name the most probable class of each picture."""
         predictions = self._classifier.predict(batch, self._top)
         answers: list[Answer] = [

@@ -19,7 +19,7 @@ from DurableText.command_line import counted
 from DurableText.moments import timestamp
 from MessageBroker import Message, Subscription
 from Modelling.errors import UNDECODABLE, PreparationStoppedError
-from Modelling.predictor import Answer, Item, Predictor, traits_of
+from Modelling.predictor import Answer, Item, Predictor, sizes_of, traits_of
 from Pipeline.events import EventError, image_origin, inference_record, read_item
 from Pipeline.observability.waiting import SLOW_MODEL_SECONDS, Reason
 from Pipeline.script.script import Script
@@ -204,8 +204,7 @@ class PredictStep:
         outcome: BatchOutcome,
     ) -> None:
         """Answer items piece by piece; while one is predicted the next is prepared."""
-        prepared_bytes = traits_of(predictor).item_bytes
-        pieces = pieces_of([max(len(item.data), prepared_bytes) for item in items])
+        pieces = pieces_of(sizes_of(predictor, items))
         model = Model(
             functools.partial(self._prepare, predictor), functools.partial(self._run, predictor)
         )
