@@ -62,7 +62,7 @@ def test_nothing_is_lost_or_stored_twice_whatever_call_the_process_stops_at(tmp_
 
 
 # At every call in the soak; else at every so many of them.
-STRIDES = [pytest.param(1, marks=pytest.mark.soak), 5]
+STRIDES = [pytest.param(1, marks=pytest.mark.soak), 11]
 
 
 @pytest.mark.parametrize("stride", STRIDES)

@@ -92,13 +92,14 @@ TURNED[0x0112] = 6
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(lambda: png(4, 8, 8000, 8000), id="LA"),
+        pytest.param(lambda: png(4, 8, 8000, 8000), id="LA", marks=pytest.mark.soak),
         pytest.param(lambda: png(0, 16, 8000, 8000), id="16 bit"),
         pytest.param(lambda: png(3, 8, 8000, 8000, PALETTE), id="palette with transparency"),
-        pytest.param(lambda: png(6, 8, 65_535, 976), id="a long RGBA"),
+        pytest.param(lambda: png(6, 8, 65_535, 976), id="a long RGBA", marks=pytest.mark.soak),
         pytest.param(lambda: saved("RGB", "TIFF", 7000, 7000, compression="tiff_lzw", exif=TURNED),
                      id="a turned TIFF"),
-        pytest.param(lambda: saved("F", "TIFF", 8000, 8000, compression="tiff_lzw"), id="floats"),
+        pytest.param(lambda: saved("F", "TIFF", 8000, 8000, compression="tiff_lzw"), id="floats",
+                     marks=pytest.mark.soak),
         pytest.param(lambda: saved("RGB", "JPEG", 8000, 8000, progressive=True, subsampling=0),
                      id="a progressive JPEG"),
         pytest.param(lambda: saved("RGBA", "WEBP", 4990, 4990, method=0), id="WebP"),

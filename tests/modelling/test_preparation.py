@@ -94,6 +94,11 @@ def test_a_small_image_on_grey_paper_is_read_whichever_is_darker(
     assert (classifier.predict(prepared).class_indices == digits).mean() >= 0.98
 
 
+# Of how many one is tried: the soak tries more.
+EVERY = [25, pytest.param(10, marks=pytest.mark.soak)]
+
+
+@pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize(
     ("change", "file_format"),
     [
@@ -109,11 +114,12 @@ def test_a_small_image_on_grey_paper_is_read_whichever_is_darker(
 def test_changed_images_are_read_nearly_as_well(
     change: Callable[[np.ndarray], np.ndarray],
     file_format: str,
+    every: int,
     mnist: Mnist,
     encode: Encode,
     classifier: Classifier,
 ) -> None:
-    images, digits = mnist[0][::10], mnist[1][::10]
+    images, digits = mnist[0][::every], mnist[1][::every]
     datas = [encode(change(image), file_format) for image in images]
     prepared, errors = classifier.prepare_batch(datas)
     assert not any(errors)
@@ -147,12 +153,13 @@ def light(kind: str) -> np.ndarray:
         ("blackboard with a vignette", 1),
     ],
 )
+@pytest.mark.parametrize("count", [75, pytest.param(150, marks=pytest.mark.soak)])
 def test_uneven_light_and_grain_do_not_hide_a_digit(
-    kind: str, strength: float, mnist: Mnist, classifier: Classifier
+    kind: str, strength: float, count: int, mnist: Mnist, classifier: Classifier
 ) -> None:
     rng = np.random.default_rng(0)
     datas = []
-    for image in mnist[0][:150]:
+    for image in mnist[0][:count]:
         sheet = light(kind)
         ink = enlarged(image) / 255
         inner = sheet[60:340, 60:340]
@@ -163,7 +170,7 @@ def test_uneven_light_and_grain_do_not_hide_a_digit(
         datas.append(encode_npy((sheet.clip(0, 1) * 255).astype(np.uint8)))
     prepared, errors = classifier.prepare_batch(datas)
     assert not any(errors)
-    assert (classifier.predict(prepared).class_indices == mnist[1][:150]).mean() >= 0.97
+    assert (classifier.predict(prepared).class_indices == mnist[1][:count]).mean() >= 0.97
 
 
 @pytest.mark.parametrize("margin", [0, 4, 12])
