@@ -202,8 +202,18 @@ class _Signals:
 
 def refusal_of(error: OSError) -> str:
     """Say what the system would not do: with which file, and why."""
+    if error.filename is None and isinstance(error, FileNotFoundError) and _is_nowhere():
+        return "the working directory was removed: start it in one that is there"
     what = f"{error.filename} cannot be used" if error.filename else "the system refuses"
     return f"{what}: {error.strerror or type(error).__name__}"
+
+
+def _is_nowhere() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _forget_output() -> None:

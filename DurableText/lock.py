@@ -196,6 +196,20 @@ def shared_with(lock: Path, text: Path, storage: Storage) -> str | None:
     )
 
 
+def is_lock_of(lock: Path, text: Path, storage: Storage) -> bool:
+    """Tell whether a lock that is named after `text` was last taken for it."""
+    try:
+        fd = storage.open(lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return bool(orjson.loads(storage.read(fd, HOLDER_BYTES, 0))["suffix"] == text.suffix)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    finally:
+        storage.close(fd)
+
+
 def current_holder(path: Path) -> str | None:
     """Return in words who holds the lock at `path` right now, None if nobody does."""
     try:

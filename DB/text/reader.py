@@ -21,7 +21,7 @@ from DB.text.verification import verify
 from DurableText import codec
 from DurableText.codec import CHUNK_BYTES, scan
 from DurableText.links import real_path
-from DurableText.lock import shared_with
+from DurableText.lock import is_lock_of, shared_with
 from DurableText.progress import Advance, uncounted
 from DurableText.storage import STORAGE, Storage, refuse_what_is_no_file
 
@@ -157,6 +157,12 @@ class TextReader(ResultDatabase):
         problem = shared_with(self._side_file("lock"), self.path, self._storage)
         if problem is not None:
             raise DatabaseConfigurationError(problem)
+        lock = self._side_file("producer.lock")
+        if is_lock_of(lock, self.path, self._storage):
+            raise DatabaseConfigurationError(
+                f"{self.path} is a queue's: name another file with --db; if that queue is gone, "
+                f"remove {lock.name}, too"
+            )
 
     def _side_file(self, name: str) -> Path:
         return self.path.with_name(f"{self.path.stem}.{name}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from DurableText import codec
-from DurableText.lock import shared_with
+from DurableText.lock import is_lock_of, shared_with
 from DurableText.storage import Storage
 from Queue.errors import QueueConfigurationError
 from Queue.text import numbered_lines
@@ -52,6 +52,12 @@ class QueuePaths:
         problem = shared_with(self.producer_lock, self.log, storage)
         if problem is not None:
             raise QueueConfigurationError(problem)
+        lock = self.log.with_name(f"{self.log.stem}.lock")
+        if is_lock_of(lock, self.log, storage):
+            raise QueueConfigurationError(
+                f"{self.log} is a DB's: name another file with --queue; if that DB is gone, remove "
+                f"{lock.name}, too"
+            )
 
     def sealed(self, first_seq: int) -> Path:
         """Return the path of the sealed segment that begins with `first_seq`."""

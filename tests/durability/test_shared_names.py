@@ -113,3 +113,20 @@ def test_a_second_queue_that_would_share_a_cursor_is_refused(tmp_path: Path) -> 
     assert content(tmp_path) == before
     with open_queue(path) as queue:
         assert [record.id for record in queue.take(9).records] == ["3", "4"]
+
+
+def test_one_empty_file_is_not_a_queue_and_a_db_at_once(tmp_path: Path) -> None:
+    """As where both options name it, and nobody has stored anything yet."""
+    with (
+        open_database(tmp_path / "a.txt"),
+        pytest.raises(QueueConfigurationError, match="is a DB's: name another file"),
+    ):
+        open_queue(tmp_path / "a.txt")
+    with (
+        open_queue(tmp_path / "b.txt"),
+        pytest.raises(DatabaseConfigurationError, match="is a queue's: name another file"),
+    ):
+        open_database(tmp_path / "b.txt")
+    (tmp_path / "a.lock").unlink()
+    (tmp_path / "a.txt").unlink()
+    open_queue(tmp_path / "a.txt").close()

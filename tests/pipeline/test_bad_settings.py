@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import resource
 import shutil
+import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
 from Modelling.predict_cnn import DEFAULT_CHECKPOINT
+from tests.brokers.harness import clean_environment
 from tests.pipeline.runner import Pipeline, wait_until
 
 FAILED, USAGE = 1, 2
@@ -148,3 +150,20 @@ def test_a_full_disk_is_waited_out_and_nothing_is_lost(pipeline: Pipeline, victi
     for script in scripts.values():
         script.terminate()
     pipeline.assert_each_stored_once()
+
+
+def test_a_working_directory_that_was_removed_is_named(pipeline: Pipeline) -> None:
+    nowhere = pipeline.folder / "nowhere"
+    nowhere.mkdir()
+    command = [*pipeline.command("model_server_pub"), "--config-dir", str(pipeline.config_dir)]
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *command, "--queue", "log.txt"],
+        cwd=nowhere,
+        env={**clean_environment(), **pipeline.broker.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "the working directory was removed: start it in one that is there" in done.stderr
