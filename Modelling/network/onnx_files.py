@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,13 @@ from Modelling.network.declared_size import (
     require_tensor_sizes,
     tensor_bytes,
 )
+from Modelling.network.expansion import require_few_nodes
 
 # No tensor that tells a shape has more.
 MAX_SHAPE_BYTES = 4096
 
-# Nodes once each function stands where it is called. The largest networks for pictures have some
-# thousands; thirty functions that call each other twice are a thousand million.
-MAX_NODES = 1 << 18
-
 # Stands for the network itself among its functions.
-WHOLE = ("",)
+WHOLE = ""
 
 # Whose operators ONNX Runtime brings.
 KNOWN_DOMAINS = frozenset(("", "ai.onnx", "ai.onnx.ml", "com.microsoft"))
@@ -62,7 +58,10 @@ def require_safe(path: Path, max_bytes: int = DEFAULT_MAX_MODEL_BYTES) -> None:
             f"{path}: it needs operators of its maker's own, {shortened(', '.join(foreign))}: "
             "export it with standard ones"
         )
-    _require_few_nodes(path, model)
+    try:
+        require_few_nodes(_calls_of(model))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     beside = sum(_inside(path, file).stat().st_size for file in sorted(_external_files(model)))
     # Several tensors may be read from one place: each takes what it says it takes.
     declared = sum(
@@ -107,13 +106,10 @@ def _read(path: Path) -> Any:
         raise CheckpointError(f"{path}: not an ONNX file: {shortened(error)}") from None
 
 
-def _require_few_nodes(path: Path, model: Any) -> None:
-    """Refuse functions that call themselves, or each other so often that it never ends.
-
-    Whoever reads the file puts each where it is called, while nothing else in the process runs.
-    """
+def _calls_of(model: Any) -> dict[str, Counter[str]]:
+    """Count by the name of each function, and of the network itself, what its nodes call."""
     functions = {_name_of(each.domain, each.name, each): each for each in model.functions}
-    calls = {
+    return {
         name: Counter(
             _name_of(node.domain, node.op_type, node)
             for graph in _nested([function])
@@ -121,26 +117,11 @@ def _require_few_nodes(path: Path, model: Any) -> None:
         )
         for name, function in {**functions, WHOLE: model.graph}.items()
     }
-    called = {name: functions.keys() & found.keys() for name, found in calls.items()}
-    try:
-        order = list(TopologicalSorter(called).static_order())
-    except CycleError as error:
-        names = shortened(" calls ".join(".".join(each) for each in error.args[1]))
-        raise CheckpointError(f"{path}: its functions call themselves: {names}") from None
-    nodes: dict[tuple[str, ...], int] = {}
-    for name in order:
-        nodes[name] = sum(count * nodes.get(each, 1) for each, count in calls[name].items())
-    if nodes[WHOLE] > MAX_NODES:
-        raise CheckpointError(
-            f"{path}: it has {nodes[WHOLE]:,} nodes, with its functions where they are called: "
-            f"{MAX_NODES:,} are the most"
-        )
 
 
-def _name_of(domain: str, name: str, described: Any) -> tuple[str, ...]:
+def _name_of(domain: str, name: str, described: Any) -> str:
     """Name a function, or what a node calls; newer versions tell several of a name apart."""
-    overload = getattr(described, "overload", "")
-    return (domain, name, overload) if overload else (domain, name)
+    return f"{domain}:{name}:{getattr(described, 'overload', '')}".rstrip(":")
 
 
 def _graphs(model: Any) -> Iterator[Any]:

@@ -8,6 +8,8 @@ Source: https://www.tensorflow.org/guide/saved_model
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy.typing as npt
 from Modelling.errors import CheckpointError, shortened
 from Modelling.network.checkpoint import Checkpoint
 from Modelling.network.declared_size import require_size, tensor_bytes
+from Modelling.network.expansion import require_few_nodes
 from Modelling.network.foreign import (
     ForeignEngine,
     Tensor,
@@ -58,7 +61,10 @@ def open_saved_model(
     if threads:
         limit_tensorflow_threads(threads)
     try:
-        graph = _nodes(path)
+        graphs = _graphs_of(path)
+        for functions in graphs:
+            require_few_nodes({name: _calls_of(nodes) for name, nodes in functions})
+        graph = [node for functions in graphs for _, nodes in functions for node in nodes]
         _require_safe(graph)
         require_size(path, of_files + sum(map(_bytes_of_constant, graph)), max_bytes)
         with quiet(show=False):
@@ -98,16 +104,28 @@ def _tensor(name: str, described: Any) -> Tensor:
     return Tensor(name, sizes, known, described.dtype.name)
 
 
-def _nodes(path: Path) -> list[Any]:
+def _graphs_of(path: Path) -> list[list[tuple[str, Sequence[Any]]]]:
+    """Read the nodes of a folder's graphs: of each its own, and those of its functions by name."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
     return [
-        node
+        [
+            ("", meta.graph_def.node),
+            *((each.signature.name, each.node_def) for each in meta.graph_def.library.function),
+        ]
         for meta in saved.meta_graphs
-        for nodes in (meta.graph_def.node, *(f.node_def for f in meta.graph_def.library.function))
-        for node in nodes
     ]
+
+
+def _calls_of(nodes: Iterable[Any]) -> Counter[str]:
+    """Count what nodes are, or call: a function is named by an attribute."""
+    calls: Counter[str] = Counter()
+    for node in nodes:
+        calls[node.op] += 1
+        for attribute in node.attr.values():
+            calls.update(each.name for each in (attribute.func, *attribute.list.func) if each.name)
+    return calls
 
 
 def _require_safe(graph: list[Any]) -> None:

@@ -74,3 +74,34 @@ def test_a_saved_model_answers_unless_its_graph_reaches_out(safe: bool, tmp_path
     (path / "assets").mkdir(exist_ok=True)
     (path / "assets" / "words.txt").write_text("another")
     assert load_classifier(path).version != classifier.version
+
+
+def with_doubled_function(path: Path, times: int) -> None:
+    """Let the served function go through functions of which each calls the next one twice."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    library = saved.meta_graphs[0].graph_def.library
+    for number in range(times):
+        function = library.function.add()
+        function.signature.name = f"double_{number}"
+        for name in "ab":
+            node = function.node_def.add(name=name, op="PartitionedCall")
+            node.attr["f"].func.name = f"double_{(number + 1) % 31}"
+    (path / "saved_model.pb").write_bytes(saved.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [(30, r"it has [0-9]{1,3},[0-9]{3},[0-9]{3},[0-9]{3} nodes"), (31, "call themselves")],
+)
+def test_functions_that_never_end_are_refused(times: int, said: str, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    spec = tf.TensorSpec([None, SIDE, SIDE, 3], tf.float32, "x")
+    module.serve = tf.function(lambda x: {"p": tf.reduce_mean(x, (1, 2))}, input_signature=[spec])
+    tf.saved_model.save(module, str(path := tmp_path / "model"), signatures=module.serve)
+    with_doubled_function(path, times)
+    with pytest.raises(CheckpointError, match=said):
+        load_classifier(path)
