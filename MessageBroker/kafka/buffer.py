@@ -7,15 +7,23 @@ is taken at once, a limit of bytes may let only some through. Both wait here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from operator import methodcaller
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaError
 
 from MessageBroker.kafka.assignment import KafkaDelivery, PartitionTracker, TrackedBatch
-from MessageBroker.kafka.records import UNREADABLE, attributes_of, id_of, key_of, time_of
+from MessageBroker.kafka.records import (
+    UNREADABLE,
+    Headers,
+    Record,
+    attributes_of,
+    consumed,
+    id_of,
+    key_of,
+    time_of,
+)
 from MessageBroker.kafka.refused import REFUSED
 from MessageBroker.limits import MAX_MESSAGE_BYTES
 from MessageBroker.message import Message, received
@@ -23,7 +31,7 @@ from MessageBroker.message import Message, received
 # Over a name that is no text the client's method sets an error and returns a list with holes. The
 # interpreter's quick way of calling a method takes the list, and dies of the holes (SIGSEGV); this
 # way of calling looks at the error. A second call would return the list again.
-headers_of_record = methodcaller("headers")
+headers_of_record: Callable[[Record], Headers] = methodcaller("headers")
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class HandedOut:
     messages: list[Message]
     batches: list[TrackedBatch]
     ends: Mapping[int, int]
-    failed: Any
+    failed: Record | None
 
 
 class RecordBuffer:
@@ -48,7 +56,7 @@ class RecordBuffer:
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
-        self._records: deque[Any] = deque()
+        self._records: deque[Record] = deque()
         self._largest = MAX_MESSAGE_BYTES  # of the records that came last
         self._has_enough = False  # there is more than the byte limit let through
 
@@ -63,15 +71,15 @@ class RecordBuffer:
         """
         return 1 if self._has_enough else max(0, max_messages - len(self._records))
 
-    def take(self, client: Consumer, limit: int, max_bytes: int) -> list[Any]:
+    def take(self, client: Consumer, limit: int, max_bytes: int) -> list[Record]:
         """Take what the client has: as much as stays within `max_bytes` or hardly exceeds it.
 
         Sizes are known afterwards only. So the largest of the last ones is reckoned with.
         """
-        records: list[Any] = []
+        records: list[Record] = []
         while limit > 0 and max_bytes > 0:
             step = max(1, min(limit, max_bytes // self._largest))
-            taken = client.consume(step, 0)
+            taken = consumed(client, step)
             records += taken
             if len(taken) < step:
                 break
@@ -80,7 +88,7 @@ class RecordBuffer:
             max_bytes -= step * self._largest
         return records
 
-    def add(self, records: Iterable[Any]) -> None:
+    def add(self, records: Iterable[Record]) -> None:
         """Keep what was taken."""
         self._records.extend(records)
 
@@ -89,10 +97,10 @@ class RecordBuffer:
 
         For while nobody asks for messages.
         """
-        errors = [each for each in self._records if _is_error(each)]
+        errors = [error for each in self._records if (error := _error_of(each)) is not None]
         if errors:
-            self._records = deque(each for each in self._records if not _is_error(each))
-        return [each.error() for each in errors]
+            self._records = deque(each for each in self._records if _error_of(each) is None)
+        return errors
 
     def drop(self, partitions: Collection[int]) -> None:
         """Forget the records of partitions that went to another consumer."""
@@ -149,7 +157,7 @@ class RecordBuffer:
                 headers = headers_of_record(record)
                 attributes = {}
                 for name, value in headers or ():
-                    attributes[name] = value.decode()
+                    attributes[name] = value.decode()  # type: ignore[union-attr]
                 key = raw_key.decode() if raw_key else None
             except Exception:  # noqa: BLE001 - see `headers_of_record`
                 attributes, key = attributes_of(headers), key_of(raw_key)
@@ -176,6 +184,8 @@ class RecordBuffer:
                 self._records.popleft()
 
 
-def _is_error(record: Any) -> bool:
+def _error_of(record: Record) -> KafkaError | None:
+    """Return the error that a record is, but for one that is to be seen to in its turn."""
     error = record.error()
-    return error is not None and error.code() not in (*REFUSED, KafkaError._PARTITION_EOF)
+    in_turn = error is None or error.code() in (*REFUSED, KafkaError._PARTITION_EOF)
+    return None if in_turn else error

@@ -20,6 +20,7 @@ from MessageBroker.errors import BrokerUnavailableError, ConfigurationError
 from MessageBroker.kafka.errors import Right, error_of, is_outage, look_up
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.hearing import let_go
+from MessageBroker.kafka.records import polled
 from MessageBroker.kafka.settings import KafkaSettings
 
 # All start-up errors come within 10 s; this leaves some for the client (s).
@@ -184,8 +185,8 @@ def of_this_topic(committed: Sequence[TopicPartition], topic_id: str) -> list[To
 
 def _heard(client: Consumer, events: ClientEvents) -> KafkaError | None:
     """Let the callbacks of a client run; return an error that came in place of a message."""
-    record = client.poll(0)
-    error: KafkaError | None = record.error() if record is not None else None
+    record = polled(client, 0)
+    error = record.error() if record is not None else None
     if error is not None:
         events.heard(error)
     return error

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -22,7 +21,7 @@ from MessageBroker.kafka.errors import MISSING_TOPIC, error_of, is_outage, meani
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.membership import Membership
 from MessageBroker.kafka.pauses import Pauses
-from MessageBroker.kafka.records import id_of
+from MessageBroker.kafka.records import Record, id_of, polled
 from MessageBroker.kafka.refused import REFUSED, FindSpan, RefusedBatch
 from MessageBroker.kafka.start_offsets import StartOffsets
 from MessageBroker.message import Delivery, Message
@@ -129,7 +128,7 @@ class GroupConsumer:
             # `consume` waits for all that it was asked for, `poll` for one.
             records = self._buffer.take(self._client, limit, max_bytes)
             if not records and timeout > 0:
-                first = self._client.poll(timeout)
+                first = polled(self._client, timeout)
                 if first is not None:
                     more = self._buffer.take(self._client, limit - 1, max_bytes)
                     records = [first, *more]
@@ -151,7 +150,7 @@ class GroupConsumer:
         self._failure = self._events.explain(error_of(exception), self._consumed.where)
         self.start_over()
 
-    def _without_revoked(self, records: list[Any]) -> list[Any]:
+    def _without_revoked(self, records: list[Record]) -> list[Record]:
         """Drop what was fetched together with the news that its partition is gone.
 
         If the partition came back in the same moment, it is read anew from its start: nobody can
@@ -179,13 +178,15 @@ class GroupConsumer:
         self.assignment.deliver(handed_out.batches)
         if handed_out.ends:
             self.assignment.reach(handed_out.ends)
-        if failed is not None and failed.error().code() in REFUSED:
-            messages += self._pass_over(failed)
-        elif failed is not None:
-            self._note(failed.error())
+        error = None if failed is None else failed.error()
+        if failed is not None and error is not None:
+            if error.code() in REFUSED:
+                messages += self._pass_over(failed, error)
+            else:
+                self._note(error)
         return messages
 
-    def _pass_over(self, record: Any) -> list[Message]:
+    def _pass_over(self, record: Record, error: KafkaError) -> list[Message]:
         """Make one message of a batch that the client refuses, and go on behind it."""
         partition, topic = record.partition(), self._consumed.topic
         tracker = self.assignment.trackers.get(partition)
@@ -194,8 +195,8 @@ class GroupConsumer:
         try:
             span = self._find_span(partition, record.offset(), tracker.position)
             self._client.seek(TopicPartition(topic, partition, span.last + 1))
-        except BrokerError as error:  # the client tells of the batch again
-            self._failure = error
+        except BrokerError as failure:  # the client tells of the batch again
+            self._failure = failure
             return []
         except KafkaException as exception:  # the partition is being taken away
             logger.debug("%s: %s", self._consumed.where, error_of(exception))
@@ -205,7 +206,7 @@ class GroupConsumer:
         self.assignment.deliver([(tracker, [delivery])])
         name, now = id_of(partition, span.first, 0), datetime.now(UTC)
         message = Message(name, b"", {}, None, topic, now, delivery=delivery)
-        self._on_unread(message, meaning_of(record.error()))
+        self._on_unread(message, meaning_of(error))
         return [message]
 
     def _note(self, error: KafkaError) -> None:

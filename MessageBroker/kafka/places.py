@@ -14,6 +14,7 @@ from MessageBroker.kafka.assignment import PartitionTracker
 from MessageBroker.kafka.buffer import RecordBuffer
 from MessageBroker.kafka.errors import Right, error_of, meaning_of
 from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.records import polled
 from MessageBroker.kafka.refused import REFUSED
 from MessageBroker.kafka.settings import KafkaSettings
 from MessageBroker.message import Message
@@ -82,14 +83,14 @@ def read(settings: KafkaSettings, place: Place) -> list[Message]:
         while len(messages) <= place.last - place.first:
             if time.monotonic() > deadline:
                 raise BrokerUnavailableError(f"{where}: no answer in {READ_SECONDS:g} s")
-            record = client.poll(POLL_SECONDS)
+            record = polled(client, POLL_SECONDS)
             if record is None:
                 refusal = events.refusal(where)
                 if refusal is not None:
                     raise refusal
                 continue
-            if record.error() is not None:
-                _check(record.error(), where, events)
+            if (error := record.error()) is not None:
+                _check(error, where, events)
                 break
             if record.offset() > place.last:
                 break

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import MethodType
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -21,7 +20,7 @@ from MessageBroker.kafka.errors import MISSING_TOPIC, Right, error_of
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.hearing import Hearing
 from MessageBroker.kafka.record_times import RecordTimes
-from MessageBroker.kafka.records import headers_of, id_of
+from MessageBroker.kafka.records import Record, headers_of, id_of
 from MessageBroker.kafka.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -130,8 +129,9 @@ class KafkaPublisher:
         produce, topic = self._client.produce, batch.topic
         given, time_of = self._times.begin(), self._times.of
 
-        def settle(number: int, error: KafkaError | None, record: Any) -> None:
+        def settle(number: int, error: KafkaError | None, record: Record | None) -> None:
             if error is None:
+                assert record is not None, "what is confirmed is handed back"
                 timestamp = time_of(topic, given, record)
                 batch.confirm(number, id_of(record.partition(), record.offset(), timestamp))
                 if not self._events.fine:

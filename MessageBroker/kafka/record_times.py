@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
+
+from MessageBroker.kafka.records import Record
 
 
 class RecordTimes:
@@ -26,7 +27,7 @@ class RecordTimes:
         self._latest = max(self._latest, time.time_ns() // 1_000_000)
         return self._latest
 
-    def of(self, topic: str, given: int, confirmed: Any) -> int:
+    def of(self, topic: str, given: int, confirmed: Record) -> int:
         """Return the timestamp of a record in its topic (ms since 1970).
 
         Args:
@@ -37,7 +38,7 @@ class RecordTimes:
         kind, told = confirmed.timestamp()
         if kind != TIMESTAMP_LOG_APPEND_TIME:
             self._of_clients.add(topic)
-            return int(told)
+            return told
         # The topic may be set to the other type while it is in use: its times are soon later than
         # any that was given. A topic that has not confirmed anything in the usual way yet is
         # believed: it may be of the other type from its start.
@@ -45,4 +46,4 @@ class RecordTimes:
             if given <= told <= self._latest:
                 return given
             self._of_clients.discard(topic)
-        return int(told)
+        return told

@@ -8,9 +8,52 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Protocol, cast
 from urllib.parse import quote_from_bytes
 
+from confluent_kafka import Consumer, KafkaError
+
 Headers = list[tuple[str, "bytes | None"]] | None
+
+
+class Record(Protocol):
+    """What the client gives: a record, or an error in the place of one.
+
+    The client's own type leaves open whether it has a place, which all that were fetched or
+    confirmed have.
+    """
+
+    def __len__(self) -> int:
+        """Count the bytes of the value."""
+
+    def partition(self) -> int:
+        """Return the partition's number."""
+
+    def offset(self) -> int:
+        """Return its offset; of an error, the one that it is about."""
+
+    def key(self) -> bytes | None:
+        """Return the key."""
+
+    def value(self) -> bytes | None:
+        """Return the body."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """Return which kind of time it has, and the time (ms since 1970)."""
+
+    def error(self) -> KafkaError | None:
+        """Return what came in its place."""
+
+
+def polled(client: Consumer, seconds: float) -> Record | None:
+    """Wait for what comes next; see `Record`."""
+    return cast("Record | None", client.poll(seconds))
+
+
+def consumed(client: Consumer, limit: int) -> list[Record]:
+    """Take what is there already, without waiting; see `Record`."""
+    return cast("list[Record]", client.consume(limit, 0))
+
 
 # In place of headers of which a name cannot be read: names are bytes for other languages' clients.
 UNREADABLE: Headers = [("unreadable-headers", b"true")]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -20,6 +19,7 @@ from MessageBroker.kafka.assignment import KafkaDelivery, PartitionTracker
 from MessageBroker.kafka.committed_offsets import GroupTopic
 from MessageBroker.kafka.errors import error_of
 from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.records import polled
 from MessageBroker.kafka.settings import KafkaSettings
 
 # What the client, or the broker, says of a batch that it cannot read. With _NOT_IMPLEMENTED it
@@ -149,14 +149,14 @@ class _Probe:
         self._client.assign([TopicPartition(self._topic, self._partition, offset)])
         deadline = time.monotonic() + ANSWER_SECONDS
         while time.monotonic() < deadline:
-            record: Any = self._client.poll(POLL_SECONDS)
+            record = polled(self._client, POLL_SECONDS)
             if record is None or record.partition() != self._partition:
                 continue
             error = record.error()
             if error is None or error.code() == KafkaError._PARTITION_EOF:
                 return False
             if error.code() in REFUSED:
-                return bool(record.offset() == self._said)
+                return record.offset() == self._said
         raise BrokerUnavailableError(
             f"{self._where}: no answer for offset {offset} of partition {self._partition} in "
             f"{ANSWER_SECONDS:g} s"
