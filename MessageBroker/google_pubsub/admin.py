@@ -71,7 +71,7 @@ class PubSubSubscription:
     topic_path: str
     ack_deadline_seconds: int
     ordered: bool
-    found: Any
+    found: Subscription
 
     @property
     def topic(self) -> str:
@@ -100,10 +100,13 @@ class Topics:
             return False
         return True
 
-    def _get_topic(self, topic: str) -> Any:
+    def _get_topic(self, topic: str) -> Topic:
         request = GetTopicRequest(topic=self._connection.topic_path(topic))
         rpc = self._connection.publisher.get_topic
-        return self._connection.administrate(rpc, request, f"looking up the topic {topic!r}")
+        found: Topic = self._connection.administrate(
+            rpc, request, f"looking up the topic {topic!r}"
+        )
+        return found
 
     def create(self, topic: str) -> bool:
         """Create a topic if it is missing; True if it was."""
@@ -301,7 +304,7 @@ class Topics:
         rpc = self._connection.subscriber.get_subscription
         tried = f"looking up the subscription {subscription_id!r}"
         try:
-            found = self._connection.administrate(rpc, request, tried, timeout)
+            found: Subscription = self._connection.administrate(rpc, request, tried, timeout)
         except ResourceNotFoundError as error:
             raise SubscriptionNotFoundError(
                 f"{error}: subscribe to it, or create its topic with `python -m MessageBroker "

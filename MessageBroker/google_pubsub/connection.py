@@ -6,28 +6,19 @@ batches, retries and leases by itself, for one broker; here those are done once 
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-# gRPC's C core may write to the terminal by itself. Its errors reach us as codes: nothing is
-# missed. It reads the variable when it is imported.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
-with warnings.catch_warnings():
-    # google.api_core announces the end of its support for a Python at every start.
-    warnings.simplefilter("ignore", FutureWarning)
-    import grpc
-    from google.api_core import exceptions as google_errors
-    from google.pubsub_v1 import PublisherClient, SubscriberClient
-    from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
-    from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+import grpc
+from google.api_core import exceptions as google_errors
+from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from MessageBroker.addresses import is_local, plain_address
 from MessageBroker.environment import variable
@@ -48,6 +39,8 @@ ADMIN_TIMEOUT_SECONDS = 7.0
 ADMIN_RETRY_SECONDS = 0.25
 # A local port answers in milliseconds or never.
 EMULATOR_CONNECT_SECONDS = 2.0
+
+Client = TypeVar("Client")
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:@/\\\[\]]+):(?P<port>[0-9]{1,5})")
 MAX_PORT = 65535
@@ -83,8 +76,8 @@ class Connection:
         self._emulator_address = _host_and_port(self.emulator)
         self._lock = threading.Lock()
         self._credentials = Credentials(self.where, credentials)
-        self._publisher: Any = None
-        self._subscriber: Any = None
+        self._publisher: PublisherClient | None = None
+        self._subscriber: SubscriberClient | None = None
         self._closed = False
 
     @property
@@ -104,7 +97,7 @@ class Connection:
         return f"projects/{self.project_id}/subscriptions/{subscription_id}"
 
     @property
-    def publisher(self) -> Any:
+    def publisher(self) -> PublisherClient:
         """The client for topics and publishing."""
         if self._publisher is None:
             self.prepare()
@@ -115,7 +108,7 @@ class Connection:
         return self._publisher
 
     @property
-    def subscriber(self) -> Any:
+    def subscriber(self) -> SubscriberClient:
         """The client for subscriptions, acks and leases."""
         if self._subscriber is None:
             self.prepare()
@@ -125,7 +118,7 @@ class Connection:
                     self._subscriber = self._new_subscriber()
         return self._subscriber
 
-    def new_subscriber(self) -> Any:
+    def new_subscriber(self) -> SubscriberClient:
         """Open a subscriber client with a channel of its own; the caller closes its transport."""
         self.prepare()
         with self._lock:
@@ -234,10 +227,10 @@ class Connection:
                 if client is not None:
                     client.transport.close()
 
-    def _new_subscriber(self) -> Any:
+    def _new_subscriber(self) -> SubscriberClient:
         return self._new_client(SubscriberClient, SubscriberGrpcTransport)
 
-    def _new_client(self, client: Any, transport: Any) -> Any:
+    def _new_client(self, client: Callable[..., Client], transport: Any) -> Client:
         if self.emulator:
             channel = grpc.insecure_channel(self.emulator, CHANNEL_OPTIONS)
             return client(transport=transport(channel=channel))

@@ -5,23 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import warnings
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from typing import Any
 
-# Whether there is a metadata server google-auth asks three times, for 12 s where there is none. A
-# Google machine whose server is slow to start is known by its hardware all the same.
-os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
-
-with warnings.catch_warnings():
-    # google.auth, too, announces the end of its support for a Python at every start.
-    warnings.simplefilter("ignore", FutureWarning)
-    import google.auth
-    from google.auth import exceptions as auth_errors
-    from google.auth.transport.requests import Request
-    from google.oauth2 import service_account
+import google.auth
+from google.auth import exceptions as auth_errors
+from google.auth.transport.requests import Request
+from google.oauth2 import service_account
 
 from MessageBroker.errors import AuthenticationError, BrokerError, BrokerUnavailableError
 from MessageBroker.google_pubsub.key_file import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+
+from google.pubsub_v1 import Subscription, Topic
 
 from MessageBroker.errors import ConfigurationError
 
@@ -23,7 +24,7 @@ _DELIVERED_ELSEWHERE = {
 }
 
 
-def require_pull(subscription_id: str, found: Any) -> None:
+def require_pull(subscription_id: str, found: Subscription) -> None:
     """Make sure that messages of a subscription come to whoever pulls, and late acks are harmless.
 
     Raises:
@@ -52,7 +53,7 @@ def require_pull(subscription_id: str, found: Any) -> None:
         )
 
 
-def remarks(subscription_id: str, found: Any) -> Iterator[str]:
+def remarks(subscription_id: str, found: Subscription) -> Iterator[str]:
     """Say which messages a subscription will not bring, though it can be used."""
     update = f"gcloud pubsub subscriptions update {subscription_id}"
     beginning = f"Pub/Sub: the subscription {subscription_id!r}"
@@ -88,7 +89,7 @@ def remarks(subscription_id: str, found: Any) -> Iterator[str]:
         )
 
 
-def remarks_of_topic(topic: str, found: Any) -> Iterator[str]:
+def remarks_of_topic(topic: str, found: Topic) -> Iterator[str]:
     """Say what cannot be brought back of a topic, though it can be used."""
     if not found.message_retention_duration:
         yield (

@@ -153,3 +153,32 @@ def test_nothing_but_our_own_words_reaches_the_terminal() -> None:
             check=True,
         )
     assert (finished.stdout, finished.stderr) == ("away\n", "")
+
+
+def test_the_client_libraries_are_told_to_be_quiet_before_they_are_imported() -> None:
+    """They go by the environment when they are imported, and some warn, as of a Python's end."""
+    script = (
+        "import os, sys, warnings\n"
+        "class Watch:\n"
+        "    @staticmethod\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name in ('grpc', 'google.api_core', 'google.auth'):\n"
+        "            warnings.warn('the end of support', FutureWarning)\n"
+        "            assert os.environ['GRPC_VERBOSITY'] == 'NONE'\n"
+        "            print(name)\n"
+        "sys.meta_path.insert(0, Watch)\n"
+        "import MessageBroker.google_pubsub_handler\n"
+    )
+    environment = clean_environment()
+    environment.pop("GRPC_VERBOSITY", None)
+    finished = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.stderr == ""
+    assert set(finished.stdout.split()) == {"grpc", "google.api_core", "google.auth"}
