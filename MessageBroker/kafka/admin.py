@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -107,14 +106,25 @@ class KafkaAdmin:
         """Name those of `topics` of which Kafka keeps only the last message of each key.
 
         Where that may not be looked at (DESCRIBE_CONFIGS), none is named.
+
+        Raises:
+            BrokerUnavailableError: nobody answers.
         """
+        asked = {each: ConfigResource(ConfigResource.Type.TOPIC, each) for each in topics}
         found = []
-        for topic in topics:
-            asked = ConfigResource(ConfigResource.Type.TOPIC, topic)
-            with contextlib.suppress(KafkaException), self._cluster.asking() as client:
-                answers = client.describe_configs([asked], request_timeout=REQUEST_TIMEOUT_SECONDS)
-                if "compact" in answers[asked].result()["cleanup.policy"].value:
-                    found.append(topic)
+        try:
+            with self._cluster.asking() as client:
+                answers = client.describe_configs(
+                    list(asked.values()), request_timeout=REQUEST_TIMEOUT_SECONDS
+                )
+                for topic, each in asked.items():
+                    if "compact" in answers[each].result()["cleanup.policy"].value:
+                        found.append(topic)
+        except KafkaException as exception:
+            error = error_of(exception)
+            if is_outage(error):
+                tried = f"how topic {topic!r} is kept"
+                raise self._cluster.explain(error, tried, look_up("topic", topic)) from None
         return found
 
     def create_topics(self, topics: Iterable[str]) -> set[str]:

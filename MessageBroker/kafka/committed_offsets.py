@@ -224,10 +224,14 @@ class GroupReader:
 
         Returns:
             What kept the answer away until then; None if there was one.
+
+        Raises:
+            BrokerUnavailableError: other threads were still asking then.
         """
         while True:
-            wait = max(0.01, min(SLICE_SECONDS, deadline - time.monotonic()))
-            with self._asking(topic, group) as (client, events):
+            left = deadline - time.monotonic()
+            wait = max(0.01, min(SLICE_SECONDS, left))
+            with self._asking(topic, group, left) as (client, events):
                 try:
                     client.committed([TopicPartition(topic, 0)], timeout=wait)
                 except KafkaException as exception:
@@ -250,13 +254,20 @@ class GroupReader:
             self._clients.clear()
 
     @contextlib.contextmanager
-    def _asking(self, topic: str, group: str) -> Iterator[tuple[Consumer, ClientEvents]]:
+    def _asking(
+        self, topic: str, group: str, patience: float = READ_TIMEOUT_SECONDS
+    ) -> Iterator[tuple[Consumer, ClientEvents]]:
         """Give a client of a group, for one thread at a time; another one after it was not heard.
 
         It may have let go of its brokers for good, and there is none to compare it with: see
         `hearing.Hearing`.
         """
-        with self._lock:
+        if not self._lock.acquire(timeout=max(0.0, patience)):
+            raise BrokerUnavailableError(
+                f"Kafka at {self._settings.servers}: the coordinator of the group {group!r} was "
+                f"not asked within {patience:.3g} s: other threads still wait for an answer"
+            )
+        try:
             if group not in self._events:
                 rights = look_up("topic", topic), look_up("group", group)
                 self._events[group] = ClientEvents(self._settings, rights)
@@ -268,6 +279,8 @@ class GroupReader:
             except BrokerUnavailableError:
                 self._let_go(group)
                 raise
+        finally:
+            self._lock.release()
 
     def _let_go(self, group: str) -> None:
         let_go(self._clients.pop(group).close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import socket
 import threading
+import time
 from typing import Any, cast
 
 import pytest
@@ -167,3 +168,41 @@ def test_a_reader_of_offsets_that_was_not_heard_is_made_anew(
     assert deaf.closed.wait(PATIENCE_SECONDS)
     groups.close()
     assert other.closed.is_set()
+
+
+def test_whoever_asks_for_offsets_waits_for_other_threads_within_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, asked, answers = Reader(hears=True), threading.Event(), threading.Event()
+
+    def hang(wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        asked.set()
+        answers.wait(PATIENCE_SECONDS)
+        return wanted
+
+    monkeypatch.setattr(reader, "committed", hang)
+    monkeypatch.setattr(ClientEvents, "open", lambda *_: reader)
+    groups = GroupReader(SETTINGS)
+    consumed = GroupTopic("topic", "", "topic-sub", "nowhere:9092", from_the_beginning=True)
+    other = threading.Thread(target=groups.committed, args=(consumed, [0]))
+    other.start()
+    asked.wait(PATIENCE_SECONDS)
+
+    with pytest.raises(BrokerUnavailableError, match="other threads still wait"):
+        groups.reach("topic", "other-sub", time.monotonic() + 0.1)
+
+    assert not answers.is_set()
+    answers.set()
+    other.join()
+    groups.close()
+
+
+def test_that_nobody_answers_how_topics_are_kept_is_told_once_for_all_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admin, "REQUEST_TIMEOUT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        servers = f"127.0.0.1:{silent.getsockname()[1]}"
+        brokers = Cluster(KafkaSettings({"bootstrap.servers": servers}, {}, {}))
+        with pytest.raises(BrokerUnavailableError, match="topic 'one' is kept"):
+            KafkaAdmin(brokers, TopicSettings()).compacted(["one", "two"])
