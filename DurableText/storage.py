@@ -23,6 +23,7 @@ from pathlib import Path
 
 from DurableText import syncing
 from DurableText.links import is_own_link, real_path
+from DurableText.no_pipes import open_no_pipe
 
 # State is for the user who runs the scripts, and for a group that may look at it.
 FILE_MODE = 0o640
@@ -47,17 +48,13 @@ class Storage:
         """Open a file and return its descriptor; `flags` as in `os.open`.
 
         What may be written is not followed to where a stranger's link leads. What is read is no
-        pipe: that would wait, for ever perhaps, until somebody opens its other end.
+        pipe: see `open_no_pipe`.
         """
         if flags & (os.O_WRONLY | os.O_RDWR) and not is_own_link(path):
             flags |= os.O_NOFOLLOW
         if flags & os.O_WRONLY:
             return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise OSError(errno.EINVAL, "a pipe, not a file: move it away", str(path))
-        return fd
+        return open_no_pipe(path, flags, FILE_MODE)
 
     def close(self, fd: int) -> None:
         """Close a descriptor."""

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from DurableText import syncing
+from DurableText.no_pipes import open_no_pipe
 from MessageBroker.local.log_index import LogEnd, end_of, is_of_another
 
 # https://www.sqlite.org/fileformat.html#the_database_header
@@ -105,7 +106,7 @@ class FilesInUse:
             if inode not in _shared:
                 flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW  # a planted link is none of ours
                 flags |= os.O_CREAT if create else 0
-                descriptor = os.open(path, flags, FILE_MODE)
+                descriptor = open_no_pipe(path, flags, FILE_MODE)
                 inode = _inode(os.fstat(descriptor))
                 _shared.setdefault(inode, _Shared()).descriptors.append(descriptor)
             self._shared = _shared[inode]
@@ -144,7 +145,7 @@ class FilesInUse:
             inode = self._inodes[str(path)] = _inode(path.stat())
             if inode not in self._shared.beside:
                 flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._shared.beside[inode] = os.open(path, flags)
+                self._shared.beside[inode] = open_no_pipe(path, flags, FILE_MODE)
             return self._shared.beside[inode]
 
     def close(self) -> None:

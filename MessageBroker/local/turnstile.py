@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from DurableText.no_pipes import open_no_pipe
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local.files_in_use import FILE_MODE
 
@@ -104,7 +105,7 @@ class Turnstile:
 
 
 def _opener(name: str, flags: int) -> int:
-    return os.open(name, flags | os.O_NOFOLLOW, FILE_MODE)
+    return open_no_pipe(name, flags | os.O_NOFOLLOW, FILE_MODE)
 
 
 def _open(path: Path) -> IO[bytes]:

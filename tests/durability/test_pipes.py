@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from DB import DatabaseError, open_database
+from MessageBroker import BrokerError, MessageBrokerFactory
 from Pipeline.serving.in_flight import InFlight
 from Queue import QueueError, encode_record, open_queue
 
@@ -41,6 +42,12 @@ def journal(path: Path) -> None:
     InFlight(path).close()
 
 
+def use_broker(_path: Path) -> None:
+    with MessageBrokerFactory.get_broker("local") as broker:
+        broker.create_topic("topic")
+        broker.publish("topic", b"x")
+
+
 @pytest.mark.parametrize(
     ("name", "use"),
     [
@@ -53,17 +60,26 @@ def journal(path: Path) -> None:
         ("db.parts", use_db),
         ("db.conflicts.txt", look_at_db),
         ("log.in_flight.0.json", journal),
+        ("catalogue.sqlite", use_broker),
+        ("catalogue.turn", use_broker),
+        ("catalogue.lock", use_broker),
+        ("topic.*.sqlite", use_broker),
+        ("topic.*.turn", use_broker),
+        ("topic.*.lock", use_broker),
     ],
 )
 def test_a_pipe_is_told_and_not_waited_for(
-    name: str, use: Callable[[Path], None], tmp_path: Path
+    name: str, use: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LOCAL_BROKER_PATH", str(tmp_path))
     state = tmp_path / ("db.txt" if name.startswith("db") else "log.txt")
     if state.name == "db.txt":
         use_db(state)
     else:
         use_queue(state)
-    place = tmp_path / name
+    if use is use_broker:
+        use_broker(state)
+    place = next(tmp_path.glob(name), tmp_path / name)
     place.unlink(missing_ok=True)
     os.mkfifo(place)
     told: list[Exception | None] = []
@@ -71,7 +87,7 @@ def test_a_pipe_is_told_and_not_waited_for(
     def try_it() -> None:
         try:
             use(state)
-        except (DatabaseError, QueueError, OSError) as error:
+        except (BrokerError, DatabaseError, QueueError, OSError) as error:
             told.append(error)
         else:
             told.append(None)
@@ -82,3 +98,5 @@ def test_a_pipe_is_told_and_not_waited_for(
     if thread.is_alive():  # let it end
         os.close(os.open(place, os.O_RDWR))
     assert told, "it waits for the other end of the pipe"
+    if use is use_broker:
+        assert "a pipe, not a file" in str(told[0])

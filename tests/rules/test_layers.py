@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "DurableText.closing": set(),
     "DurableText.links": set(),
     "DurableText.sqlite_copy": {"DurableText"},
+    "DurableText.no_pipes": set(),
     "DurableText.process_limits": set(),
     "DurableText.syncing": set(),
     "Queue": {"DurableText"},
@@ -134,6 +135,7 @@ ALL_MAY_IMPORT = {
     "DurableText.closing",
     "DurableText.links",
     "DurableText.sqlite_copy",
+    "DurableText.no_pipes",
     "DurableText.process_limits",
     "DurableText.syncing",
 }
