@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
 import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+from argparse import Namespace
 from contextlib import ExitStack, closing, suppress
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from DurableText.installation import __version__
 from DurableText.moments import timestamp
-from Pipeline.observability import metric_table, probe
+from Pipeline.observability import metric_table, metrics_server, probe
 from Pipeline.observability.live_metrics import LiveMetrics
 from Pipeline.observability.metric_table import COUNTERS, Metric
 from Pipeline.observability.metrics import Sources
@@ -241,6 +246,22 @@ def test_clients_that_hang_are_cut_off_and_hold_up_nobody(sends: bytes) -> None:
         started = time.monotonic()
         server.close()
         assert time.monotonic() - started < 5.0  # it waits for none of them
+
+
+def test_a_client_that_cannot_be_accepted_is_tried_again_after_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The port stays readable while this process may open no more files."""
+    pauses: list[float] = []
+    monkeypatch.setattr(metrics_server, "time", Namespace(sleep=pauses.append))
+    no_file = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    monkeypatch.setattr(ThreadingHTTPServer, "get_request", Mock(side_effect=no_file))
+    with (
+        metrics_server._Server((HOST, 0), metrics_server._Handler, 1.0) as server,
+        pytest.raises(OSError),
+    ):
+        server.get_request()
+    assert pauses == [metrics_server.NO_FILE_SECONDS]
 
 
 def is_cut_off(client: socket.socket) -> bool:
