@@ -161,10 +161,11 @@ class Connection:
             ClosedError: the channel was closed before the call.
             BrokerError: of the class that `translate` chooses.
         """
+        deadline = time.monotonic() + timeout
         try:
             return rpc(request=request, timeout=timeout, retry=None)
         except google_errors.GoogleAPICallError as error:
-            raise self._explain(error, tried, rpc) from None
+            raise self._explain(error, tried, rpc, deadline) from None
         except ValueError as error:  # all that gRPC says of a channel that was closed
             raise self._closed_error() from error
 
@@ -177,6 +178,7 @@ class Connection:
         metadata: Any,
     ) -> Iterator[Any]:
         """Make one streaming call and yield its answers. Arguments and errors: as `call`."""
+        deadline = time.monotonic() + timeout
         try:
             answers = rpc(requests=requests, timeout=timeout, retry=None, metadata=(metadata,))
             try:
@@ -184,7 +186,7 @@ class Connection:
             finally:
                 answers.cancel()  # if it was left early; otherwise it has ended
         except google_errors.GoogleAPICallError as error:
-            raise self._explain(error, tried, rpc) from None
+            raise self._explain(error, tried, rpc, deadline) from None
         except ValueError as error:
             raise self._closed_error() from error
 
@@ -192,13 +194,18 @@ class Connection:
         return ClosedError(f"the connection to {self.where} was closed")
 
     def _explain(
-        self, error: google_errors.GoogleAPICallError, tried: str, rpc: Callable[..., Any]
+        self,
+        error: google_errors.GoogleAPICallError,
+        tried: str,
+        rpc: Callable[..., Any],
+        deadline: float,
     ) -> BrokerError:
         call = getattr(rpc, "__name__", "")
         tried = f"Pub/Sub: {tried} in {self.where} failed"
         failure = translate(error, tried, call, self._credentials.account)
-        if isinstance(failure, BrokerUnavailableError):
-            self._credentials.check()  # gRPC calls refused credentials UNAVAILABLE too
+        left = deadline - time.monotonic()
+        if isinstance(failure, BrokerUnavailableError) and left > 0:
+            self._credentials.check(left)  # gRPC calls refused credentials UNAVAILABLE too
         return failure
 
     def administrate(

@@ -75,7 +75,7 @@ class Credentials:
                 with self._finding:  # whoever comes second finds them
                     if self.found is None:
                         found = _find()
-                        _check_token(found)
+                        _check_token(found, TOKEN_TIMEOUT_SECONDS)
                         self.found = found
                 done.set_result(None)
             except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
@@ -91,24 +91,27 @@ class Credentials:
                 "GOOGLE_APPLICATION_CREDENTIALS"
             ) from None
 
-    def check(self) -> None:
+    def check(self, timeout: float) -> None:
         """Fetch a token where one is needed, so that refused credentials are told as such.
+
+        Args:
+            timeout: seconds for each answer of the token service.
 
         Raises:
             BrokerUnavailableError: the token service does not answer.
             AuthenticationError: Google refuses them.
         """
-        _check_token(self.found)
+        _check_token(self.found, timeout)
 
 
-def _check_token(credentials: Any) -> None:
+def _check_token(credentials: Any, timeout: float) -> None:
     # A service account signs its tokens itself; the service answers UNAUTHENTICATED.
     if credentials is None or isinstance(credentials, service_account.Credentials):
         return
     if credentials.valid:
         return
     try:
-        credentials.refresh(partial(Request(), timeout=TOKEN_TIMEOUT_SECONDS))
+        credentials.refresh(partial(Request(), timeout=min(timeout, TOKEN_TIMEOUT_SECONDS)))
     except auth_errors.GoogleAuthError as error:
         raise _token_error(error) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import socket
@@ -24,6 +25,7 @@ from google.pubsub_v1 import (
 
 from MessageBroker import (
     AuthenticationError,
+    BrokerUnavailableError,
     ConfigurationError,
 )
 from MessageBroker.google_pubsub_handler import PubSubHandler
@@ -183,6 +185,24 @@ def test_a_token_that_is_refused_in_mid_run_ends_what_waits(service: FakeService
         future = broker.publish("some-topic", b"x")
         with pytest.raises(AuthenticationError, match="refuses the credentials"):
             future.result(20)
+
+
+def test_the_token_service_is_asked_within_the_time_of_the_call(service: FakeService) -> None:
+    """A call that failed as refused credentials do has some of its time left for that."""
+    service.refuse("ListTopics", grpc.StatusCode.UNAVAILABLE, "Getting metadata from plugin failed")
+    asked: list[float] = []
+
+    class Asked(Credentials):
+        def refresh(self, request: functools.partial[object]) -> None:
+            asked.append(request.keywords["timeout"])
+
+    with (
+        PubSubHandler("some-project", credentials=Asked(None)) as broker,
+        pytest.raises(BrokerUnavailableError),
+    ):
+        broker.ping(1.0)
+    assert asked
+    assert max(asked) <= 1.0
 
 
 def test_an_unknown_project_is_a_configuration_error(service: FakeService) -> None:
