@@ -10,6 +10,7 @@ Source: https://ai.google.dev/edge/litert/models/quantization_spec
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from Modelling.network.foreign import (
 )
 from Modelling.network.input_range import InputRange, range_of_pairs
 from Modelling.network.litert import LiteRTEngine, images_a_call, interpreter_of, open_quickest
+from Modelling.network.tflite_graph import TfliteGraph
 
 Array = npt.NDArray[Any]
 
@@ -56,6 +58,7 @@ def open_tflite(
     """
     path = checkpoint.weights
     compiled = _read(checkpoint, max_bytes)
+    _require_whole(path, compiled)
     interpreter = interpreter_of(compiled, str(path), threads, max_bytes)
     told = input_range or told_range(checkpoint)
     try:
@@ -93,6 +96,15 @@ def _read(checkpoint: Checkpoint, max_bytes: int) -> bytes:
     if hashlib.sha256(compiled).hexdigest() != checkpoint.sha256:
         raise CheckpointError(f"{path}: it changed while it was read: copy it again")
     return compiled
+
+
+def _require_whole(path: Path, compiled: bytes) -> None:
+    """Read it in Python first: of a table that lacks LiteRT ends the whole process."""
+    try:
+        TfliteGraph(compiled)
+    except Exception as error:  # noqa: BLE001 - of a damaged file anything
+        why = shortened(error)
+        raise CheckpointError(f"{path}: damaged, or not LiteRT's ({why}): copy it again") from None
 
 
 def _tensor(described: dict[str, Any]) -> Tensor:

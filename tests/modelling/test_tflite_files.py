@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from Modelling.data_preparation import encode_npy
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.predict_cnn import CheckpointError, load_classifier
 from tests.modelling.foreign import SIDE, one_of_each_colour, weights
 
@@ -138,7 +141,7 @@ def test_of_several_signatures_the_side_file_chooses_one(tf: Any, tmp_path: Path
 def test_a_file_that_was_cut_off_is_refused(converted: Convert) -> None:
     path = converted()
     path.write_bytes(path.read_bytes()[:400])
-    with pytest.raises(CheckpointError, match="LiteRT refuses it"):
+    with pytest.raises(CheckpointError, match="damaged, or not LiteRT's"):
         load_classifier(path)
 
 
@@ -169,3 +172,18 @@ def test_operations_that_litert_does_not_have_are_named_with_what_can_be_done(
     path.write_bytes(converter.convert())
     with pytest.raises(CheckpointError, match=said):
         load_classifier(path)
+
+
+def test_a_file_that_lacks_a_table_does_not_end_the_process(tmp_path: Path) -> None:
+    """LiteRT would, with a server that looks at it beside the model that answers."""
+    content = bytearray(DEFAULT_CHECKPOINT.with_suffix(".int8.tflite").read_bytes())
+    root = int.from_bytes(content[:4], "little")
+    fields = root - int.from_bytes(content[root : root + 4], "little", signed=True)
+    content[fields + 8 : fields + 10] = bytes(2)  # the third, of the graphs
+    (path := tmp_path / "digits.tflite").write_bytes(content)
+    run = subprocess.run(
+        [sys.executable, "-m", "Modelling.predict_cnn", "--checkpoint", path, "image.png"],
+        cwd=DEFAULT_CHECKPOINT.parents[2], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2, run.stderr
+    assert "digits.tflite: damaged, or not LiteRT's" in run.stderr
