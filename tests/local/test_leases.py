@@ -10,11 +10,11 @@ import pytest
 
 from MessageBroker.conformance.stories import bodies, receive
 from MessageBroker.errors import BrokerUnavailableError
-from MessageBroker.local.consumers import LEASE_SECONDS, RENEW_SECONDS
+from MessageBroker.local.consumers import LEASE_SECONDS, RENEW_SECONDS, Consumers
 from MessageBroker.local.log import NewMessage
 from MessageBroker.local.store import TopicStore
 from MessageBroker.local.stream import LocalStream
-from MessageBroker.message import Message
+from MessageBroker.message import Delivery, Message
 from tests.core.streams import subscription_over
 from tests.local.conftest import Connect
 
@@ -123,3 +123,28 @@ def test_what_was_claimed_and_cannot_be_read_goes_to_others(connect: Connect, fo
 
     with contextlib.closing(unlucky):
         assert bodies(receive(connect().subscribe("topic"), 1)) == ["body"]
+
+
+def test_who_begins_anew_twice_keeps_what_was_claimed_in_between(
+    connect: Connect, folder: Path
+) -> None:
+    """A fetch and a renewal both find out that others took this consumer for dead."""
+    broker = connect()
+    broker.create_topic("topic")
+    broker.publish("topic", b"body").result(30)
+    path = next(each for each in folder.glob("topic.*.sqlite"))
+    stream = LocalStream(lambda: TopicStore(path, "topic"), "topic-sub")
+    lost: list[Delivery] = []
+    stream.on_lost = lost.extend
+    with stream._settles._writing() as db:
+        Consumers.bury(db, stream._consumer)
+    messages: list[Message] = []
+    while not messages:
+        messages = stream.fetch(1, 1000, 0.1)
+
+    stream._rejoin()  # the renewal, which was told the same before
+
+    assert not lost
+    assert stream.acknowledge([each.delivery for each in messages]) == 0
+    stream.close([])
+    assert broker.backlog("topic") == 0
