@@ -47,11 +47,14 @@ class Amounts:
     partitions: tuple[int, ...] = (1, 12, 48)
     brokers: tuple[int, ...] = (1, 3)
     servers: int = 4
+    # So many that each of several servers has its share for a second and more: the first batches
+    # after a pause cost more, and each server has them.
+    server_images: int = 80_000
 
 
 QUICK = Amounts(
     images=4000, rounds=1, warm_ups=1, idle_seconds=1.0, single_seconds=3.0, load_seconds=2.0,
-    partitions=(1, 12), brokers=(1,),
+    partitions=(1, 12), brokers=(1,), server_images=8000,
 )  # fmt: skip
 # What the other measurements are made on.
 BASE = (1, 12)
@@ -253,14 +256,14 @@ def _by_servers(broker: Kafka, amounts: Amounts, tell: Tell) -> dict[str, Any]:
                 subs = [pipeline.sub("--threads", 1) for _ in range(servers)]
                 for script in (*subs, pipeline.pub(), pipeline.app_2()):
                     script.ready()
-                _spent(pipeline, subs, amounts.images // 2)  # warm
+                _spent(pipeline, subs, amounts.server_images // 8)  # warm
                 before = _cpu(subs)
                 time.sleep(amounts.idle_seconds)
                 idle = (_cpu(subs) - before) / amounts.idle_seconds
-                cpu, seconds = _spent(pipeline, subs, amounts.images)
+                cpu, seconds = _spent(pipeline, subs, amounts.server_images)
             finally:
                 pipeline.stop()
-        found.setdefault(str(servers), []).append(1e6 * (cpu - idle * seconds) / amounts.images)
+        found.setdefault(str(servers), []).append(1e6 * (cpu - idle * seconds) / amounts.server_images)
         tell(
             f"{servers} server(s) of one thread: {found[str(servers)][-1]:.1f} us an image in them"
         )
