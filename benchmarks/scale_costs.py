@@ -263,7 +263,9 @@ def _by_servers(broker: Kafka, amounts: Amounts, tell: Tell) -> dict[str, Any]:
                 cpu, seconds = _spent(pipeline, subs, amounts.server_images)
             finally:
                 pipeline.stop()
-        found.setdefault(str(servers), []).append(1e6 * (cpu - idle * seconds) / amounts.server_images)
+        found.setdefault(str(servers), []).append(
+            1e6 * (cpu - idle * seconds) / amounts.server_images
+        )
         tell(
             f"{servers} server(s) of one thread: {found[str(servers)][-1]:.1f} us an image in them"
         )
