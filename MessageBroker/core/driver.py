@@ -247,7 +247,10 @@ class Stream(ABC):
     @property
     @abstractmethod
     def ready(self) -> bool:
-        """True while this consumer is assigned its share, where the broker assigns."""
+        """True while this consumer is assigned its share, where the broker assigns, and can look.
+
+        While it is not, that nothing comes does not mean that nothing is there.
+        """
 
     @abstractmethod
     def close(self, deliveries: Sequence[Delivery]) -> None:

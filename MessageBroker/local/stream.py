@@ -140,8 +140,8 @@ class LocalStream(Stream):
 
     @property
     def ready(self) -> bool:
-        """See `Stream.ready`. The embedded broker does not assign."""
-        return True
+        """See `Stream.ready`. The embedded broker does not assign, but others may have the file."""
+        return self._locked_since is None
 
     def close(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - all at once
         """See `Stream.close`."""
