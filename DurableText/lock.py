@@ -28,7 +28,7 @@ from pathlib import Path
 
 import orjson
 
-from DurableText.storage import Storage
+from DurableText.storage import Storage, head
 
 logger = logging.getLogger(__name__)
 
@@ -177,19 +177,12 @@ def shared_with(lock: Path, text: Path, storage: Storage) -> str | None:
     One that is there no more, as it was renamed, say, has none.
     """
     try:
-        fd = storage.open(lock, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        note = orjson.loads(storage.read(fd, HOLDER_BYTES, 0))
-        other = text.with_suffix(note["suffix"])
+        other = text.with_suffix(_suffix_noted(lock, storage))
         if other == text:
             return None
         storage.stat(other)
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    finally:
-        storage.close(fd)
     return (
         f"{text} and {other} differ in their suffix only and would share a lock and all other side "
         "files: give it another name or a folder of its own"
@@ -199,15 +192,20 @@ def shared_with(lock: Path, text: Path, storage: Storage) -> str | None:
 def is_lock_of(lock: Path, text: Path, storage: Storage) -> bool:
     """Tell whether a lock that is named after `text` was last taken for it."""
     try:
-        fd = storage.open(lock, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return bool(orjson.loads(storage.read(fd, HOLDER_BYTES, 0))["suffix"] == text.suffix)
+        return _suffix_noted(lock, storage) == text.suffix
     except (OSError, ValueError, TypeError, KeyError):
         return False
-    finally:
-        storage.close(fd)
+
+
+def _suffix_noted(lock: Path, storage: Storage) -> str:
+    """Return the suffix of the text that a lock was last taken for.
+
+    Raises:
+        OSError: there is no such lock, or it cannot be read.
+        ValueError, TypeError, KeyError: no such note stands in it.
+    """
+    suffix: str = orjson.loads(head(storage, lock, HOLDER_BYTES))["suffix"]
+    return suffix
 
 
 def current_holder(path: Path) -> str | None:

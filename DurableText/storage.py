@@ -139,6 +139,19 @@ class Storage:
 STORAGE = Storage()
 
 
+def head(storage: Storage, path: Path, size: int) -> bytes:
+    """Return the first bytes of a file, fewer where it has fewer.
+
+    Raises:
+        OSError: it cannot be opened or read, or is a pipe.
+    """
+    fd = storage.open(path, os.O_RDONLY)
+    try:
+        return storage.read(fd, size, 0)
+    finally:
+        storage.close(fd)
+
+
 def lacks_room(error: BaseException | None) -> bool:
     """Tell whether an error, or one that it was raised from, says that a disk is full."""
     while error is not None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from DurableText import codec
-from DurableText.storage import Storage, write_all
+from DurableText.storage import Storage, head, write_all
 from Queue.errors import QueueConfigurationError, QueueReplacedError
 from Queue.text.segment import SCAN_BYTES, first_seq, last_seq
 
@@ -103,13 +103,9 @@ def slot_states(data: bytes) -> list[str]:
 def peek(storage: Storage, path: Path) -> Position | None:
     """Return the cursor without opening it for writing; None if there is none to be read."""
     try:
-        fd = storage.open(path, os.O_RDONLY)
+        newest = _newest(head(storage, path, FILE_BYTES))
     except FileNotFoundError:
         return None
-    try:
-        newest = _newest(storage.read(fd, FILE_BYTES, 0))
-    finally:
-        storage.close(fd)
     return newest[1] if newest else None
 
 

@@ -22,7 +22,7 @@ from DurableText.links import real_path
 from DurableText.lock import current_holder
 from DurableText.progress import Advance, uncounted
 from DurableText.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
-from DurableText.storage import STORAGE, refuse_what_is_no_file
+from DurableText.storage import STORAGE, head, refuse_what_is_no_file
 from Queue.errors import QueueUnavailableError
 from Queue.queue_interface import QueueStatus, Record, Verification
 from Queue.text import cursor, segment
@@ -168,7 +168,7 @@ def _check_cursor(paths: QueuePaths, found: Verification) -> Position | None:
     states = ["blank", "blank"]
     for _ in range(TRIES):  # a consumer may be writing one of them
         try:
-            states = cursor.slot_states(_head(paths.cursor, 2 * SLOT_BYTES))
+            states = cursor.slot_states(head(STORAGE, paths.cursor, 2 * SLOT_BYTES))
         except FileNotFoundError:
             found.notes.append(f"{paths.cursor.name}: not there; nothing was ever consumed")
             return None
@@ -241,14 +241,6 @@ def _paths(path: str | os.PathLike[str]) -> QueuePaths:
     ):
         raise QueueUnavailableError(f"there is no queue at {path}; name its text file with --queue")
     return paths
-
-
-def _head(path: Path, size: int) -> bytes:
-    fd = STORAGE.open(path, os.O_RDONLY)
-    try:
-        return STORAGE.read(fd, size, 0)
-    finally:
-        STORAGE.close(fd)
 
 
 def _size(path: Path) -> int:

@@ -127,6 +127,20 @@ def test_the_environment_names_the_project_before_the_file(
 # ---------------------------------------------------------------------- manners
 
 
+def run_python(script: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a script, with nothing set that would make the client libraries quiet."""
+    environment = {key: value for key, value in environment.items() if key != "GRPC_VERBOSITY"}
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def test_nothing_but_our_own_words_reaches_the_terminal() -> None:
     """gRPC and google-auth write to the terminal by themselves, unless they are told not to."""
     script = (
@@ -142,16 +156,8 @@ def test_nothing_but_our_own_words_reaches_the_terminal() -> None:
             "GOOGLE_CLOUD_PROJECT": "some-project",
             "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{silent.getsockname()[1]}",
         }
-        environment.pop("GRPC_VERBOSITY", None)
-        finished = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
+        finished = run_python(script, environment)
+        finished.check_returncode()
     assert (finished.stdout, finished.stderr) == ("away\n", "")
 
 
@@ -169,16 +175,6 @@ def test_the_client_libraries_are_told_to_be_quiet_before_they_are_imported() ->
         "sys.meta_path.insert(0, Watch)\n"
         "import MessageBroker.google_pubsub_handler\n"
     )
-    environment = clean_environment()
-    environment.pop("GRPC_VERBOSITY", None)
-    finished = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    finished = run_python(script, clean_environment())
     assert finished.stderr == ""
     assert set(finished.stdout.split()) == {"grpc", "google.api_core", "google.auth"}
