@@ -15,6 +15,7 @@ from pathlib import Path
 from MessageBroker.addresses import plain_address, without_scheme
 from MessageBroker.environment import shown_path
 from MessageBroker.errors import ConfigurationError
+from MessageBroker.kafka.lingering import LONGEST_LINGER_MS
 
 # The library's other names for a property, and the one that is used here.
 SECOND_NAMES = {
@@ -88,6 +89,11 @@ def check_properties(section: str, properties: Mapping[str, str]) -> None:
             raise ConfigurationError(
                 f"{where} is none of {', '.join(choices)}: set it to one of them"
             )
+        if name == "linger.ms" and not _is_a_time(value):
+            raise ConfigurationError(
+                f"{where}: that is no number of milliseconds from 0 to {LONGEST_LINGER_MS}: "
+                "correct it, or remove the line"
+            )
         if name == "bootstrap.servers":
             _check_servers(where, value, properties.get("security.protocol", "PLAINTEXT"))
         if name in LOGIN and len(value.splitlines()) > 1:
@@ -128,6 +134,13 @@ def _check_what_a_login_needs(properties: Mapping[str, str]) -> None:
                 f"{place('security.protocol')} is that of a login, but {place(name)} is not set: "
                 f"set it{choice}"
             )
+
+
+def _is_a_time(value: str) -> bool:
+    try:
+        return 0 <= float(value) <= LONGEST_LINGER_MS
+    except ValueError:
+        return False
 
 
 def _check_text(where: str, value: str) -> None:

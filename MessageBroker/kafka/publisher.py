@@ -19,6 +19,13 @@ from MessageBroker.kafka.cluster import Cluster
 from MessageBroker.kafka.errors import MISSING_TOPIC, Right, error_of
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.hearing import Hearing
+from MessageBroker.kafka.lingering import (
+    FIRST_PAUSE_SECONDS,
+    FLUSH_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    Lingering,
+    without_a_clock,
+)
 from MessageBroker.kafka.record_times import RecordTimes
 from MessageBroker.kafka.records import Record, headers_of, id_of
 from MessageBroker.kafka.settings import KafkaSettings
@@ -29,10 +36,6 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 # How long a publisher helps to take confirmations when the buffer is full (s).
 ROOM_POLL_SECONDS = 0.05
-# One that waits for its batch has the client send all that it holds without `linger.ms`: nothing
-# more comes to share a request with. That ends when all is confirmed, what others send meanwhile,
-# too, and what they take is not seen; so it is done for so long at a time, at first and later (s).
-FIRST_FLUSH_SECONDS, LONGEST_FLUSH_SECONDS = 0.001, 0.01
 # An idempotent producer asks for its id so long after it was made, neither earlier nor when it is
 # needed (`rd_kafka_idemp_start` in librdkafka's `rdkafka_idempotence.c`), and then has it within a
 # round trip; until then it sends nothing (s).
@@ -73,7 +76,9 @@ class KafkaPublisher:
         """
         self._where = f"Kafka at {settings.servers}"
         self._events = ClientEvents(settings)
-        self._client = self._events.open(Producer, settings.for_producer())
+        properties = settings.for_producer()
+        self._client = self._events.open(Producer, without_a_clock(properties))
+        self._lingering = Lingering(float(properties["linger.ms"]) / 1000)
         self._cluster = cluster
         self._outage = outage
         self._hearing = Hearing(lambda timeout: self._client.list_topics(timeout=timeout))
@@ -102,12 +107,17 @@ class KafkaPublisher:
                 self._give_up(self._end)
 
     def await_settled(self, batch: AwaitedBatch) -> None:
-        """Wait until all of a batch that was handed over are confirmed or failed."""
+        """Wait until all of a batch that was handed over are confirmed or failed.
+
+        Nothing more comes to share a request with, so it is sent at once.
+        """
         with self._sending():
-            seconds = FIRST_FLUSH_SECONDS
+            pause = FIRST_PAUSE_SECONDS
             while not batch.settled.is_set():
-                self._report(self._client.flush, seconds)
-                seconds = min(2 * seconds, LONGEST_FLUSH_SECONDS)
+                self._flush()
+                if not batch.settled.is_set():
+                    self._poll(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     @contextlib.contextmanager
     def _sending(self, *, goes_on: bool = False) -> Iterator[None]:
@@ -156,6 +166,7 @@ class KafkaPublisher:
                     )
                 except BufferError:
                     # Taking the confirmations here is quicker than waiting for the thread.
+                    self._flush()
                     self._poll(ROOM_POLL_SECONDS)
                     if self._goes_on:
                         continue
@@ -193,6 +204,10 @@ class KafkaPublisher:
     @property
     def _goes_on(self) -> bool:
         return self._end is None and not self._closing.is_set()
+
+    def _flush(self) -> None:
+        """Have the client send all that it holds and may send now."""
+        self._report(self._client.flush, FLUSH_SECONDS)
 
     def _poll(self, seconds: float) -> None:
         """Let the client report."""
@@ -272,8 +287,14 @@ class KafkaPublisher:
             self._outage.leave(self)
 
     def _listen_for_a_while(self) -> None:
-        # A sender may have been interrupted just where it says that it is one or is none.
-        self._poll(0 if self._rest() else POLL_SECONDS)
+        if self._rest():
+            # A sender may have been interrupted just where it says that it is one or is none.
+            self._poll(0)
+        else:
+            self._poll(min(POLL_SECONDS, self._lingering.seconds_left))
+            if not self._lingering.seconds_left:
+                self._flush()
+                self._lingering.flushed(len(self._client))
         self._cluster.serve()
         self._look_at_the_login()
         self._look_at_the_client()
@@ -291,6 +312,7 @@ class KafkaPublisher:
         with self._resting:
             if self._rests:
                 self._resting.wait(POLL_SECONDS)
+                self._lingering.begin()
             return self._rests
 
     @property
