@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -172,10 +173,15 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imports_of(path: Path, *, when_loaded: bool = False) -> Iterator[str]:
-    """Yield the modules that a file imports; `when_loaded`: only those of its top level."""
+@functools.cache  # each client's test asks for those of all files
+def imports_of(path: Path, *, when_loaded: bool = False) -> frozenset[str]:
+    """Return the modules that a file imports; `when_loaded`: only those of its top level."""
     tree = ast.parse(path.read_text())
-    for node in tree.body if when_loaded else ast.walk(tree):
+    return frozenset(_imports_among(tree.body if when_loaded else ast.walk(tree)))
+
+
+def _imports_among(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.minutes import Minutes, folder_of, lines_of
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ["tests/core/test_limits.py", "tests/rules/test_minutes.py"]
+MODULES = ["tests/core/test_received.py", "tests/rules/test_minutes.py"]
 IMPATIENT = "from tests import minutes; minutes.WORTH_TELLING_SECONDS = 0.0"
 
 

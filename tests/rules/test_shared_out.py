@@ -41,7 +41,7 @@ def test_what_waits_longest_starts_first_and_what_is_short_last() -> None:
 
 
 def test_no_module_is_run_by_two_processes() -> None:
-    modules = ["tests/rules/test_class_archive.py", "tests/core/test_limits.py"]
+    modules = ["tests/rules/test_class_archive.py", "tests/core/test_received.py"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "2", "-v", "-p", "no:cacheprovider", *modules],
         cwd=ROOT, capture_output=True, text=True, check=False,
