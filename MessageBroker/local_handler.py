@@ -13,8 +13,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from DurableText.installation.places import state_folder
@@ -36,6 +35,7 @@ from MessageBroker.local.catalogue import Catalogue
 from MessageBroker.local.files_in_use import make_folder
 from MessageBroker.local.publisher import LIMITS, Publisher, lane_of
 from MessageBroker.local.stream import LocalStream
+from MessageBroker.message import Message
 
 LOCAL_CONFIG = "local_config.ini"
 PATH_VARIABLE = "LOCAL_BROKER_PATH"
@@ -47,7 +47,6 @@ class LocalHandler(BrokerCore):
 
     name = "local"
     cloudevents_prefix = KAFKA_PREFIX
-    clock_tolerance = timedelta(0)  # it is this machine's
 
     def __init__(self, path: Path | str, delivery: DeliverySettings | None = None) -> None:
         """Open the broker in the folder `path`, making it if it is missing.
@@ -144,6 +143,11 @@ class LocalHandler(BrokerCore):
                 "subscribing creates it"
             )
         return backlog
+
+    def _published_since_now(self, topic: str) -> Callable[[Message], bool]:
+        with contextlib.closing(self._catalogue.open(topic)) as store:
+            next_seq = store.next_seq()
+        return lambda message: message.delivery.handle >= next_seq
 
     def _add_subscription(self, topic: str, subscription_id: str) -> None:
         self._catalogue.add_subscription(

@@ -14,6 +14,7 @@ from MessageBroker.conformance.outages import LinesOfTheLog
 from MessageBroker.conformance.stories import (
     numbered,
     receive,
+    wait_until,
     wait_until_ready,
 )
 from MessageBroker.core.subscription import CLOSE_SECONDS
@@ -21,6 +22,8 @@ from MessageBroker.core.subscription import CLOSE_SECONDS
 TIMEOUT_SECONDS = 0.5
 # What a call may take beyond its time, on a busy machine; what waits for the broker takes longer.
 SLACK_SECONDS = 4.0
+# What an ack may take: it has no time of its own, and what is not settled by then is so later.
+ACK_SECONDS = 3.0
 # By then whoever asks the broker on the side has been asked, too.
 HANGS_SECONDS = 10.0
 
@@ -55,6 +58,26 @@ def test_a_receive_keeps_its_time_while_the_broker_hangs(under_test: BrokerUnder
 
     acking.join()
     assert not slow
+
+
+def test_an_ack_does_not_wait_for_a_broker_that_hangs(under_test: BrokerUnderTest) -> None:
+    """`ack` is back soon while the broker hangs, and settles when it goes on."""
+    broker, topic = under_test.connect_with_topic()
+    broker.publish_batch(topic, numbered(5))
+    subscription = broker.subscribe(topic)
+    messages = receive(subscription, 5)
+
+    with under_test.silence():
+        end = time.monotonic() + HANGS_SECONDS  # leases are renewed beside it meanwhile
+        slow: list[float] = []
+        while messages and time.monotonic() < end:
+            took = lasts(lambda: subscription.ack([messages.pop()]))
+            slow += [took] if took > ACK_SECONDS + SLACK_SECONDS else []
+
+    assert not slow
+    subscription.ack(messages)
+    if under_test.counts_backlog:
+        wait_until(lambda: broker.backlog(topic) == 0, "all is acknowledged")
 
 
 def test_flush_and_ping_keep_their_time_while_the_broker_hangs(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from MessageBroker.core.driver import Stream
@@ -18,6 +19,10 @@ from MessageBroker.errors import BrokerError, BrokerReplacedError, BrokerUnavail
 from MessageBroker.message import Delivery
 
 logger = logging.getLogger(__name__)
+
+# What closing waits for a broker to take what was acknowledged, and how often it is tried (s).
+LAST_ACKS_SECONDS = 3.0
+RETRY_SECONDS = 0.1
 
 
 class LeaseKeeper:
@@ -105,6 +110,17 @@ class LeaseKeeper:
             deliveries, self._unsent_acks = self._unsent_acks, []
         if deliveries:
             self.acknowledge(deliveries)
+
+    def await_acks(self) -> None:
+        """Tell the broker of acknowledgements before all else is given back, if it takes them soon.
+
+        What it was not told comes again.
+        """
+        deadline = time.monotonic() + LAST_ACKS_SECONDS
+        self.retry_acks()
+        while self._unsent_acks and time.monotonic() < deadline:
+            time.sleep(RETRY_SECONDS)
+            self.retry_acks()
 
     def lose_all(self) -> list[Delivery]:
         """Give up what is outstanding; return it, with what was to be given back anyway.

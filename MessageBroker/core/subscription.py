@@ -347,7 +347,7 @@ class SubscriptionCore(Subscription):
         self._leases.stop()
         self._moving.look_at_letters()
         with self._receiving:
-            self._leases.retry_acks()
+            self._leases.await_acks()
             with self._lock:
                 self._changed.wait_for(lambda: self._acks_under_way == 0)
                 given_back = self._leases.lose_all()

@@ -26,6 +26,7 @@ from DurableText.process_limits import what_is_lacking
 from MessageBroker.errors import BrokerReplacedError, BrokerUnavailableError, ConfigurationError
 from MessageBroker.local.files_in_use import Change, FilesInUse
 from MessageBroker.local.turnstile import LockedError, Turnstile
+from MessageBroker.local.whats_there import require_files
 
 # Stands in the header of each file, so that an older program refuses what a newer one has made.
 # Files of versions up to 0.2 have none. What a reader could not read raises it.
@@ -98,7 +99,7 @@ class SharedDatabase:
         Raises:
             BrokerUnavailableError: it cannot be opened now.
             BrokerReplacedError: it is not there, or empty.
-            ConfigurationError: it is damaged.
+            ConfigurationError: it is damaged, or something else stands in its place.
         """
         self.path = path
         self.gone: Change | None = None
@@ -106,6 +107,7 @@ class SharedDatabase:
         self._busy_milliseconds = int(1000 * BUSY_TIMEOUT_SECONDS)
         self._counted = -1  # the counter in the file when one more was last seen in the log
         with translated_errors(path), contextlib.ExitStack() as opened:
+            require_files(path)
             if schema is None and not path.exists():
                 raise self.replaced(path, "was removed")
             self._files = FilesInUse(path, create=schema is not None)

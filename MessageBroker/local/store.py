@@ -29,6 +29,7 @@ from MessageBroker.local.database import SharedDatabase
 from MessageBroker.local.doorbell import Doorbell, knock, ring
 from MessageBroker.local.log import LOG_SCHEMA, Log, NewMessage
 from MessageBroker.local.upgrade import HAS_OLD_TABLE, upgrade
+from MessageBroker.local.whats_there import require_folder
 from MessageBroker.message import Message
 
 # Acknowledged rows are deleted so many at a time, to spread the cost.
@@ -102,6 +103,7 @@ class TopicStore:
         self._value = self._database.value
         with contextlib.ExitStack() as opened:
             opened.callback(self._database.close)
+            require_folder(self._bells)
             with self._database.reading():
                 is_old = self._value(HAS_OLD_TABLE)
             if is_old:
@@ -171,6 +173,12 @@ class TopicStore:
         self._appended_at = self._clock()
         ring(self._bells)
         self._database.sync()
+
+    def next_seq(self) -> int:
+        """Tell which number the next message gets: all that stand in the topic have lower ones."""
+        with self._reading():
+            number: int = self._value("SELECT next_seq FROM topic")
+        return number
 
     def mark_deleted(self, patience: float | None = None) -> None:
         """Tell every process that has the file open that the topic is gone; twice is fine.
@@ -316,9 +324,18 @@ class TopicStore:
 
     # ------------------------------------------------------------------ settling
 
-    def acknowledge(self, subscription: str, consumer: str, seqs: Sequence[int]) -> int:
-        """Settle messages that this consumer holds; returns how many it did."""
-        with self._writing() as db:
+    def acknowledge(
+        self,
+        subscription: str,
+        consumer: str,
+        seqs: Sequence[int],
+        patience: float | None = None,
+    ) -> int:
+        """Settle messages that this consumer holds; returns how many it did.
+
+        See `SharedDatabase.writing` for the patience.
+        """
+        with self._writing(patience) as db:
             settled = sum(
                 split_claim(db, subscription, consumer, first, last, free=False)
                 for first, last in runs(seqs)
@@ -332,9 +349,15 @@ class TopicStore:
             ring(self._bells)
         return settled
 
-    def release(self, subscription: str, consumer: str, seqs: Sequence[int]) -> None:
-        """Free messages that this consumer holds."""
-        with self._writing() as db:
+    def release(
+        self,
+        subscription: str,
+        consumer: str,
+        seqs: Sequence[int],
+        patience: float | None = None,
+    ) -> None:
+        """Free messages that this consumer holds; see `SharedDatabase.writing` for the patience."""
+        with self._writing(patience) as db:
             for first, last in runs(seqs):
                 split_claim(db, subscription, consumer, first, last, free=True)
         ring(self._bells)

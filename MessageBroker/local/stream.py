@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from MessageBroker.core.driver import Stream
 from MessageBroker.local.consumers import RENEW_SECONDS
@@ -18,14 +18,18 @@ from MessageBroker.message import Delivery, Message
 # What a fetch waits for others at least, also one that was to wait for nothing: a few of their
 # transactions (s).
 LEAST_PATIENCE_SECONDS = 0.1
+# What an application that settles waits for others, and for its own leases' renewal: some hundreds
+# of transactions. The core settles later what could not be settled by then (s).
+SETTLE_PATIENCE_SECONDS = 1.0
 
 
 class LocalStream(Stream):
     """Claims ranges of the topic's log. A delivery's handle is its sequence number.
 
     Two connections: one for the receiving thread, which waits no longer than it was told to, and
-    one for acks and leases, which waits for others as long as they may take. `_settling` is held
-    around the second; `_noting` for moments, around what both know.
+    one for acks and leases. Of its users the thread that keeps the leases waits for others as long
+    as they may take, and an application that settles does not. `_settling` is held around it;
+    `_noting` for moments, around what both connections know.
     """
 
     renew_interval = RENEW_SECONDS
@@ -115,11 +119,31 @@ class LocalStream(Stream):
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> int:
         """See `Stream.acknowledge`."""
-        with self._settling:
+        with self._settling_soon() as patience:
             held = self._held_among(deliveries)
-            settled = self._settles.acknowledge(self._subscription, self._consumer, _seqs(held))
+            settled = self._settles.acknowledge(
+                self._subscription, self._consumer, _seqs(held), patience
+            )
             self._drop(held)
         return len(deliveries) - settled
+
+    @contextlib.contextmanager
+    def _settling_soon(self) -> Iterator[float]:
+        """Hold the second connection; give the seconds that are left to wait for other processes.
+
+        Raises:
+            LockedError: the other thread waits for them already.
+        """
+        deadline = time.monotonic() + SETTLE_PATIENCE_SECONDS
+        if not self._settling.acquire(timeout=SETTLE_PATIENCE_SECONDS):
+            raise LockedError(
+                f"local broker: the renewal of leases has waited for {self._settles.path} for "
+                f"{SETTLE_PATIENCE_SECONDS:g} s"
+            )
+        try:
+            yield max(0.0, deadline - time.monotonic())
+        finally:
+            self._settling.release()
 
     def renew(self, deliveries: Sequence[Delivery]) -> None:  # noqa: ARG002 - one row for all
         """See `Stream.renew`."""
@@ -133,9 +157,9 @@ class LocalStream(Stream):
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
         """See `Stream.release`."""
-        with self._settling:
+        with self._settling_soon() as patience:
             held = self._held_among(deliveries)
-            self._settles.release(self._subscription, self._consumer, _seqs(held))
+            self._settles.release(self._subscription, self._consumer, _seqs(held), patience)
             self._drop(held)
 
     @property

@@ -1,0 +1,92 @@
+"""What stands in the place of a file of the embedded broker, where it can never be used.
+
+SQLite says of a folder, of a link and of a file of another user alike that it cannot open the
+database. Waiting cures none of them, so each is told at once, with what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from MessageBroker.errors import BrokerUnavailableError, ConfigurationError
+
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+# What SQLite and the turnstile put beside a database.
+_ADDED, _IN_PLACE_OF_ITS_SUFFIX = ("-wal", "-shm"), (".lock", ".turn")
+
+
+def require_files(path: Path) -> None:
+    """Make sure that a database and what stands beside it are files for this process, or missing.
+
+    Raises:
+        ConfigurationError: one is something else, or the rights to it are missing.
+        BrokerUnavailableError: its disk takes no writes now.
+        OSError: one cannot be looked at.
+    """
+    _require_file(path)
+    for each in _ADDED:
+        _require_file(path.with_name(path.name + each))
+    for each in _IN_PLACE_OF_ITS_SUFFIX:
+        _require_file(path.with_suffix(each))
+
+
+def _require_file(path: Path) -> None:
+    found = _other_than(path, stat.S_ISREG)
+    if found is not None:
+        raise ConfigurationError(
+            f"local broker: {path} {found}, where a file of the broker should be: move it away, "
+            "and put the file back or start without it"
+        )
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        with contextlib.suppress(FileNotFoundError):  # as the log is, with its last connection
+            raise _closed_to_us(path)
+
+
+def require_folder(path: Path) -> None:
+    """Make sure that `path` is a folder, or nothing yet.
+
+    Raises:
+        ConfigurationError: it is something else.
+        OSError: it cannot be looked at.
+    """
+    found = _other_than(path, stat.S_ISDIR)
+    if found is not None:
+        raise ConfigurationError(
+            f"local broker: {path} {found}, where a folder of the broker should be: move it away"
+        )
+
+
+def _other_than(path: Path, is_right: Callable[[int], bool]) -> str | None:
+    """Say what stands there; None if it is right, or nothing."""
+    try:
+        mode = path.lstat().st_mode
+        if is_right(mode):
+            return None
+        if stat.S_ISLNK(mode):
+            target = f"is a link to {path.readlink()}"
+            return target if path.exists() else f"{target}, where nothing is"
+    except FileNotFoundError:
+        return None
+    return next((f"is {name}" for is_kind, name in _KINDS if is_kind(mode)), "is a device")
+
+
+def _closed_to_us(path: Path) -> ConfigurationError | BrokerUnavailableError:
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return BrokerUnavailableError(
+            f"local broker: {path} is on a disk that is mounted read-only: look into the system's "
+            "log why, and mount it writable again"
+        )
+    owner = path.stat().st_uid
+    return ConfigurationError(
+        f"local broker: {path} belongs to the user {owner}, and this process (user "
+        f"{os.geteuid()}) may not read and write it: change its owner or mode, or run as that user"
+    )
