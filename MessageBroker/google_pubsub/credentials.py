@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
@@ -45,7 +46,8 @@ class Credentials:
         """
         self.found = found
         self._where = where
-        self._finding = threading.Lock()
+        self._lock = threading.Lock()
+        self._asking: Future[None] | None = None
 
     @property
     def account(self) -> str:
@@ -66,49 +68,81 @@ class Credentials:
             BrokerUnavailableError: the token service does not answer in time.
             AuthenticationError: there are none, or they are refused.
         """
-        if self.found is not None:
-            return
-        done: Future[None] = Future()
-
-        def find() -> None:
-            try:
-                with self._finding:  # whoever comes second finds them
-                    if self.found is None:
-                        found = _find()
-                        _check_token(found, TOKEN_TIMEOUT_SECONDS)
-                        self.found = found
-                done.set_result(None)
-            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
-                done.set_exception(error)
-
-        threading.Thread(target=find, name="pubsub credentials", daemon=True).start()
-        try:
-            done.result(timeout)
-        except FutureTimeoutError:
+        if self.found is None and not self._ask(self._find, timeout):
             raise BrokerUnavailableError(
                 f"Pub/Sub: no credentials for {self._where} after {timeout:g} seconds: neither the "
                 "metadata server nor a token service answers: check the network, or set "
                 "GOOGLE_APPLICATION_CREDENTIALS"
-            ) from None
+            )
+
+    def _find(self) -> None:
+        found = _find()
+        _check_token(found, TOKEN_TIMEOUT_SECONDS)
+        self.found = found
 
     def check(self, timeout: float) -> None:
         """Fetch a token where one is needed, so that refused credentials are told as such.
 
         Args:
-            timeout: seconds for each answer of the token service.
+            timeout: seconds.
 
         Raises:
-            BrokerUnavailableError: the token service does not answer.
+            BrokerUnavailableError: the token service does not answer in time.
             AuthenticationError: Google refuses them.
         """
-        _check_token(self.found, timeout)
+        if _has_its_token(self.found):
+            return
+        if not self._ask(lambda: _check_token(self.found, timeout), timeout):
+            raise BrokerUnavailableError(
+                f"Pub/Sub: no token for {self._where} after {timeout:.3g} seconds: the token "
+                "service does not answer: check the network"
+            )
+
+    def _ask(self, ask: Callable[[], None], timeout: float) -> bool:
+        """Ask the token service beside whoever waits; False if it has not answered in time.
+
+        google-auth repeats what it asks, for half a minute perhaps, whatever time it is given. One
+        question at a time is enough: whoever comes second waits for the answer to the first.
+        """
+        with self._lock:
+            if self._asking is None or self._asking.done():
+                self._asking = _in_a_thread(ask)
+            asking = self._asking
+        try:
+            asking.result(timeout)
+        except FutureTimeoutError:
+            if not asking.done():
+                return False
+            raise  # that of the answer
+        return True
+
+
+def _in_a_thread(ask: Callable[[], None]) -> Future[None]:
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            ask()
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="pubsub credentials", daemon=True).start()
+    return done
+
+
+def _has_its_token(credentials: Any) -> bool:
+    # A service account signs its tokens itself; the service answers UNAUTHENTICATED.
+    return (
+        credentials is None
+        or isinstance(credentials, service_account.Credentials)
+        or bool(credentials.valid)
+    )
 
 
 def _check_token(credentials: Any, timeout: float) -> None:
-    # A service account signs its tokens itself; the service answers UNAUTHENTICATED.
-    if credentials is None or isinstance(credentials, service_account.Credentials):
-        return
-    if credentials.valid:
+    if _has_its_token(credentials):
         return
     try:
         credentials.refresh(partial(Request(), timeout=min(timeout, TOKEN_TIMEOUT_SECONDS)))
@@ -132,8 +166,8 @@ def _token_error(error: Any) -> BrokerError:
             "network"
         )
     return AuthenticationError(
-        f"Pub/Sub: Google refuses the credentials ({type(error).__name__}): make a new key, or "
-        "log in again with `gcloud auth application-default login`"
+        f"Pub/Sub: Google refuses the credentials ({type(error).__name__}): make a new key, log in "
+        "again with `gcloud auth application-default login`, or set this machine's clock right"
     )
 
 

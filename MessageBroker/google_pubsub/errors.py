@@ -99,8 +99,8 @@ def translate(
         )
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return AuthenticationError(
-            f"{said}: Google does not take the credentials: make a new key, or log in again with "
-            "`gcloud auth application-default login`"
+            f"{said}: Google does not take the credentials: make a new key, log in again with "
+            "`gcloud auth application-default login`, or set this machine's clock right"
         )
     if call == "publish":
         return ConfigurationError(

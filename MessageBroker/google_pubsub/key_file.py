@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+from DurableText.no_pipes import open_no_pipe
 from MessageBroker.environment import shown_path
 from MessageBroker.errors import AuthenticationError
 
@@ -79,7 +80,8 @@ def _trouble_with(value: str) -> str:
     try:
         if path.is_dir():
             return "is a folder"
-        with path.open("rb") as file:
+        # A pipe, as a shell's `<(...)` is, could be read once, and google-auth reads it after us.
+        with os.fdopen(open_no_pipe(path, os.O_RDONLY, 0), "rb") as file:
             data = file.read(MAX_KEY_FILE_BYTES + 1)
     except FileNotFoundError:
         return "is not there"

@@ -11,12 +11,12 @@ says nothing. Only our own clock tells when a lease is over.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from google.pubsub_v1 import AcknowledgeRequest, ModifyAckDeadlineRequest
 
+from MessageBroker.core.clocks import boot_time
 from MessageBroker.errors import BrokerError
 from MessageBroker.google_pubsub.connection import Connection
 from MessageBroker.message import Delivery
@@ -45,7 +45,7 @@ class Lease:
 
     def __init__(self, ack_id: str, until: float) -> None:
         self.ack_id = ack_id
-        self.until = until  # monotonic seconds; from then on the message may be another's
+        self.until = until  # by `boot_time`; from then on the message may be another's
 
 
 class Leases:
@@ -63,7 +63,7 @@ class Leases:
         """
         late = 0
         for chunk in _chunks(deliveries):
-            now = time.monotonic()
+            now = boot_time()
             late += sum(delivery.handle.until < now for delivery in chunk)
             request = AcknowledgeRequest(subscription=self._path, ack_ids=_ids(chunk))
             self._call(self._connection.subscriber.acknowledge, request, "acknowledging on")
@@ -76,7 +76,7 @@ class Leases:
             BrokerUnavailableError: the broker is away. Nothing is given up before it is back:
                 until then an ack may still come in time.
         """
-        now = time.monotonic()
+        now = boot_time()
         lapsed = [each for each in deliveries if each.handle.until < now]
         due = [each for each in deliveries if now <= each.handle.until < now + RENEW_BELOW_SECONDS]
         self.start(due)
@@ -86,7 +86,7 @@ class Leases:
     def start(self, deliveries: Sequence[Delivery]) -> None:
         """Let the leases run for `LEASE_SECONDS` from now."""
         for chunk in _chunks(deliveries):
-            sent = time.monotonic()
+            sent = boot_time()
             self._set_deadline(chunk, LEASE_SECONDS)
             for delivery in chunk:
                 delivery.handle.until = sent + LEASE_SECONDS

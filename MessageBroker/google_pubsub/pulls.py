@@ -31,6 +31,7 @@ from typing import Any
 from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.pubsub_v1 import PullRequest, StreamingPullRequest
 
+from MessageBroker.core.clocks import boot_time
 from MessageBroker.errors import (
     BrokerError,
     BrokerUnavailableError,
@@ -203,7 +204,7 @@ class Pulls:
     def _wait_for_pull(self, max_messages: int) -> list[Message]:
         request = PullRequest(subscription=self._subscription.path, max_messages=max_messages)
         tried = f"pulling from the subscription {self._subscription.id!r}"
-        started = time.monotonic()
+        started = boot_time()
         try:
             response = self._connection.call(self._client.pull, request, tried, self._pull_timeout)
         except NoAnswerInTimeError:
@@ -247,7 +248,7 @@ class Pulls:
             if self._end_of_streams.is_set() and not self._inbox.closed:
                 self._end_of_streams = threading.Event()
             end = self._end_of_streams
-        started = time.monotonic()
+        started = boot_time()
         brought: list[Delivery] = []
         answered = False
         refusal: ConfigurationError | None = None
@@ -268,7 +269,7 @@ class Pulls:
         except BrokerUnavailableError:
             # The service ends every stream with an error, also one that we have half-closed. Only
             # one that brought nothing and ended before its time says that the broker is away.
-            lasted = time.monotonic() - started >= duration
+            lasted = boot_time() - started >= duration
             if not (answered or end.is_set() or (lasted and self._inbox.ready)):
                 raise
         if refusal is not None:
@@ -313,7 +314,7 @@ class Pulls:
     def _admit(self, response: Any, started: float, timeout: float, lease: int) -> list[Message]:
         """Make messages of an answer, and see to their leases."""
         self._inbox.note_answer()
-        now = time.monotonic()
+        now = boot_time()
         until = max(started, now - TRANSIT_SECONDS) + lease
         received = type(response).pb(response).received_messages
         topic = self._subscription.topic
@@ -335,7 +336,7 @@ class Pulls:
         except BrokerUnavailableError:
             # Dropped, they would be nobody's until their long leases end. The next renewal, within
             # a second, takes leases for due that seem to end soon.
-            soon = time.monotonic() + RENEW_BELOW_SECONDS / 2
+            soon = boot_time() + RENEW_BELOW_SECONDS / 2
             for delivery in deliveries:
                 delivery.handle.until = soon
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from MessageBroker.core.clocks import boot_time
 from MessageBroker.errors import (
     AuthenticationError,
     BrokerError,
@@ -129,17 +130,11 @@ class Standstill:
         self._seconds = seconds
         self._on_wake = on_wake
         self._lock = threading.Lock()
-        self._last_sign = _clock()
+        self._last_sign = boot_time()
 
     def notice(self) -> None:
         """Give a sign of life; called before anything is fetched or settled, and in between."""
         with self._lock:
-            if _clock() - self._last_sign > self._seconds:
+            if boot_time() - self._last_sign > self._seconds:
                 self._on_wake()
-            self._last_sign = _clock()
-
-
-def _clock() -> float:
-    """Return seconds that also count while the machine sleeps, where the system tells them."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
+            self._last_sign = boot_time()

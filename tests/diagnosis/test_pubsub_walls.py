@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,10 +51,17 @@ def _file(contents: bytes | None) -> Callable[[Path], str]:
     return make
 
 
+def _pipe(folder: Path) -> str:
+    path = folder / "key.json"
+    os.mkfifo(path)
+    return str(path)
+
+
 # What GOOGLE_APPLICATION_CREDENTIALS holds, and what is said of it.
 KEY_FILES: dict[str, tuple[Callable[[Path], str], str]] = {
     "missing": (lambda folder: str(folder / "key.json"), "is not there"),
     "a folder": (_file(None), "is a folder"),
+    "a pipe": (_pipe, "a pipe, not a file"),
     "empty": (_file(b""), "is empty"),
     "no JSON": (_file(SECRET.encode()), "is no JSON"),
     "cut off": (_file(TEXT.encode()[:-9]), "is no JSON"),

@@ -19,6 +19,7 @@ from MessageBroker.conformance.stories import (
     receive_one,
     wait_until,
 )
+from MessageBroker.core.clocks import boot_time
 from MessageBroker.core.dead_letter import OF_EVERY_LETTER, dead_letter_attributes
 from MessageBroker.google_pubsub.connection import Connection
 from MessageBroker.google_pubsub.leases import Lease, Leases
@@ -42,7 +43,7 @@ MAX_REQUEST_BYTES = 512 * 1024
 
 
 def leased(count: int, seconds: float, id_bytes: int = 10) -> list[Delivery]:
-    until = time.monotonic() + seconds
+    until = boot_time() + seconds
     return [Delivery(Lease(f"{number:0{id_bytes}}", until), 0) for number in range(count)]
 
 
@@ -81,7 +82,7 @@ def test_only_leases_that_end_soon_are_renewed(leases: Leases, service: FakeServ
     fresh, old = leased(5, 11.0), leased(3, 4.0)
     assert leases.renew([*fresh, *old]) == []
     assert [method for method, _ in service.requests] == ["ModifyAckDeadline"]
-    assert all(delivery.handle.until > time.monotonic() + 10 for delivery in old)
+    assert all(delivery.handle.until > boot_time() + 10 for delivery in old)
 
 
 def test_leases_that_are_over_are_given_back_and_reported(

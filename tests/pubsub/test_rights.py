@@ -205,6 +205,29 @@ def test_the_token_service_is_asked_within_the_time_of_the_call(service: FakeSer
     assert max(asked) <= 1.0
 
 
+def test_a_token_service_that_hangs_keeps_nobody_beyond_the_time_of_the_call(
+    service: FakeService,
+) -> None:
+    """google-auth asks the metadata server again and again, whatever time it is given."""
+    service.refuse("ListTopics", grpc.StatusCode.UNAVAILABLE, "Getting metadata from plugin failed")
+    answers = threading.Event()
+    asked: list[object] = []
+
+    class Hanging(Credentials):
+        def refresh(self, request: object) -> None:
+            asked.append(request)
+            answers.wait(30)
+
+    with PubSubHandler("some-project", credentials=Hanging(None)) as broker:
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(BrokerUnavailableError):
+                broker.ping(0.5)
+            assert time.monotonic() - began < 5
+        assert len(asked) == 1
+        answers.set()
+
+
 def test_an_unknown_project_is_a_configuration_error(service: FakeService) -> None:
     service.refuse("*", grpc.StatusCode.NOT_FOUND, "Requested project not found")
     with PubSubHandler("no-such-project") as broker:
