@@ -28,13 +28,14 @@ from DurableText.command_line import counted
 from MessageBroker import BrokerInterface
 from Modelling.classifier import load_classifier
 from Modelling.images.decoding_pool import IMAGE_SECONDS, DecodingPool
-from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from Modelling.network.declared_size import add_max_model_bytes
 from Modelling.network.input_range import input_range_option
 from Modelling.predictor import PredictorSource, labels_of
 from Modelling.predictors.checkpoint_source import CheckpointSource
 from Modelling.predictors.images import ImagePredictor
 from Modelling.predictors.own_python import OwnSource
+from Modelling.predictors.trial import Opening, try_out
 from Pipeline.observability.metrics import Sources
 from Pipeline.observability.waiting import SLOW_MODEL_SECONDS, Reason
 from Pipeline.script import options as opt
@@ -204,21 +205,32 @@ def source_of(
     if options.predictor is not None:
         return OwnSource(options.predictor, file, options.threads)
 
-    def load(checkpoint: Path) -> ImagePredictor:
+    opening = Opening(options.threads, options.input_range, options.max_model_bytes)
+
+    def load(found: Checkpoint) -> ImagePredictor:
         classifier = load_classifier(
-            checkpoint,
-            threads=options.threads,
+            found,
+            threads=opening.threads,
             decoders=decoders,
-            input_range=options.input_range,
-            max_bytes=options.max_model_bytes,
+            input_range=opening.input_range,
+            max_bytes=opening.max_bytes,
         )
         return ImagePredictor(classifier, options.top)
 
-    return CheckpointSource(file or DEFAULT_CHECKPOINT, load, max_bytes=options.max_model_bytes)
+    return CheckpointSource(
+        file or DEFAULT_CHECKPOINT,
+        load,
+        try_out=lambda checkpoint: try_out(checkpoint, opening),
+        max_bytes=opening.max_bytes,
+    )
 
 
 def _loading(script: Script, source: PredictorSource) -> contextlib.AbstractContextManager[None]:
-    """Let a model that takes long to load at the start be seen to be waited for."""
+    """Let a model that takes long to load at the start be seen to be waited for.
+
+    And, should a damaged one crash its runtime here, let the last line tell which one it was.
+    """
+    logger.info("opening %s", source.name)
     return script.waiting.on(Reason.MODEL, f"{source.name} is being loaded", SLOW_MODEL_SECONDS)
 
 

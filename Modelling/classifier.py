@@ -204,7 +204,7 @@ class Classifier:
 
 
 def load_classifier(
-    checkpoint: Path | str = DEFAULT_CHECKPOINT,
+    checkpoint: Path | str | Checkpoint = DEFAULT_CHECKPOINT,
     *,
     threads: int | None = None,
     engine: str | None = None,
@@ -216,7 +216,7 @@ def load_classifier(
     """Load a checkpoint and warm it up.
 
     Args:
-        checkpoint: A `.h5` or `.keras` file, as Keras saves whole models. Its side file (same name,
+        checkpoint: See `open_checkpoint`; or what that has found. Its side file (same name,
             `.json`) is used if there is one; without it the labels are the class indices.
         threads: CPU threads for the network, 1 to 1,024; all cores if None.
         engine: `int8`, `float32` or `tensorflow`; the fastest that there is if None.
@@ -228,11 +228,14 @@ def load_classifier(
         max_bytes: That the model may take, by what its files declare.
 
     Raises:
-        CheckpointError: Missing, damaged, unsafe, too large, no image classifier, or not matching
-            its side file for 5 s. The text is one line.
+        CheckpointError: Missing, damaged, unsafe, too large, no image classifier, changed while it
+            was read, or not matching its side file for 5 s. The text is one line.
         ValueError: So many threads cannot be had.
     """
-    found = open_checkpoint(checkpoint, max_bytes=max_bytes)
+    if isinstance(checkpoint, Checkpoint):
+        found = checkpoint
+    else:
+        found = open_checkpoint(checkpoint, max_bytes=max_bytes)
     classifier = Classifier(
         found,
         open_engine(
@@ -246,4 +249,5 @@ def load_classifier(
         decoders,
     )
     classifier.warm_up()
+    found.require_unchanged()
     return classifier

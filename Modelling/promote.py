@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from DurableText.installation.command_line import command_parser
-from Modelling.classifier import Classifier, load_classifier
 from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,
@@ -42,6 +41,7 @@ from Modelling.network.replacing import sync, write_atomically
 from Modelling.network.side_file import entries_of
 from Modelling.network.side_file_place import json_of, named, own_side_file_path
 from Modelling.network.side_file_values import is_file_name
+from Modelling.predictors.trial import Opening, Tried, try_out
 
 PROMOTED = "promoted"
 
@@ -72,9 +72,10 @@ def promote(new: Path, served: Path, max_bytes: int = DEFAULT_MAX_MODEL_BYTES) -
             f"{new}: a copy that was promoted has no side file of its own, so its labels and "
             "preprocessing would be lost: promote what it was copied from, or go back with --back"
         )
-    classifier = load_classifier(new, max_bytes=max_bytes)
-    switch(found, classifier, served)
-    if before not in (None, classifier.labels):
+    tried = try_out(new, Opening(max_bytes=max_bytes))
+    found.require_unchanged()
+    switch(found, tried, served)
+    if before not in (None, tried.labels):
         logger.warning("%s has other labels than what was served before", found.version)
     return open_checkpoint(served)
 
@@ -88,7 +89,7 @@ def _labels_of(served: Path) -> tuple[str, ...] | None:
     return side.labels if side else None
 
 
-def switch(found: Checkpoint, classifier: Classifier, served: Path) -> None:
+def switch(found: Checkpoint, tried: Tried, served: Path) -> None:
     """Copy the files, each whole before the next, and rename the side file last."""
     if found.beside:
         # Their names stand in the file: beside the served ones they could be those of another.
@@ -100,7 +101,7 @@ def switch(found: Checkpoint, classifier: Classifier, served: Path) -> None:
     stem = f"{served.stem}.{PROMOTED}-{found.sha256[:12]}"
     weights = served.with_name(stem + found.weights.suffix)
     _copy(found.weights, weights, found.sha256)
-    side = found.side or SideFile(found.sha256, classifier.labels, classifier.input_shape)
+    side = found.side or SideFile(found.sha256, tried.labels, tried.input_shape)
     engines = {}
     for name, form in side.engines.items():
         target = served.with_name(f"{stem}.{name}{Path(form.file).suffix}")

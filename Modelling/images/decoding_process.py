@@ -11,18 +11,18 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from Modelling.data_preparation import Preparation, Prepared
 from Modelling.errors import TOOK_TOO_LONG, ImageError
+from Modelling.images import decoding_worker
 from Modelling.images.decoding_worker import HEAD, NOT_BEGUN, READY, SharedMemory
+from Modelling.processes import command_of, end_of
 
 # How long a process may take to start: the import of NumPy and Pillow, on a machine that swaps.
 START_SECONDS = 60.0
@@ -44,13 +44,6 @@ ENVIRONMENT = {
 
 CRASHED = "crashed its decoder"
 KILLED = "ended its decoder, which was killed: probably for its memory"
-
-CODE = """
-import sys
-sys.path[:] = {path!r}
-from Modelling.images import decoding_worker
-decoding_worker.main(sys.argv[1:])
-"""
 
 Answer = Prepared | ImageError
 
@@ -101,11 +94,11 @@ class DecodingProcess:
         self.pictures: Pictures | None = None
         self._deadline = time.monotonic() + START_SECONDS
         shared = theirs.fileno(), self._taken.descriptor, self._given.descriptor, lock
-        path = [str(Path(each).absolute()) for each in sys.path]
         # A session of its own: Ctrl-C is for the server, which still wants its answers.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", CODE.format(path=path), *map(str, shared),
-             str(int(image_seconds * 1e6))],
+            command_of(
+                decoding_worker.__name__, *map(str, shared), str(int(image_seconds * 1e6))
+            ),
             pass_fds=shared,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -205,8 +198,7 @@ def error_of(exit_code: int, image_seconds: float) -> ImageError:
         return ImageError(TOOK_TOO_LONG, f"more than {image_seconds:g} s of CPU")
     if exit_code == -signal.SIGKILL:
         return ImageError(KILLED)
-    ended_by = signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
-    return ImageError(CRASHED, ended_by)
+    return ImageError(CRASHED, end_of(exit_code))
 
 
 def memory_file() -> int:

@@ -15,7 +15,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from Modelling.errors import CheckpointError, printable
@@ -26,8 +27,14 @@ from Modelling.network.hashes import sha256_of
 from Modelling.network.onnx_files import files_beside
 from Modelling.network.replacing import write_atomically
 from Modelling.network.side_file import EngineFile, SideFile, read_side_file, write_side_file
-from Modelling.network.side_file_place import named, side_file_path, side_file_to_write
+from Modelling.network.side_file_place import (
+    named,
+    own_side_file_path,
+    side_file_path,
+    side_file_to_write,
+)
 from Modelling.network.side_file_values import RESIZE
+from Modelling.network.stamps import Stamp, settled_stamps, stamp_of
 
 __all__ = [
     "DIGITS",
@@ -66,18 +73,34 @@ class Checkpoint:
         sha256: Of `weights`.
         side: Its side file.
         beside: Further files with weights, which an ONNX file names, and the SHA-256 of each.
+        stamps: Of all these files, from before they were read.
     """
 
     path: Path
     sha256: str
     side: SideFile | None
     beside: tuple[tuple[Path, str], ...] = ()
+    stamps: Mapping[Path, Stamp] = field(default_factory=dict, compare=False)
 
     @property
     def weights(self) -> Path:
         """Where the network lies: the checkpoint itself, or what was promoted in its place."""
         file = self.side.file if self.side else None
         return self.path if file is None else self.path.with_name(file)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a file was changed since: what was read of them by then may be of two models."""
+        return any(stamp_of(path) != stamp for path, stamp in self.stamps.items())
+
+    def require_unchanged(self) -> None:
+        """Refuse what was read of files that were changed meanwhile.
+
+        Raises:
+            CheckpointError: They were.
+        """
+        if self.is_changed:
+            raise CheckpointError(f"{self.path}: it changed while it was read: copy it again")
 
     @property
     def version(self) -> str:
@@ -164,14 +187,18 @@ def sha256_within(path: Path, max_bytes: int | None) -> str:
 
 def _open_once(path: Path, need_match: bool, max_bytes: int | None) -> Checkpoint:
     hash_of = functools.partial(sha256_within, max_bytes=max_bytes)
+    stamps = settled_stamps((own_side_file_path(path), path.with_suffix(".json")))
     side = read_side_file(path, hash_of)
     weights = path if side is None or side.file is None else path.with_name(side.file)
     try:
+        # Of a folder what is in it, too: a file that is added changes the folder.
+        stamps.update(settled_stamps((weights, *weights.rglob("*"))))
         sha256 = hash_of(weights)
         size = weights.stat().st_size
         beside = files_beside(weights) if weights.suffix.lower() == ".onnx" else ()
         if beside and max_bytes is not None:
             require_size(path, sum((size, *(each.stat().st_size for each in beside))), max_bytes)
+        stamps.update(settled_stamps(beside))
         hashes = tuple((file, sha256_of(file)) for file in beside)
     except FileNotFoundError:
         raise CheckpointError(
@@ -187,4 +214,4 @@ def _open_once(path: Path, need_match: bool, max_bytes: int | None) -> Checkpoin
             f"(SHA-256 {sha256[:12]}… "
             f"against {side.sha256[:12]}…): copy both again from where they were made together"
         )
-    return Checkpoint(path, sha256, side, hashes)
+    return Checkpoint(path, sha256, side, hashes, stamps)

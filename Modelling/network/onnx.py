@@ -5,6 +5,7 @@ Anybody may have written the file: `onnx_files` looks at it before the runtime s
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from pathlib import Path
@@ -25,7 +26,7 @@ from Modelling.network.foreign import (
     told_range,
 )
 from Modelling.network.input_range import InputRange
-from Modelling.network.onnx_files import files_beside, require_safe
+from Modelling.network.onnx_files import require_safe, weights_beside
 from Modelling.network.onnx_threads import Threads, threads_of
 from Modelling.network.side_by_side import Call, SideBySide
 
@@ -80,7 +81,8 @@ def open_onnx(
     with needs("an ONNX model", CheckpointError):
         import onnxruntime
     placed = threads_of(threads)
-    session = _session(onnxruntime, path, placed)
+    beside = _weights_beside(checkpoint)
+    session = _session(onnxruntime, path, beside, placed)
     try:
         image = only_input([_tensor(each) for each in session.get_inputs()])
         output = chosen_output([_tensor(each) for each in session.get_outputs()], checkpoint.side)
@@ -97,21 +99,42 @@ def open_onnx(
                 return shared(batch)
 
         shared = runs(session)
-        beside = None
-        if placed.count > 1 and _bytes_of(path) <= TWICE_BYTES:
-            single = runs(_session(onnxruntime, path, Threads(1)))
-            beside = SideBySide(single, placed.count, placed.cores)
+        side_by_side = None
+        size = path.stat().st_size + sum(map(len, beside.values()))
+        if placed.count > 1 and size <= TWICE_BYTES:
+            single = runs(_session(onnxruntime, path, beside, Threads(1)))
+            side_by_side = SideBySide(single, placed.count, placed.cores)
         return ForeignEngine(
             "onnx", image, output, on_all, checkpoint.side,
-            input_range or told_range(checkpoint), beside=beside,
+            input_range or told_range(checkpoint), beside=side_by_side,
         )  # fmt: skip
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def _session(onnxruntime: Any, path: Path, threads: Threads) -> Any:
-    # Weights in further files lie beside what a link leads to.
-    place = str(path.resolve())
+def _weights_beside(checkpoint: Checkpoint) -> dict[str, bytes]:
+    """Read weights in further files, by the names that stand in the file.
+
+    By itself the runtime maps them into memory: who wrote over them would change the model that
+    answers, or end the process, by SIGBUS, where they become shorter.
+
+    Raises:
+        CheckpointError: They are not those that were hashed.
+    """
+    hashes = dict(checkpoint.beside)
+    weights = {}
+    for location, file in weights_beside(checkpoint.weights).items():
+        try:
+            weights[location] = file.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{file}: cannot be read: {error.strerror}") from None
+        if hashlib.sha256(weights[location]).hexdigest() != hashes.get(file):
+            raise CheckpointError(f"{file}: it changed while it was read: copy it again")
+    return weights
+
+
+def _session(onnxruntime: Any, path: Path, beside: dict[str, bytes], threads: Threads) -> Any:
+    place = str(path)
     if any(unicodedata.category(each) == "Cs" for each in place):  # what is no UTF-8
         raise CheckpointError(f"{path}: ONNX Runtime opens no name that is not UTF-8: rename it")
     settings = onnxruntime.SessionOptions()
@@ -120,6 +143,10 @@ def _session(onnxruntime: Any, path: Path, threads: Threads) -> Any:
     settings.inter_op_num_threads = 1
     for name, value in threads.entries(onnxruntime.__version__).items():
         settings.add_session_config_entry(f"session.intra_op{name}", value)
+    if beside:
+        settings.add_external_initializers_from_files_in_memory(
+            list(beside), list(beside.values()), [len(each) for each in beside.values()]
+        )
     try:
         return onnxruntime.InferenceSession(
             place,
@@ -129,10 +156,6 @@ def _session(onnxruntime: Any, path: Path, threads: Threads) -> Any:
         )
     except Exception as error:  # noqa: BLE001 - it has a class of its own for each kind of fault
         raise CheckpointError(f"{path}: ONNX Runtime refuses it: {_reason(error)}") from None
-
-
-def _bytes_of(path: Path) -> int:
-    return sum(each.stat().st_size for each in [path, *files_beside(path)])
 
 
 def _rows_of(answers: list[dict[Any, float]]) -> npt.NDArray[np.float32]:

@@ -23,6 +23,9 @@ from Modelling.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 
+# How often files are read that are changed while they are: whoever writes them is not done.
+MOST_READINGS = 5
+
 
 class CheckpointSource:
     """Makes predictors of one checkpoint's files; see `PredictorSource`.
@@ -34,8 +37,9 @@ class CheckpointSource:
     def __init__(
         self,
         checkpoint: Path,
-        load: Callable[[Path], Predictor],
+        load: Callable[[Checkpoint], Predictor],
         *,
+        try_out: Callable[[Path], object] | None = None,
         patience: float = PATIENCE,
         max_bytes: int = DEFAULT_MAX_MODEL_BYTES,
     ) -> None:
@@ -44,17 +48,19 @@ class CheckpointSource:
         Args:
             checkpoint: See `open_checkpoint`.
             load: Loads it.
+            try_out: Called before a successor is loaded that is another than what is served: what
+                it refuses is not; see `trial`. A first one keeps nobody from answering.
             patience: Seconds for which files that do not belong together are looked at again.
             max_bytes: See `open_checkpoint`.
         """
         self.name = str(checkpoint)
         self._checkpoint = checkpoint
         self._load = load
+        self._try_out = try_out
         self._patience = patience
         self._max_bytes = max_bytes
         self._forms: tuple[Path, ...] = ()
-        self._had_side_file = False
-        self._serves = False
+        self._served: Checkpoint | None = None
 
     def files(self) -> Sequence[Path]:
         """Return the checkpoint, its side file, its weights, and the compiled forms."""
@@ -69,9 +75,11 @@ class CheckpointSource:
         takes seconds to import: not what a half-copied checkpoint should cause.
 
         Raises:
-            CheckpointError: They still do not after the patience.
+            CheckpointError: They still do not after the patience, or are changed each time they
+                are read; or it is unfit.
         """
         deadline = time.monotonic() + self._patience
+        readings = 0
         while True:
             looking()
             found = open_checkpoint(
@@ -80,18 +88,25 @@ class CheckpointSource:
             forms, self._forms = self._forms, _forms_of(found)
             if forms != self._forms:
                 looking()
-            lack = self._what_lacks(found) if self._serves else None
+            lack = self._what_lacks(found) if self._served else None
             if lack is None:
-                return self._loaded(found)
-            if time.monotonic() >= deadline:
+                try:
+                    return self._loaded(found)
+                except CheckpointError:
+                    readings += 1
+                    if readings == MOST_READINGS or not found.is_changed:
+                        raise  # else who knows what was read
+            elif time.monotonic() >= deadline:
                 raise CheckpointError(f"{self._checkpoint}: {lack}: copy all of its files")
             time.sleep(RETRY_INTERVAL)
 
     def _loaded(self, found: Checkpoint) -> Predictor:
-        predictor = self._load(self._checkpoint)
+        if self._try_out is not None and self._served not in (None, found):
+            self._try_out(self._checkpoint)
+            found.require_unchanged()  # else another one was tried
+        predictor = self._load(found)
         predictor.warm_up()
-        self._serves = True
-        self._had_side_file = found.side is not None
+        self._served = found
         if _is_passed_over(found):
             logger.warning(
                 "%s was written after another was promoted in its place, and is not served: "
@@ -103,7 +118,7 @@ class CheckpointSource:
 
     def _what_lacks(self, checkpoint: Checkpoint) -> str | None:
         if checkpoint.side is None:
-            if self._had_side_file:
+            if self._served is not None and self._served.side is not None:
                 path = checkpoint.path
                 names = (own_side_file_path(path).name, path.with_suffix(".json").name)
                 return f"its side file, {' or '.join(dict.fromkeys(names))}, is missing"

@@ -22,10 +22,11 @@ from typing import Any
 
 import orjson
 
-from Modelling.errors import CheckpointError, shortened
+from Modelling.errors import CheckpointError, PreparationStoppedError, shortened
 from Modelling.network.hashes import files_of
 from Modelling.network.side_file_values import checked_labels
 from Modelling.predictor import Answer, Item, Predictor, is_reserved
+from Modelling.predictors.own_threads import tell_failing
 from Modelling.predictors.surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class OwnSource:
             CheckpointError: That fails; the text says where.
         """
         looking()
+        tell_failing(self.name.partition(":")[0])
         surroundings = Surroundings()
         try:
             with self._told("cannot be imported"):
@@ -213,10 +215,14 @@ class OwnPredictor:
         a second server, without the threads of one.
         """
         process = os.getpid()
+        tracing, profiling = sys.gettrace(), sys.getprofile()  # of this thread
         try:
             with _exits_told():
                 yield
         finally:
+            if (sys.gettrace(), sys.getprofile()) != (tracing, profiling):
+                sys.settrace(tracing)
+                sys.setprofile(profiling)
             if os.getpid() != process:
                 logger.warning("%s left a process that it had forked: it is ended", self.version)
                 os._exit(EXIT_STRAY)
@@ -335,6 +341,8 @@ def _exits_told() -> Iterator[None]:
     """
     try:
         yield
+    except PreparationStoppedError as error:  # which would leave the items to the next server
+        raise AnswerError(f"it raised {_named(error)}") from error
     except SystemExit as error:
         code = "" if error.code is None else shortened(error)
         raise AnswerError(f"it called sys.exit({code})") from error

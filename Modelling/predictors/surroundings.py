@@ -8,7 +8,7 @@ its own would take its last line with them when they are closed; and what is ope
 somebody has closed the descriptors of those would be what its lines are written to. A timeout that
 all new sockets begin with would end connections that are meant to wait. With limits of the system's
 that are lower no file could be written, and nothing said of it; warnings that are errors, or fewer
-calls inside of each other, would end threads of the script's own.
+calls inside of each other, would end threads of the script's own; so would a stack of a few pages.
 
 What is not put back ends the process, in one line: descriptors that were closed, since whatever is
 opened next has their numbers, and would get what is written under them.
@@ -17,6 +17,8 @@ opened next has their numbers, and would get what is written under them.
 from __future__ import annotations
 
 import contextlib
+import gc
+import locale
 import logging
 import os
 import resource
@@ -27,11 +29,14 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from DurableText import standard_streams
 from Modelling.predictors.descriptors import marks
+from Modelling.predictors.log_settings import LogSettings
 
 logger = logging.getLogger(__name__)
 
@@ -39,20 +44,47 @@ logger = logging.getLogger(__name__)
 # were handled otherwise.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD)
 
-# Of files that are open, of a file, of memory, of CPU time: lower than before they stop the script.
+# Of files that are open, of a file, of memory, of CPU time, of threads: lower than before they stop
+# the script.
 LIMITS = (
     resource.RLIMIT_NOFILE,
     resource.RLIMIT_FSIZE,
     resource.RLIMIT_AS,
     resource.RLIMIT_DATA,
     resource.RLIMIT_CPU,
+    resource.RLIMIT_NPROC,
+)
+
+# Timers, and the signal of each: one that nobody handles ends the process.
+TIMERS = (
+    (signal.ITIMER_REAL, signal.SIGALRM),
+    (signal.ITIMER_VIRTUAL, signal.SIGVTALRM),
+    (signal.ITIMER_PROF, signal.SIGPROF),
 )
 
 # What all threads use, and code that makes them into something else (gevent, eventlet) replaces.
 SHARED: tuple[tuple[ModuleType, str], ...] = (
     (time, "sleep"),
+    (time, "time"),
+    (time, "monotonic"),
     (socket, "socket"),
     (select, "select"),
+)
+
+
+# What is asked and set by functions, and must be as it was: of sockets, of threads that are begun
+# later, of the collector, of numbers as native code reads them.
+SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
+    (socket.getdefaulttimeout, socket.setdefaulttimeout),
+    (threading.stack_size, threading.stack_size),
+    (threading.gettrace, threading.settrace),
+    (threading.getprofile, threading.setprofile),
+    (gc.isenabled, lambda enabled: gc.enable() if enabled else gc.disable()),
+    (gc.get_threshold, lambda threshold: gc.set_threshold(*threshold)),
+    (
+        lambda: locale.setlocale(locale.LC_NUMERIC),
+        lambda name: locale.setlocale(locale.LC_NUMERIC, name),
+    ),
 )
 
 
@@ -70,16 +102,10 @@ class Surroundings:
         self._switch_interval = sys.getswitchinterval()
         self._filters = tuple(warnings.filters)
         self._shared = [(module, name, getattr(module, name)) for module, name in SHARED]
-        self._socket_timeout = socket.getdefaulttimeout()
+        self._settings = [(ask, put, ask()) for ask, put in SETTINGS]
+        self._path = tuple(sys.path)
         self._folder = Path.cwd()
-        root = logging.getLogger()
-        self._level, self._handlers = root.level, tuple(root.handlers)
-        self._below = root.manager.disable
-        self._loggers = tuple(
-            each
-            for each in tuple(root.manager.loggerDict.values())
-            if isinstance(each, logging.Logger) and not each.disabled
-        )
+        self._logs = LogSettings()
         self._hooks = sys.excepthook, threading.excepthook
         self._streams = sys.stdin, sys.stdout, sys.stderr
         self._signals = {each: signal.getsignal(each) for each in SIGNALS} if _in_main() else {}
@@ -106,7 +132,8 @@ class Surroundings:
             standard_streams.reopen()
         limited = not self._restore_limits()
         self._restore_interpreter()
-        self._restore_logging()
+        self._logs.restore()
+        _stop_timers()
         if files_are_gone:
             _end("has closed files of this process, as os.closerange does")
         if limited:
@@ -127,14 +154,19 @@ class Surroundings:
         return True
 
     def _restore_interpreter(self) -> None:
-        socket.setdefaulttimeout(self._socket_timeout)
+        for ask, put, before in self._settings:
+            if ask() != before:
+                put(before)
         os.umask(self._mask)
         with contextlib.suppress(OSError):  # it may have been removed: that is no fault of the code
             os.chdir(self._folder)
         for module, name, before in self._shared:
             if getattr(module, name, None) is not before:
                 setattr(module, name, before)
-        # More calls inside of each other, and other warnings that are silent, may be wanted.
+        # Further folders of modules, more calls inside of each other, and other warnings that are
+        # silent, may be wanted.
+        if not set(self._path) <= set(sys.path):
+            sys.path.extend(each for each in self._path if each not in sys.path)
         if sys.getrecursionlimit() < self._recursion:
             sys.setrecursionlimit(self._recursion)
         if sys.getswitchinterval() > self._switch_interval:
@@ -144,23 +176,19 @@ class Surroundings:
         sys.excepthook, threading.excepthook = self._hooks
         sys.stdin, sys.stdout, sys.stderr = self._streams
 
-    def _restore_logging(self) -> None:
-        root = logging.getLogger()
-        if root.level != self._level:
-            root.setLevel(self._level)
-        if tuple(root.handlers) != self._handlers:
-            root.handlers[:] = self._handlers
-        root.manager.disable = self._below
-        root.disabled = False
-        for each in self._loggers:
-            each.disabled = False
-
     def _restore_signals(self) -> None:
         for number, handler in self._signals.items():
             if handler is not None:  # which Python did not install
                 signal.signal(number, handler)
         if self._blocked is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+
+
+def _stop_timers() -> None:
+    """Stop those that would end the process where nobody handles their signal."""
+    for timer, number in TIMERS:
+        if signal.getitimer(timer)[0] and signal.getsignal(number) is signal.SIG_DFL:
+            signal.setitimer(timer, 0)
 
 
 def _end(what: str) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 
 from DurableText.closing import ClosedAtExit
 from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import PATIENCE
+from Modelling.network.stamps import Stamp, stamp_of
 from Modelling.predictor import Predictor, PredictorSource, labels_of
 from Pipeline.script.first_signals import terminal_is_gone
 from Pipeline.serving.loading import ended_by_signals, told_if_slow
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 # Two system calls a second: nobody waits for a new model more closely, and SIGHUP is at once.
 LOOK_SECONDS = 1.0
 
-Signature = tuple[tuple[int, int, int], ...]
+Signature = tuple[Stamp, ...]
 
 
 class LiveModel(ClosedAtExit):
@@ -155,12 +155,4 @@ class LiveModel(ClosedAtExit):
 
     def _signature(self) -> Signature:
         """Tell one state of the files from another; a missing file has one too."""
-        return tuple(_stamp(path) for path in self._source.files())
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0, 0
-    return status.st_mtime_ns, status.st_size, status.st_ino
+        return tuple(map(stamp_of, self._source.files()))

@@ -109,8 +109,9 @@ class Served(ClosedAtExit):
 
     @property
     def reloads(self) -> Mapping[str, int]:
-        """Checkpoints looked at, by outcome."""
-        return self._models.reloads
+        """Checkpoints looked at, by outcome, the canary's as well."""
+        canary = self._canary.reloads if self._canary else {}
+        return {name: n + canary.get(name, 0) for name, n in self._models.reloads.items()}
 
     def parts(self, size: int, id_of: Callable[[int], str]) -> Iterator[Part]:
         """Share a batch out; a reload takes over here, between two batches.

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,8 @@ import numpy as np
 import pytest
 
 from Modelling import predict_cnn, promote
-from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, engine_path
+from Modelling.network import checkpoint
+from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, engine_path, open_checkpoint
 from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES
 from Modelling.network.engine import LiteRTEngine
 from Modelling.network.keras_models import load_keras_model
@@ -242,9 +242,9 @@ def test_what_is_too_large_is_refused_before_it_is_read(
         return digest(file, name)
 
     monkeypatch.setattr(hashlib, "file_digest", of_small_files)
-    monkeypatch.setattr(time, "sleep", None)
-    source = CheckpointSource(path, lambda file: ImagePredictor(load_classifier(file)))
-    source._serves = True  # all forms are looked at for a successor
+    monkeypatch.setattr(checkpoint, "RETRY_INTERVAL", None)  # nothing is looked at again
+    source = CheckpointSource(path, lambda found: ImagePredictor(load_classifier(found)))
+    source._served = open_checkpoint(DEFAULT_CHECKPOINT)  # all forms are looked at then
     with pytest.raises(CheckpointError, match=r"declares 2,147,[0-9,]+ bytes"):
         source.load(lambda: None)
 

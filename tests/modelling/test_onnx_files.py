@@ -203,7 +203,7 @@ def test_weights_beside_the_file_make_another_version_and_are_watched(tmp_path: 
     path, data = colours_onnx(tmp_path / "colours.onnx"), tmp_path / "weights.bin"
     data.write_bytes(weights("NHWC").tobytes())
     point_to(path, data.name)
-    source = CheckpointSource(path, lambda file: ImagePredictor(load_classifier(file, threads=1)))
+    source = CheckpointSource(path, lambda found: ImagePredictor(load_classifier(found, threads=1)))
     before = source.load(lambda: None).version
     assert data in source.files()
     data.write_bytes((weights("NHWC") * 2).tobytes())

@@ -65,7 +65,9 @@ def test_a_file_that_is_written_where_another_was_promoted_is_told_not_to_be_ser
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     served, new = colours_onnx(tmp_path / "a.onnx"), colours_onnx(tmp_path / "b.onnx")
-    source = CheckpointSource(served, lambda file: ImagePredictor(load_classifier(file, threads=1)))
+    source = CheckpointSource(
+        served, lambda found: ImagePredictor(load_classifier(found, threads=1))
+    )
     promote(new, served)
     source.load(lambda: None)
     assert "is not served" not in caplog.text

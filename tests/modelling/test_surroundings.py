@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import io
+import logging
 import os
 import resource
 import select
@@ -21,7 +24,7 @@ import pytest
 from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.predictors.own_python import OwnSource
-from Modelling.predictors.surroundings import SHARED, Surroundings
+from Modelling.predictors.surroundings import SETTINGS, SHARED, Surroundings
 
 ROOT = DEFAULT_CHECKPOINT.parent.parent.parent
 
@@ -38,6 +41,24 @@ def fewer_files() -> None:
 
 def smaller_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+OURS = logging.getLogger("Modelling.tests")
+
+
+def raises(*_: Any) -> Any:
+    raise RuntimeError("of somebody else")
+
+
+def root_handler() -> logging.StreamHandler[Any]:
+    return next(
+        each for each in logging.getLogger().handlers if isinstance(each, logging.StreamHandler)
+    )
+
+
+def of_root_handler() -> tuple[Any, ...]:
+    handler = root_handler()
+    return handler.level, handler.formatter, handler.stream, tuple(handler.filters)
 
 
 # By the act what it does and what it does it to.
@@ -64,6 +85,31 @@ ACTS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "nobody sleeps": (lambda: setattr(time, "sleep", print), lambda: time.sleep),
     "other sockets": (lambda: setattr(socket, "socket", print), lambda: socket.socket),
     "another select": (lambda: setattr(select, "select", print), lambda: select.select),
+    "no time passes": (lambda: setattr(time, "monotonic", lambda: 0.0), lambda: time.monotonic),
+    "threads of a few pages": (lambda: threading.stack_size(1 << 15), threading.stack_size),
+    "threads are traced": (lambda: threading.settrace(raises), threading.gettrace),
+    "threads are profiled": (lambda: threading.setprofile(raises), threading.getprofile),
+    "nobody collects": (gc.disable, gc.isenabled),
+    "collecting all the time": (lambda: gc.set_threshold(1), gc.get_threshold),
+    "no place for modules": (sys.path.clear, lambda: set(sys.path)),
+    "no record can be made": (
+        lambda: logging.setLogRecordFactory(raises),
+        logging.getLogRecordFactory,
+    ),
+    "handlers that refuse": (lambda: root_handler().addFilter(lambda _: False), of_root_handler),
+    "handlers of nothing": (lambda: root_handler().setLevel(99), of_root_handler),
+    "handlers to elsewhere": (lambda: root_handler().setStream(io.StringIO()), of_root_handler),
+    "lines that fail": (
+        lambda: root_handler().setFormatter(logging.Formatter("{", style="{", validate=False)),
+        of_root_handler,
+    ),
+    "loggers of nothing": (lambda: OURS.setLevel(99), lambda: OURS.level),
+    "loggers that refuse": (lambda: OURS.addFilter(lambda _: False), lambda: list(OURS.filters)),
+    "loggers to nobody": (lambda: setattr(OURS, "propagate", False), lambda: OURS.propagate),
+    "the process ends soon": (
+        lambda: signal.setitimer(signal.ITIMER_VIRTUAL, 3600),
+        lambda: signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 0,
+    ),
 }
 
 
@@ -77,6 +123,9 @@ def undone() -> Iterator[None]:
         each: resource.getrlimit(each) for each in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)
     }
     recursion, interval, mask = sys.getrecursionlimit(), sys.getswitchinterval(), umask()
+    settings = [(put, ask()) for ask, put in SETTINGS]
+    path, factory = list(sys.path), logging.getLogRecordFactory()
+    written = [(each, dict(vars(each))) for each in (root_handler(), OURS)]
     with warnings.catch_warnings():
         yield
     for module, name, value in attributes:
@@ -87,8 +136,14 @@ def undone() -> Iterator[None]:
         resource.setrlimit(number, limit)
     sys.setrecursionlimit(recursion)
     sys.setswitchinterval(interval)
-    socket.setdefaulttimeout(None)
+    for put, value in settings:
+        put(value)
     os.umask(mask)
+    sys.path[:] = path
+    logging.setLogRecordFactory(factory)
+    for each, content in written:
+        vars(each).update(content, filters=[])
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 @pytest.mark.usefixtures("undone")

@@ -22,7 +22,12 @@ import pytest
 
 from Modelling.data_preparation import encode_npy
 from Modelling.errors import CheckpointError
-from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, PATIENCE, write_atomically
+from Modelling.network.checkpoint import (
+    DEFAULT_CHECKPOINT,
+    PATIENCE,
+    Checkpoint,
+    write_atomically,
+)
 from Modelling.predict_cnn import load_classifier
 from Modelling.predictor import Item, Predictor
 from Modelling.predictors.checkpoint_source import CheckpointSource
@@ -39,8 +44,8 @@ from tests.servers import free_port
 RELOADS = 10
 
 
-def load_with_one_thread(path: Path) -> Predictor:
-    return ImagePredictor(load_classifier(path, threads=1))
+def load_with_one_thread(found: Checkpoint) -> Predictor:
+    return ImagePredictor(load_classifier(found, threads=1))
 
 
 @contextlib.contextmanager
@@ -50,7 +55,7 @@ def live(
     stop: Stop | None = None,
     look_seconds: float = 0.02,
     patience: float = PATIENCE,
-    load: Callable[[Path], Predictor] = load_with_one_thread,
+    load: Callable[[Checkpoint], Predictor] = load_with_one_thread,
 ) -> Iterator[LiveModel]:
     source = CheckpointSource(path, load, patience=patience)
     with (
@@ -201,8 +206,8 @@ def test_a_model_that_never_had_a_side_file_needs_none_later(checkpoint: Checkpo
 class SureOfItself:
     """A predictor of which only the version counts."""
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.version = open_sha(checkpoint)
+    def __init__(self, found: Checkpoint) -> None:
+        self.version = found.sha256
 
     def warm_up(self) -> None: ...
 
