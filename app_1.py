@@ -18,12 +18,13 @@ if __name__ == "__main__":  # before all that takes time
     first_signals.survive_hangup()
 
 import argparse
+import contextlib
 import functools
 import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
-
-from tqdm import tqdm
 
 from DurableText.command_line import counted
 from DurableText.links import real_path
@@ -72,7 +73,7 @@ def main(script: Script) -> None:
         open_ids(options.ids) as ids_file,
         script.broker(topic) as broker,
         script.at_work(Sources(broker), functools.partial(last_line, len(source))),
-        tqdm(total=len(source), unit=" images", disable=None) as progress,
+        shown(len(source)) as progress,
     ):
         broker.prepare_publishing(topic)
         publisher = ImagePublisher(script, broker, topic)
@@ -80,7 +81,7 @@ def main(script: Script) -> None:
         def publish_all() -> None:
             for group in paced_groups(source, options.rate, script.stop):
                 confirmed = publisher.publish(group)
-                progress.update(len(group))
+                progress(len(group))
                 ids_file.writelines(f"{each}\n" for each in confirmed)
                 ids_file.flush()
                 if publisher.refusal is not None:
@@ -89,6 +90,18 @@ def main(script: Script) -> None:
         script.work.do(publish_all)
     if script.tally.failed:
         raise ScriptError(f"not published: {counted(script.tally.failed, 'image')}")
+
+
+@contextlib.contextmanager
+def shown(total: int) -> Iterator[Callable[[int], object]]:
+    """Show a terminal how many of `total` images are through; yield what to tell of more."""
+    if not sys.stderr.isatty():  # no progress to show; to import it is a tenth of the start
+        yield lambda _more: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=" images") as progress:
+        yield progress.update
 
 
 def open_ids(path: Path | None) -> TextIO:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection, Iterator
-from importlib import metadata
 
 from DurableText.installation.extras import needs
 from MessageBroker.core.broker import BrokerCore
@@ -83,4 +82,6 @@ def handler_of(name: str) -> type[BrokerCore]:
 
 
 def _installed() -> dict[str, str]:
+    from importlib import metadata  # a tenth of a script's start, and most name a broker of ours
+
     return {each.name: each.value for each in metadata.entry_points(group=ENTRY_POINTS)}

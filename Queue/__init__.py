@@ -1,5 +1,7 @@
 """A durable queue of results: see `ResultQueue`, and `open_queue` for what stands behind it."""
 
+from typing import TYPE_CHECKING, Any
+
 from DurableText.quarantine import CorruptLine
 from Queue.errors import (
     QueueClosedError,
@@ -23,7 +25,9 @@ from Queue.queue_interface import (
     encode_record,
 )
 from Queue.state import state_stem
-from Queue.text.file_queue import FileQueue
+
+if TYPE_CHECKING:
+    from Queue.text.file_queue import FileQueue
 
 __all__ = [
     "DEFAULT_PATH",
@@ -50,3 +54,12 @@ __all__ = [
     "open_queue",
     "state_stem",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the engine for text files once it is asked for: half of the scripts have no queue."""
+    if name == "FileQueue":
+        from Queue.text.file_queue import FileQueue
+
+        return FileQueue
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

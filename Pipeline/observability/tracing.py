@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager
-from importlib import metadata
 from typing import Any
 
 from DurableText.closing import ClosedAtExit
@@ -163,6 +162,8 @@ class _OpenTelemetry(Tracing):
 
 def _exporter(name: str) -> Any:
     """Find an installed exporter, as OpenTelemetry's own launcher does."""
+    from importlib import metadata  # with all that it needs, a twelfth of a script's start
+
     found = metadata.entry_points(group="opentelemetry_traces_exporter", name=name)
     if not found:
         raise LookupError(f"no installed package brings the exporter {name!r}")

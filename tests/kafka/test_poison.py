@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,6 @@ from MessageBroker.conformance.stories import read_dead_letters
 from MessageBroker.dead_letters import Selection
 from MessageBroker.kafka.admin import TopicSettings
 from MessageBroker.kafka_handler import KafkaHandler
-from tests.brokers.kafka_jars import find_or_skip
 from tests.brokers.kafka_server import KafkaCluster
 from tests.brokers.raw_kafka import RawRecord, produce
 from tests.kafka.conftest import Connect
@@ -181,35 +180,25 @@ def test_a_foreign_dead_letter_topic_of_a_small_limit_takes_every_letter(
     assert letter.attributes["dead_letter_place"] == f"{topic}/0/0"
 
 
-@pytest.fixture
-def damaged(tmp_path: Path) -> Iterator[KafkaCluster]:
-    find_or_skip()
-    with KafkaCluster(folder=tmp_path) as running:
-        yield running
-
-
 @pytest.mark.timeout(120)
 def test_a_batch_that_was_damaged_on_a_disk_is_a_letter_and_the_rest_flows(
-    damaged: KafkaCluster, tmp_path: Path, topic: str
+    cluster: KafkaCluster, connect: Connect, topic: str
 ) -> None:
-    with KafkaHandler(
-        {"bootstrap.servers": damaged.bootstrap_servers}, topic=TopicSettings(num_partitions=1)
-    ) as broker:
-        broker.create_topic(topic)
-        write(damaged, topic, *(b"before %d" % number for number in range(3)))
-        write(damaged, topic, *(b"damaged %d" % number for number in range(5)))
-        write(damaged, topic, *(b"after %d" % number for number in range(3)))
-        (log,) = tmp_path.glob(f"**/{topic}-0/*.log")
-        content = bytearray(log.read_bytes())
-        content[content.index(b"damaged 2")] ^= 0xFF
-        log.write_bytes(content)  # as it is read next: the broker's own pages are the file's
+    broker = one_partition(connect, topic)
+    write(cluster, topic, *(b"before %d" % number for number in range(3)))
+    write(cluster, topic, *(b"damaged %d" % number for number in range(5)))
+    write(cluster, topic, *(b"after %d" % number for number in range(3)))
+    log = cluster.log_of(topic)
+    content = bytearray(log.read_bytes())
+    content[content.index(b"damaged 2")] ^= 0xFF
+    log.write_bytes(content)  # as it is read next: the broker's own pages are the file's
 
-        with broker.subscribe(topic) as subscription:
-            good = collect(subscription, lambda messages: len(messages) == 6)
+    with broker.subscribe(topic) as subscription:
+        good = collect(subscription, lambda messages: len(messages) == 6)
 
-        assert sorted(each.data[:5] for each in good) == [b"after"] * 3 + [b"befor"] * 3
-        (letter,) = read_dead_letters(broker, topic, 1)
-        assert letter.attributes["dead_letter_place"] == f"{topic}/0/3-7"
+    assert sorted(each.data[:5] for each in good) == [b"after"] * 3 + [b"befor"] * 3
+    (letter,) = read_dead_letters(broker, topic, 1)
+    assert letter.attributes["dead_letter_place"] == f"{topic}/0/3-7"
 
 
 @pytest.mark.timeout(120)

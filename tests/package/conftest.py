@@ -48,8 +48,13 @@ class Installed:
         return done.stdout
 
     def add(self, *requirements: object) -> None:
-        """Install more."""
-        command = [self.environment / "bin" / "python", "-m", "pip", "install", "-q"]
+        """Install more.
+
+        By the pip of the tests: a fresh one would be unpacked first. What is never imported is
+        never compiled; both would be most of the time.
+        """
+        into = self.environment / "bin" / "python"
+        command = [sys.executable, "-m", "pip", "--python", into, "install", "-q", "--no-compile"]
         subprocess.run([*command, *map(str, requirements)], check=True, timeout=INSTALL_SECONDS)
 
 
@@ -73,6 +78,6 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     fresh = Installed(folder / "venv", folder / "home", folder / "empty")
     fresh.home.mkdir()
     fresh.folder.mkdir()
-    venv.create(fresh.environment, with_pip=True)
+    venv.create(fresh.environment)
     fresh.add("-c", ROOT / "requirements.txt", wheel)
     return fresh
