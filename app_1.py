@@ -9,8 +9,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from DurableText import standard_streams
-    from Pipeline.script import first_signals
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.require_posix()
@@ -28,6 +27,7 @@ from typing import TextIO
 
 from DurableText.command_line import counted
 from DurableText.links import real_path
+from DurableText.option_types import count, path_name, positive
 from DurableText.storage import STORAGE, make_durable_directory
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
@@ -46,21 +46,21 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "images",
         nargs="*",
-        type=opt.path,
+        type=path_name,
         metavar="IMAGE or FOLDER",
         help="default: the 10,000 bundled test images",
     )
     parser.add_argument(
         "--count",
-        type=opt.count,
+        type=count,
         metavar="N",
         help="how many; beyond the input it starts over (default: each once)",
     )
     parser.add_argument(
-        "--rate", type=opt.positive, metavar="IMAGES_PER_SECOND", help="default: as fast as it goes"
+        "--rate", type=positive, metavar="IMAGES_PER_SECOND", help="default: as fast as it goes"
     )
     parser.add_argument(
-        "--ids", type=opt.path, metavar="FILE", help="append each confirmed id to it"
+        "--ids", type=path_name, metavar="FILE", help="append each confirmed id to it"
     )
     return parser
 

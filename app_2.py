@@ -8,8 +8,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from DurableText import standard_streams
-    from Pipeline.script import first_signals
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.require_posix()
@@ -20,6 +19,7 @@ import argparse
 import logging
 
 from DurableText.command_line import counted
+from DurableText.option_types import count, positive
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
@@ -38,14 +38,14 @@ def parser() -> argparse.ArgumentParser:
     opt.add_db_option(parser)
     group = parser.add_argument_group("parts of a text DB")
     group.add_argument(
-        "--rotate-bytes", type=opt.count, metavar="N", help="begin a new part at so many bytes"
+        "--rotate-bytes", type=count, metavar="N", help="begin a new part at so many bytes"
     )
     group.add_argument(
-        "--rotate-days", type=opt.positive, metavar="N", help="begin a new part after so many days"
+        "--rotate-days", type=positive, metavar="N", help="begin a new part after so many days"
     )
     group.add_argument(
         "--keep",
-        type=opt.count,
+        type=count,
         metavar="N",
         help="remove older parts but so many; their ids are known no more (default: keep all)",
     )

@@ -7,8 +7,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from DurableText import standard_streams
-    from Pipeline.script import first_signals
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.require_posix()

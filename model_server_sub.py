@@ -8,8 +8,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from DurableText import standard_streams
-    from Pipeline.script import first_signals
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.require_posix()
@@ -25,8 +24,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from DurableText.command_line import counted
+from DurableText.option_types import count_or_none, path_name, positive, probability
 from MessageBroker import BrokerInterface
 from Modelling.classifier import load_classifier
+from Modelling.cores import threads_option
 from Modelling.images.decoding_pool import IMAGE_SECONDS, DecodingPool
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, Checkpoint
 from Modelling.network.declared_size import add_max_model_bytes
@@ -75,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     opt.add_queue_option(parser)
     parser.add_argument(
         "--checkpoint",
-        type=opt.path,
+        type=path_name,
         metavar="FILE",
         help=".h5 or .keras of Keras, .onnx, .tflite, or a SavedModel folder; "
         "default: the shipped one",
@@ -86,11 +87,11 @@ def parser() -> argparse.ArgumentParser:
         help="Python of your own that answers; it is given --checkpoint, if there is one",
     )
     parser.add_argument(
-        "--threads", type=opt.threads, metavar="N", help="of the model; default: all cores"
+        "--threads", type=threads_option, metavar="N", help="of the model; default: all cores"
     )
     parser.add_argument(
         "--top",
-        type=opt.count,
+        type=count_or_none,
         metavar="K",
         default=0,
         help="add the K most probable classes with their probabilities to each result; 0: none",
@@ -103,28 +104,28 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--shadow",
-        type=opt.path,
+        type=path_name,
         metavar="FILE",
         help="a checkpoint that predicts as far as it comes, and answers nobody: "
         "see `python -m DB compare`",
     )
     parser.add_argument(
         "--min-confidence",
-        type=opt.probability,
+        type=probability,
         metavar="P",
         default=0.0,
         help='mark results with less confidence as "unsure": true; 0: none',
     )
     parser.add_argument(
         "--image-seconds",
-        type=opt.positive,
+        type=positive,
         metavar="SECONDS",
         default=IMAGE_SECONDS,
         help="CPU time that decoding one image may take",
     )
     parser.add_argument(
         "--predict-timeout",
-        type=opt.positive,
+        type=positive,
         metavar="SECONDS",
         help="end with 1 if the model takes longer for a batch; default: models may be slow",
     )

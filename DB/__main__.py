@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import standard_streams
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
+    first_signals.break_off_quietly()
 
 import argparse
 import sys
@@ -21,14 +22,13 @@ from DB.transfer import transfer
 from DurableText.command_line import (
     counted,
     default_help,
-    file_with_suffix,
-    place,
     print_json,
     printable,
     run,
     tell,
 )
 from DurableText.installation.command_line import command_parser
+from DurableText.option_types import count_or_none, file_with_suffix, place
 from DurableText.storage import STORAGE, make_durable_directory
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     rotate = commands.add_parser(
         "rotate", help="begin a new part of a text DB that nobody writes (else: app_2 --rotate-…)"
     )
-    rotate.add_argument("--keep", type=_number, metavar="N", help="remove older parts but so many")
+    rotate.add_argument(
+        "--keep", type=count_or_none, metavar="N", help="remove older parts but so many"
+    )
     rotate.set_defaults(run=_rotate)
     shadows = commands.add_parser("compare", help="what shadow models say beside what was served")
     shadows.add_argument(
@@ -88,12 +90,6 @@ def _parser() -> argparse.ArgumentParser:
             help=default_help(VARIABLE, DEFAULT_PATH),
         )
     return parser
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return int(text)
 
 
 def _summary(options: argparse.Namespace) -> int:

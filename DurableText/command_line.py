@@ -6,19 +6,15 @@ import argparse
 import errno
 import json
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any
 
 import orjson
 
 from DurableText.findings import Findings
+from DurableText.interrupts import BROKEN_OFF, Interrupts
 from DurableText.progress import Progress
-from DurableText.urls import scheme_of
 
 # What a write to the output ends with that others see as an error of theirs.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -26,11 +22,9 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-# And the number of the signal that broke it off, as a shell tells it: 1 would be a verdict.
-EXIT_SIGNALLED = 128
 
-
-BROKEN_OFF = "broken off before its end; nothing is lost, and the same again is right"
+# What every command of broker, queue and DB promises.
+RIGHT_AGAIN = f"{BROKEN_OFF}; nothing is lost, and the same again is right"
 
 
 def printable(text: str) -> str:
@@ -81,29 +75,6 @@ def duration_in_words(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
 
 
-def file_with_suffix(*suffixes: str) -> Callable[[str], Path]:
-    """Make a parser of file names that have to end in one of `suffixes`: they choose the format."""
-
-    def parse(text: str) -> Path:
-        path = Path(text)
-        if path.suffix.lower() not in suffixes:
-            raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(suffixes)}")
-        return path
-
-    return parse
-
-
-def place(text: str) -> str:
-    """Parse the place of a queue or a DB: a URL, or the name of a file."""
-    if not text:
-        raise argparse.ArgumentTypeError("the name is empty")
-    try:
-        scheme_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"what it names {error}") from None
-    return text
-
-
 def default_help(variable: str, path: Path) -> str:
     """Say what counts without an option. What the variable holds is not shown: a URL may."""
     return "%%".join(f"default: {variable}, else {path}".split("%"))  # argparse fills in by %
@@ -148,56 +119,24 @@ def run(
         return code
 
     options = parser.parse_args(arguments)
-    signals = _Signals()
+    interrupts = Interrupts()
     try:
-        with signals, Progress() as options.progress:
+        with interrupts, Progress() as options.progress:
             code = int(options.run(options))
             sys.stdout.flush()
     except wrong_use as error:
         return complain(error, EXIT_USAGE)
     except (failure, KeyboardInterrupt) as error:
-        if signals.got is None and not isinstance(error, KeyboardInterrupt):
+        if interrupts.got is None and not isinstance(error, KeyboardInterrupt):
             return complain(error)
         # SQLite, say, tells of the signal as of an error of its own.
-        return complain(BROKEN_OFF, EXIT_SIGNALLED + (signals.got or signal.SIGINT))
+        return complain(RIGHT_AGAIN, interrupts.exit_code)
     except OSError as error:
         if error.filename is None and error.errno in _FULL:  # a full disk behind `>`
             _forget_output()
             return complain(f"the output cannot be written: {error.strerror}")
         return complain(refusal_of(error))
     return code
-
-
-class _Signals:
-    """Lets SIGINT and SIGTERM raise where the command is, so that it closes what it has open.
-
-    Attributes:
-        got: the last that came.
-    """
-
-    def __init__(self) -> None:
-        self.got: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and `&` leave it
-                self._before[number] = signal.signal(number, self._on_signal)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self.got = number
-        raise KeyboardInterrupt
 
 
 def refusal_of(error: OSError) -> str:

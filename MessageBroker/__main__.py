@@ -10,24 +10,24 @@ python -m MessageBroker dead-letters replay --reason "undecodable image"
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import standard_streams
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
+    first_signals.break_off_quietly()
 
 import argparse
 import contextlib
 import json
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from DurableText import command_line
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED, brief, counted, in_lines
 from DurableText.installation.command_line import command_parser
+from DurableText.option_types import folder_name, not_negative, path_name
 from DurableText.storage import write_file
 from MessageBroker import dead_letters, original_message
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
@@ -282,17 +282,6 @@ def selection_of(options: argparse.Namespace) -> dead_letters.Selection:
     return dead_letters.Selection(frozenset(options.id), frozenset(options.reason))
 
 
-def seconds(text: str) -> float:
-    """Parse a time to wait: a number of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
-    return value
-
-
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     top = command_parser("python -m MessageBroker", description=__doc__)
@@ -301,7 +290,7 @@ def parser() -> argparse.ArgumentParser:
 
     ping_options = _add(commands, "ping", ping)
     ping_options.add_argument(
-        "--timeout", type=seconds, default=DEFAULT_PING_SECONDS, metavar="SECONDS"
+        "--timeout", type=not_negative, default=DEFAULT_PING_SECONDS, metavar="SECONDS"
     )
 
     topics = commands.add_parser("topics", help="create, list, delete topics")
@@ -331,7 +320,7 @@ def parser() -> argparse.ArgumentParser:
         )
         action.add_argument(
             "--wait",
-            type=seconds,
+            type=not_negative,
             default=dead_letters.FAILOVER_SECONDS,
             metavar="SECONDS",
             help="for letters that a reader held which was killed, where the broker cannot count "
@@ -343,9 +332,9 @@ def parser() -> argparse.ArgumentParser:
     saving = _add(actions, "save", save_letter)
     saving.add_argument("id", metavar="ID", help="of the letter, the message or the event")
     saving.add_argument("topics", nargs="*", metavar="TOPIC")
-    saving.add_argument("--output", type=Path, required=True, metavar="FILE")
+    saving.add_argument("--output", type=path_name, required=True, metavar="FILE")
     saving.add_argument(
-        "--wait", type=seconds, default=dead_letters.FAILOVER_SECONDS, help="as for the others"
+        "--wait", type=not_negative, default=dead_letters.FAILOVER_SECONDS, help="as for the others"
     )
     return top
 
@@ -353,7 +342,7 @@ def parser() -> argparse.ArgumentParser:
 def _add(commands: Any, name: str, command: Command) -> argparse.ArgumentParser:
     added: argparse.ArgumentParser = commands.add_parser(name, help=command.__doc__)
     add_broker_option(added)
-    added.add_argument("--config-dir", type=Path, help="another folder of INI files")
+    added.add_argument("--config-dir", type=folder_name, help="another folder of INI files")
     added.add_argument("--json", action="store_true", help="print JSON")
     added.set_defaults(run=run_command, command=command)
     return added

@@ -18,22 +18,25 @@ if __package__ in (None, ""):  # python Modelling/predict_cnn.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import standard_streams
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
+    first_signals.break_off_quietly()
 
 import io
 from collections.abc import Sequence
 
 from DurableText.installation.command_line import command_parser
+from DurableText.interrupts import BROKEN_OFF, Interrupts
+from DurableText.option_types import path_name
 from Modelling.classifier import Classifier, Predictions, load_classifier
+from Modelling.cores import threads_option
 from Modelling.data_preparation import decode_image, visible_files
 from Modelling.errors import CheckpointError, ImageError, UnpredictableError, printable
 from Modelling.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS
 from Modelling.images.show import MAX_IMAGES, Row, draw_predictions
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.network.declared_size import add_max_model_bytes
-from Modelling.network.engine import MAX_THREADS
 from Modelling.network.input_range import input_range_option
 
 __all__ = [
@@ -58,14 +61,16 @@ def main(arguments: list[str] | None = None) -> int:
         "python -m Modelling.predict_cnn", description="Predict what is on images."
     )
     parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE", help="files, and folders of them"
+        "images", nargs="+", type=path_name, metavar="IMAGE", help="files, and folders of them"
     )
-    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT)
+    parser.add_argument("--checkpoint", type=path_name, default=DEFAULT_CHECKPOINT)
     parser.add_argument(
-        "--show", type=Path, metavar="OUT.png",
+        "--show", type=path_name, metavar="OUT.png",
         help="draw each image as given, as the model sees it, and the class probabilities",
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--threads", type=threads_option, metavar="N", help="CPU threads (default: all cores)"
+    )
     parser.add_argument(
         "--allow-code", action="store_true",
         help="load models whose layers carry code; only for files you made yourself",
@@ -77,8 +82,6 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     add_max_model_bytes(parser)
     options = parser.parse_args(arguments)
-    if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
-        parser.error(f"--threads {options.threads}: from 1 to {MAX_THREADS}")
     if options.show:
         from Modelling.training.plots import picture_format
 
@@ -89,21 +92,23 @@ def main(arguments: list[str] | None = None) -> int:
     # A file's name may hold bytes that are no text; they are shown escaped.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    interrupts = Interrupts()
     try:
-        classifier = load_classifier(
-            options.checkpoint,
-            threads=options.threads,
-            allow_code=options.allow_code,
-            input_range=options.input_range,
-            max_bytes=options.max_model_bytes,
-        )
-        return _predict_files(classifier, image_files(options.images), options.show)
+        with interrupts:
+            classifier = load_classifier(
+                options.checkpoint,
+                threads=options.threads,
+                allow_code=options.allow_code,
+                input_range=options.input_range,
+                max_bytes=options.max_model_bytes,
+            )
+            return _predict_files(classifier, image_files(options.images), options.show)
     except CheckpointError as error:
         print(f"predict_cnn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\npredict_cnn: stopped", file=sys.stderr)
-        return 1
+        print(f"\npredict_cnn: {BROKEN_OFF}", file=sys.stderr)
+        return interrupts.exit_code
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:

@@ -12,9 +12,10 @@ the old one was stands in the same file, so `--back` is one rename, too.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import standard_streams
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
+    first_signals.break_off_quietly()
 
 import json
 import logging
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from DurableText.installation.command_line import command_parser
+from DurableText.interrupts import BROKEN_OFF, Interrupts
+from DurableText.option_types import path_name
 from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,
@@ -191,21 +194,26 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = command_parser("python -m Modelling.promote", description=__doc__)
-    parser.add_argument("new", nargs="?", type=Path, metavar="FILE", help="the checkpoint")
+    parser.add_argument("new", nargs="?", type=path_name, metavar="FILE", help="the checkpoint")
     parser.add_argument("--back", action="store_true", help="serve what was served before")
     parser.add_argument(
-        "--served", type=Path, metavar="FILE", default=DEFAULT_CHECKPOINT,
+        "--served", type=path_name, metavar="FILE", default=DEFAULT_CHECKPOINT,
         help="what the servers are given as --checkpoint; default: the shipped one",
     )  # fmt: skip
     add_max_model_bytes(parser)
     options = parser.parse_args(arguments)
     if options.back == (options.new is not None):
         parser.error("either FILE or --back")
+    interrupts = Interrupts()
     try:
-        if options.back:
-            found = back(options.served)
-        else:
-            found = promote(options.new, options.served, options.max_model_bytes)
+        with interrupts:
+            if options.back:
+                found = back(options.served)
+            else:
+                found = promote(options.new, options.served, options.max_model_bytes)
+    except KeyboardInterrupt:
+        print(f"\npromote: {BROKEN_OFF}", file=sys.stderr)
+        return interrupts.exit_code
     except CheckpointError as error:
         print(f"promote: {error}", file=sys.stderr)
         return 2

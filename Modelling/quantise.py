@@ -12,9 +12,10 @@ written.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import standard_streams
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
+    first_signals.break_off_quietly()
 
 import argparse
 import math
@@ -29,6 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from DurableText.installation.command_line import command_parser
+from DurableText.interrupts import BROKEN_OFF, Interrupts
+from DurableText.option_types import path_name
 from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DIGITS,
@@ -247,9 +250,9 @@ def main(arguments: list[str] | None = None) -> int:
         "python -m Modelling.quantise",
         description="Compile a Keras checkpoint for fast serving without TensorFlow.",
     )
-    parser.add_argument("checkpoint", type=Path, help="a .h5 or .keras file")
+    parser.add_argument("checkpoint", type=path_name, help="a .h5 or .keras file")
     parser.add_argument(
-        "--data", type=Path, metavar="FILE",
+        "--data", type=path_name, metavar="FILE",
         help="x_train to calibrate with, x_test and y_test to measure; without it no int8 is made",
     )  # fmt: skip
     parser.add_argument(
@@ -273,14 +276,16 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     add_max_model_bytes(parser)
     options = parser.parse_args(arguments)
+    interrupts = Interrupts()
     try:
-        _quantise(options)
+        with interrupts:
+            _quantise(options)
     except (CheckpointError, OSError, ValueError) as error:
         print(f"quantise: {refusal_of(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nquantise: stopped", file=sys.stderr)
-        return 1
+        print(f"\nquantise: {BROKEN_OFF}", file=sys.stderr)
+        return interrupts.exit_code
     return 0
 
 

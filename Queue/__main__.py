@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import standard_streams
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
+    first_signals.break_off_quietly()
 
 import argparse
 import sys
 
-from DurableText.command_line import counted, default_help, place, print_json, printable, run, tell
+from DurableText.command_line import counted, default_help, print_json, printable, run, tell
 from DurableText.installation.command_line import command_parser
+from DurableText.option_types import place
 from Queue.errors import QueueConfigurationError, QueueError
 from Queue.queue_factory import DEFAULT_PATH, VARIABLE, default_queue, open_queue
 

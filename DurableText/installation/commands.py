@@ -9,6 +9,7 @@ from __future__ import annotations
 import runpy
 import sys
 
+from DurableText import first_signals
 from DurableText.installation import __version__
 from DurableText.installation.command_line import COMMAND
 
@@ -52,6 +53,7 @@ def app_2() -> None:
 
 def tool() -> None:
     """Run `edms TOOL …`."""
+    first_signals.break_off_quietly()
     wanted = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if wanted == "--version":
         sys.stdout.write(f"{COMMAND} {__version__}\n")

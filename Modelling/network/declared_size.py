@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from DurableText.installation.extras import needs
+from DurableText.option_types import count
 from Modelling.errors import CheckpointError
 from Modelling.network.hashes import files_of, require_regular
 
@@ -186,15 +187,8 @@ def add_max_model_bytes(parser: argparse.ArgumentParser) -> None:
     """Add `--max-model-bytes` to a command line."""
     parser.add_argument(
         "--max-model-bytes",
-        type=_number_of_bytes,
+        type=count,
         metavar="N",
         default=DEFAULT_MAX_MODEL_BYTES,
         help="a checkpoint that declares more is refused before it is read",
     )
-
-
-def _number_of_bytes(text: str) -> int:
-    with contextlib.suppress(ValueError):
-        if (value := int(text)) > 0:
-            return value
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes")

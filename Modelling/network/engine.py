@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from Modelling.cores import MAX_THREADS
 from Modelling.errors import CheckpointError, shortened
 from Modelling.images.plain_arrays import Batch
 from Modelling.network.checkpoint import Checkpoint, EngineFile
@@ -42,9 +43,6 @@ Probabilities = npt.NDArray[np.float32]
 
 # Images per call of TensorFlow, which bounds its memory.
 TENSORFLOW_CHUNK = 1024
-
-# More than any machine has cores. With far more the system refuses some, and LiteRT crashes.
-MAX_THREADS = 1024
 
 # Compiled forms, the fastest first.
 PREFERENCE = ("int8", "float32")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.places import state_folder
+from DurableText.option_types import count, number, path_name, probability
 from Modelling.network.checkpoint import CHECKPOINT_SUFFIXES, DEFAULT_CHECKPOINT
 from Modelling.training.architecture import NETWORKS
 from Modelling.training.data_files import name_of
@@ -67,18 +67,18 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         "decides how images are distorted, and for mnist that digits are looked for on them",
     )  # fmt: skip
     parser.add_argument(
-        "--data", type=Path, metavar="FILE",
+        "--data", type=path_name, metavar="FILE",
         help="a .npz with x_train, y_train, x_test, y_test (and labels), a .csv with the class and "
         "the pixels of an image in each row, or MNIST's idx-ubyte files (or their folder), instead "
         "of a download; .gz, too",
     )  # fmt: skip
     parser.add_argument(
-        "--epochs", type=positive_number, metavar="N",
+        "--epochs", type=count, metavar="N",
         help="at most, before those in 8 bits (default: "
         + ", ".join(f"{epochs} for {name}" for name, epochs in EPOCHS.items()) + ")",
     )  # fmt: skip
     parser.add_argument(
-        "--batch-size", type=positive_number, default=BATCH_SIZE, metavar="N",
+        "--batch-size", type=count, default=BATCH_SIZE, metavar="N",
         help="images a step (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -86,7 +86,7 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         help="the same seed gives the same network on the same machine (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--output", type=Path, metavar="FILE.h5",
+        "--output", type=path_name, metavar="FILE.h5",
         help="the checkpoint to write, .h5 or .keras; its plots go to a folder beside it "
         f"(default: {OUTPUT.parent}/<dataset or data>_cnn_model.h5)",
     )  # fmt: skip
@@ -100,13 +100,13 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         "four times the time that an image takes (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--outliers", type=share_or_none, default=0.0, metavar="R",
+        "--outliers", type=probability, default=0.0, metavar="R",
         help="also show images of no class, drawn or put together from pieces, so that the "
         "network is unsure of such: how many for each training image, 0 to 1 (default: "
         "%(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--start-from", type=Path, metavar="FILE.h5",
+        "--start-from", type=path_name, metavar="FILE.h5",
         help="train on from this checkpoint of the same network, slowly, in place of a new one",
     )  # fmt: skip
     chosen = parser.parse_args(arguments)
@@ -137,33 +137,11 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     )
 
 
-def positive_number(text: str) -> int:
-    """Read an option that counts something."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
 def seed_number(text: str) -> int:
     """Read a seed, in the range that NumPy and TensorFlow take."""
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {2**32 - 1:,}")
-    return value
+    return number(text, int, f"a number from 0 to {2**32 - 1:,}", lambda value: 0 <= value < 2**32)
 
 
 def share(text: str) -> float:
     """Read an option between 0 and 1."""
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def share_or_none(text: str) -> float:
-    """Read an option from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
-    return value
+    return number(text, float, "a number between 0 and 1", lambda value: 0 < value < 1)

@@ -11,9 +11,10 @@ server keeps is its own to copy.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import standard_streams
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
+    first_signals.break_off_quietly()
 
 import argparse
 import sys
@@ -21,6 +22,7 @@ import sys
 from DB import DatabaseConfigurationError
 from DurableText.command_line import counted, printable, run
 from DurableText.installation.command_line import command_parser
+from DurableText.option_types import folder_name, path_name
 from MessageBroker import ConfigurationError, add_broker_option
 from Pipeline.backup.archive import Backup, BackupError, open_backup, problems_of
 from Pipeline.backup.copying import make_backup
@@ -49,16 +51,16 @@ def _parser() -> argparse.ArgumentParser:
     back = commands.add_parser("restore", help="put it all where nothing is yet")
     back.set_defaults(run=_restore)
     for command in (make, verify, back):
-        command.add_argument("folder", type=opt.path, metavar="FOLDER", help="the backup")
+        command.add_argument("folder", type=path_name, metavar="FOLDER", help="the backup")
     for command in (make, back):
         add_broker_option(command)
         command.add_argument(
-            "--config-dir", type=opt.folder, metavar="FOLDER", help="another folder of INI files"
+            "--config-dir", type=folder_name, metavar="FOLDER", help="another folder of INI files"
         )
         opt.add_queue_option(command)
         opt.add_db_option(command)
         command.add_argument(
-            "--checkpoint", type=opt.path, metavar="FILE", help="this checkpoint as well"
+            "--checkpoint", type=path_name, metavar="FILE", help="this checkpoint as well"
         )
     return parser
 

@@ -8,15 +8,15 @@ and holds the ids that `app_1` reported against those in the DB.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import standard_streams
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
+    first_signals.break_off_quietly()
 
 import argparse
 import contextlib
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -28,14 +28,15 @@ import orjson
 from tqdm import tqdm
 
 from DB import open_database
-from DurableText.command_line import file_with_suffix
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.places import CODE, in_checkout, state_folder
+from DurableText.interrupts import BROKEN_OFF, Interrupts
+from DurableText.option_types import count, file_with_suffix
 from MessageBroker import MessageBrokerFactory, add_broker_option
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config
 from Pipeline.running import LOOK_SECONDS, STOP_SECONDS, RunError, RunningPipeline, make_folder
-from Pipeline.script.options import check_writable, count
+from Pipeline.script.options import check_writable
 
 DEFAULT_COUNT = 10_000
 STATE_FOLDER = state_folder() / ".demo"
@@ -145,38 +146,41 @@ def check_picture(path: Path) -> None:
 def main() -> None:
     """Run the demo."""
     options = parser().parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # either cleans up, also in the background
-        signal.signal(number, signal.default_int_handler)
+    interrupts = Interrupts(in_background=True)  # it has processes to end
     try:
-        check_picture(options.picture)
-        with fresh_state(STATE_FOLDER, keep=options.keep) as folder:
-            demo = Demo(folder, options.broker, count=options.count)
-            try:
-                summaries = demo.run()
-            finally:
-                demo.kill()
-            rows, dead_letters = demo.rows(), demo.dead_letters()
-            demo.check(rows, dead_letters)
-            # Imported late: matplotlib takes a second that the scripts need for themselves.
-            from Pipeline.demo.report import draw_picture, table_of
-
-            print("\n".join(summaries))
-            print(
-                table_of(
-                    rows,
-                    published=len(demo.ids_file.read_text().split()),
-                    dead_lettered=dead_letters,
-                )
-            )
-            draw_picture(rows, options.picture)
-            print(f"\n{options.picture}")
-            print(
-                "\nNext: `make page` runs it all again in a browser, with a pad to draw digits on."
-            )
+        with interrupts:
+            _run(options)
     except RunError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:
-        sys.exit("demo: interrupted")
+        print(f"demo: {BROKEN_OFF}", file=sys.stderr)
+        sys.exit(interrupts.exit_code)
+
+
+def _run(options: argparse.Namespace) -> None:
+    check_picture(options.picture)
+    with fresh_state(STATE_FOLDER, keep=options.keep) as folder:
+        demo = Demo(folder, options.broker, count=options.count)
+        try:
+            summaries = demo.run()
+        finally:
+            demo.kill()
+        rows, dead_letters = demo.rows(), demo.dead_letters()
+        demo.check(rows, dead_letters)
+        # Imported late: matplotlib takes a second that the scripts need for themselves.
+        from Pipeline.demo.report import draw_picture, table_of
+
+        print("\n".join(summaries))
+        print(
+            table_of(
+                rows,
+                published=len(demo.ids_file.read_text().split()),
+                dead_lettered=dead_letters,
+            )
+        )
+        draw_picture(rows, options.picture)
+        print(f"\n{options.picture}")
+        print("\nNext: `make page` runs it all again in a browser, with a pad to draw digits on.")
 
 
 def parser() -> argparse.ArgumentParser:

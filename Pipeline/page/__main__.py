@@ -12,8 +12,7 @@ and reads the DB. Anything of it may be away, and come later.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from DurableText import standard_streams
-    from Pipeline.script import first_signals
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.require_posix()
@@ -35,6 +34,7 @@ from DB import DatabaseConfigurationError
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, refusal_of
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.extras import needs
+from DurableText.option_types import folder_name, path_name, port_number
 from MessageBroker import BrokerError, ConfigurationError, add_broker_option
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Pipeline.observability.overview import target
@@ -51,6 +51,8 @@ DEFAULT_HOST = "127.0.0.1"
 END_SECONDS = 10.0
 # Characters of a token: what is shorter can be guessed.
 SHORTEST_TOKEN = 16
+# And bytes: what is longer is another file, or a device without end.
+LONGEST_TOKEN = 4096
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("targets", nargs="*", type=target, metavar="HOST:PORT or PORT")
     parser.add_argument(
-        "--port", type=opt.port, default=DEFAULT_PORT, help="of the page (default: %(default)s)"
+        "--port", type=port_number, default=DEFAULT_PORT, help="of the page (default: %(default)s)"
     )
     parser.add_argument(
         "--host",
@@ -72,18 +74,18 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--token-file",
-        type=opt.path,
+        type=path_name,
         metavar="FILE",
         help="holds the token; without it one is made for each start, where one is needed",
     )
     add_broker_option(parser)
     parser.add_argument(
-        "--config-dir", type=opt.folder, metavar="FOLDER", help="another folder of INI files"
+        "--config-dir", type=folder_name, metavar="FOLDER", help="another folder of INI files"
     )
     opt.add_db_option(parser)
     parser.add_argument(
         "--checkpoint",
-        type=opt.path,
+        type=path_name,
         metavar="FILE",
         default=DEFAULT_CHECKPOINT,
         help="its side file says how the model sees images (default: %(default)s)",
@@ -147,13 +149,17 @@ def token_of(options: argparse.Namespace) -> str | None:
 def read_token(path: Path) -> str:
     """Read a token; see `token_of`."""
     try:
-        token = path.read_text().strip()
+        with path.open("rb") as opened:  # a pipe will do, as of `<(pass show page)`
+            data = opened.read(LONGEST_TOKEN + 1)
+        token = data.decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ScriptError(f"--token-file {path} cannot be read: {why}", EXIT_USAGE) from None
-    if len(token) < SHORTEST_TOKEN or not token.isprintable():
+    fits = len(token) >= SHORTEST_TOKEN and len(data) <= LONGEST_TOKEN
+    if not fits or not token.isprintable():
         raise ScriptError(
-            f"--token-file {path} must hold one line of at least {SHORTEST_TOKEN} characters",
+            f"--token-file {path} must hold one line of {SHORTEST_TOKEN} to {LONGEST_TOKEN:,} "
+            "characters",
             EXIT_USAGE,
         )
     return token

@@ -8,22 +8,22 @@ so that there is something to see beside what one draws.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import standard_streams
+    from DurableText import first_signals, standard_streams
 
     standard_streams.prepare()
+    first_signals.break_off_quietly()
 
 import argparse
 import signal
 import socket
 import sys
 import time
-from pathlib import Path
 
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.places import state_folder
+from DurableText.option_types import path_name, port_number, positive
 from Pipeline.page.__main__ import DEFAULT_PORT
 from Pipeline.running import LOOK_SECONDS, RunError, RunningPipeline, make_folder
-from Pipeline.script import options as opt
 
 STATE_FOLDER = state_folder() / ".page"
 IMAGES_PER_SECOND = 2
@@ -86,12 +86,12 @@ def free_ports(count: int) -> list[int]:
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = command_parser("python -m Pipeline.page.together", description=__doc__)
-    parser.add_argument("--port", type=opt.port, default=DEFAULT_PORT, help="of the page")
+    parser.add_argument("--port", type=port_number, default=DEFAULT_PORT, help="of the page")
     parser.add_argument(
-        "--rate", type=opt.positive, default=IMAGES_PER_SECOND, help="test images a second"
+        "--rate", type=positive, default=IMAGES_PER_SECOND, help="test images a second"
     )
     parser.add_argument(
-        "--folder", type=Path, default=STATE_FOLDER, help="for queue, DB and broker"
+        "--folder", type=path_name, default=STATE_FOLDER, help="for queue, DB and broker"
     )
     return parser
 

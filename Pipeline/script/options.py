@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from DurableText import command_line
+from DurableText import command_line, option_types
 from DurableText.installation.command_line import command_parser
+from DurableText.option_types import (
+    count,
+    folder_name,
+    not_negative,
+    path_name,
+    port_number,
+    positive,
+)
 from DurableText.storage import STORAGE, make_durable_directory
 from DurableText.urls import scheme_of
 from MessageBroker import add_broker_option
-
-Number = TypeVar("Number", int, float)
 
 # The fastest sizes of the engine are 8 to 64; larger batches spread the fsync and the acks.
 DEFAULT_BATCH_SIZE = 1024
@@ -47,7 +50,7 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
     common = parser.add_argument_group("options of all scripts")
     add_broker_option(common)
     common.add_argument(
-        "--config-dir", type=folder, metavar="FOLDER", help="another folder of INI files"
+        "--config-dir", type=folder_name, metavar="FOLDER", help="another folder of INI files"
     )
     common.add_argument(
         "--wait-for-broker",
@@ -58,7 +61,7 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--state-dir",
-        type=path,
+        type=path_name,
         metavar="FOLDER",
         help="what must be remembered on this host; default: where the queue's text file is; with "
         "a queue elsewhere Queue/",
@@ -72,7 +75,7 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
     common.add_argument("--log-format", choices=("text", "json"), default="text", help="of logs")
     common.add_argument(
         "--metrics-port",
-        type=port,
+        type=port_number,
         metavar="PORT",
         default=0,
         help="of Prometheus metrics and health; 0: off",
@@ -138,13 +141,6 @@ def add_db_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def path(text: str) -> Path:
-    """Parse the name of a file or folder. An empty one, of a variable that is not set, is none."""
-    if not text:
-        raise argparse.ArgumentTypeError("the name is empty")
-    return Path(text)
-
-
 def check_writable(path: Path) -> None:
     """Find out whether a file can be written, making its folder; a file that is there stays.
 
@@ -163,60 +159,4 @@ def check_writable(path: Path) -> None:
 
 def place(text: str) -> str | Path:
     """Parse a URL, or the name of a file."""
-    return text if scheme_of(command_line.place(text)) else path(text)
-
-
-def count(text: str) -> int:
-    """Parse a whole number of at least 1, of a size that Python counts lengths with."""
-    return _checked(
-        text, int, "a whole number of at least 1", lambda value: 1 <= value <= sys.maxsize
-    )
-
-
-def threads(text: str) -> int:
-    """Parse a number of threads."""
-    # Imported late: three of the scripts have no model.
-    from Modelling.network.engine import MAX_THREADS
-
-    meaning = f"a number of threads from 1 to {MAX_THREADS}"
-    return _checked(text, int, meaning, lambda value: 1 <= value <= MAX_THREADS)
-
-
-def positive(text: str) -> float:
-    """Parse a number above 0."""
-    return _checked(text, float, "a number above 0", lambda value: 0 < value < float("inf"))
-
-
-def probability(text: str) -> float:
-    """Parse a number from 0 to 1."""
-    return _checked(text, float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
-
-
-def not_negative(text: str) -> float:
-    """Parse a number of at least 0."""
-    return _checked(text, float, "a number of at least 0", lambda value: 0 <= value < float("inf"))
-
-
-def port(text: str) -> int:
-    """Parse a TCP port; 0 is none, or any that is free."""
-    return _checked(text, int, "a port from 0 to 65535", lambda value: 0 <= value <= 65535)
-
-
-def folder(text: str) -> Path:
-    """Parse the name of a folder that is there."""
-    found = path(text)
-    if not found.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
-    return found
-
-
-def _checked(
-    text: str, parse: Callable[[str], Number], meaning: str, accept: Callable[[Number], bool]
-) -> Number:
-    try:
-        value = parse(text)
-    except ValueError:
-        value = None
-    if value is None or not accept(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {meaning}")
-    return value
+    return text if scheme_of(option_types.place(text)) else Path(text)

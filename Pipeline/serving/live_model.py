@@ -13,11 +13,11 @@ import threading
 from types import FrameType
 
 from DurableText.closing import ClosedAtExit
+from DurableText.first_signals import terminal_is_gone
 from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import PATIENCE
 from Modelling.network.stamps import Stamp, stamp_of
 from Modelling.predictor import Predictor, PredictorSource, labels_of
-from Pipeline.script.first_signals import terminal_is_gone
 from Pipeline.serving.loading import ended_by_signals, told_if_slow
 from Pipeline.serving.watchdog import Watchdog
 from Pipeline.stop import Stop

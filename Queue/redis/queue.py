@@ -147,6 +147,8 @@ class RedisQueue(ResultQueue):
 
     def _try_put(self, bodies: list[bytes], deadline: float | None) -> str | None:
         """Append; say why if there is no room."""
+        if deadline is not None:
+            self._session.require_answer(deadline)
         arguments = (self._identity.mark, self._url.max_records, *bodies)
         with self._session.connected("append to") as ask:
             try:
@@ -181,7 +183,8 @@ class RedisQueue(ResultQueue):
         if not taken_in_time(self._take_lock, deadline):
             return RedisBatch()
         try:
-            return self._take(max_records, deadline)
+            with self._session.within(deadline):
+                return self._take(max_records, deadline)
         finally:
             self._take_lock.release()
 

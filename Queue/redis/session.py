@@ -8,6 +8,8 @@ retry would put records twice without a word.
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,6 +37,12 @@ ANSWER_SECONDS = 10.0
 
 CONNECT_SECONDS = 5.0
 
+# So much later than a caller's own time its answer may come: a server that works is not called one
+# that hangs while it syncs what others have put.
+SLACK_SECONDS = 2.0
+# An answer whose time is over already may have come all the same.
+LEAST_SECONDS = 0.05
+
 Ask = Callable[..., Any]
 
 
@@ -60,7 +68,34 @@ class Session:
         self._keys = keys
         self._greet = greet
         self._before: Patience | None = None  # of a server that took us before
+        self._caller = threading.local()  # until when the thread that calls wants its answers
         self._pool = self._make_pool(answer_seconds)
+
+    @contextlib.contextmanager
+    def within(self, deadline: float | None, slack: float = SLACK_SECONDS) -> Iterator[None]:
+        """Let all that this thread is answered come by `deadline`, or so many seconds later.
+
+        What only reads is asked so, and whether the server answers at all. What appends waits as
+        long as an answer may take: one that nobody waits for comes twice.
+        """
+        self._caller.last = None if deadline is None else deadline + slack
+        try:
+            yield
+        finally:
+            self._caller.last = None
+
+    def require_answer(self, deadline: float) -> None:
+        """Make sure that the server answers, before something is sent that may not come twice.
+
+        Raises:
+            QueueUnavailableError: it does not, in time; nothing of the caller's was sent.
+        """
+        with self.within(deadline):
+            try:
+                self.ask("PING", action="append to")
+            except QueueUnavailableError as error:
+                error.appended = 0
+                raise
 
     def ask(self, *command: Any, action: str = "read") -> Any:
         """Send a command and return its answer.
@@ -93,7 +128,7 @@ class Session:
         """Lend a connection; errors are translated, and what broke is closed."""
         connection = self._connect()
         try:
-            yield _asker(connection)
+            yield self._asker(connection)
         except RedisError as error:
             if isinstance(error, ReadOnlyError):  # the primary is elsewhere by now
                 connection.disconnect()
@@ -109,10 +144,11 @@ class Session:
             self._pool.release(connection)
 
     def try_out(self, seconds: float) -> None:
-        """Make a connection of its own, within about so many seconds, and greet on it."""
+        """Make a connection of its own, within so many seconds, and greet on it."""
         pool = self._make_pool(seconds)
         try:
-            pool.get_connection()
+            with self.within(time.monotonic() + seconds, slack=0.0):
+                pool.get_connection()
         except RedisError as error:
             raise refused(error, self._url.name, self._before) from error
         finally:
@@ -147,11 +183,28 @@ class Session:
     def _greet_on(self, connection: Any) -> None:
         """Greet; redis-py would keep a connection that an error of ours has refused."""
         try:
+            self._limit(connection)
             connection.on_connect()
-            self._greet(_asker(connection))
+            self._greet(self._asker(connection))
         except QueueError:
             connection.disconnect()
             raise
+
+    def _asker(self, connection: Any) -> Ask:
+        def ask(*command: Any) -> Any:
+            self._limit(connection)
+            connection.send_command(*command)
+            return connection.read_response()
+
+        return ask
+
+    def _limit(self, connection: Any) -> None:
+        """Let the next answer take as long as answers may, and as this thread's caller allows."""
+        seconds = connection.socket_timeout
+        last = getattr(self._caller, "last", None)
+        if last is not None:
+            seconds = min(seconds, max(LEAST_SECONDS, last - time.monotonic()))
+        connection.update_current_socket_timeout(seconds)
 
     def _make_pool(self, answer_seconds: float) -> ConnectionPool:
         url = self._url
@@ -186,11 +239,3 @@ class _Credentials(CredentialProvider):
         if self._user is not None:
             return self._user, word or b""
         return (word,) if word is not None else ()
-
-
-def _asker(connection: Any) -> Ask:
-    def ask(*command: Any) -> Any:
-        connection.send_command(*command)
-        return connection.read_response()
-
-    return ask

@@ -169,4 +169,4 @@ def test_a_signal_breaks_off_what_sqlite_checks_in_one_call(
         db.insert([{"id": "a", "label": "7"}])
     monkeypatch.setattr(database, "open_file", open_file)
     assert command.main(["verify", "--db", place]) == 128 + signal.SIGINT
-    assert capfd.readouterr() == ("", f"{command_line.BROKEN_OFF}\n")
+    assert capfd.readouterr() == ("", f"{command_line.RIGHT_AGAIN}\n")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from Modelling import predict_cnn, quantise, train_cnn
+from Modelling import predict_cnn, promote, quantise, train_cnn
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.training.options import EPOCHS, PLOTS, parse_options
 
@@ -71,19 +72,19 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_training(
         ("train_cnn", train_cnn, "load_dataset", ["--data", "mine.npz"]),
         ("predict_cnn", predict_cnn, "load_classifier", ["photo.png"]),
         ("quantise", quantise, "open_checkpoint", ["mine.keras"]),
+        ("promote", promote, "open_checkpoint", ["mine.keras"]),
     ],
 )
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_control_c_ends_a_command_with_one_line(
     command: str,
     module: Any,
     slow: str,
     arguments: list[str],
+    number: signal.Signals,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(module, slow, interrupted)
-    assert module.main(arguments) == 1
-    assert capsys.readouterr().err == f"\n{command}: stopped\n"
+    monkeypatch.setattr(module, slow, lambda *_, **__: signal.raise_signal(number))
+    assert module.main(arguments) == 128 + number
+    assert capsys.readouterr().err == f"\n{command}: broken off before its end\n"

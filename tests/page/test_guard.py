@@ -255,7 +255,8 @@ def test_a_browser_that_stops_reading_is_cut_off_and_others_go_on(
     [
         (["--port", "70000"], 2, "a port from 0 to 65535"),
         (["--host", "no.such.host.invalid"], 1, "--host no.such.host.invalid cannot be used"),
-        (["--token-file", "/dev/null"], 2, "at least 16 characters"),
+        (["--token-file", "/dev/null"], 2, "one line of 16 to 4,096 characters"),
+        (["--token-file", "/dev/zero"], 2, "one line of 16 to 4,096 characters"),
         (["--token-file", "/nothing/there"], 2, "cannot be read: No such file"),
         (["--broker", "carrier-pigeon"], 2, "invalid choice"),
         (["--db", "mysql://host/db"], 2, "mysql://"),

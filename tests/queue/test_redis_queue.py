@@ -73,6 +73,29 @@ def test_a_put_waits_no_longer_than_it_is_told_to_for_one_that_waits_for_replica
     assert replication.append(ask, [b"b"], time.monotonic() + 10, lambda: b"2-0") == b"2-0"
 
 
+@pytest.mark.parametrize("consumers", ["one", "many"])
+def test_a_server_that_hangs_is_waited_for_as_long_as_the_caller_wants(
+    redis: RedisServer, consumers: str
+) -> None:
+    url = redis.url(consumers=consumers)
+    with RedisQueue(url, answer_seconds=120) as queue, RedisQueue(url, answer_seconds=120) as other:
+        queue.put(numbered(2))
+        assert ids_of(queue.take(1, 5)) == ["0"]
+        began = time.monotonic()
+        with redis.hanging():
+            with pytest.raises(QueueUnavailableError) as error:
+                other.put(numbered(1, 2), timeout=0.1)
+            assert error.value.appended == 0
+            for _ in range(2):  # a connection that is open, and one that would be made
+                with pytest.raises(QueueUnavailableError):
+                    queue.take(1, timeout=0.1)
+            with pytest.raises(QueueUnavailableError):
+                other.check(0.1)
+        assert time.monotonic() - began < 60  # an answer may take 120
+        other.put(numbered(1, 3), timeout=5.0)
+        assert until_it_works(queue.status).depth == 3  # nothing of what was told as not written
+
+
 def test_what_was_put_survives_the_promotion_of_a_replica(
     replicated: tuple[RedisServer, RedisServer],
 ) -> None:

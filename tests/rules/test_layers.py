@@ -70,6 +70,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "DurableText": set(),
     "DurableText.standard_streams": set(),
+    "DurableText.first_signals": set(),
+    "DurableText.interrupts": set(),
+    "DurableText.option_types": {"DurableText.urls"},
+    "DurableText.urls": set(),
     "DurableText.closing": set(),
     "DurableText.links": set(),
     "DurableText.sqlite_copy": {"DurableText"},
@@ -127,12 +131,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 
-# What all know: what is installed where, what every program does first of all, how whatever is
-# closed ends a `with`, whose links are followed, how an SQLite file is copied, and how bytes reach
-# the disk.
+# What all know: what is installed where, what every program does first of all and when it is broken
+# off, what options are parsed with, how whatever is closed ends a `with`, whose links are followed,
+# how an SQLite file is copied, and how bytes reach the disk.
 ALL_MAY_IMPORT = {
     "DurableText.installation",
     "DurableText.standard_streams",
+    "DurableText.first_signals",
+    "DurableText.interrupts",
+    "DurableText.option_types",
+    "DurableText.urls",
     "DurableText.closing",
     "DurableText.links",
     "DurableText.sqlite_copy",

@@ -31,7 +31,7 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_program_makes_sure_of_its_standard_streams_before_it_imports_anything(
+def test_a_program_makes_sure_of_its_streams_and_of_signals_before_it_imports_anything(
     path: Path,
 ) -> None:
     body = ast.parse(path.read_text()).body
@@ -39,6 +39,7 @@ def test_a_program_makes_sure_of_its_standard_streams_before_it_imports_anything
     calls = [ast.unparse(node) for node in body[first].body if isinstance(node, ast.Expr)]  # type: ignore[attr-defined]
 
     assert calls[:1] == ["standard_streams.prepare()"]
+    assert {"first_signals.break_off_quietly()", "first_signals.end_quietly()"} & set(calls)
     for node in body[:first]:
         if isinstance(node, ast.Import):
             assert {alias.name for alias in node.names} <= HARMLESS
