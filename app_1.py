@@ -25,10 +25,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from DurableText.command_line import counted
 from DurableText.links import real_path
 from DurableText.option_types import count, path_name, positive
 from DurableText.storage import STORAGE, make_durable_directory
+from DurableText.wording import counted
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script

@@ -18,8 +18,8 @@ if __name__ == "__main__":  # before all that takes time
 import argparse
 import logging
 
-from DurableText.command_line import counted
 from DurableText.option_types import count, positive
+from DurableText.wording import counted
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script

@@ -16,7 +16,7 @@ if __name__ == "__main__":  # before all that takes time
 
 import argparse
 
-from DurableText.command_line import counted
+from DurableText.wording import counted
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script

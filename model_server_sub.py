@@ -23,8 +23,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from DurableText.command_line import counted
 from DurableText.option_types import count_or_none, path_name, positive, probability
+from DurableText.wording import counted
 from MessageBroker import BrokerInterface
 from Modelling.classifier import load_classifier
 from Modelling.cores import threads_option

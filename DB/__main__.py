@@ -19,17 +19,11 @@ from DB.database_factory import DEFAULT_PATH, VARIABLE, default_database, open_d
 from DB.errors import DatabaseConfigurationError, DatabaseError
 from DB.report import as_text
 from DB.transfer import transfer
-from DurableText.command_line import (
-    counted,
-    default_help,
-    print_json,
-    printable,
-    run,
-    tell,
-)
+from DurableText.command_line import default_help, print_json, run, tell
 from DurableText.installation.command_line import command_parser
 from DurableText.option_types import count_or_none, file_with_suffix, place
 from DurableText.storage import STORAGE, make_durable_directory
+from DurableText.wording import counted, printable
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 

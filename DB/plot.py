@@ -17,8 +17,8 @@ from matplotlib.ticker import NullFormatter
 
 from DB.compare import Comparison
 from DB.summary import Summary
-from DurableText.command_line import rate_in_words
 from DurableText.storage import write_file
+from DurableText.wording import rate_in_words
 
 INK, SOFT, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2a6f97", "#c1554e"
 # Labels drawn; with more the rarest are left out and the title says so.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from DurableText.wording import counted
+
 # Problems listed one by one; the rest is only counted.
 MAX_PROBLEMS = 100
 
@@ -38,6 +40,5 @@ class Findings:
         """
         untold = self.problem_count - len(self.problems)
         more = [f"and {untold:,} more"] if untold else []
-        plural = "s" if self.problem_count > 1 else ""
-        verdict = f"{self.problem_count:,} problem{plural}" if self.problem_count else "sound"
+        verdict = counted(self.problem_count, "problem") if self.problem_count else "sound"
         return [*self.problems, *more, *self.notes, f"{path}: {counts}: {verdict}"]

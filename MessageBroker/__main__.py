@@ -25,10 +25,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from DurableText import command_line
-from DurableText.command_line import EXIT_DONE, EXIT_FAILED, brief, counted, in_lines
+from DurableText.command_line import EXIT_DONE, EXIT_FAILED
 from DurableText.installation.command_line import command_parser
 from DurableText.option_types import folder_name, not_negative, path_name
 from DurableText.storage import write_file
+from DurableText.wording import brief, counted, in_lines
 from MessageBroker import dead_letters, original_message
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config

@@ -1,18 +1,9 @@
 """The errors of this package. Their text is one line that says what is wrong and what to do."""
 
+from DurableText.wording import printable
+
 # Characters of another library's error text in ours: it may quote what a stranger sent.
 LONGEST_REASON = 200
-
-
-def printable(text: str) -> str:
-    """Write each character that is not printable as Python's `ascii` does: by its code.
-
-    What a file or its maker says goes into logs, headers and terminals: no line break in it may
-    forge a line, no escape sequence reach whoever reads.
-    """
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def refusal_of(error: Exception) -> str:

@@ -29,10 +29,11 @@ from collections.abc import Sequence
 from DurableText.installation.command_line import command_parser
 from DurableText.interrupts import BROKEN_OFF, Interrupts
 from DurableText.option_types import path_name
+from DurableText.wording import printable
 from Modelling.classifier import Classifier, Predictions, load_classifier
 from Modelling.cores import threads_option
 from Modelling.data_preparation import decode_image, visible_files
-from Modelling.errors import CheckpointError, ImageError, UnpredictableError, printable
+from Modelling.errors import CheckpointError, ImageError, UnpredictableError
 from Modelling.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS
 from Modelling.images.show import MAX_IMAGES, Row, draw_predictions
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT

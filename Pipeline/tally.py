@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from DurableText.command_line import rate_in_words
+from DurableText.wording import rate_in_words
 
 
 class Tally:

@@ -11,9 +11,10 @@ if __name__ == "__main__":  # before anything is opened
 import argparse
 import sys
 
-from DurableText.command_line import counted, default_help, print_json, printable, run, tell
+from DurableText.command_line import default_help, print_json, run, tell
 from DurableText.installation.command_line import command_parser
 from DurableText.option_types import place
+from DurableText.wording import counted, printable
 from Queue.errors import QueueConfigurationError, QueueError
 from Queue.queue_factory import DEFAULT_PATH, VARIABLE, default_queue, open_queue
 

@@ -20,9 +20,10 @@ import argparse
 import sys
 
 from DB import DatabaseConfigurationError
-from DurableText.command_line import counted, printable, run
+from DurableText.command_line import run
 from DurableText.installation.command_line import command_parser
 from DurableText.option_types import folder_name, path_name
+from DurableText.wording import counted, printable
 from MessageBroker import ConfigurationError, add_broker_option
 from Pipeline.backup.archive import Backup, BackupError, open_backup, problems_of
 from Pipeline.backup.copying import make_backup

@@ -11,9 +11,9 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
-from DurableText.command_line import rate_in_words
 from DurableText.moments import seconds_of
 from DurableText.storage import write_file
+from DurableText.wording import rate_in_words
 from Modelling.data_preparation import bundled_test_images
 
 mpl.use("Agg")

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from DB import DatabaseError, ResultDatabase
-from DurableText.command_line import brief
 from DurableText.moments import timestamp
+from DurableText.wording import brief
 from MessageBroker import BrokerError, BrokerInterface, Message
 from MessageBroker.cloudevents import attribute
 from MessageBroker.core import dead_letter

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from DB import ResultDatabase
-from DurableText.command_line import printable
 from DurableText.moments import age_of
+from DurableText.wording import printable
 from Pipeline.observability.overview import Overview
 from Pipeline.page.board import Board
 from Pipeline.page.journeys import Journeys

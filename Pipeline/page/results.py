@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from DB import DatabaseError, ResultDatabase
-from DurableText.command_line import brief
 from DurableText.moments import timestamp
+from DurableText.wording import brief
 from Pipeline.page.pictures import Pictures
 from Pipeline.page.texts import shown_row
 

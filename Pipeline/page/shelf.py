@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from DurableText.command_line import MAX_LINE, brief
 from DurableText.moments import seconds_of, timestamp
+from DurableText.wording import MAX_LINE, brief
 from MessageBroker import Message
 from MessageBroker.original_message import describe
 

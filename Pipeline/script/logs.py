@@ -8,8 +8,8 @@ import sys
 from datetime import UTC, datetime
 from types import TracebackType
 
-from DurableText.command_line import MAX_LINE, brief
 from DurableText.installation import __version__
+from DurableText.wording import MAX_LINE, brief
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 

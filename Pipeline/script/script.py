@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from DurableText.command_line import counted
 from DurableText.installation import NAME, __version__
+from DurableText.wording import counted
 from MessageBroker import BrokerInterface, Message, Subscription
 from MessageBroker.configuration import DeliverySettings, TopicNames, read_broker_config
 from Pipeline.observability.metrics import Metrics, Sources

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from DurableText.command_line import counted
 from DurableText.moments import timestamp
+from DurableText.wording import counted
 from MessageBroker import Message, Subscription
 from Modelling.errors import UNDECODABLE, PreparationStoppedError
 from Modelling.predictor import Answer, Item, Predictor, sizes_of, traits_of

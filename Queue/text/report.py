@@ -17,12 +17,12 @@ import orjson
 
 from DurableText import codec
 from DurableText.codec import scan
-from DurableText.command_line import counted
 from DurableText.links import real_path
 from DurableText.lock import current_holder
 from DurableText.progress import Advance, uncounted
 from DurableText.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
 from DurableText.storage import STORAGE, head, refuse_what_is_no_file
+from DurableText.wording import counted
 from Queue.errors import QueueUnavailableError
 from Queue.queue_interface import QueueStatus, Record, Verification
 from Queue.text import cursor, segment

@@ -74,6 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "DurableText.interrupts": set(),
     "DurableText.option_types": {"DurableText.urls"},
     "DurableText.urls": set(),
+    "DurableText.wording": set(),
     "DurableText.closing": set(),
     "DurableText.links": set(),
     "DurableText.sqlite_copy": {"DurableText"},
@@ -132,8 +133,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # What all know: what is installed where, what every program does first of all and when it is broken
-# off, what options are parsed with, how whatever is closed ends a `with`, whose links are followed,
-# how an SQLite file is copied, and how bytes reach the disk.
+# off, what options are parsed with and words are made of, how whatever is closed ends a `with`,
+# whose links are followed, how an SQLite file is copied, and how bytes reach the disk.
 ALL_MAY_IMPORT = {
     "DurableText.installation",
     "DurableText.standard_streams",
@@ -141,6 +142,7 @@ ALL_MAY_IMPORT = {
     "DurableText.interrupts",
     "DurableText.option_types",
     "DurableText.urls",
+    "DurableText.wording",
     "DurableText.closing",
     "DurableText.links",
     "DurableText.sqlite_copy",
