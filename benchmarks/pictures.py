@@ -10,6 +10,9 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from DurableText.wording import counted
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SCALE_PICTURE = RESULTS.parents[1] / "docs" / "pictures" / "scale.png"
@@ -21,6 +24,7 @@ STEP_COLOURS = (
 )  # fmt: skip
 # Microseconds below which a number has no room in its bar.
 LEAST_LABELLED = 1.5
+THOUSANDS = "{x:,.0f}"
 
 
 def draw_all() -> list[Path]:
@@ -49,6 +53,7 @@ def throughput(results: dict[str, Any]) -> Path:
         axis.text(own, i + 0.2, f" {own:,.0f}  (x {results[name]['ratio']:.2f})", va="center")
         axis.text(bare, i - 0.2, f" {bare:,.0f}  bare model", va="center", color="#555")
     axis.set_yticks(range(len(names)), names)
+    axis.xaxis.set_major_formatter(THOUSANDS)
     axis.set_xlabel("images per second")
     axis.margins(x=0.25)
     return _save(figure, RESULTS / "throughput.png")
@@ -65,10 +70,12 @@ def latency(results: dict[str, Any]) -> Path:
                 rates, values, style, color=COLOURS[name], marker="o", label=f"{name} {percentile}"
             )
     axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_minor_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_formatter(THOUSANDS)
     axis.set_xlabel("images per second offered, at a fixed rate")
-    axis.set_ylabel("ms from intended sending to durable in the DB")
+    axis.set_ylabel("ms from sending to durable")
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return _save(figure, RESULTS / "latency.png")
 
@@ -94,6 +101,7 @@ def peers(results: dict[str, Any]) -> Path:
                 axis.barh(place, value, 0.9 * height, color=colour, alpha=0.6 if j else 1.0)
                 axis.text(value, place, f" {value:,.0f}", va="center", color=INK, fontsize=9)
         axis.margins(x=0.2)
+    axes[0].xaxis.set_major_formatter(THOUSANDS)
     axes[1].set_xscale("log")  # who stands still takes thousands of times as long
     axes[0].set_yticks(range(len(systems)), [each["title"] for _, each in systems])
     axes[0].invert_yaxis()
@@ -175,7 +183,10 @@ def _by_cluster(axis: Any, clusters: list[dict[str, Any]]) -> None:
             if cost >= LEAST_LABELLED:
                 axis.text(left + cost / 2, i, f"{cost:.0f}", ha="center", va="center", fontsize=8)
             left += cost
-    names = [f"{each['brokers']} broker(s), {each['partitions']} partitions" for each in clusters]
+    names = [
+        f"{counted(each['brokers'], 'broker')}, {counted(each['partitions'], 'partition')}"
+        for each in clusters
+    ]
     axis.set_yticks(range(len(clusters)), names)
     axis.invert_yaxis()
     axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))

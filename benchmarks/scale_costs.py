@@ -21,6 +21,7 @@ from benchmarks.peers.usage import cpu_seconds
 from benchmarks.percentiles import medians, middle
 from benchmarks.pipeline import Running, latencies_ms, latencies_of, throughput
 from DurableText.moments import seconds_of
+from DurableText.wording import counted
 from Modelling.cores import available_cores
 from Pipeline.script.options import DEFAULT_BATCH_SIZE
 from Pipeline.serving.pacing import GROUP_SECONDS, GROUP_SIZE
@@ -154,7 +155,7 @@ def _saturated(scripts: Measured, amounts: Amounts, tell: Tell) -> dict[str, Any
     }
     whole = sum(found["us"].values())
     tell(
-        f"{found['brokers']} broker(s), {found['partitions']:2} partitions: "
+        f"{counted(found['brokers'], 'broker')}, {counted(found['partitions'], 'partition')}: "
         f"{found['images_per_second']:,.0f} images/s, {whole:.0f} us an image"
     )
     return found

@@ -1,5 +1,7 @@
 // Numbers and times in words.
 
+import { el } from "./dom.js";
+
 export const number = (value) => (value ?? 0).toLocaleString("en");
 export const percent = (value) => `${(100 * value).toFixed(value > 0.9995 || value < 0.0995 ? 2 : 1)} %`;
 
@@ -21,8 +23,12 @@ export function between(start, end) {
 
 export function ago(time) {
   const seconds = (Date.now() - Date.parse(time)) / 1000;
-  return Number.isFinite(seconds) ? `${duration(Math.max(0, seconds))} ago` : "";
+  if (!Number.isFinite(seconds)) return "";
+  return seconds < 1 ? "just now" : `${duration(seconds)} ago`;
 }
+
+/** When something was, in a list: `main` keeps it true. */
+export const agoElement = (time) => el("time", { class: "ago", datetime: time ?? "" }, ago(time));
 
 export function bytes(count) {
   if (count < 1024) return `${count} bytes`;

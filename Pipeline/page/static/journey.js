@@ -11,10 +11,12 @@ const STEPS = [
   ["result_published_at", "Result published"],
   ["stored_at", "Stored"],
 ];
+const LOST = ["dead_lettered_at", "Dead letter"];
 const LATELY = 24;
 
 const journeys = new Map();
 let shown = null;
+let drawn = "";  // what the whole way was drawn of: what stays can be selected, and is read out once
 
 /** Show one image's way in full. */
 export function show(id) {
@@ -39,7 +41,11 @@ export const journeyOf = (id) => journeys.get(id);
 
 function draw() {
   const journey = journeys.get(shown);
-  if (journey) byId("journey").replaceChildren(...whole(journey));
+  const wanted = journey && JSON.stringify([journey, waits(journey)]);
+  if (wanted && wanted !== drawn) {
+    byId("journey").replaceChildren(...whole(journey));
+    drawn = wanted;
+  }
   const others = [...journeys.values()].reverse().slice(0, LATELY);
   refresh(byId("lately"), others, (each) => each.id, card);
 }
@@ -73,10 +79,11 @@ const wrong = ({ expected_label: expected, label }) =>
 
 function steps({ times, state }) {
   let before = null;
-  return STEPS.map(([name, title]) => {
+  const way = state === "dead letter" ? [...STEPS.filter(([name]) => times[name]), LOST] : STEPS;
+  return way.map(([name, title]) => {
     const time = times[name];
     const reached = time !== undefined && !(name === "published_at" && state === "sent");
-    const step = el("li", { class: reached ? "done" : "", "data-step": name },
+    const step = el("li", { class: name === LOST[0] ? "failed" : reached ? "done" : "", "data-step": name },
       el("span", { class: "dot" }),
       el("span", {}, title, el("span", { class: "visually-hidden" }, reached ? ": done" : ": not yet")),
       el("span", { class: "took" }, took(name, times, before)));

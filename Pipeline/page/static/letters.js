@@ -3,7 +3,7 @@
 import { ask, tell } from "./api.js";
 import { confirmed } from "./dialog.js";
 import { byId, el, picture, refresh } from "./dom.js";
-import { ago, bytes, number } from "./format.js";
+import { agoElement, bytes, number } from "./format.js";
 import { journeyOf } from "./journey.js";
 import { lookAt } from "./letter.js";
 import { on } from "./stream.js";
@@ -80,7 +80,7 @@ function say() {
   if (desk.said) parts.push(desk.said);
   if (listing?.read_at) {
     const of = listing.more ? ` of ${listing.waiting === null ? "more" : number(listing.waiting)}: there are more than are read at once` : "";
-    parts.push(`${number(listing.shown)} shown, ${number(listing.read)} read${of} (${ago(listing.read_at)})`);
+    parts.push(`${number(listing.shown)} shown, ${number(listing.read)} read${of} at ${new Date(listing.read_at).toLocaleTimeString()}`);
     if (!listing.read) parts.push("nothing has failed");
   }
   if (desk.arrived && !desk.doing) parts.push(`${number(desk.arrived)} new since then`);
@@ -92,7 +92,7 @@ function drawOutcomes() {
   const told = outcomes.map((each) => ({ ...each, became: became(each) }));
   byId("letters-settled").hidden = !told.length;
   refresh(byId("letters-outcomes"), told, (each) => each.id, (each) =>
-    el("li", {}, `${each.what || each.id} `, el("span", { class: "quiet" }, ago(each.at)), ` ${each.became}`));
+    el("li", {}, `${each.what || each.id} `, el("span", { class: "quiet" }, agoElement(each.at)), ` ${each.became}`));
 }
 
 /** What happened to a letter that was settled, and then to its image. */
@@ -110,7 +110,7 @@ function row(letter) {
     picture(`/api/letters/picture?${new URLSearchParams({ id: letter.id })}`, "", letter.bytes ? "no picture" : "no body"),
     el("div", {},
       el("p", {}, el("strong", {}, letter.reason || "(no reason)"), ` ${letter.error}`),
-      el("p", { class: "quiet" }, `${ago(letter.time)} · ${letter.source_topic} · attempt ${letter.attempts || "?"} · ${bytes(letter.bytes)}${letter.subject ? ` · ${letter.subject}` : ""}`),
+      el("p", { class: "quiet" }, agoElement(letter.time), ` · ${letter.source_topic} · attempt ${letter.attempts || "?"} · ${bytes(letter.bytes)}${letter.subject ? ` · ${letter.subject}` : ""}`),
       letter.outcome ? el("p", { class: "warn" }, became(letter.outcome)) : null),
     el("div", { class: "bar" },
       el("button", { type: "button", "data-name": "look", onclick: () => lookAt(letter.id) }, "Look"),

@@ -2,6 +2,7 @@
 
 import { byId } from "./dom.js";
 import * as draw from "./draw.js";
+import { ago } from "./format.js";
 import * as journey from "./journey.js";
 import * as letters from "./letters.js";
 import * as live from "./live.js";
@@ -47,6 +48,9 @@ results.start();
 live.start();
 for (const kind of ["connection", "broker", "live"]) on(kind, status);
 setInterval(status, 1000);
+setInterval(() => {
+  for (const each of document.querySelectorAll("time.ago")) each.textContent = ago(each.dateTime);
+}, 5000);
 addEventListener("hashchange", view);
 view();
 start();
