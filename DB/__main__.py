@@ -168,9 +168,10 @@ def _import(options: argparse.Namespace) -> int:
             return 2
         counts = transfer(source, target, options.progress.counting("rows taken over"))
         print(
-            f"{target.name}: {counts['rows']:,} results of {source.name}: {counts['new']:,} new, "
-            f"{counts['duplicates']:,} already there, {counts['conflicts']:,} conflicts; "
-            f"{counts['shadows']:,} answers of shadows"
+            f"{target.name}: {counted(counts['rows'], 'result')} of {source.name}: "
+            f"{counts['new']:,} new, {counts['duplicates']:,} already there, "
+            f"{counted(counts['conflicts'], 'conflict')}; "
+            f"{counted(counts['shadows'], 'answer')} of shadows"
         )
     return 0
 

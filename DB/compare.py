@@ -17,7 +17,7 @@ from DB.database_interface import ResultDatabase
 from DB.results import Result, answer_of
 from DurableText.moments import seconds_of
 from DurableText.progress import Advance, uncounted
-from DurableText.wording import brief
+from DurableText.wording import brief, counted
 
 # Answers of a shadow that are held, 300 bytes each with their ids; what comes beyond is told.
 MAX_ANSWERS = 2_000_000
@@ -208,7 +208,9 @@ def as_text(comparison: Comparison) -> str:
             "memory"
         )
     if comparison.compared:
-        lines.append(f"agreement    {told['agreement']:.4%} ({comparison.agreed:,} answers)")
+        lines.append(
+            f"agreement    {told['agreement']:.4%} ({counted(comparison.agreed, 'answer')})"
+        )
     if told["confidence_shift"] is not None:
         lines.append(f"confidence   {told['confidence_shift']:+.4f} on average, against the served")
     if comparison.known:

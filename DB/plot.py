@@ -18,7 +18,7 @@ from matplotlib.ticker import NullFormatter
 from DB.compare import Comparison
 from DB.summary import Summary
 from DurableText.storage import write_file
-from DurableText.wording import rate_in_words
+from DurableText.wording import counted, rate_in_words
 
 INK, SOFT, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2a6f97", "#c1554e"
 # Labels drawn; with more the rarest are left out and the title says so.
@@ -66,7 +66,7 @@ def _style(axes: Iterable[Any]) -> None:
 
 
 def _headline(summary: Summary) -> str:
-    parts = [f"{summary.rows:,} results"]
+    parts = [counted(summary.rows, "result")]
     if summary.accuracy is not None:
         parts.append(f"{summary.accuracy:.2%} right")
     if summary.throughput is not None:

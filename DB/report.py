@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from DB.summary import Summary
-from DurableText.wording import brief, duration_in_words, rate_in_words
+from DurableText.wording import brief, counted, duration_in_words, rate_in_words
 
 CONFUSIONS_SHOWN = 10
 
@@ -12,7 +12,7 @@ def as_text(summary: Summary) -> str:
     """Return the summary as a few lines for a terminal."""
     lines = [f"results      {summary.rows:,}"]
     if summary.corrupt:
-        lines.append(f"corrupt      {summary.corrupt:,} lines: see `python -m DB verify`")
+        lines.append(f"corrupt      {counted(summary.corrupt, 'line')}: see `python -m DB verify`")
     if summary.accuracy is not None:
         lines.append(
             f"accuracy     {summary.accuracy:.4%} ({summary.correct:,} of {summary.known:,} right)"
@@ -66,5 +66,6 @@ def _confusions(summary: Summary) -> list[str]:
         lines.append(f"{brief(expected):12} {brief(given):12} {count:,}")
     rest = summary.confusions[CONFUSIONS_SHOWN:]
     if rest:
-        lines.append(f"and {len(rest)} other pairs, {sum(n for _, _, n in rest):,} results")
+        results = sum(number for _, _, number in rest)
+        lines.append(f"and {counted(len(rest), 'other pair')}, {counted(results, 'result')}")
     return lines

@@ -46,6 +46,7 @@ from DB.results import (
 from DB.shared_database import SharedDatabase
 from DurableText.moments import timestamp
 from DurableText.progress import Advance, uncounted
+from DurableText.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -237,7 +238,7 @@ class PostgresDatabase(SharedDatabase):
         conflicts = self._read("SELECT count(*) FROM {conflicts}")[0][0]
         if conflicts:
             where = self._tables.conflicts.as_string()
-            found.notes.append(f"{conflicts:,} conflicts are kept in {where}")
+            found.notes.append(f"{counted(conflicts, 'conflict')} kept in {where}")
         return found
 
     def check(self, timeout: float) -> None:

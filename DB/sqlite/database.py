@@ -40,6 +40,7 @@ from DurableText.moments import timestamp
 from DurableText.progress import Advance, uncounted
 from DurableText.sqlite_copy import copy_sqlite
 from DurableText.storage import STORAGE, make_durable_directory, refuse_what_is_no_file
+from DurableText.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ class SqliteDatabase(SharedDatabase):
             found.bytes += len(result)
         (conflicts,) = self._read("SELECT count(*) FROM inferences_conflicts")[0]
         if conflicts:
-            found.notes.append(f"{conflicts:,} conflicts are kept in inferences_conflicts")
+            found.notes.append(f"{counted(conflicts, 'conflict')} kept in inferences_conflicts")
         return found
 
     def check(self, timeout: float) -> None:
