@@ -31,6 +31,25 @@ CHUNK_BYTES = 1 << 20
 SEQ_PREFIX = b'{"seq":'
 
 
+# So much of a file shows what it is.
+HEAD_BYTES = 64 * 1024
+
+# What a power loss leaves in the place of sectors, and what takes a torn line's place.
+_NOTHING = b"\0 \n"
+
+
+def begins_otherwise(head: bytes) -> bool:
+    """Tell whether what is in a file begins otherwise than lines of ours: a picture, notes.
+
+    The head of a text of ours may look so, too, once a disk has changed its bytes: ask this only of
+    a file that was never opened as one, which its lock tells.
+
+    Args:
+        head: its first `HEAD_BYTES`, or all there are.
+    """
+    return b'"crc":"' not in head and head.lstrip(_NOTHING)[:1] not in (b"", b"{")
+
+
 class RecordError(ValueError):
     """Raised when something is not a record that one line can hold."""
 

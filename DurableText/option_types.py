@@ -72,6 +72,20 @@ def path_name(text: str) -> Path:
     return Path(text)
 
 
+def new_folder_name(text: str) -> Path:
+    """Parse the name of a folder that is there or will be made."""
+    found = path_name(text)
+    if found.exists() and not found.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a file, not a folder")
+    return found
+
+
+def nonempty(text: str) -> str:
+    """Parse a name; an empty one, of a variable that is not set, is none."""
+    path_name(text)
+    return text
+
+
 def folder_name(text: str) -> Path:
     """Parse the name of a folder that is there."""
     found = path_name(text)

@@ -190,8 +190,12 @@ def write_all(storage: Storage, fd: int, data: bytes, offset: int) -> None:
         done += storage.write(fd, memoryview(data)[done:], offset + done)
 
 
+class NoFileError(OSError):
+    """Raised where a folder or a device stands in the place of a file: another name is needed."""
+
+
 def refuse_what_is_no_file(path: Path) -> None:
-    """Raise an `OSError` if there is something at `path` that is no file: a folder, a device.
+    """Raise `NoFileError` if there is something at `path` that is no file: a folder, a device.
 
     To be called before anything is made beside it. One look only: the file may just be sealed.
     """
@@ -200,9 +204,9 @@ def refuse_what_is_no_file(path: Path) -> None:
     except FileNotFoundError:
         return
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(f"{path} is a folder, not a text file")
+        raise NoFileError(f"{path} is a folder, not a file")
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "a device or pipe, not a text file", str(path))
+        raise NoFileError(f"{path} is a device or pipe, not a file")
 
 
 def make_durable_directory(storage: Storage, path: Path) -> None:

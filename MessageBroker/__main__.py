@@ -27,7 +27,7 @@ from typing import Any
 from DurableText import command_line
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED
 from DurableText.installation.command_line import command_parser
-from DurableText.option_types import folder_name, not_negative, path_name
+from DurableText.option_types import folder_name, nonempty, not_negative, path_name
 from DurableText.storage import write_file
 from DurableText.wording import brief, counted, in_lines
 from MessageBroker import dead_letters, original_message
@@ -302,7 +302,9 @@ def parser() -> argparse.ArgumentParser:
 
     counting = _add(commands, "backlog", backlog)
     counting.add_argument("topics", nargs="*", metavar="TOPIC")
-    counting.add_argument("--subscription", metavar="ID", help="default: the topic's own")
+    counting.add_argument(
+        "--subscription", type=nonempty, metavar="ID", help="default: the topic's own"
+    )
 
     letters = commands.add_parser("dead-letters", help="list, replay, purge, save dead letters")
     actions = letters.add_subparsers(metavar="ACTION", required=True)

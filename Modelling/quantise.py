@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from DurableText.installation.command_line import command_parser
 from DurableText.interrupts import BROKEN_OFF, Interrupts
-from DurableText.option_types import path_name
+from DurableText.option_types import nonempty, path_name
 from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DIGITS,
@@ -256,7 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="x_train to calibrate with, x_test and y_test to measure; without it no int8 is made",
     )  # fmt: skip
     parser.add_argument(
-        "--labels", metavar="NAMES|FILE",
+        "--labels", type=nonempty, metavar="NAMES|FILE",
         help="names of the classes, separated by commas, or a file of them: one a line, or JSON",
     )  # fmt: skip
     parser.add_argument(

@@ -18,7 +18,7 @@ from DB.errors import (
 )
 from DB.sqlite import schema
 from DurableText.process_limits import what_is_lacking
-from DurableText.storage import STORAGE
+from DurableText.storage import STORAGE, NoFileError
 
 # Between two tries where SQLite does not wait by itself.
 BUSY_PAUSE_SECONDS = 0.02
@@ -100,6 +100,8 @@ def translated(error: sqlite3.Error | OSError, what: str) -> DatabaseError:
     """Return our error for one of SQLite's, by its code."""
     if (lacking := what_is_lacking(error)) is not None:
         return DatabaseUnavailableError(f"{what}; {lacking}")
+    if isinstance(error, NoFileError):
+        return DatabaseConfigurationError(f"{error}: name a file with --db")
     if isinstance(error, OSError):
         return DatabaseUnavailableError(f"{what}; is the folder there and writable?")
     code = getattr(error, "sqlite_errorcode", None)

@@ -24,6 +24,7 @@ from DB.errors import (
 from DB.results import InsertOutcome, Result, answer_of, encode, shadow_key, sort_out, split_times
 from DB.rotation import Rotation
 from DB.text.conflicts import Conflicts
+from DB.text.own_format import refuse_foreign
 from DB.text.part_list import PARTS
 from DB.text.parts import refuse_a_part
 from DB.text.reader import CONFLICTS, SHADOWS, TextReader
@@ -89,12 +90,15 @@ class TextDatabase(TextReader):
         self._mutex = threading.Lock()
         self._closed = False
         rotated = partial(RotatedText, storage=storage, rotation=rotation or Rotation())
-        self._rows = rotated(self.path, check_format=self._check_format)
+        self._rows = rotated(
+            self.path, check_format=partial(refuse_foreign, self.path, is_known=True)
+        )
         self._refused = rotated(self._side_file(CONFLICTS), time_field="refused_at")
         self._shadow = rotated(self._side_file(SHADOWS), identity=shadow_key)
         self._conflicts = Conflicts(self._refused)
         with self._errors("open"):
             refuse_what_is_no_file(self.path)
+            self._refuse_foreign()  # before anything is made beside it
             make_durable_directory(storage, self.path.parent)
             self._lock = FileLock(self._side_file("lock"), storage, self.path)
             try:
@@ -227,20 +231,6 @@ class TextDatabase(TextReader):
                 raise DatabaseConfigurationError(
                     f"{self.path} lies beside the DB {stem!r} and is part of it: name that one"
                 )
-
-    def _check_format(self, head: bytes) -> None:
-        whole_lines = head[: head.rfind(b"\n") + 1].strip()
-        if whole_lines and b"\0" not in whole_lines and b'"crc":"' not in whole_lines:
-            raise self._format_error("its lines have no crc")
-        first = next(filter(codec.is_intact, whole_lines.split(b"\n")), b"")
-        if first.startswith(codec.SEQ_PREFIX) and b',"stored_at":"' not in first:
-            raise self._format_error("its lines are those of a queue")
-
-    def _format_error(self, reason: str) -> DatabaseConfigurationError:
-        return DatabaseConfigurationError(
-            f"{self.path} is not a DB of this format ({reason}); "
-            "name another file with --db, or move this one away"
-        )
 
     def _known_end(self, path: Path) -> int | None:
         return self._rows.end if path == self.path else None

@@ -21,9 +21,6 @@ from DurableText.storage import Storage, lacks_room
 
 logger = logging.getLogger(__name__)
 
-# How much of the text is looked at to tell its format.
-HEAD_BYTES = 64 * 1024
-
 # Reading more than this into the index takes several seconds, which is said.
 SLOW_INDEX_BYTES = 256 << 20
 
@@ -67,7 +64,7 @@ class IndexedText:
             self._text = TextFile(path, storage)
             opened.callback(self._text.close)
             if check_format is not None:
-                check_format(self._text.read(HEAD_BYTES, 0))
+                check_format(self._text.read(codec.HEAD_BYTES, 0))
             self.index = self._open_index()
             opened.callback(lambda: self.index.abandon())
             self.recover()
@@ -80,7 +77,7 @@ class IndexedText:
 
     def first_row(self) -> dict[str, Any] | None:
         """Return the first row, of those at the beginning; None where there is none."""
-        lines = self._text.read(HEAD_BYTES, 0).split(b"\n")
+        lines = self._text.read(codec.HEAD_BYTES, 0).split(b"\n")
         return next((row for line in lines if (row := codec.decode(line)) is not None), None)
 
     def read(self, size: int, offset: int) -> bytes:

@@ -16,6 +16,7 @@ from DB.results import InsertOutcome, Result
 from DB.summary import Summary, Tally
 from DB.text.copying import copy_texts
 from DB.text.index import IndexDamagedError
+from DB.text.own_format import refuse_foreign
 from DB.text.parts import open_in_turn, part_paths
 from DB.text.verification import verify
 from DurableText import codec
@@ -23,7 +24,7 @@ from DurableText.codec import CHUNK_BYTES, scan
 from DurableText.links import real_path
 from DurableText.lock import is_lock_of, shared_with
 from DurableText.progress import Advance, uncounted
-from DurableText.storage import STORAGE, Storage, refuse_what_is_no_file
+from DurableText.storage import STORAGE, NoFileError, Storage, refuse_what_is_no_file
 
 # What lies beside the results, each with parts of its own.
 CONFLICTS = "conflicts.txt"
@@ -138,6 +139,7 @@ class TextReader(ResultDatabase):
     def verify(self, advance: Advance = uncounted) -> Verification:
         """See `ResultDatabase.verify`; needs about 20 bytes a row of temporary disk."""
         self._require_own_side_files()
+        self._refuse_foreign()
         return verify(self.path, self._side_file(CONFLICTS), self._side_file(SHADOWS), advance)
 
     def copy_to(self, folder: Path) -> None:
@@ -152,6 +154,17 @@ class TextReader(ResultDatabase):
 
     def close(self) -> None:
         """Do nothing: whatever is read is opened for it."""
+
+    def _refuse_foreign(self) -> None:
+        """Raise if it is not a DB's text; one that is not there is for others to tell."""
+        with (
+            self._errors("read"),
+            contextlib.suppress(FileNotFoundError),
+            self._opened(self._texts(self.path)[0]) as fd,
+        ):
+            head = self._storage.read(fd, codec.HEAD_BYTES, 0)
+            is_known = is_lock_of(self._side_file("lock"), self.path, self._storage)
+            refuse_foreign(self.path, head, is_known=is_known)
 
     def _require_own_side_files(self) -> None:
         problem = shared_with(self._side_file("lock"), self.path, self._storage)
@@ -183,6 +196,8 @@ class TextReader(ResultDatabase):
 
     def _all_lines(self, path: Path) -> Iterator[bytes]:
         """Yield the lines of all parts and of the text, each once, also across a rotation."""
+        if path == self.path:
+            self._refuse_foreign()
         known = self._known_end(path)  # before the text is opened: it may be another one then
         with contextlib.closing(open_in_turn(path, self._storage)) as files:
             while True:
@@ -236,6 +251,8 @@ class TextReader(ResultDatabase):
     def _errors(self, action: str) -> Iterator[None]:
         try:
             yield
+        except NoFileError as error:
+            raise DatabaseConfigurationError(f"{error}: name a file with --db") from error
         except (OSError, IndexDamagedError) as error:  # an index that cannot be made, in the end
             hint = (
                 "has app_2 stored anything yet, and is it there?"

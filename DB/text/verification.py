@@ -28,6 +28,7 @@ from DurableText.codec import scan
 from DurableText.lock import current_holder
 from DurableText.progress import Advance, uncounted
 from DurableText.storage import STORAGE
+from DurableText.wording import counted
 
 # A rotation meanwhile makes list and parts differ for a moment: so often it is looked again.
 LOOKS = 3
@@ -58,14 +59,14 @@ def verify(
     lock = path.with_name(f"{path.stem}.lock")
     try:
         found = _Reading(path, id_of, lock, advance).all()
-        for beside, identity, what in (
-            (conflicts, lambda row: SEPARATOR.join(name_of(row)), "conflicts are"),
-            (shadows, shadow_key, "answers of shadows are"),
+        for beside, identity, what, whose in (
+            (conflicts, lambda row: SEPARATOR.join(name_of(row)), "conflict", ""),
+            (shadows, shadow_key, "answer", " of shadows"),
         ):
             reading = _Reading(beside, identity, lock, advance)
             if reading.is_there():
                 other = reading.all()
-                other.notes.append(f"{other.rows:,} {what} kept in {beside}")
+                other.notes.append(f"{counted(other.rows, what)}{whose} kept in {beside}")
                 other.rows = other.bytes = 0
                 found += other
     except OSError as error:

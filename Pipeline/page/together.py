@@ -21,7 +21,7 @@ import time
 
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.places import state_folder
-from DurableText.option_types import path_name, port_number, positive
+from DurableText.option_types import new_folder_name, port_number, positive
 from Pipeline.page.__main__ import DEFAULT_PORT
 from Pipeline.running import LOOK_SECONDS, RunError, RunningPipeline, make_folder
 
@@ -91,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
         "--rate", type=positive, default=IMAGES_PER_SECOND, help="test images a second"
     )
     parser.add_argument(
-        "--folder", type=path_name, default=STATE_FOLDER, help="for queue, DB and broker"
+        "--folder", type=new_folder_name, default=STATE_FOLDER, help="for queue, DB and broker"
     )
     return parser
 

@@ -12,8 +12,9 @@ from DurableText.installation.command_line import command_parser
 from DurableText.option_types import (
     count,
     folder_name,
+    new_folder_name,
+    nonempty,
     not_negative,
-    path_name,
     port_number,
     positive,
 )
@@ -61,7 +62,7 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--state-dir",
-        type=path_name,
+        type=new_folder_name,
         metavar="FOLDER",
         help="what must be remembered on this host; default: where the queue's text file is; with "
         "a queue elsewhere Queue/",
@@ -109,7 +110,9 @@ def add_consumer_options(parser: argparse.ArgumentParser) -> None:
 
 def add_subscription_option(parser: argparse.ArgumentParser) -> None:
     """Add what consumers of a topic have."""
-    parser.add_argument("--subscription", metavar="ID", help="default: the topic's own")
+    parser.add_argument(
+        "--subscription", type=nonempty, metavar="ID", help="default: the topic's own"
+    )
 
 
 def add_queue_option(parser: argparse.ArgumentParser) -> None:

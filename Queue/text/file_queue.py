@@ -28,7 +28,13 @@ from DurableText.forks import Opener
 from DurableText.links import real_path
 from DurableText.patience import taken_in_time
 from DurableText.progress import Advance, uncounted
-from DurableText.storage import STORAGE, Storage, make_durable_directory, refuse_what_is_no_file
+from DurableText.storage import (
+    STORAGE,
+    NoFileError,
+    Storage,
+    make_durable_directory,
+    refuse_what_is_no_file,
+)
 from Queue.errors import (
     QueueClosedError,
     QueueConfigurationError,
@@ -115,8 +121,8 @@ class FileQueue(ResultQueue):
         self._slot: ConsumerSlot | None = None
         with self._os_errors("open"):
             refuse_what_is_no_file(self.path)
+            self._paths.require_own(storage)  # before anything is made beside it
             make_durable_directory(storage, self._paths.folder)
-            self._paths.require_own(storage)
             self._producer = Producer(
                 storage,
                 self._paths,
@@ -253,6 +259,8 @@ class FileQueue(ResultQueue):
                 f"cannot {action} the queue {self.path}: other code in this process has closed its "
                 "files; start it anew"
             )
+        if isinstance(error, NoFileError):
+            return QueueConfigurationError(f"{error}: name a file with --queue")
         return QueueUnavailableError(
             f"cannot {action} the queue {self.path}: {error}; is the folder there, writable, and "
             "is there room on the disk?"

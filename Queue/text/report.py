@@ -21,9 +21,9 @@ from DurableText.links import real_path
 from DurableText.lock import current_holder
 from DurableText.progress import Advance, uncounted
 from DurableText.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
-from DurableText.storage import STORAGE, head, refuse_what_is_no_file
+from DurableText.storage import STORAGE, NoFileError, head, refuse_what_is_no_file
 from DurableText.wording import counted
-from Queue.errors import QueueUnavailableError
+from Queue.errors import QueueConfigurationError, QueueError, QueueUnavailableError
 from Queue.queue_interface import QueueStatus, Record, Verification
 from Queue.text import cursor, segment
 from Queue.text.cursor import SLOT_BYTES, Position
@@ -117,7 +117,7 @@ def status(path: str | os.PathLike[str]) -> TextStatus:
             consumer=current_holder(paths.consumer_lock),
         )
     except OSError as error:
-        raise QueueUnavailableError(f"cannot read the queue {path}: {error}") from error
+        raise _unreadable(path, error) from error
 
 
 def _oldest(paths: QueuePaths, place: Position | None) -> tuple[Record | None, int]:
@@ -160,7 +160,7 @@ def verify(path: str | os.PathLike[str], advance: Advance = uncounted) -> Verifi
             )
         _check_side_file(paths.quarantine, found)
     except OSError as error:
-        raise QueueUnavailableError(f"cannot read the queue {path}: {error}") from error
+        raise _unreadable(path, error) from error
     return found
 
 
@@ -282,3 +282,9 @@ class _Lines:
                     self.damaged += 1
                 end += len(line) + 1
         self.torn = max(0, size - end)
+
+
+def _unreadable(path: str | os.PathLike[str], error: OSError) -> QueueError:
+    if isinstance(error, NoFileError):
+        return QueueConfigurationError(f"{error}: name a file with --queue")
+    return QueueUnavailableError(f"cannot read the queue {path}: {error}")

@@ -5,6 +5,7 @@ How they look and what always holds of them stands at the head of `Queue.text`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from DurableText import codec
 from DurableText.lock import is_lock_of, shared_with
 from DurableText.storage import Storage
+from DurableText.storage import head as head_of
 from Queue.errors import QueueConfigurationError
 from Queue.text import numbered_lines
 
@@ -58,6 +60,8 @@ class QueuePaths:
                 f"{self.log} is a DB's: name another file with --queue; if that DB is gone, remove "
                 f"{lock.name}, too"
             )
+        if not is_lock_of(self.producer_lock, self.log, storage) and _is_foreign(storage, self.log):
+            raise not_a_log(self.log)
 
     def sealed(self, first_seq: int) -> Path:
         """Return the path of the sealed segment that begins with `first_seq`."""
@@ -165,6 +169,22 @@ def sealed_last_seq(storage: Storage, path: Path) -> int | None:
         return last_seq(storage, fd, storage.stat_open(fd).st_size)
     finally:
         storage.close(fd)
+
+
+def not_a_log(path: Path) -> QueueConfigurationError:
+    """Return the error for a file that is somebody else's."""
+    return QueueConfigurationError(
+        f"{path} is not a log of this queue (its lines have no seq and crc); "
+        "name another file with --queue, or move this one away"
+    )
+
+
+def _is_foreign(storage: Storage, path: Path) -> bool:
+    """Tell whether a file that was never opened as a log is somebody else's."""
+    with contextlib.suppress(OSError):  # not there, no file, not to be read: others tell
+        head = head_of(storage, path, codec.HEAD_BYTES)
+        return looks_foreign(head) or codec.begins_otherwise(head)
+    return False
 
 
 def looks_foreign(head: bytes) -> bool:

@@ -15,7 +15,7 @@ import logging
 import os
 
 from DurableText.storage import NO_ROOM, Storage
-from Queue.errors import QueueConfigurationError, QueueReplacedError, QueueUnavailableError
+from Queue.errors import QueueReplacedError, QueueUnavailableError
 from Queue.text import disk_room as room
 from Queue.text import given_numbers, numbered_lines, place, segment, torn_end
 from Queue.text.segment import QueuePaths
@@ -266,10 +266,7 @@ class Writer:
         storage, paths = self._storage, self._paths
         head = storage.read(self._fd, segment.SCAN_BYTES, 0)
         if segment.looks_foreign(head):
-            raise QueueConfigurationError(
-                f"{paths.log} is not a log of this queue (its lines have no seq and crc); "
-                "name another file with --queue, or move this one away"
-            )
+            raise segment.not_a_log(paths.log)
         end = torn_end.heal(storage, paths, self._fd, size)
         last = segment.last_seq(storage, self._fd, end)
         self._has_record = last is not None or self._is_blank()

@@ -49,7 +49,7 @@ def test_ping_topics_and_backlog_from_creation_to_deletion(under_test: BrokerUnd
         (("topics", "delete", "unknown-topic"), 1, "no such topic"),
         (("backlog", "unknown-topic"), 1, "topics create unknown-topic"),
         (("dead-letters", "list", "unknown-topic"), 1, "unknown-topic-dead-letter"),
-        (("ping", "--config-dir", "/nowhere"), 2, "--config-dir names the folder /nowhere"),
+        (("ping", "--config-dir", "/nowhere"), 2, "there is no folder '/nowhere'"),
     ],
 )
 def test_what_goes_wrong_is_one_line_and_an_exit_code(

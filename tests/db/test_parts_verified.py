@@ -189,6 +189,6 @@ def test_every_reader_reads_conflicts_and_shadows_across_parts(path: Path) -> No
         assert len(list(reader.conflicts())) == 12, "each conflict is kept once, over all parts"
     notes = verify(path).notes
     assert [note.split(" kept")[0] for note in notes] == [
-        "12 conflicts are",
-        "24 answers of shadows are",
+        "12 conflicts",
+        "24 answers of shadows",
     ]

@@ -99,9 +99,10 @@ def test_another_program_s_tables_and_a_newer_version_are_refused(path: Path) ->
 
 def test_a_folder_that_cannot_be_made_and_a_directory_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file" / "x.db", tmp_path):
-        with pytest.raises(DatabaseUnavailableError):
-            open_database(f"sqlite:///{place}")
+    with pytest.raises(DatabaseUnavailableError):
+        open_database(f"sqlite:///{tmp_path / 'file' / 'x.db'}")
+    with pytest.raises(DatabaseConfigurationError, match="is a folder, not a file"):
+        open_database(f"sqlite:///{tmp_path}")
 
 
 def test_damage_is_found(path: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_number_of_threads_that_cannot_be_had_is_refused(
 ) -> None:
     with pytest.raises(SystemExit):
         predict_cnn.main([str(photo), "--threads", threads])
-    assert f"--threads {threads}: from 1 to 1024" in capsys.readouterr().err
+    assert f"{threads!r} is not a number of threads from 1 to 1024" in capsys.readouterr().err
     with pytest.raises(ValueError, match=f"from 1 to 1024, not {threads}"):
         predict_cnn.load_classifier(threads=int(threads))
 
