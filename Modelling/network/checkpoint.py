@@ -186,14 +186,20 @@ def sha256_within(path: Path, max_bytes: int | None) -> str:
     return sha256_of(path)
 
 
+def _inside(path: Path) -> tuple[Path, ...]:
+    """List a file, or a folder and all in it: a file that is added changes the folder."""
+    return path, *(path.rglob("*") if path.is_dir() else ())
+
+
 def _open_once(path: Path, need_match: bool, max_bytes: int | None) -> Checkpoint:
     hash_of = functools.partial(sha256_within, max_bytes=max_bytes)
-    stamps = settled_stamps((own_side_file_path(path), path.with_suffix(".json")))
+    own, by_stem = own_side_file_path(path), path.with_suffix(".json")
+    stamps = settled_stamps((own, by_stem, *_inside(path)))
     side = read_side_file(path, hash_of)
     weights = path if side is None or side.file is None else path.with_name(side.file)
     try:
-        # Of a folder what is in it, too: a file that is added changes the folder.
-        stamps.update(settled_stamps((weights, *weights.rglob("*"))))
+        if weights != path:
+            stamps.update(settled_stamps(_inside(weights)))
         sha256 = hash_of(weights)
         size = weights.stat().st_size
         beside = files_beside(weights) if weights.suffix.lower() == ".onnx" else ()

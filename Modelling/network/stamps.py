@@ -19,7 +19,7 @@ UNSETTLED: Stamp = (-1, -1, -1, -1)
 
 # Two changes within one tick of the system's clock (10 ms at most) leave the same stamp: what was
 # changed just now is looked at again when that is over, as Git does with its index.
-TICK_NS = 20_000_000
+TICK_NS = 12_000_000
 
 
 def stamp_of(path: Path) -> Stamp:

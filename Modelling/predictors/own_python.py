@@ -215,14 +215,10 @@ class OwnPredictor:
         a second server, without the threads of one.
         """
         process = os.getpid()
-        tracing, profiling = sys.gettrace(), sys.getprofile()  # of this thread
         try:
             with _exits_told():
                 yield
         finally:
-            if (sys.gettrace(), sys.getprofile()) != (tracing, profiling):
-                sys.settrace(tracing)
-                sys.setprofile(profiling)
             if os.getpid() != process:
                 logger.warning("%s left a process that it had forked: it is ended", self.version)
                 os._exit(EXIT_STRAY)
