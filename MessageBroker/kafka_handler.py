@@ -88,9 +88,10 @@ class KafkaHandler(BrokerCore):
         self._groups = GroupReader(self._settings)
         self._publisher: KafkaPublisher | None = None
         self._publisher_lock = threading.Lock()
-        # Default subscriptions that were deleted here, with the id of their topic. Kafka knows
-        # nothing of one that nobody has consumed yet: until then it is there because its topic is.
-        self._deleted: dict[str, str] = {}
+        # Default subscriptions that are not there, with the id of their topic: deleted here, or not
+        # asked for when the topic was made here. Kafka knows nothing of one that nobody has
+        # consumed yet: until then it is there because its topic is.
+        self._absent: dict[str, str] = {}
 
     @classmethod
     def from_config(cls, config_dir: Path, delivery: DeliverySettings) -> KafkaHandler:
@@ -128,11 +129,14 @@ class KafkaHandler(BrokerCore):
         # second before it may send: that time passes from here on.
         self._connect_publisher()
         for topic, group in wanted.items():
-            self._deleted.pop(group, None)
+            self._absent.pop(group, None)
             # Kafka knows nothing of a group without an offset. That suits `<topic>-sub`, which
             # begins at the earliest message anyway; another group gets its offsets from a member.
-            if group != default_subscription(topic) and not self._has_offsets(topic, group):
+            default = default_subscription(topic)
+            if group != default and not self._has_offsets(topic, group):
                 self._join(topic, group, from_the_beginning=topic in created).close([])
+            if group != default and topic in created:
+                self._absent[default] = self._found(topic, self._admin.topic_id)
         return created
 
     def _delete_topic(self, topic: str) -> bool:
@@ -210,9 +214,9 @@ class KafkaHandler(BrokerCore):
         )
 
     def _join(self, topic: str, group: str, *, from_the_beginning: bool) -> KafkaStream:
-        self._deleted.pop(group, None)
+        self._absent.pop(group, None)
         consumed, partitions = self._consumed(topic, group, from_the_beginning=from_the_beginning)
-        return open_stream(consumed, partitions, self._settings, self._admin)
+        return open_stream(consumed, partitions, self._settings, self._admin, self._groups)
 
     def _has_offsets(self, topic: str, group: str) -> bool:
         consumed, partitions = self._consumed(topic, group)
@@ -226,13 +230,13 @@ class KafkaHandler(BrokerCore):
             self._groups.require_own(consumed, self._admin.topics())
         was_there = self._admin.delete_group(subscription_id) or self._came_with(consumed)
         if subscription_id == default_subscription(topic):
-            self._deleted[subscription_id] = consumed.topic_id
+            self._absent[subscription_id] = consumed.topic_id
         return was_there
 
     def _came_with(self, consumed: GroupTopic) -> bool:
-        """Tell whether a subscription came with its topic, and was not deleted since, here."""
+        """Tell whether a subscription came with its topic, as far as this process knows."""
         is_default = consumed.group == default_subscription(consumed.topic)
-        return is_default and self._deleted.get(consumed.group) != consumed.topic_id
+        return is_default and self._absent.get(consumed.group) != consumed.topic_id
 
     def _backlog(self, topic: str, subscription_id: str) -> int:
         consumed, partitions = self._consumed(topic, subscription_id)

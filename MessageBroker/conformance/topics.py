@@ -115,6 +115,33 @@ def test_the_default_subscription_can_be_named(under_test: BrokerUnderTest) -> N
     assert in_order(bodies(receive(named, 10))) == numbers(10)
 
 
+def test_a_default_subscription_of_another_name_takes_the_place_of_the_usual_one(
+    under_test: BrokerUnderTest,
+) -> None:
+    """Of a topic made with a named subscription, `<topic>-sub` is not there until it is asked for.
+
+    A second `create_topic` or a `subscribe` asks for it. That of the dead letters is there.
+    """
+    broker = under_test.connect()
+    topic, named = under_test.unused_name(), under_test.unused_name("named")
+    usual = default_subscription(topic)
+    broker.create_topic(topic, subscription_id=named)
+    broker.publish_batch(topic, numbered(3))
+
+    with pytest.raises(SubscriptionNotFoundError):
+        broker.backlog(topic)
+    assert broker.delete_subscription(topic, usual) is False
+    broker.backlog(topic, named)
+    broker.backlog(dead_letter_topic(topic))
+
+    broker.create_topic(topic)
+    broker.backlog(topic)
+    assert broker.delete_subscription(topic, usual) is True
+    with broker.subscribe(topic):
+        broker.backlog(topic)
+    assert broker.delete_subscription(topic, usual) is True
+
+
 def test_a_second_subscription_can_be_made_by_create_topic(under_test: BrokerUnderTest) -> None:
     """`create_topic` of an existing topic with a new subscription makes that subscription."""
     broker, topic = under_test.connect_with_topic()
