@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -14,13 +15,15 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from MessageBroker.broker_interface import is_dead_letter_topic
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.kafka.cluster import LEADER_POLL_SECONDS, REQUEST_TIMEOUT_SECONDS, Cluster
 from MessageBroker.kafka.errors import Right, error_of, is_outage, look_up
 from MessageBroker.kafka.settings import KAFKA_MAX_LETTER_BYTES, KAFKA_MAX_MESSAGE_BYTES
+
+logger = logging.getLogger(__name__)
 
 # Internal topics: __consumer_offsets, _schemas and the like.
 INTERNAL_PREFIX = "_"
@@ -110,22 +113,8 @@ class KafkaAdmin:
         Raises:
             BrokerUnavailableError: nobody answers.
         """
-        asked = {each: ConfigResource(ConfigResource.Type.TOPIC, each) for each in topics}
-        found = []
-        try:
-            with self._cluster.asking() as client:
-                answers = client.describe_configs(
-                    list(asked.values()), request_timeout=REQUEST_TIMEOUT_SECONDS
-                )
-                for topic, each in asked.items():
-                    if "compact" in answers[each].result()["cleanup.policy"].value:
-                        found.append(topic)
-        except KafkaException as exception:
-            error = error_of(exception)
-            if is_outage(error):
-                tried = f"how topic {topic!r} is kept"
-                raise self._cluster.explain(error, tried, look_up("topic", topic)) from None
-        return found
+        found = self._cluster.setting_of_topics("cleanup.policy", topics)
+        return [topic for topic, policy in found.items() if "compact" in policy]
 
     def create_topics(self, topics: Iterable[str]) -> set[str]:
         """Create the topics that are missing, in order; return the new ones.
@@ -183,7 +172,16 @@ class KafkaAdmin:
         ):
             return False
         deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
-        while self.partitions(topic) is not None and time.monotonic() < deadline:
+        while self.partitions(topic) is not None:
+            if time.monotonic() >= deadline:
+                logger.warning(
+                    "%s: the deletion of topic %r has begun, and has not ended after %g s: check "
+                    "that all brokers are up; until then nobody can make it again",
+                    self._cluster.where,
+                    topic,
+                    REQUEST_TIMEOUT_SECONDS,
+                )
+                break
             time.sleep(LEADER_POLL_SECONDS)
         return True
 

@@ -9,19 +9,25 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, BrokerMetadata, ClusterMetadata, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    BrokerMetadata,
+    ClusterMetadata,
+    ConfigResource,
+    OffsetSpec,
+)
 
 from MessageBroker.errors import BrokerError, BrokerUnavailableError
 from MessageBroker.kafka.diagnosis import error_of_finding
-from MessageBroker.kafka.errors import Right, error_of, is_outage
+from MessageBroker.kafka.errors import Right, error_of, is_outage, look_up
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.hearing import let_go
-from MessageBroker.kafka.listener_probe import MAX_ADDRESSES, look_at, look_at_one
+from MessageBroker.kafka.listener_probe import MAX_ADDRESSES, look_at, look_at_each
 from MessageBroker.kafka.settings import KafkaSettings
 
 # All start-up errors come within 10 s; this leaves some for the client (s).
@@ -116,6 +122,31 @@ class Cluster:
             deaf, self._client = [asked], None
         let_go(deaf.clear)  # it goes with the last one that holds it
 
+    # ------------------------------------------------------------------ topics' settings
+
+    def setting_of_topics(
+        self, name: str, topics: Iterable[str], timeout: float = REQUEST_TIMEOUT_SECONDS
+    ) -> dict[str, str]:
+        """Return what a setting of topics is, where it may be looked at (DESCRIBE_CONFIGS).
+
+        Raises:
+            BrokerUnavailableError: nobody answers within `timeout` seconds.
+        """
+        asked = {each: ConfigResource(ConfigResource.Type.TOPIC, each) for each in topics}
+        found: dict[str, str] = {}
+        topic = ""
+        try:
+            with self.asking() as client:
+                answers = client.describe_configs(list(asked.values()), request_timeout=timeout)
+                for topic, resource in asked.items():
+                    found[topic] = answers[resource].result()[name].value
+        except KafkaException as exception:
+            error = error_of(exception)
+            if is_outage(error):
+                tried = f"how topic {topic!r} is kept"
+                raise self.explain(error, tried, look_up("topic", topic)) from None
+        return found
+
     # ------------------------------------------------------------------ who leads what
 
     def metadata(
@@ -209,10 +240,12 @@ class Cluster:
         Settings that have worked once are right: whatever it is then, it is waited for.
         """
         properties = self._settings.connecting
-        finding, told = look_at(self._settings.servers, properties), False
-        for broker in self._brokers[:MAX_ADDRESSES]:
-            if finding is None:
-                finding, told = look_at_one(broker.host, broker.port, properties), True
+        finding = look_at(self._settings.servers, properties)
+        told = finding is None
+        if told:
+            brokers = [(each.host, each.port) for each in self._brokers[:MAX_ADDRESSES]]
+            findings = look_at_each(brokers, properties)
+            finding = next((each for each in findings if each is not None), None)
         if finding is None or not (late or (not finding.fault.may_pass and not self._worked)):
             return
         tls = properties.get("security.protocol", "").lower().endswith("ssl")

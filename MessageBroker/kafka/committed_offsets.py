@@ -27,7 +27,8 @@ from MessageBroker.kafka.settings import KafkaSettings
 READ_TIMEOUT_SECONDS = 9.0
 # A coordinator that moves or loads is asked again after this long (s).
 RETRY_SECONDS = 0.1
-
+# What closing may take beside one who waits for an answer (s).
+CLOSE_SECONDS = 2.0
 # How long to wait before listening for what keeps an answer away (s).
 SLICE_SECONDS = 1.0
 
@@ -202,12 +203,16 @@ class GroupReader:
         # Kept: connecting anew would cost a handshake for each look at a backlog.
         self._clients: dict[str, Consumer] = {}
 
-    def committed(self, consumed: GroupTopic, partitions: Sequence[int]) -> dict[int, int]:
-        """Return the committed offsets of the group in those of `partitions` that have one."""
+    def read(self, consumed: GroupTopic, partitions: Sequence[int]) -> list[TopicPartition]:
+        """Return those of `partitions` in which the group has committed an offset, with it."""
         wanted = {consumed.topic: partitions}
         with self._asking(consumed.topic, consumed.group) as (client, events):
             found = read_committed(client, events, consumed.where, wanted, joined=False)
-        return {each.partition: each.offset for each in of_this_topic(found, consumed.topic_id)}
+        return of_this_topic(found, consumed.topic_id)
+
+    def committed(self, consumed: GroupTopic, partitions: Sequence[int]) -> dict[int, int]:
+        """Return the committed offsets of the group in those of `partitions` that have one."""
+        return {each.partition: each.offset for each in self.read(consumed, partitions)}
 
     def require_own(self, consumed: GroupTopic, topics: Mapping[str, Sequence[int]]) -> None:
         """See the function of this name."""
@@ -247,7 +252,12 @@ class GroupReader:
             time.sleep(RETRY_SECONDS)
 
     def close(self) -> None:
-        """Let the clients go."""
+        """Let the clients go; one that is still asked goes once it has given up."""
+        closing = threading.Thread(target=self._close, name="closing readers", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+
+    def _close(self) -> None:
         with self._lock:
             for client in self._clients.values():
                 client.close()

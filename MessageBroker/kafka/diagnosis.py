@@ -9,7 +9,7 @@ from MessageBroker.errors import (
     BrokerUnavailableError,
     ConfigurationError,
 )
-from MessageBroker.kafka.listener_probe import Fault, Finding
+from MessageBroker.kafka.faults import Fault, Finding
 
 SERVERS = "KAFKA_BOOTSTRAP_SERVERS (kafka_config.ini [default] bootstrap.servers)"
 

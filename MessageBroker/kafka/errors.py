@@ -105,6 +105,7 @@ _CLASSES: dict[int, type[BrokerError]] = {
     KafkaError.UNSUPPORTED_SASL_MECHANISM: ConfigurationError,
     KafkaError.UNSUPPORTED_VERSION: ConfigurationError,
     KafkaError.INVALID_RECORD: ConfigurationError,
+    KafkaError.INVALID_TIMESTAMP: ConfigurationError,
 }
 
 _WHAT_TO_DO: dict[int, str] = {
@@ -116,6 +117,10 @@ _WHAT_TO_DO: dict[int, str] = {
     KafkaError.INVALID_RECORD: (
         "a topic with cleanup.policy=compact takes no message without a key: set "
         "cleanup.policy=delete on it, or publish to another topic"
+    ),
+    KafkaError.INVALID_TIMESTAMP: (
+        "set this machine's clock right, or the broker's: they are further apart than the topic "
+        "allows (message.timestamp.before.max.ms and message.timestamp.after.max.ms)"
     ),
     KafkaError.MSG_SIZE_TOO_LARGE: (
         "raise max.message.bytes of the topic to 8388608 (kafka-configs.sh --alter --entity-type "

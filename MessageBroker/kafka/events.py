@@ -26,7 +26,8 @@ from MessageBroker.kafka.errors import (
     meaning_of,
     translate,
 )
-from MessageBroker.kafka.listener_probe import Finding, look_at
+from MessageBroker.kafka.faults import Finding
+from MessageBroker.kafka.listener_probe import look_at
 from MessageBroker.kafka.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ class ClientEvents:
         self._refusal: KafkaError | None = None
         self._finding: Finding | None = None  # what is wrong with TLS, looked at once an outage
         self._looked = False
-        self._heard: object = None  # of the client that was made last
+        self._listened_to: object = None  # the log of the client that was made last
+        self._told: set[int] = set()  # codes of errors that stand in the log
         self._refused_since = 0.0
         self._worked = False
         self.fine = False
@@ -86,10 +88,10 @@ class ClientEvents:
         Raises:
             ConfigurationError: a property that the client library does not take.
         """
-        log = self._heard = _LibraryLog(self._settings)
+        log = self._listened_to = _LibraryLog(self._settings)
 
         def hear(error: KafkaError) -> None:
-            if self._heard is log:  # one that is being closed has no broker, and says so
+            if self._listened_to is log:  # one that is being closed has no broker, and says so
                 self._on_error(error)
 
         try:
@@ -103,6 +105,7 @@ class ClientEvents:
         self.fine = self._worked = True
         self._cause = self._refusal = self._finding = None
         self._looked = False
+        self._told.clear()
 
     def heard(self, error: KafkaError) -> None:
         """Take note of an error that came in place of a message: it is said once, not again."""
@@ -192,7 +195,8 @@ class ClientEvents:
             self.topic_missed = True
         elif code == KafkaError._BAD_MSG and not self._worked:
             pass  # no Kafka, or TLS: said at each attempt; whoever asked for an answer looks at it
-        else:
+        elif code not in self._told:  # the client says it at each attempt
+            self._told.add(code)
             logger.error("Kafka at %s: %s", self._settings.servers, meaning_of(error))
 
 

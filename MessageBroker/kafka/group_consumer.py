@@ -72,7 +72,9 @@ class GroupConsumer:
         self._buffer = RecordBuffer(consumed.topic)
         self._pauses = Pauses(client)
         self.assignment = Assignment(on_lost)
-        self.membership = Membership(client, consumed, offsets, self.assignment, self._forget)
+        self.membership = Membership(
+            client, consumed, events, offsets, self.assignment, self._forget
+        )
         self._revoked_while_fetching: set[int] = set()
         self._failure: BrokerError | None = None
 
@@ -86,9 +88,8 @@ class GroupConsumer:
 
     def raise_failure(self) -> None:
         """Raise, once, what went wrong and waiting does not cure."""
-        failure = self._failure or self.membership.failure
+        failure, self._failure = self._failure or self.membership.take_failure(), None
         if failure is not None:
-            self._failure = self.membership.failure = None
             raise failure
 
     # ------------------------------------------------------------------ fetching
@@ -112,7 +113,11 @@ class GroupConsumer:
 
     def serve_at_work(self) -> None:
         """Serve the group while the application is at work."""
-        self.membership.start_the_rest()
+        try:
+            self.membership.begin_in_the_rest()
+        except KafkaException as exception:
+            self._begin_anew(exception)
+            return
         if len(self._buffer) >= MAX_WAITING:
             self._pauses.begin()
         self.collect(1, 1, 0)

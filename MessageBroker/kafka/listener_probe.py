@@ -11,16 +11,19 @@ import contextlib
 import socket
 import ssl
 import struct
+import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
 from MessageBroker.addresses import without_scheme
+from MessageBroker.kafka.faults import Fault, Finding
 
-# All of one look at one address; the patience of a start is 3 s (s).
+# All of a look, at however many addresses; the patience of a start is 3 s (s).
 LOOK_SECONDS = 1.5
+# What saying so takes after that (s).
+MARGIN_SECONDS = 0.3
 # So many addresses of `bootstrap.servers` are looked at: one that works says that all is well.
 MAX_ADDRESSES = 3
 # An answer to the requests below has hundreds of bytes; more is no Kafka's.
@@ -38,58 +41,10 @@ _OTHER_NAME = frozenset({62, 64})  # host name, address
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 27})
 
 
-class Fault(Enum):
-    """What is wrong with a listener, or with what was set for it."""
-
-    UNKNOWN_HOST = "its name is not known here"
-    REFUSED = "nobody listens there"
-    SILENT = "nothing answers there"
-    CLOSES = "it closes the connection without an answer"
-    NO_KAFKA = "what answers there is no Kafka"
-    NO_TLS = "what answers there does not speak TLS, nor is it a Kafka without"
-    OTHER_TLS = "it takes none of the TLS versions or ciphers of this client"
-    OTHER_NAME = "its certificate is for another host name"
-    EXPIRED = "its certificate has expired"
-    NOT_YET_VALID = "its certificate is not valid yet"
-    UNKNOWN_AUTHORITY = "its certificate is of an authority that is not trusted here"
-    BAD_CERTIFICATE = "its certificate cannot be verified"
-    WANTS_TLS = "it speaks TLS"
-    WITHOUT_TLS = "it does not speak TLS"
-    WANTS_CERTIFICATE = "it wants a certificate of the client"
-    REFUSES_CERTIFICATE = "it does not take the certificate of the client"
-    WANTS_LOGIN = "it wants a login (SASL)"
-    WITHOUT_LOGIN = "it takes no login (SASL)"
-    OTHER_MECHANISM = "it does not take the mechanism of the login"
-
-    @property
-    def may_pass(self) -> bool:
-        """Whether waiting may cure it."""
-        return self in _MAY_PASS
-
-
-# A port that is forwarded takes connections before there is anything behind it.
-_MAY_PASS = frozenset({Fault.UNKNOWN_HOST, Fault.REFUSED, Fault.SILENT, Fault.CLOSES, Fault.NO_TLS})
-
-
 class _Answer(Enum):
     KAFKA = 1
     ANOTHER = 2
     NONE = 3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a look has shown.
-
-    Attributes:
-        address: where: `host:port`.
-        fault: what is wrong.
-        shown: what the listener offers instead: names of its certificate, mechanisms.
-    """
-
-    address: str
-    fault: Fault
-    shown: tuple[str, ...] = ()
 
 
 class _FaultFoundError(Exception):
@@ -110,27 +65,33 @@ def look_at(servers: str, properties: Mapping[str, str]) -> Finding | None:
         None if one of them can be used as far as this can tell; else what is wrong with the first,
         that which waiting cannot cure before the rest.
     """
-    findings = []
-    for address in servers.split(",")[:MAX_ADDRESSES]:
-        finding = look_at_one(*_parts(address), properties)
-        if finding is None:
-            return None
-        findings.append(finding)
-    return min(findings, key=lambda finding: finding.fault.may_pass, default=None)
+    places = [_parts(address) for address in servers.split(",")[:MAX_ADDRESSES]]
+    findings = look_at_each(places, properties)
+    if None in findings:
+        return None
+    known = [each for each in findings if each is not None]
+    return min(known, key=lambda finding: finding.fault.may_pass, default=None)
 
 
-def look_at_one(host: str, port: int, properties: Mapping[str, str]) -> Finding | None:
-    """Look at one listener; None if it can be used as far as this can tell."""
-    try:
-        _Look(host, port, properties).judge()
-    except _FaultFoundError as found:
-        return Finding(f"{host}:{port}", found.fault, found.shown)
-    except (OSError, ValueError, struct.error, _NotKafkaError):
-        return None  # the settings cannot be used for a look, or it broke off: nothing is known
-    return None
+def look_at_each(
+    places: Sequence[tuple[str, int]], properties: Mapping[str, str]
+) -> list[Finding | None]:
+    """Look at several listeners side by side; None for each that can be used, as far as one sees.
+
+    Each in a thread of its own: the system may look for a name for much longer than anybody here
+    may wait.
+
+    Args:
+        places: hosts and ports.
+        properties: see `look_at`.
+    """
+    looks = [_Look(host, port, properties) for host, port in places]
+    return [look.finding() for look in looks]
 
 
 class _Look:
+    """A look at one listener, which begins at once."""
+
     def __init__(self, host: str, port: int, properties: Mapping[str, str]) -> None:
         self._host = host
         self._port = port
@@ -139,15 +100,38 @@ class _Look:
         self._tls = protocol.endswith("ssl")
         self._login = protocol.startswith("sasl")
         self._deadline = time.monotonic() + LOOK_SECONDS
+        self._ended = threading.Event()
+        # What it means that nothing more is known by now.
+        self._finding: Finding | None = self._found(Fault.UNKNOWN_HOST)
+        threading.Thread(target=self._look, name="looking at a listener", daemon=True).start()
 
-    def judge(self) -> None:
+    def finding(self) -> Finding | None:
+        """Return what it has shown when its time is over."""
+        self._ended.wait(max(0.0, self._deadline + MARGIN_SECONDS - time.monotonic()))
+        return self._finding
+
+    def _look(self) -> None:
+        try:
+            self._judge()
+            self._finding = None
+        except _FaultFoundError as found:
+            self._finding = self._found(found.fault, found.shown)
+        except (OSError, ValueError, struct.error, _NotKafkaError):
+            # The settings cannot be used for a look, or it broke off: nothing is known.
+            self._finding = None
+        finally:
+            self._ended.set()
+
+    def _found(self, fault: Fault, shown: tuple[str, ...] = ()) -> Finding:
+        return Finding(f"{self._host}:{self._port}", fault, shown)
+
+    def _judge(self) -> None:
         """Raise the fault that there is."""
         with self._connected() as connection:
             if self._tls:
                 self._judge_tls(connection)
                 return
-            connection.settimeout(self._left())
-            answer = _api_versions(connection)
+            answer = self._api_versions(connection)
             if answer is _Answer.KAFKA:
                 self._judge_login(connection)
             elif self._speaks_tls():
@@ -158,15 +142,25 @@ class _Look:
     @contextlib.contextmanager
     def _connected(self) -> Iterator[socket.socket]:
         try:
-            connection = socket.create_connection((self._host, self._port), self._left())
+            addresses = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except socket.gaierror:
             raise _FaultFoundError(Fault.UNKNOWN_HOST) from None
-        except ConnectionRefusedError:
-            raise _FaultFoundError(Fault.REFUSED) from None
-        except OSError:  # no route, or no answer in time
-            raise _FaultFoundError(Fault.SILENT) from None
-        with connection:
-            yield connection
+        self._finding = self._found(Fault.SILENT)
+        fault = Fault.UNKNOWN_HOST
+        for family, kind, protocol, _, address in addresses:
+            with socket.socket(family, kind, protocol) as connection:
+                try:
+                    connection.settimeout(self._left())
+                    connection.connect(address)
+                except ConnectionRefusedError:
+                    fault = Fault.REFUSED
+                    continue
+                except OSError:  # no route, or no answer in time
+                    fault = Fault.SILENT
+                    continue
+                yield connection
+                return
+        raise _FaultFoundError(fault)
 
     def _left(self) -> float:
         return max(0.05, self._deadline - time.monotonic())
@@ -188,7 +182,7 @@ class _Look:
             raise _handshake_fault(error) from None
         with wrapped:
             try:
-                answer = _api_versions(wrapped)
+                answer = self._api_versions(wrapped)
             except ssl.SSLError as error:  # TLS 1.3 refuses a client after its own handshake
                 if "ALERT" not in (error.reason or ""):
                     raise
@@ -199,7 +193,7 @@ class _Look:
 
     def _judge_login(self, connection: socket.socket) -> None:
         mechanism = self._properties.get("sasl.mechanisms", "GSSAPI") if self._login else "PLAIN"
-        answer = _ask(connection, _SASL_HANDSHAKE, 1, _text(mechanism))
+        answer = self._ask(connection, _SASL_HANDSHAKE, 1, _text(mechanism))
         if answer is None:
             return
         (code,) = struct.unpack_from(">h", answer)
@@ -275,10 +269,52 @@ class _Look:
     def _speaks_kafka_without_tls(self) -> bool:
         try:
             with self._connected() as connection:
-                connection.settimeout(self._left())
-                return _api_versions(connection) is _Answer.KAFKA
+                return self._api_versions(connection) is _Answer.KAFKA
         except OSError:
             return False
+
+    # ------------------------------------------------------------------ Kafka's protocol
+
+    def _api_versions(self, connection: socket.socket) -> _Answer:
+        try:
+            answer = self._ask(connection, _API_VERSIONS, 0, b"")
+        except _NotKafkaError:
+            return _Answer.ANOTHER
+        return _Answer.NONE if answer is None else _Answer.KAFKA
+
+    def _ask(self, connection: socket.socket, api: int, version: int, body: bytes) -> bytes | None:
+        """Send one request; return its answer, None if there is none."""
+        number = 1
+        request = struct.pack(">hhi", api, version, number) + _text("probe") + body
+        try:
+            connection.settimeout(self._left())
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            head = self._read(connection, 8)
+            if head is None:
+                return None
+            size, answered = struct.unpack(">ii", head)
+            if answered != number or not 4 <= size <= MAX_ANSWER_BYTES:
+                raise _NotKafkaError
+            return self._read(connection, size - 4)
+        except ssl.SSLError:
+            raise
+        except TimeoutError:
+            raise _FaultFoundError(Fault.SILENT) from None
+        except OSError:
+            return None
+
+    def _read(self, connection: socket.socket, size: int) -> bytes | None:
+        """Read so much; None if it ends before. What drips ends with the time of the look."""
+        data = bytearray()
+        while len(data) < size:
+            if time.monotonic() >= self._deadline:
+                raise TimeoutError
+            connection.settimeout(self._left())
+            part = connection.recv(size - len(data))
+            if not part:
+                return None
+            data += part
+        return bytes(data)
 
 
 def _is_about_the_client(error: OSError) -> bool:
@@ -295,54 +331,12 @@ def _handshake_fault(error: OSError) -> _FaultFoundError:
     return _FaultFoundError(Fault.CLOSES if closed else Fault.NO_TLS)
 
 
-# ---------------------------------------------------------------------- Kafka's protocol
-
-
-def _api_versions(connection: socket.socket) -> _Answer:
-    try:
-        answer = _ask(connection, _API_VERSIONS, 0, b"")
-    except _NotKafkaError:
-        return _Answer.ANOTHER
-    return _Answer.NONE if answer is None else _Answer.KAFKA
-
-
 def _no_kafka(answer: _Answer) -> _FaultFoundError:
     return _FaultFoundError(Fault.NO_KAFKA if answer is _Answer.ANOTHER else Fault.CLOSES)
 
 
 class _NotKafkaError(Exception):
     pass
-
-
-def _ask(connection: socket.socket, api: int, version: int, body: bytes) -> bytes | None:
-    """Send one request; return its answer, None if there is none."""
-    number = 1
-    request = struct.pack(">hhi", api, version, number) + _text("probe") + body
-    try:
-        connection.sendall(struct.pack(">i", len(request)) + request)
-        head = _read(connection, 8)
-        if head is None:
-            return None
-        size, answered = struct.unpack(">ii", head)
-        if answered != number or not 4 <= size <= MAX_ANSWER_BYTES:
-            raise _NotKafkaError
-        return _read(connection, size - 4)
-    except ssl.SSLError:
-        raise
-    except TimeoutError:
-        raise _FaultFoundError(Fault.SILENT) from None
-    except OSError:
-        return None
-
-
-def _read(connection: socket.socket, size: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        part = connection.recv(size - len(data))
-        if not part:
-            return None
-        data += part
-    return bytes(data)
 
 
 def _text(text: str) -> bytes:

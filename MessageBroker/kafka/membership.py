@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from MessageBroker.errors import BrokerError, BrokerUnavailableError
+from MessageBroker.errors import BrokerError
 from MessageBroker.kafka.assignment import Assignment
+from MessageBroker.kafka.beginning import Beginning
 from MessageBroker.kafka.committed_offsets import GroupTopic
+from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.start_offsets import StartOffsets
 
 logger = logging.getLogger(__name__)
 
-# How soon to try again to start a partition that had no leader, say (s).
-START_RETRY_SECONDS = 1.0
 # The client tells at once that partitions are given back, also where the broker is away; only a
 # group that deals anew just then makes it wait (s).
 GIVE_BACK_SECONDS = 2.0
@@ -44,16 +44,13 @@ class Membership:
     `ask_the_group`, `start_over` and `is_complete` are for any thread, the rest for the one that
     polls: the client lets in one thread at a time, and not in turn. Beside one that polls all the
     time another waits for ever.
-
-    Attributes:
-        failure: why the start in new partitions was not found, where waiting does not cure that;
-            for the one that polls to raise and reset.
     """
 
     def __init__(
         self,
         client: Consumer,
         consumed: GroupTopic,
+        events: ClientEvents,
         offsets: StartOffsets,
         assignment: Assignment,
         before_revoke: Callable[[set[int]], None],
@@ -63,11 +60,11 @@ class Membership:
         Args:
             client: the consumer.
             consumed: the topic and the group.
+            events: what the client says in the background.
             offsets: tells where to begin in a partition.
             assignment: kept as the group deals it.
             before_revoke: told of partitions that go elsewhere.
         """
-        self.failure: BrokerError | None = None
         self._client = client
         self._consumed = consumed
         self._offsets = offsets
@@ -76,8 +73,7 @@ class Membership:
         self._member = False
         self._must_rejoin = False
         self._leaving = False
-        self._unstarted: set[int] = set()  # assigned, and it is not known yet where to go on
-        self._last_start = time.monotonic()
+        self._beginning = Beginning(client, consumed, events, offsets, assignment)
 
     # ------------------------------------------------------------------ joining and leaving
 
@@ -97,7 +93,7 @@ class Membership:
 
         Others of the group may be about to commit it.
         """
-        if not self._member:
+        if not self._member or self._beginning.is_at_it:
             return False
         wanted = set(partitions)
         return wanted <= set(self._assignment) or wanted <= set(self._offsets.committed(partitions))
@@ -105,7 +101,7 @@ class Membership:
     @property
     def is_complete(self) -> bool:
         """Whether this is a member, and has begun in all that it was assigned."""
-        return self._member and not self._must_rejoin and not self._unstarted
+        return self._member and not self._must_rejoin and self._beginning.is_complete
 
     def mend(self) -> None:
         """Join anew if that must be, and begin where it was not possible before."""
@@ -114,7 +110,7 @@ class Membership:
             self._must_rejoin = self._member = False
             self._client.unsubscribe()
             self._subscribe()
-        self.start_the_rest()
+        self.begin_in_the_rest()
 
     def leave(self) -> None:
         """Give the partitions to others; `mend` joins again."""
@@ -192,13 +188,10 @@ class Membership:
     # ------------------------------------------------------------------ what the group deals
 
     def _on_assign(self, client: Consumer, partitions: list[TopicPartition]) -> None:
-        # The group counts all of them as ours, so none may be forgotten: one without a leader, say,
-        # is tried again, while the others flow.
-        self._unstarted.update(each.partition for each in partitions)
-        # One that leaves asks nobody where to begin.
-        starts = [] if self._leaving else self._find_starts()
-        client.incremental_assign(starts)  # also if empty: the client would take all of them
-        self._begin_at(starts)
+        # It fetches nothing yet; without this call the client would begin in all of them.
+        client.incremental_assign([])
+        if not self._leaving:  # one that leaves asks nobody where to begin
+            self._beginning.add({each.partition for each in partitions})
         self._member = True
 
     def _on_revoke(self, client: Consumer, partitions: list[TopicPartition]) -> None:
@@ -206,7 +199,7 @@ class Membership:
         gone = {each.partition for each in partitions}
         self.store_moved()  # the client commits it before it lets the partitions go
         self._before_revoke(gone)
-        self._unstarted -= gone
+        self._beginning.drop(gone)
         self._assignment.lose(gone)
         try:
             ours = client.assignment()
@@ -222,29 +215,19 @@ class Membership:
 
     # ------------------------------------------------------------------ beginning
 
-    def start_the_rest(self) -> None:
-        """Try again to begin with partitions for which that was not possible at once."""
-        if not self._unstarted or time.monotonic() - self._last_start < START_RETRY_SECONDS:
-            return
-        starts = self._find_starts()
-        if starts:
-            self._client.incremental_assign(starts)
-            self._begin_at(starts)
+    def begin_in_the_rest(self) -> None:
+        """Begin with partitions for which that was not possible before."""
+        if not self._leaving:
+            self._beginning.go_on()
 
-    def _find_starts(self) -> list[TopicPartition]:
-        """Find out where to begin in the assigned partitions; leave out what cannot be told yet."""
-        self._last_start = time.monotonic()
-        try:
-            starts = self._offsets.find(sorted(self._unstarted))
-        except BrokerUnavailableError as error:
-            logger.debug("%s: not started yet: %s", self._consumed.where, error)
-            return []
-        except BrokerError as error:
-            self.failure = error
-            return []
-        topic = self._consumed.topic
-        return [TopicPartition(topic, each, offset) for each, offset in starts.items()]
+    def heard_of_commit(
+        self, error: KafkaError | None, partitions: Sequence[TopicPartition]
+    ) -> None:
+        """Take what the client says of a commit, as it is polled."""
+        if not self._leaving:
+            self._beginning.heard_of_commit(error, partitions)
 
-    def _begin_at(self, starts: Sequence[TopicPartition]) -> None:
-        self._unstarted.difference_update(each.partition for each in starts)
-        self._assignment.begin({start.partition: start.offset for start in starts})
+    def take_failure(self) -> BrokerError | None:
+        """Return, once, why it is not known where to begin, if waiting does not cure that."""
+        failure, self._beginning.failure = self._beginning.failure, None
+        return failure

@@ -26,7 +26,7 @@ from MessageBroker.kafka.lingering import (
     Lingering,
     without_a_clock,
 )
-from MessageBroker.kafka.record_times import RecordTimes
+from MessageBroker.kafka.record_times import RecordTimes, broker_gives_times
 from MessageBroker.kafka.records import Record, headers_of, id_of
 from MessageBroker.kafka.settings import KafkaSettings
 
@@ -83,7 +83,7 @@ class KafkaPublisher:
         self._outage = outage
         self._hearing = Hearing(lambda timeout: self._client.list_topics(timeout=timeout))
         self._unconfirmed = 0  # messages, when that was last looked at
-        self._times = RecordTimes()
+        self._times = RecordTimes(lambda topic: broker_gives_times(cluster, topic))
         self._closing = threading.Event()
         self._has_id_at = time.monotonic() + PRODUCER_ID_SECONDS
         self._end: KafkaError | None = None  # why this client can send no more

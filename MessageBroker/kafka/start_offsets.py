@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.committed_offsets import (
+    GroupReader,
     GroupTopic,
     Note,
     of_this_topic,
@@ -27,23 +29,44 @@ from MessageBroker.kafka.events import ClientEvents
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Starts:
+    """Where a group goes on in partitions.
+
+    Attributes:
+        known: partitions to offsets, where the group was before.
+        new: partitions to offsets, where it begins: to be committed before it does.
+    """
+
+    known: Mapping[int, int]
+    new: Mapping[int, int]
+
+
 class StartOffsets:
-    """Where a group goes on in one topic, found through a consumer of that group."""
+    """Where a group goes on in one topic."""
 
     def __init__(
-        self, client: Consumer, events: ClientEvents, admin: KafkaAdmin, consumed: GroupTopic
+        self,
+        client: Consumer,
+        events: ClientEvents,
+        admin: KafkaAdmin,
+        groups: GroupReader,
+        consumed: GroupTopic,
     ) -> None:
         """Prepare; nothing is asked yet.
 
         Args:
-            client: the consumer.
+            client: a consumer of the group.
             events: what it says in the background.
             admin: asks for the ends of partitions.
+            groups: reads what the group has committed, beside the consumer: whoever polls that one
+                would have to wait.
             consumed: the topic and the group.
         """
         self._client = client
         self._events = events
         self._admin = admin
+        self._groups = groups
         self._consumed = consumed
         self._founded: int | None = None  # partitions of the topic when the group began
 
@@ -54,10 +77,20 @@ class StartOffsets:
             BrokerUnavailableError, AuthenticationError: they cannot be read, within 10 s.
         """
         wanted = {self._consumed.topic: partitions}
-        found = of_this_topic(
-            read_committed(self._client, self._events, self._consumed.where, wanted, joined=joined),
-            self._consumed.topic_id,
+        return self._offsets_in(
+            of_this_topic(
+                read_committed(
+                    self._client, self._events, self._consumed.where, wanted, joined=joined
+                ),
+                self._consumed.topic_id,
+            )
         )
+
+    def _read(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Do as `committed` does, beside whoever polls the consumer."""
+        return self._offsets_in(self._groups.read(self._consumed, partitions))
+
+    def _offsets_in(self, found: Sequence[TopicPartition]) -> dict[int, int]:
         counts = (Note.of(each).partitions_at_start for each in found)
         self._founded = next((each for each in counts if each is not None), self._founded)
         return {each.partition: each.offset for each in found}
@@ -66,20 +99,20 @@ class StartOffsets:
         """See `require_own`."""
         require_own(self._client, self._events, self._consumed, self._admin.topics())
 
-    def find(self, partitions: Sequence[int]) -> dict[int, int]:
-        """Tell where to go on in newly assigned partitions; commit it where there was nothing.
+    def find(self, partitions: Sequence[int]) -> Starts:
+        """Tell where to go on in newly assigned partitions. In any thread; it may take very long.
 
         Returns:
             The offsets of those that have a leader. Without one nothing can be asked or fetched.
 
         Raises:
-            BrokerError: it cannot be found out, or not be committed.
+            BrokerError: it cannot be found out.
         """
         led = self._admin.with_leaders(self._consumed.topic)
         partitions = [each for each in partitions if each in led]
         if not partitions:
-            return {}
-        committed = self.committed(partitions)
+            return Starts({}, {})
+        committed = self._read(partitions)
         earliest = self._admin.earliest(self._consumed.topic, partitions)
         for partition, offset in committed.items():
             if offset < earliest[partition]:
@@ -91,19 +124,16 @@ class StartOffsets:
                     offset,
                     earliest[partition] - 1,
                 )
-        new = [partition for partition in partitions if partition not in committed]
-        if new:
-            begin = self._begin(new, earliest)
-            committed.update(begin)
-            error = self.commit(begin)
-            if error is not None:
-                raise self._events.explain(error, self._consumed.where)
-        return {each: max(committed[each], earliest[each]) for each in partitions}
+        new = [each for each in partitions if each not in committed]
+        return Starts(
+            known={each: max(offset, earliest[each]) for each, offset in committed.items()},
+            new=self._begin(new, earliest) if new else {},
+        )
 
     def _begin(self, new: Sequence[int], earliest: Mapping[int, int]) -> dict[int, int]:
         """Choose the first offset in partitions where the group has none."""
         everywhere = self._admin.partitions(self._consumed.topic) or new
-        self.committed(everywhere)  # may tell when the group was founded
+        self._read(everywhere)  # may tell when the group was founded
         if self._founded is None:
             self._founded = len(everywhere)
         # Partitions added to the topic since belong to the group from their first message on.
@@ -121,6 +151,10 @@ class StartOffsets:
             TopicPartition(self._consumed.topic, each, offset, note)
             for each, offset in offsets.items()
         ]
+
+    def begin_to_commit(self, offsets: Mapping[int, int]) -> None:
+        """Commit as a member, without waiting: the client tells by `on_commit` what came of it."""
+        self._client.commit(offsets=self.to_commit(offsets), asynchronous=True)
 
     def commit(self, offsets: Mapping[int, int]) -> KafkaError | None:
         """Commit as a member: the coordinator refuses it from one that is none any more."""

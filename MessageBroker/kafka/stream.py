@@ -12,17 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from MessageBroker.core.driver import Stream
 from MessageBroker.errors import BrokerError, BrokerUnavailableError, ConfigurationError
 from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka.assignment import KafkaDelivery
-from MessageBroker.kafka.committed_offsets import GroupTopic
+from MessageBroker.kafka.committed_offsets import GroupReader, GroupTopic
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.group_consumer import GroupConsumer
 from MessageBroker.kafka.hearing import Hearing, let_go
-from MessageBroker.kafka.liveness import Probe, Standstill
+from MessageBroker.kafka.liveness import PROBE_TIMEOUT_SECONDS, Probe, Standstill
 from MessageBroker.kafka.refused import FindSpan
 from MessageBroker.kafka.start_offsets import StartOffsets
 from MessageBroker.message import Delivery, Message
@@ -41,15 +41,19 @@ LEAVE_TIMEOUT_SECONDS = 5.0
 # What a fetch waits for the other thread at least, also one that was to wait for nothing (s).
 LEAST_PATIENCE_SECONDS = 0.1
 
+# What a client calls with what came of a commit: of all of it, and of each partition.
+OnCommit = Callable[["KafkaError | None", Sequence[TopicPartition]], None]
+
 
 class KafkaStream(Stream):
     """A consumer group's member, whichever client stands for it."""
 
     def __init__(
         self,
-        open_client: Callable[[], Consumer],
+        open_client: Callable[[OnCommit], Consumer],
         events: ClientEvents,
         admin: KafkaAdmin,
+        groups: GroupReader,
         consumed: GroupTopic,
         session_seconds: float,
         find_span: FindSpan,
@@ -60,6 +64,7 @@ class KafkaStream(Stream):
             open_client: makes a consumer of the group; again where one hears of no broker any more.
             events: what it says in the background.
             admin: asks for the ends of partitions.
+            groups: reads what the group has committed.
             consumed: the topic and the group.
             session_seconds: how long a silent consumer stays in its group.
             find_span: finds the offsets of a batch that the client refuses.
@@ -69,30 +74,49 @@ class KafkaStream(Stream):
         self._open_client = open_client
         self._events = events
         self._admin = admin
+        self._groups = groups
         self._consumed = consumed
         self._find_span = find_span
         self._partitions: Sequence[int] = ()
         self._polling = threading.Lock()
         self._consumer = self._new_consumer()
         # Half a session: the group may have had no sign of life for a while before the stop.
-        self._standstill = Standstill(
-            session_seconds / 2, lambda: self._consumer.membership.ask_the_group()
-        )
+        self._standstill = Standstill(session_seconds / 2, self._ask_the_group)
         self._hearing = Hearing(lambda timeout: self._consumer.ask_a_broker(timeout))
         self._probe = Probe(admin, consumed, events, self._hearing)
         self._last_fetch = time.monotonic()
 
+    def _ask_the_group(self) -> None:
+        """Find out whether the group still counts this consumer; where nobody answers, it may not.
+
+        The consumer's own question knows no limit of time, so another connection asks first. What
+        is given up comes again, here too.
+        """
+        membership = self._consumer.membership
+        try:
+            self._admin.topic_id(self._consumed.topic, PROBE_TIMEOUT_SECONDS)
+        except BrokerUnavailableError as error:
+            logger.debug("%s: joining anew after a standstill: %s", self._consumed.where, error)
+            membership.start_over()
+            return
+        except BrokerError:
+            pass  # an answer, all the same
+        membership.ask_the_group()
+
     def _new_consumer(self) -> GroupConsumer:
-        client = self._open_client()
-        return GroupConsumer(
+        client = self._open_client(
+            lambda error, partitions: consumer.membership.heard_of_commit(error, partitions)
+        )
+        consumer = GroupConsumer(
             client,
-            StartOffsets(client, self._events, self._admin, self._consumed),
+            StartOffsets(client, self._events, self._admin, self._groups, self._consumed),
             self._consumed,
             self._events,
             self._find_span,
             on_lost=lambda lost: self.on_lost(lost),
             on_unread=lambda message, error: self.on_unread(message, error),
         )
+        return consumer
 
     # ------------------------------------------------------------------ joining
 
@@ -115,6 +139,12 @@ class KafkaStream(Stream):
             now = time.monotonic()
             if now >= suspicious:
                 suspicious = now + SUSPICIOUS_SECONDS
+                logger.info(
+                    "%s: not joined after %.0f s: waiting for the group's other consumers and the "
+                    "brokers",
+                    self._consumed.where,
+                    now - began,
+                )
                 self._look_at_the_others()
                 self._ask_for_another_deal()
             if now >= deadline:

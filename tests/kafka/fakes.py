@@ -10,7 +10,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from MessageBroker import BrokerError
+from MessageBroker import BrokerError, BrokerUnavailableError
+from MessageBroker.kafka.committed_offsets import GroupTopic
 
 TOPIC = "topic"
 
@@ -89,6 +90,8 @@ class FakeConsumer:
         taken: how many records it has given.
         faults: by the name of a method, what its next calls raise.
         commit_error: the answer to every commit.
+        commits: how many were asked for.
+        on_commit: told of commits that nobody waited for, when it is polled next.
         on_poll: called whenever it is polled, first of all.
         on_read: called whenever the body of a record is read.
         on_ask: called whenever it asks a broker for metadata.
@@ -110,6 +113,9 @@ class FakeConsumer:
         self.taken = 0
         self.faults: defaultdict[str, list[BaseException]] = defaultdict(list)
         self.commit_error: KafkaError | None = None
+        self.on_commit: Callable[[KafkaError | None, list[TopicPartition]], None]
+        self.commits = 0
+        self._commits: list[tuple[KafkaError | None, list[TopicPartition]]] = []
         self.on_poll: Callable[[], None] = lambda: None
         self.on_read: Callable[[], None] = lambda: None
         self.on_ask: Callable[[], None] = lambda: None
@@ -163,6 +169,8 @@ class FakeConsumer:
     def consume(self, count: int, timeout: float) -> list[FakeRecord]:
         assert timeout == 0
         self.on_poll()
+        while self._commits:
+            self.on_commit(*self._commits.pop(0))
         self._tell("on_revoke", self._dealt - self.owned)
         self._tell("on_revoke", self._dealt & self._given_back)
         self._given_back.clear()
@@ -198,10 +206,13 @@ class FakeConsumer:
         ]
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
-        assert not asynchronous
-        if self.commit_error is not None:
+        self.commits += 1
+        if self.commit_error is None:
+            self.committed_offsets.update({each.partition: each.offset for each in offsets})
+        if asynchronous:
+            self._commits.append((self.commit_error, offsets))
+        elif self.commit_error is not None:
             raise KafkaException(self.commit_error)
-        self.committed_offsets.update({each.partition: each.offset for each in offsets})
         return offsets
 
     def store_offsets(self, offsets: list[TopicPartition]) -> None:
@@ -226,11 +237,15 @@ class FakeAdmin:
 
     Attributes:
         faults: what the next look-ups of where partitions begin raise.
+        on_ask: called whenever such a look-up begins.
+        is_away: no broker answers.
     """
 
     def __init__(self, client: FakeConsumer) -> None:
         self._client = client
+        self.on_ask: Callable[[], None] = lambda: None
         self.faults: list[BrokerError] = []
+        self.is_away = False
 
     def topics(self) -> dict[str, list[int]]:
         return {TOPIC: list(self._client.log)}
@@ -239,6 +254,8 @@ class FakeAdmin:
         return list(self._client.log)
 
     def topic_id(self, *_arguments: Any) -> str:
+        if self.is_away:
+            raise BrokerUnavailableError("nobody answers")
         return "id"
 
     def with_leaders(self, topic: str) -> set[int]:
@@ -248,12 +265,30 @@ class FakeAdmin:
         return False
 
     def earliest(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        self.on_ask()
         if self.faults:
             raise self.faults.pop(0)
         return dict.fromkeys(partitions, 0)
 
     def latest(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         return {each: len(self._client.log[each]) for each in partitions}
+
+
+class FakeGroups:
+    """What a `GroupReader` reads of the group of a `FakeConsumer`.
+
+    Attributes:
+        on_read: called whenever it is asked.
+    """
+
+    def __init__(self, client: FakeConsumer) -> None:
+        self._client = client
+        self.on_read: Callable[[], None] = lambda: None
+
+    def read(self, consumed: GroupTopic, partitions: Sequence[int]) -> list[TopicPartition]:
+        self.on_read()
+        wanted = [TopicPartition(consumed.topic, each) for each in partitions]
+        return [each for each in self._client.committed(wanted, 0) if each.offset >= 0]
 
 
 class DeafProducer:

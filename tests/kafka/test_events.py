@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+import pytest
 from confluent_kafka import KafkaError
 
 from MessageBroker import AuthenticationError
@@ -52,3 +53,19 @@ def test_a_refusal_that_ends_while_it_is_looked_at_is_still_told_whole() -> None
 
     assert isinstance(events.refusal("a consumer"), AuthenticationError)
     assert events.refusal("a consumer") is None
+
+
+def test_an_error_that_the_client_repeats_is_one_line_until_a_broker_answers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events = ClientEvents(SETTINGS)
+    told: list[Callable[[KafkaError], None]] = []
+    events.open(lambda properties: told.append(properties["error_cb"]), {})  # type: ignore[arg-type,func-returns-value]
+    (hear,) = told
+    for _ in range(3):
+        hear(KafkaError(KafkaError._FS))
+    assert len(caplog.records) == 1
+
+    events.answered()
+    hear(KafkaError(KafkaError._FS))
+    assert len(caplog.records) == 2

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
 
-from MessageBroker import ClosedError, DeliverySettings
+from MessageBroker import ClosedError, DeliverySettings, OutgoingMessage
+from MessageBroker.kafka.admin import KafkaAdmin
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_jars import find_or_skip
 from tests.brokers.kafka_server import KafkaCluster
 
 PATIENCE_SECONDS = 30.0
+# What a receive may take beyond its time, on a busy machine (s).
+SLACK_SECONDS = 4.0
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,47 @@ def test_an_outage_is_one_line_when_it_begins_and_one_when_it_is_over(
     assert [line.split()[0] for line in lines] == ["WARNING", "INFO"], lines
     assert "is back" in lines[1]
     assert capfd.readouterr().err == ""
+
+
+def test_a_receive_keeps_its_time_where_the_broker_freezes_just_after_a_rebalance(
+    broken: KafkaCluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, asked = KafkaAdmin.with_leaders, threading.Event()
+
+    def freeze(admin: KafkaAdmin, topic: str) -> set[int]:
+        """As the consumer asks where to go on in what it was dealt."""
+        if not asked.is_set():
+            asked.set()
+            broken.pause()
+        return ask(admin, topic)
+
+    with connect(broken) as broker:
+        broker.create_topic("dealt-anew")
+        with broker.subscribe("dealt-anew") as subscription:
+            other = broker.subscribe("dealt-anew")
+            published = {bytes([each]) for each in range(30)}
+            broker.publish_batch("dealt-anew", [OutgoingMessage(each) for each in published])
+            monkeypatch.setattr(KafkaAdmin, "with_leaders", freeze)
+            closing = threading.Thread(target=other.close)
+            closing.start()
+            arrived: set[bytes] = set()
+            slow: list[float] = []
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not caplog.messages and time.monotonic() < deadline:
+                began = time.monotonic()
+                arrived.update(each.data for each in subscription.receive(30, 0.5))
+                lasted = time.monotonic() - began
+                slow += [lasted] if lasted > 0.5 + SLACK_SECONDS else []
+            broken.resume()
+            assert asked.is_set()
+            assert not slow
+            assert "waiting for it" in caplog.text
+
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while arrived != published and time.monotonic() < deadline:
+                arrived.update(message.data for message in subscription.receive(30, 0.5))
+            closing.join()
+    assert arrived == published
 
 
 def test_closing_does_not_wait_for_a_broker_that_is_frozen(broken: KafkaCluster) -> None:

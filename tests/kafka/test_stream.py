@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
 from typing import cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from MessageBroker import BrokerError, BrokerUnavailableError, Message
-from MessageBroker.kafka import hearing, liveness
+from MessageBroker.kafka import beginning, hearing, liveness
 from MessageBroker.kafka import stream as streams
 from MessageBroker.kafka.admin import KafkaAdmin
-from MessageBroker.kafka.committed_offsets import GroupTopic
+from MessageBroker.kafka.committed_offsets import GroupReader, GroupTopic
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.refused import Span
 from MessageBroker.kafka.settings import KafkaSettings
 from MessageBroker.kafka.stream import KafkaStream
 from MessageBroker.message import Delivery, DeliveryState
-from tests.kafka.fakes import TOPIC, FakeAdmin, FakeConsumer, Hanging
+from tests.kafka.fakes import TOPIC, FakeAdmin, FakeConsumer, FakeGroups, Hanging
 
 CONSUMED = GroupTopic(TOPIC, "id", f"{TOPIC}-sub", "nowhere", from_the_beginning=True)
 PATIENCE_SECONDS = 20.0
@@ -32,13 +33,22 @@ def joined(
     admin: FakeAdmin | None = None,
     session_seconds: float = 60.0,
     next_client: FakeConsumer | None = None,
+    groups: FakeGroups | None = None,
 ) -> KafkaStream:
     """A stream over a client, that has joined its group."""
     clients = iter([client, next_client])
+
+    def open_client(on_commit: streams.OnCommit) -> Consumer:
+        opened = next(clients)
+        assert opened is not None
+        opened.on_commit = on_commit
+        return cast("Consumer", opened)
+
     stream = KafkaStream(
-        lambda: next(clients),
+        open_client,
         ClientEvents(KafkaSettings({"bootstrap.servers": CONSUMED.servers}, {}, {})),
         cast("KafkaAdmin", admin or FakeAdmin(client)),
+        cast("GroupReader", groups or FakeGroups(client)),
         CONSUMED,
         session_seconds,
         lambda _partition, said, _position: Span(said, said),
@@ -97,11 +107,74 @@ def test_an_error_while_partitions_come_is_told_once_and_they_are_not_forgotten(
     client.owned = {0, 1}  # another consumer has left
 
     with pytest.raises(BrokerError, match="out of its wits"):
-        stream.fetch(1, MUCH, 0.01)
+        fetch(stream, 1)
     assert not stream.ready
 
     assert [each.data for each in fetch(stream, 1)] == [b"b"]
     assert stream.ready
+
+
+def test_a_fetch_does_not_wait_for_where_to_begin_and_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Partitions come from another consumer, and the broker hangs before it says where to go on."""
+    caplog.set_level(logging.INFO)
+    client, hanging = FakeConsumer({0: [b"a"], 1: [b"b"]}), Hanging()
+    groups = FakeGroups(client)
+    client.owned, client.committed_offsets = {0}, {1: 0}  # the other one is another consumer's
+    stream = joined(client, groups=groups)
+    monkeypatch.setattr(beginning, "TELL_SECONDS", 0.05)
+    groups.on_read = hanging
+    client.owned = {0, 1}  # another consumer has left
+
+    assert [each.data for each in fetch(stream, 1)] == [b"a"]
+    hanging.begun.wait(PATIENCE_SECONDS)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not caplog.messages and time.monotonic() < deadline:
+        assert stream.fetch(1, MUCH, 0.0) == []
+
+    assert hanging.hangs, "it was waited for"
+    assert "waiting to begin in the partitions 1" in caplog.text
+    hanging.answers.set()
+    assert [each.data for each in fetch(stream, 1)] == [b"b"]
+    assert "no partition waits any more" in caplog.messages[-1]
+
+
+def test_what_was_found_before_a_partition_went_and_came_back_is_not_believed() -> None:
+    """Another consumer has had it meanwhile, and gone on."""
+    client, hanging = FakeConsumer({0: [b"a", b"b"], 1: []}), Hanging()
+    admin = FakeAdmin(client)
+    client.owned, client.committed_offsets = {1}, {0: 0}
+    stream = joined(client, admin)
+    admin.on_ask = hanging  # what is committed was read by then
+    client.owned = {0, 1}
+    stream.fetch(1, MUCH, 0.0)
+    hanging.begun.wait(PATIENCE_SECONDS)
+    client.owned = {1}
+    stream.fetch(1, MUCH, 0.0)
+    client.committed_offsets[0], client.owned = 1, {0, 1}
+    stream.fetch(1, MUCH, 0.0)
+    hanging.answers.set()
+    hanging.ended.wait(PATIENCE_SECONDS)
+
+    assert [each.data for each in fetch(stream, 1)] == [b"b"]
+
+
+def test_a_group_that_cannot_commit_where_it_begins_does_not_begin_there() -> None:
+    client = FakeConsumer({0: [b"a"], 1: []})
+    client.owned, client.committed_offsets = {1}, {0: 0}
+    stream = joined(client)
+    del client.committed_offsets[0]  # it has expired, say
+    client.commit_error = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
+    client.owned = {0, 1}
+    for _ in range(10):
+        assert stream.fetch(1, MUCH, 0.01) == []
+        time.sleep(0.01)
+    assert not stream.ready
+
+    client.commit_error = None
+    assert [each.data for each in fetch(stream, 1)] == [b"a"]
+    assert client.committed_offsets[0] == 0
 
 
 def test_acks_that_could_not_be_stored_are_stored_later() -> None:
@@ -177,6 +250,23 @@ def test_what_is_handed_out_as_a_stop_is_noticed_is_lost_not_an_error() -> None:
 
     assert [each.delivery.state for each in handed_out] == [DeliveryState.LOST] * 3
     assert [each.data for each in fetch(stream, 3)] == bodies
+
+
+def test_whoever_wakes_while_the_broker_is_away_does_not_ask_it_whether_it_is_a_member() -> None:
+    """The client would wait for the answer, however long; what was held comes again."""
+    client = FakeConsumer({0: [b"a"]})
+    admin = FakeAdmin(client)
+    stream = joined(client, admin)
+    (held,) = fetch(stream, 1)
+    stream._standstill._seconds = -1.0  # every call notices that all stood still
+    admin.is_away = True
+    client.commit_error = KafkaError(KafkaError._TIMED_OUT)
+
+    assert acknowledge(stream, [held]) == 1
+
+    assert client.commits == 1  # where it began
+    admin.is_away, client.commit_error = False, None
+    assert [each.data for each in fetch(stream, 1)] == [b"a"]
 
 
 def test_acks_of_a_partition_that_went_elsewhere_are_late_and_earlier_ones_are_committed() -> None:
@@ -272,7 +362,7 @@ def test_a_client_that_hears_of_no_broker_is_replaced_and_nothing_is_skipped(
     stream.on_lost = lost.extend
     first, second = fetch(stream, 2)
     acknowledge(stream, [first])
-    other.committed_offsets = {0: 1}
+    other.committed_offsets = deaf.committed_offsets = {0: 1}
     deaf.faults["list_topics"] = [KafkaException(KafkaError(KafkaError._TRANSPORT))] * 2
     deaf.log[0].clear()
     received: list[Message] = []
