@@ -22,7 +22,7 @@ from Modelling.network.declared_size import (
 )
 from Modelling.network.input_range import UNIT, InputRange
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
-from Modelling.network.quickest_form import quickest_form
+from Modelling.network.quickest_form import MOST_BYTES, quickest_form
 from Modelling.network.range_probe import UNSAID, FoundRange
 from Modelling.network.tensorflow import quiet
 
@@ -208,7 +208,19 @@ def open_quickest(
     max_bytes: int,
 ) -> LiteRTEngine:
     """Open a compiled network, packed as this CPU likes it; see `packing`."""
-    opened = functools.partial(LiteRTEngine, name=name, input_range=input_range)
-    engine = opened(compiled, threads=threads, max_bytes=max_bytes)
-    form = quickest_form(compiled, functools.partial(opened, threads=1, max_bytes=max_bytes))
-    return engine if form is compiled else opened(form, threads=threads, max_bytes=max_bytes)
+    opened = functools.partial(
+        LiteRTEngine, name=name, threads=threads, input_range=input_range, max_bytes=max_bytes
+    )
+    engine = opened(compiled)
+    if len(compiled) > MOST_BYTES:  # nor is it kept in memory
+        return engine
+    form = _quickest_here(compiled, name, max_bytes)
+    return engine if form == compiled else opened(form)
+
+
+@functools.lru_cache(maxsize=2)  # what is served, and a canary or a shadow
+def _quickest_here(compiled: bytes, name: str, max_bytes: int) -> bytes:
+    """Try the forms once in a process, whose CPU stays what it is, however often one is opened."""
+    return quickest_form(
+        compiled, functools.partial(LiteRTEngine, name=name, threads=1, max_bytes=max_bytes)
+    )

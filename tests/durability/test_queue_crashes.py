@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_inotify")
 FIRST_SEED = 1
 SEEDS = (FIRST_SEED, *(pytest.param(each, marks=pytest.mark.soak) for each in (2, 3)))
 STEPS = 40
-DUO_SEEDS = (1, 2)
+DUO_SEEDS = (FIRST_SEED, pytest.param(2, marks=pytest.mark.soak))
 DUO_STEPS = 60
 
 

@@ -175,12 +175,23 @@ def picture(width: int, height: int) -> Image.Image:
     return Image.fromarray(rgb.astype(np.uint8))
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+KINDS = [
+    ("RGB", "JPEG"), ("CMYK", "JPEG"), ("L", "JPEG"), ("RGB", "MPO"), ("RGBA", "PNG"),
+    ("RGB", "PNG"), ("RGB", "TIFF"), ("RGBA", "WEBP"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("mode", "file_format"),
-    [("RGB", "JPEG"), ("CMYK", "JPEG"), ("L", "JPEG"), ("RGB", "MPO"), ("RGBA", "PNG"),
-     ("RGB", "PNG"), ("RGB", "TIFF"), ("RGBA", "WEBP")],
-)  # fmt: skip
+    ("mode", "file_format", "orientation"),
+    [
+        # Each orientation of one kind, and each kind as it is and turned; the others in the soak.
+        pytest.param(
+            *kind, turned, marks=() if kind == KINDS[0] or turned in (1, 6) else pytest.mark.soak
+        )
+        for kind in KINDS
+        for turned in range(1, 9)
+    ],
+)
 def test_large_photographs_are_reduced_and_upright(
     mode: str, file_format: str, orientation: int, encode: Encode
 ) -> None:

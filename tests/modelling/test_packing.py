@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from Modelling.data_preparation import bundled_test_images
+from Modelling.network import litert
 from Modelling.network import quickest_form as trying
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from Modelling.network.engine import LiteRTEngine, open_engine
@@ -175,6 +176,29 @@ def test_channels_in_groups_are_not_packed() -> None:
     assert 1 not in packable_convolutions(graph.written())
 
 
+@pytest.fixture
+def _nothing_known() -> Iterator[None]:
+    """What was found out about networks is forgotten, before and after."""
+    litert._quickest_here.cache_clear()
+    yield
+    litert._quickest_here.cache_clear()
+
+
+@pytest.mark.usefixtures("_nothing_known")
+def test_a_network_that_is_opened_again_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bytes] = []
+
+    def note(compiled: bytes, _opened: object) -> bytes:
+        tried.append(compiled)
+        return compiled
+
+    monkeypatch.setattr(litert, "quickest_form", note)
+    for _ in range(2):
+        open_engine(open_checkpoint(DEFAULT_CHECKPOINT))
+    assert tried == [SHIPPED.read_bytes()]
+
+
+@pytest.mark.usefixtures("_nothing_known")
 def test_the_engine_serves_the_quickest_form(
     digits: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
