@@ -21,7 +21,7 @@ from DB.report import as_text
 from DB.transfer import transfer
 from DurableText.command_line import default_help, print_json, run, tell
 from DurableText.installation.command_line import command_parser
-from DurableText.option_types import count_or_none, file_with_suffix, place
+from DurableText.option_types import count_or_none, file_with_suffix, place, utf8
 from DurableText.storage import STORAGE, make_durable_directory
 from DurableText.wording import counted, printable
 
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_verify)
     get = commands.add_parser("get", help="print a result; exit code 1 if it is not stored")
-    get.add_argument("id", help="the image's id")
+    get.add_argument("id", type=utf8, help="the image's id")
     get.set_defaults(run=_get)
     take = commands.add_parser("import", help="take the results of another DB over into --db")
     take.add_argument("source", type=place, metavar="FILE|URL", help="the DB that is read")

@@ -86,6 +86,24 @@ def nonempty(text: str) -> str:
     return text
 
 
+def utf8(text: str) -> str:
+    """Parse a text that messages and records hold, as they hold all texts: in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from None
+    return text
+
+
+def host_name(text: str) -> str:
+    """Parse the name or address of a host. An empty one would mean all addresses of this one."""
+    try:
+        nonempty(text).encode("idna")
+    except UnicodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a host") from None
+    return text
+
+
 def folder_name(text: str) -> Path:
     """Parse the name of a folder that is there."""
     found = path_name(text)

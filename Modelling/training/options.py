@@ -114,6 +114,8 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     output: Path = chosen.output or OUTPUT.with_name(f"{stem}_cnn_model.h5")
     if output.suffix not in CHECKPOINT_SUFFIXES:
         parser.error(f"--output {output}: the checkpoint's name must end in .h5 or .keras")
+    if output.is_dir():
+        parser.error(f"--output {output} is a folder, not a file")
     own = output.resolve() == OUTPUT
     if own and chosen.data and not (chosen.dataset or chosen.output):
         parser.error(

@@ -34,7 +34,7 @@ from DB import DatabaseConfigurationError
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, refusal_of
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.extras import needs
-from DurableText.option_types import folder_name, path_name, port_number
+from DurableText.option_types import folder_name, host_name, path_name, port_number
 from MessageBroker import BrokerError, ConfigurationError, add_broker_option
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Pipeline.observability.overview import target
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--host",
+        type=host_name,
         default=DEFAULT_HOST,
         metavar="ADDRESS",
         help="which others can reach; they need the token (default: %(default)s)",

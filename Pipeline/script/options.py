@@ -12,6 +12,7 @@ from DurableText.installation.command_line import command_parser
 from DurableText.option_types import (
     count,
     folder_name,
+    host_name,
     new_folder_name,
     nonempty,
     not_negative,
@@ -83,6 +84,7 @@ def script_parser(script: str, description: str) -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--metrics-host",
+        type=host_name,
         metavar="ADDRESS",
         default=DEFAULT_METRICS_HOST,
         help="where it listens; 0.0.0.0 or :: for all addresses of this machine",

@@ -87,6 +87,11 @@ def test_a_text_of_ours_of_which_the_disk_has_left_nothing_but_noise_is_no_other
     ("module", "arguments", "says"),
     [
         ("app_2", ["--subscription", ""], "the name is empty"),
+        ("app_2", ["--metrics-host", ""], "the name is empty"),
+        ("app_2", ["--metrics-host", "\udcff"], "is no name of a host"),
+        ("app_2", ["--metrics-host", "a..b"], "'a..b' is no name of a host"),
+        ("Pipeline.page.__main__", ["--host", ""], "the name is empty"),
+        ("DB.__main__", ["get", "\udcff"], "is not UTF-8"),
         ("model_server_sub", ["--subscription", ""], "the name is empty"),
         ("model_server_sub", ["--state-dir", os.devnull], "is a file, not a folder"),
         ("model_server_sub", ["--top", "-1"], "'-1' is not a whole number of at least 0"),

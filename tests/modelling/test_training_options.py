@@ -66,6 +66,15 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_training(
     assert capsys.readouterr().err.startswith(f"train_cnn: the folder {data} cannot be written: ")
 
 
+def test_a_folder_is_no_checkpoint_and_that_is_told_before_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.h5").mkdir()
+    with pytest.raises(SystemExit):
+        parse_options(["--output", str(tmp_path / "mine.h5")])
+    assert "is a folder, not a file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("command", "module", "slow", "arguments"),
     [
