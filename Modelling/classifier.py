@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from Modelling.data_preparation import preparation_of
-from Modelling.errors import CheckpointError, ImageError, UnpredictableError
+from Modelling.errors import CheckpointError, ImageError, UnpredictableError, shortened
 from Modelling.images.batch_preparation import Decoders, prepare_batch
 from Modelling.images.pixels import Pixels
 from Modelling.images.plain_arrays import Batch, stay_as_sent
@@ -236,18 +236,31 @@ def load_classifier(
         found = checkpoint
     else:
         found = open_checkpoint(checkpoint, max_bytes=max_bytes)
-    classifier = Classifier(
-        found,
-        open_engine(
+    try:
+        opened = open_engine(
             found,
             engine=engine,
             threads=threads,
             allow_code=allow_code,
             input_range=input_range,
             max_bytes=max_bytes,
-        ),
-        decoders,
-    )
-    classifier.warm_up()
+        )
+        classifier = Classifier(found, opened, decoders)
+        _warm_up(classifier, found.path)
+    except OSError as error:  # it was taken away, or its disk fails
+        raise CheckpointError(
+            f"{found.path}: cannot be read: {error.strerror or shortened(error)}"
+        ) from None
+    except MemoryError:
+        raise CheckpointError(
+            f"{found.path}: it takes more memory than there is, or is damaged"
+        ) from None
     found.require_unchanged()
     return classifier
+
+
+def _warm_up(classifier: Classifier, path: Path) -> None:
+    try:
+        classifier.warm_up()
+    except (ValueError, RuntimeError) as error:  # as the runtimes say that they cannot
+        raise CheckpointError(f"{path}: it cannot be run: {shortened(error)}") from None

@@ -211,7 +211,12 @@ def open_quickest(
     opened = functools.partial(
         LiteRTEngine, name=name, threads=threads, input_range=input_range, max_bytes=max_bytes
     )
-    engine = opened(compiled)
+    try:
+        engine = opened(compiled)
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the {name} form of the checkpoint cannot be run: {shortened(error)}"
+        ) from None
     if len(compiled) > MOST_BYTES:  # nor is it kept in memory
         return engine
     form = _quickest_here(compiled, name, max_bytes)

@@ -66,8 +66,6 @@ def _opened(request: dict[str, Any]) -> dict[str, Any]:
         ImagePredictor(classifier).warm_up()
     except CheckpointError as error:
         return {"error": str(error)}
-    except MemoryError:
-        return {"error": f"{path}: opening it takes more memory than --max-model-bytes allows for"}
     except Exception as error:  # noqa: BLE001 - whatever a foreign file makes the libraries raise
         return {"error": f"{path}: {type(error).__name__}: {shortened(error)}"}
     return {"labels": classifier.labels, "input_shape": classifier.input_shape}

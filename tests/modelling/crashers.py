@@ -25,6 +25,13 @@ def tflite_with_options_of_another_operator() -> bytes:
 DENSE, SPLIT = 9, 49
 
 
+def tflite_with_an_output_that_is_none() -> bytes:
+    """No runtime is crashed by it, but what is raised is of its own kind."""
+    graph = TfliteGraph(SHIPPED.read_bytes())
+    graph._model.subgraphs[0].outputs = [-1]
+    return graph.written()
+
+
 def with_form(folder: Path, compiled: bytes) -> Path:
     """The shipped checkpoint, whose only compiled form this is, as its side file says."""
     path, form = folder / "shipped.h5", folder / "shipped.float32.tflite"

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from Modelling.classifier import Classifier
 from Modelling.data_preparation import encode_npy
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Modelling.predict_cnn import CheckpointError, load_classifier
+from tests.modelling.crashers import SHIPPED, tflite_with_an_output_that_is_none, with_form
 from tests.modelling.foreign import SIDE, one_of_each_colour, weights
 
 Convert = Callable[..., Path]
@@ -187,3 +189,34 @@ def test_a_file_that_lacks_a_table_does_not_end_the_process(tmp_path: Path) -> N
     )  # fmt: skip
     assert run.returncode == 2, run.stderr
     assert "digits.tflite: damaged, or not LiteRT's" in run.stderr
+
+
+@pytest.mark.parametrize("as_form", [False, True])
+def test_what_litert_refuses_late_is_a_line_as_well(as_form: bool, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tflite_with_an_output_that_is_none())
+    if as_form:
+        path = with_form(tmp_path, path.read_bytes())
+    with pytest.raises(CheckpointError, match="cannot be run: Invalid tensor index -1"):
+        load_classifier(path, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (MemoryError(), "more memory than there is"),
+        (FileNotFoundError(2, "No such file"), "cannot be read: No such file"),
+        (RuntimeError("Node 3 failed"), "cannot be run: Node 3 failed"),
+    ],
+)
+def test_whatever_warming_up_raises_names_the_file(
+    raised: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(_: Classifier) -> None:
+        raise raised
+
+    path = tmp_path / "model.tflite"
+    path.write_bytes(SHIPPED.read_bytes())
+    monkeypatch.setattr(Classifier, "warm_up", raises)
+    with pytest.raises(CheckpointError, match=rf"model\.tflite: .*{said}"):
+        load_classifier(path, threads=1)
