@@ -125,7 +125,7 @@ function card(journey) {
   return el("li", {},
     el("button", { type: "button", class: "card", "data-name": journey.id, onclick: () => show(journey.id) },
       picture(source(journey, "small"), ""),
-      el("p", { class: "label" }, result.label ?? "…"),
+      el("p", { class: "label" }, result.label ?? (journey.done ? "–" : "…")),
       el("p", { class: "quiet" }, all),
       el("p", { class: "quiet" }, journey.name)));
 }
