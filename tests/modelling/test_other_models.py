@@ -264,7 +264,7 @@ def test_a_truncated_archive_is_refused_in_one_line(cut: int, tmp_path: Path, ca
 def test_a_seed_below_zero_is_refused_by_the_command_line(capsys: Any) -> None:
     with pytest.raises(SystemExit):
         train_cnn.main(["--seed", "-1"])
-    assert "not between 0 and" in capsys.readouterr().err
+    assert "is not a number from 0 to" in capsys.readouterr().err
 
 
 def test_without_a_network_the_download_fails_in_one_line(
