@@ -17,10 +17,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from DB import DatabaseLockedError, DatabaseUnavailableError
+from DB import DatabaseConfigurationError, DatabaseLockedError, DatabaseUnavailableError
 from DB.text.database import TextDatabase
 from DurableText.storage import Storage
-from Queue import QueueClosedError, QueueLockedError, QueueUnavailableError
+from Queue import (
+    QueueClosedError,
+    QueueConfigurationError,
+    QueueLockedError,
+    QueueUnavailableError,
+)
 from tests.queue.of_dicts import FileQueue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -237,7 +242,9 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path, open
     with pytest.raises((QueueUnavailableError, DatabaseUnavailableError), match=r"file/x\.txt"):
         opening(tmp_path / "file" / "x.txt")
     (tmp_path / "folder.txt").mkdir()
-    with pytest.raises((QueueUnavailableError, DatabaseUnavailableError), match="is a folder"):
+    with pytest.raises(
+        (QueueConfigurationError, DatabaseConfigurationError), match=r"is a folder.*--(queue|db)"
+    ):
         opening(tmp_path / "folder.txt")
 
 

@@ -178,8 +178,8 @@ def test_a_pipe_in_place_of_the_text_is_an_error_and_nothing_to_wait_for(path, c
         timeout=20,
         check=False,
     )
-    assert done.returncode == 1
-    assert "not a text file" in done.stderr
+    assert done.returncode == 2
+    assert "is a device or pipe, not a file" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["Queue status --queue", "DB summary --db"])
