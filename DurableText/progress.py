@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 # A command that is done within this many seconds says nothing of its way.
 FIRST_SECONDS = 5.0
@@ -72,12 +71,7 @@ class Progress:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._ended.set()
         self._thread.join(LAST_LINE_SECONDS)
 

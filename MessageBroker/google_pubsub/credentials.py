@@ -16,6 +16,7 @@ from google.auth import exceptions as auth_errors
 from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
+from DurableText.beside import in_a_thread
 from MessageBroker.errors import AuthenticationError, BrokerError, BrokerUnavailableError
 from MessageBroker.google_pubsub.key_file import (
     KEY_FILE_VARIABLE,
@@ -106,7 +107,7 @@ class Credentials:
         """
         with self._lock:
             if self._asking is None or self._asking.done():
-                self._asking = _in_a_thread(ask)
+                self._asking = in_a_thread("pubsub credentials", ask)
             asking = self._asking
         try:
             asking.result(timeout)
@@ -115,21 +116,6 @@ class Credentials:
                 return False
             raise  # that of the answer
         return True
-
-
-def _in_a_thread(ask: Callable[[], None]) -> Future[None]:
-    done: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            ask()
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
-    threading.Thread(target=run, name="pubsub credentials", daemon=True).start()
-    return done
 
 
 def _has_its_token(credentials: Any) -> bool:

@@ -8,13 +8,13 @@ consumer waits for it. What the group is to remember of it is committed without 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from DurableText.beside import in_a_thread
 from MessageBroker.errors import BrokerError, BrokerUnavailableError
 from MessageBroker.kafka.assignment import Assignment
 from MessageBroker.kafka.committed_offsets import GroupTopic
@@ -128,7 +128,7 @@ class Beginning:
         wanted = sorted(self._unstarted - self._committing.keys())
         if wanted and time.monotonic() >= self._next_look:
             self._searched = wanted
-            self._search = _in_a_thread(lambda: self._offsets.find(wanted))
+            self._search = in_a_thread("where to begin", lambda: self._offsets.find(wanted))
 
     def _take(self, search: Future[Starts]) -> None:
         self._search = None
@@ -196,17 +196,3 @@ class Beginning:
         if self._is_told:
             logger.info("%s: no partition waits any more", self._consumed.where)
         self._is_told, self._obstacle = False, ""
-
-
-def _in_a_thread(find: Callable[[], Starts]) -> Future[Starts]:
-    """Ask in a thread of its own, which nobody waits for: also not where the process ends."""
-    found: Future[Starts] = Future()
-
-    def look() -> None:
-        try:
-            found.set_result(find())
-        except BaseException as error:  # noqa: BLE001 - raised where the result is taken
-            found.set_exception(error)
-
-    threading.Thread(target=look, name="where to begin", daemon=True).start()
-    return found

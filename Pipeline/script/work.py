@@ -10,11 +10,11 @@ wake-ups each, and twice an image.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from typing import TypeVar
 
+from DurableText.beside import in_a_thread
 from Pipeline.observability.waiting import Reason, Waiting
 from Pipeline.stop import POLL_SECONDS, ScriptError, Stop
 
@@ -49,8 +49,7 @@ class Work:
             UnconfirmedError: the grace is over, and it is `confirming`. It ends when the broker's
                 handler is closed.
         """
-        outcome: Future[Result] = Future()
-        threading.Thread(target=_do, args=(action, outcome), name="work", daemon=True).start()
+        outcome = in_a_thread("work", action)
         while not wait((outcome,), POLL_SECONDS).done:
             if self._confirming and self._stop.requested and self._stop.grace_left <= 0:
                 raise UnconfirmedError(
@@ -69,12 +68,3 @@ class Work:
                 yield
         finally:
             self._confirming = False
-
-
-def _do(action: Callable[[], Result], outcome: Future[Result]) -> None:
-    try:
-        result = action()
-    except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-        outcome.set_exception(error)
-    else:
-        outcome.set_result(result)

@@ -75,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "DurableText.option_types": {"DurableText.urls"},
     "DurableText.urls": set(),
     "DurableText.wording": set(),
+    "DurableText.beside": set(),
     "DurableText.closing": set(),
     "DurableText.links": set(),
     "DurableText.sqlite_copy": {"DurableText"},
@@ -133,7 +134,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # What all know: what is installed where, what every program does first of all and when it is broken
-# off, what options are parsed with and words are made of, how whatever is closed ends a `with`,
+# off, what options are parsed with and words are made of, what is done in a thread beside whoever
+# waits, how whatever is closed ends a `with`,
 # whose links are followed, how an SQLite file is copied, and how bytes reach the disk.
 ALL_MAY_IMPORT = {
     "DurableText.installation",
@@ -143,6 +145,7 @@ ALL_MAY_IMPORT = {
     "DurableText.option_types",
     "DurableText.urls",
     "DurableText.wording",
+    "DurableText.beside",
     "DurableText.closing",
     "DurableText.links",
     "DurableText.sqlite_copy",
