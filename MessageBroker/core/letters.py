@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from MessageBroker.broker_interface import dead_letter_topic
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 # How long whoever moves messages waits for the broker's confirmations (s). A healthy one answers
 # in milliseconds; what flows beside a dead-letter topic that is away must not wait longer.
 PATIENCE_SECONDS = 10.0
+# How long closing waits for letters that a healthy topic is about to confirm (s).
+LAST_ANSWERS_SECONDS = 2.0
 # What no waiting cures, and no other form of the letter.
 REFUSED = (AuthenticationError, ConfigurationError, TopicNotFoundError)
 # What may be cured by leaving something out.
@@ -122,6 +124,14 @@ class Letters:
             self._to,
             PATIENCE_SECONDS,
         )
+
+    def await_last_answers(self) -> None:
+        """Give letters on their way the time that a topic needs which is not away.
+
+        Their messages would come again, and have a second letter.
+        """
+        if not self._is_told:
+            wait([each.answer for each in tuple(self._waiting.values())], LAST_ANSWERS_SECONDS)
 
     def answered(self) -> list[Letter]:
         """Return letters that waited, and do no longer; forget those of lost messages."""

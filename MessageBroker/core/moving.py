@@ -127,6 +127,11 @@ class Moving:
             self._refusal = refusal or self._refusal
             self._hold_unmoved([each.message for each in answered])
 
+    def finish(self) -> None:
+        """Settle what is answered soon; the rest comes again."""
+        self._letters.await_last_answers()
+        self.look_at_letters()
+
     def _begin(self, messages: Sequence[Message]) -> list[Message]:
         """Choose those that are not settled, each once, and keep everybody else off them."""
         moving: list[Message] = []

@@ -344,8 +344,8 @@ class SubscriptionCore(Subscription):
             )
 
     def _give_back(self) -> None:
+        self._moving.finish()  # while the leases are kept
         self._leases.stop()
-        self._moving.look_at_letters()
         with self._receiving:
             self._leases.await_acks()
             with self._lock:

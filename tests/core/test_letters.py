@@ -186,3 +186,21 @@ def test_a_receive_keeps_its_time_where_what_cannot_be_read_has_to_wait(
 
         wait_until(lambda: subscription.dead_lettered == 1, "it is moved", 5)
         wait_until(lambda: "cannot be read were dead-lettered" in caplog.text, "it is told", 5)
+
+
+def test_closing_waits_for_letters_that_are_about_to_be_confirmed() -> None:
+    stream, letters = ListStream(), DeadLetters()
+    letters.away = True
+    with subscription_over(stream, letters) as subscription:
+        unread = message("unread")
+        subscription._stream.on_unread(unread, "damaged")
+        stream.arrive(unread)
+        subscription.receive(1, 0.0)
+        assert subscription.letters_waiting == 1
+
+        ending = subscription.begin_to_close()
+        assert stream.acknowledged == []
+        letters.waiting[0].set_result("id")
+        subscription.await_closed(ending, 10)
+
+    assert stream.acknowledged == ["unread"]
