@@ -6,6 +6,8 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
   $$each -c '$(SUITABLE)' 2>/dev/null && { echo $$each; break; }; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Tests start many hundreds of scripts: without their bytecode each would be compiled anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help docs venv demo page test test-failed check format soak bench bench-check kafka pubsub postgres redis lock resolve licences sbom clean
@@ -37,10 +39,10 @@ demo: $(VENV)/.runtime  ## run the whole pipeline on the embedded broker
 page: $(VENV)/.runtime  ## the four scripts and the page on the embedded broker; Ctrl-C stops them all
 	exec $(BIN)/python -m Pipeline.page.together
 
-# Most tests wait for a broker: four processes, as tests/shared_out.py shares them out.
+# Most tests wait for a broker: six processes, as tests/shared_out.py shares them out.
 # exec: a SIGTERM to make is for pytest, which stops the brokers, and not for a shell between them.
 test: $(VENV)/.development  ## run all tests
-	exec $(BIN)/python -m pytest -m "not soak" -n 4
+	exec $(BIN)/python -m pytest -m "not soak" -n 6
 
 test-failed: $(VENV)/.development  ## run what failed last time once more, in one process
 	exec $(BIN)/python -m pytest -m "not soak" --last-failed --last-failed-no-failures none

@@ -1,9 +1,9 @@
-"""How several processes share the tests: `make test`, which is `pytest -n 4`.
+"""How several processes share the tests: `make test`, which is `pytest -n 6`.
 
-Most tests wait for a broker; the others compute. So two processes wait, for Pub/Sub and for Kafka,
-while two others train models and run pipelines: what waits is dealt out such that it is never done
-by all at once, nor by none. The tests of a group stay together, in one process and in their usual
-order:
+Most tests wait for a broker; the others compute. So three processes wait, for Pub/Sub and for two
+clusters of Kafka, while the others train models and run pipelines: what waits is dealt out such
+that it is never done by all at once, nor by none. The tests of a group stay together, in one
+process and in their usual order:
 
 - those on the Pub/Sub emulator, those on Kafka, and all of `tests/kafka` and of `tests/diagnosis`,
   which have one of their own: each is started once, as it is in one process;
@@ -39,9 +39,9 @@ HAVE_THEIR_OWN = ("tests/kafka", "tests/diagnosis")
 STARTS_FIRST = (
     "pubsub",
     "kafka",
+    "tests/kafka",
     "tests/modelling/",
     "tests/pipeline/",
-    "tests/kafka",
     "tests/diagnosis",
     "examples/",
     "tests/operations/",

@@ -18,7 +18,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -82,6 +81,8 @@ KUSTOMIZATIONS = sorted(
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda folder: folder.name)
 def test_kubernetes_takes_each_manifest_and_the_scripts_their_arguments(folder: Path) -> None:
+    import kubernetes_validate  # takes seconds, in each process that collects the tests
+
     for manifest in manifests(folder):
         if manifest["apiVersion"].startswith("keda.sh/"):  # KEDA's own kind
             assert {*manifest["spec"]} >= {"scaleTargetRef", "triggers"}

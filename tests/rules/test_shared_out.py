@@ -34,7 +34,7 @@ def test_the_tests_of_a_server_are_one_group_and_so_are_those_of_a_module(
 
 
 def test_what_waits_longest_starts_first_and_what_is_short_last() -> None:
-    modules = ["tests/modelling/test_decoding.py", "tests/kafka", "tests/db/test_db_insert.py"]
+    modules = ["tests/kafka", "tests/modelling/test_decoding.py", "tests/db/test_db_insert.py"]
     turns = [turn_of(group) for group in ("pubsub", *modules)]
     assert turns == sorted(turns)
     assert len(set(turns)) == len(turns)
