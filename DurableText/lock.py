@@ -56,8 +56,7 @@ class FileLock:
         """Open the lock's file.
 
         Args:
-            path: the lock's file; made if missing and never removed (a lock on a removed file would
-                keep nobody out).
+            path: the lock's file; made if missing and never removed.
             storage: the layer for system calls.
             text: what it is the lock of, if the lock is named after it without its suffix.
 
@@ -70,15 +69,24 @@ class FileLock:
         self._announced = False
         self._suffix = None if text is None else text.suffix
         self._note = b""
-        self._fd = storage.open(path, os.O_RDWR | os.O_CREAT)
+        self._fd = self._open()
         _open_locks.add(self)
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free; return whether it is held now."""
-        try:
-            self._storage.lock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+        """Take the lock if it is free; return whether it is held now.
+
+        Raises:
+            OSError: its file was removed, and cannot be made anew.
+        """
+        while True:
+            try:
+                self._storage.lock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            if self.is_in_place():
+                break
+            removed, self._fd = self._fd, self._open()
+            self._storage.close(removed)
         self.held = True
         self._sign()
         if self._announced:
@@ -111,6 +119,10 @@ class FileLock:
             time.sleep(wait if left is None else min(wait, left))
             wait = min(wait * 2, pause)
         return True
+
+    def is_in_place(self) -> bool:
+        """Tell whether this is the lock that others find, and so keeps them out."""
+        return self._storage.is_at(self.path, self._fd)
 
     def announce(self) -> None:
         """Log, once for each wait, who holds the lock."""
@@ -145,6 +157,9 @@ class FileLock:
         with contextlib.suppress(OSError):
             return describe_holder(self._storage.read(self._fd, HOLDER_BYTES, 0))
         return "another process"
+
+    def _open(self) -> int:
+        return self._storage.open(self.path, os.O_RDWR | os.O_CREAT)
 
     def _sign(self) -> None:
         """Write who holds the lock into its file, unless the note there is ours already."""

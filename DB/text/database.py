@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from DB.errors import (
     DatabaseClosedError,
     DatabaseConfigurationError,
     DatabaseLockedError,
+    DatabaseReplacedError,
 )
 from DB.results import InsertOutcome, Result, answer_of, encode, shadow_key, sort_out, split_times
 from DB.rotation import Rotation
@@ -122,8 +123,7 @@ class TextDatabase(TextReader):
         self._check_usable()
         bodies = encode(results)
         keys = [shadow_key(result, number) for number, result in enumerate(results)]
-        with self._mutex, self._errors("insert into"):
-            self._check_usable()
+        with self._mutex, self._errors("insert into"), self._alone():
             return self._insert_shadow(results, bodies, keys)
 
     def get(self, result_id: str) -> Row | None:
@@ -135,8 +135,7 @@ class TextDatabase(TextReader):
 
     def rotate(self, keep: int | None = None) -> tuple[Path | None, list[Path]]:
         """See `ResultDatabase.rotate`."""
-        with self._mutex, self._errors("rotate"):
-            self._check_usable()
+        with self._mutex, self._errors("rotate"), self._alone():
             part, gone = self._rows.rotate(keep)
             for beside in (self._refused, self._shadow):
                 if beside.exists():
@@ -169,8 +168,7 @@ class TextDatabase(TextReader):
     def _insert_all(self, results: Sequence[Result], times: list[str] | None) -> InsertOutcome:
         self._check_usable()
         bodies = encode(results)
-        with self._mutex, self._errors("insert into"):
-            self._check_usable()
+        with self._mutex, self._errors("insert into"), self._alone():
             self._rows.prepare()
             outcome = self._insert(results, bodies, times)
             self._rows.require_place()
@@ -210,6 +208,25 @@ class TextDatabase(TextReader):
             self._shadow.append(lines, [places[number] for number in found.new])
         self._shadow.require_place()
         return found.outcome
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Write where nobody else does, and promise nothing where somebody may.
+
+        Raises:
+            DatabaseReplacedError: somebody has removed the lock.
+        """
+        self._check_usable()
+        self._require_lock()
+        yield
+        self._require_lock()
+
+    def _require_lock(self) -> None:
+        if not self._lock.is_in_place():
+            raise DatabaseReplacedError(
+                f"{self._lock.path} was removed while it was held, and another process may write "
+                "by now; nothing of this insert may be taken as stored. Start again"
+            )
 
     # --- opening ---
 

@@ -229,7 +229,13 @@ class ConsumerSlot:
             raise
 
     def acquire(self, deadline: float | None, stop: Callable[[], bool]) -> Consumer | None:
-        """Return the consumer once this is the active one; None at `deadline` or at `stop`."""
+        """Return the consumer once this is the active one; None at `deadline` or at `stop`.
+
+        Raises:
+            QueueReplacedError: it was, and somebody has removed its lock.
+        """
+        if self.consumer is not None and not self._lock.is_in_place():
+            raise place.replaced(self._lock.path, "another consumer may be at work by now")
         if self.consumer is None and self._lock.acquire(deadline, STANDBY_SECONDS, stop):
             try:
                 self.consumer = Consumer(

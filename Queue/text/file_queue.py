@@ -42,6 +42,7 @@ from Queue.errors import (
     QueueUnavailableError,
 )
 from Queue.queue_interface import QueueBatch, Record, ResultQueue, Verification
+from Queue.text import place
 from Queue.text.consumer import ConsumerSlot, TextBatch
 from Queue.text.producer import Fsync, Producer
 from Queue.text.report import TextStatus, status, verify
@@ -259,6 +260,8 @@ class FileQueue(ResultQueue):
                 f"cannot {action} the queue {self.path}: other code in this process has closed its "
                 "files; start it anew"
             )
+        if error.errno == errno.ENOENT and not self._paths.folder.exists():
+            return place.replaced(self._paths.folder, "all of the queue went with it")
         if isinstance(error, NoFileError):
             return QueueConfigurationError(f"{error}: name a file with --queue")
         return QueueUnavailableError(

@@ -16,7 +16,7 @@ from Queue.errors import (
     QueueUnavailableError,
 )
 from Queue.queue_interface import Record
-from Queue.text import numbered_lines
+from Queue.text import numbered_lines, place
 from Queue.text.group_commit import Entry, GroupCommit
 from Queue.text.segment import QueuePaths
 from Queue.text.writer import Writer
@@ -215,6 +215,10 @@ class Producer:
                 appended -= mine
                 if mine < len(entry.bodies):
                     entry.error = QueueUnavailableError(str(error), mine)
+        if not self._lock.is_in_place():
+            raise place.replaced(
+                self._lock.path, "others may have put meanwhile, and nothing of this put counts"
+            )
 
     def _flush_regularly(self, interval: float) -> None:
         while not self._closing.wait(interval):
