@@ -1,16 +1,13 @@
-"""Networks of other frameworks as an `Engine`: what an image model's tensors may look like.
+"""Networks of other frameworks as an `Engine`.
 
 A runtime (ONNX Runtime, TensorFlow) says what its network takes and gives, and runs it; all else is
-the same for each: where the channels stand, a batch that is fixed or open, sizes that are open,
-numbers of 16 bits, which of several outputs is meant.
+the same for each: where the channels stand, a batch that is fixed or open, numbers of 16 bits.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +18,12 @@ from Modelling.images.pixels import Pixels
 from Modelling.images.plain_arrays import Batch
 from Modelling.network.checkpoint import Checkpoint
 from Modelling.network.input_range import BYTES, UNIT, InputRange
+from Modelling.network.layout import layout_of
 from Modelling.network.outputs import OutputKind, classes_of, kind_of, noise, to_probabilities
 from Modelling.network.range_probe import UNSAID, FoundRange
 from Modelling.network.side_by_side import Call, SideBySide
 from Modelling.network.side_file import SideFile
+from Modelling.network.tensors import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -33,60 +32,6 @@ logger = logging.getLogger(__name__)
 # 224 x 224 pixels 64 at once take a sixth more time each than eight.
 CHUNK = 64
 CHUNK_BYTES = 5 << 20
-
-# Channels that a picture may have: grey, RGB, RGBA.
-CHANNELS = (1, 3, 4)
-
-# Names of tensors in an error.
-MOST_NAMED = 8
-
-# What is served of several, if the side file names no other.
-SIGNATURE = "serving_default"
-
-FLOATS = (np.float32, np.float16, np.float64)
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """What a network takes or gives.
-
-    Attributes:
-        name: As the file says.
-        shape: Its sizes; None for one that is open.
-        dtype: Of its numbers; None for what is no tensor of numbers.
-        kind: What it is then, as the runtime calls it.
-    """
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: Any
-    kind: str = "no numbers"
-
-    def __str__(self) -> str:
-        kind = np.dtype(self.dtype).name if self.dtype else self.kind
-        sizes = ", ".join("N" if size is None else str(size) for size in self.shape)
-        return f"{self.name} {kind} ({sizes})"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a picture is laid out in a network's input.
-
-    Attributes:
-        picture: Height, width and channels.
-        shape: Sizes of one picture in the tensor.
-        channels_first: Whether the channels come before the rows.
-    """
-
-    picture: tuple[int, int, int]
-    shape: tuple[int, ...]
-    channels_first: bool
-
-    def apply(self, images: Pixels) -> Pixels:
-        """Lay (N, H, W, C) out as the network takes it."""
-        if self.channels_first:
-            images = images.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(images).reshape(len(images), *self.shape)
 
 
 class ForeignEngine:
@@ -243,136 +188,6 @@ def _rows(outputs: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float3
 
 def _cut(batch: npt.NDArray[Any], size: int) -> list[npt.NDArray[Any]]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]
-
-
-def only_input(inputs: Sequence[Tensor]) -> Tensor:
-    """Return the one input that pictures go into.
-
-    Raises:
-        CheckpointError: There are several, or none, or it takes no numbers.
-    """
-    if len(inputs) != 1:
-        raise CheckpointError(
-            f"it has {len(inputs)} inputs, {_named(inputs)}: one, for images, is needed; give the "
-            "others their values when you export it"
-        )
-    if inputs[0].dtype not in (*FLOATS, np.uint8):
-        raise CheckpointError(f"its input {inputs[0]} takes no pixels: float or uint8 is needed")
-    return inputs[0]
-
-
-def chosen_output(outputs: Sequence[Tensor], side: SideFile | None) -> Tensor:
-    """Return the output with the classes: the one that the side file names, or the only fit one.
-
-    Raises:
-        CheckpointError: There is none, or several; the text says which can be chosen.
-    """
-    wanted = side.output if side else None
-    floats = [each for each in outputs if each.dtype in FLOATS and wanted in (None, each.name)]
-    for fits in (_has_classes, _may_have_classes):
-        fit = [each for each in floats if fits(each.shape)]
-        if len(fit) == 1:
-            return fit[0]
-        if fit:
-            break
-    how = f"its side file chooses {wanted!r}: " if wanted else ""
-    raise CheckpointError(
-        f"{how}it has the outputs {_named(outputs)}: one of float (N, classes) is needed; where "
-        'several are, choose by "output": "NAME" in the side file'
-    )
-
-
-def chosen_signature(names: Sequence[str], side: SideFile | None) -> str:
-    """Return the signature that is served: the side file's, else the usual one, else the only one.
-
-    Raises:
-        CheckpointError: There is none such; the text says which can be chosen.
-    """
-    wanted = side.signature if side else None
-    if wanted in names:
-        return str(wanted)
-    if wanted is None and (SIGNATURE in names or len(names) == 1):
-        return SIGNATURE if SIGNATURE in names else names[0]
-    if not names:
-        raise CheckpointError("it has no signature: save it with `signatures=`, or `model.export`")
-    raise CheckpointError(
-        f"it has no signature {shortened(wanted or SIGNATURE)}, but {shortened(', '.join(names))}: "
-        'choose by "signature": "NAME" in the side file'
-    )
-
-
-def _has_classes(shape: tuple[int | None, ...]) -> bool:
-    return len(shape) == 2
-
-
-def _may_have_classes(shape: tuple[int | None, ...]) -> bool:
-    """Tell whether outputs may be (N, classes) but for axes of one; of a shape that is not told."""
-    return sum(size != 1 for size in shape[1:]) <= 1
-
-
-def _named(tensors: Sequence[Tensor]) -> str:
-    more = f" and {len(tensors) - MOST_NAMED} more" if len(tensors) > MOST_NAMED else ""
-    return shortened(", ".join(map(str, tensors[:MOST_NAMED])) + more)
-
-
-def layout_of(image: Tensor, side: SideFile | None) -> Layout:
-    """Tell how pictures are laid out, by the tensor's sizes and the side file.
-
-    Raises:
-        CheckpointError: They do not tell; the text says what to write.
-    """
-    sizes = image.shape[1:]
-    if side is not None and len(sizes) in (1, 2):
-        return _flat(image, side.input_shape)
-    if len(sizes) == 2:
-        height, width = _known(sizes, image)
-        return Layout((height, width, 1), (height, width), channels_first=False)
-    if len(sizes) != 3:
-        raise CheckpointError(
-            f"its input {image} holds no images: needed is (N, height, width, channels) or "
-            '(N, channels, height, width), or rows of pixels and "input_shape" in the side file'
-        )
-    first = _channels_first(sizes, side, image)
-    if side is not None:
-        height, width, channels = side.input_shape
-        told = (channels, height, width) if first else (height, width, channels)
-        if any(size not in (None, want) for size, want in zip(sizes, told, strict=True)):
-            raise CheckpointError(
-                f"its input {image} is no {'NCHW' if first else 'NHWC'} of the side file's "
-                f"input_shape {list(side.input_shape)}"
-            )
-        return Layout(side.input_shape, told, first)
-    known = _known(sizes, image)
-    picture = (known[1], known[2], known[0]) if first else (known[0], known[1], known[2])
-    return Layout(picture, known, first)
-
-
-def _flat(image: Tensor, picture: tuple[int, int, int]) -> Layout:
-    sizes = image.shape[1:]
-    if all(sizes) and math.prod(size or 1 for size in sizes) != math.prod(picture):
-        raise CheckpointError(f"its input {image} does not hold pictures of {picture}")
-    shape = tuple(size or 0 for size in sizes) if all(sizes) else (math.prod(picture),)
-    return Layout(picture, shape, channels_first=False)
-
-
-def _channels_first(sizes: tuple[int | None, ...], side: SideFile | None, image: Tensor) -> bool:
-    if side is not None and side.layout is not None:
-        return side.layout == "NCHW"
-    first, last = sizes[0] in CHANNELS, sizes[2] in CHANNELS
-    if first == last:
-        raise CheckpointError(
-            f'its input {image} may be NCHW or NHWC: write "layout" into the side file'
-        )
-    return first
-
-
-def _known(sizes: tuple[int | None, ...], image: Tensor) -> tuple[int, ...]:
-    if not all(sizes):
-        raise CheckpointError(
-            f'its input {image} has open sizes: write "input_shape": [height, width, channels] '
-            "into the side file"
-        )
-    return tuple(size or 0 for size in sizes)
 
 
 def told_range(checkpoint: Checkpoint) -> InputRange | None:

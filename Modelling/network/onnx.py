@@ -18,17 +18,12 @@ from DurableText.installation.extras import needs
 from Modelling.errors import CheckpointError, shortened
 from Modelling.network.checkpoint import Checkpoint
 from Modelling.network.declared_size import require_size
-from Modelling.network.foreign import (
-    ForeignEngine,
-    Tensor,
-    chosen_output,
-    only_input,
-    told_range,
-)
+from Modelling.network.foreign import ForeignEngine, told_range
 from Modelling.network.input_range import InputRange
 from Modelling.network.onnx_files import require_safe, weights_beside
 from Modelling.network.onnx_threads import Threads, threads_of
 from Modelling.network.side_by_side import Call, SideBySide
+from Modelling.network.tensors import Tensor, chosen_output, only_input
 
 # The types of tensors, as ONNX Runtime writes them.
 TYPES = {

@@ -20,17 +20,11 @@ from Modelling.errors import CheckpointError, shortened
 from Modelling.network.checkpoint import Checkpoint
 from Modelling.network.declared_size import require_size, tensor_bytes
 from Modelling.network.expansion import require_few_nodes
-from Modelling.network.foreign import (
-    ForeignEngine,
-    Tensor,
-    chosen_output,
-    chosen_signature,
-    only_input,
-    told_range,
-)
+from Modelling.network.foreign import ForeignEngine, told_range
 from Modelling.network.hashes import files_of
 from Modelling.network.input_range import InputRange
 from Modelling.network.tensorflow import import_tensorflow, limit_tensorflow_threads, quiet
+from Modelling.network.tensors import Tensor, chosen_output, chosen_signature, only_input
 
 # Parts of names of operations that reach out of the graph. Those by which every SavedModel restores
 # its own variables are none of them.

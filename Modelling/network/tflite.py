@@ -19,17 +19,11 @@ import numpy.typing as npt
 from Modelling.errors import CheckpointError, shortened
 from Modelling.network.checkpoint import Checkpoint
 from Modelling.network.declared_size import require_size
-from Modelling.network.foreign import (
-    CHANNELS,
-    ForeignEngine,
-    Tensor,
-    chosen_output,
-    chosen_signature,
-    only_input,
-    told_range,
-)
+from Modelling.network.foreign import ForeignEngine, told_range
 from Modelling.network.input_range import InputRange, range_of_pairs
+from Modelling.network.layout import CHANNELS
 from Modelling.network.litert import LiteRTEngine, images_a_call, interpreter_of, open_quickest
+from Modelling.network.tensors import Tensor, chosen_output, chosen_signature, only_input
 from Modelling.network.tflite_graph import TfliteGraph
 
 Array = npt.NDArray[Any]

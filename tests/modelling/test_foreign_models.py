@@ -13,8 +13,9 @@ from onnx import TensorProto, helper
 
 from Modelling.data_preparation import encode_npy
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
-from Modelling.network.foreign import Tensor, layout_of, only_input
 from Modelling.network.keras_models import load_keras_model
+from Modelling.network.layout import layout_of
+from Modelling.network.tensors import Tensor, only_input
 from Modelling.predict_cnn import CheckpointError, load_classifier
 from Modelling.predictors.images import ImagePredictor
 from tests.modelling.foreign import (

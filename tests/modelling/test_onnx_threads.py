@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Modelling.network.foreign import ForeignEngine, Tensor
+from Modelling.network.foreign import ForeignEngine
 from Modelling.network.input_range import UNIT
 from Modelling.network.onnx_threads import Threads, threads_of, waiting_of_threads
 from Modelling.network.side_by_side import SideBySide
+from Modelling.network.tensors import Tensor
 from Modelling.predict_cnn import load_classifier
 from tests.modelling.foreign import SIDE, colours_onnx
 

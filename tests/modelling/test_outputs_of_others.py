@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from Modelling.data_preparation import encode_npy
 from Modelling.errors import CheckpointError, UnpredictableError
-from Modelling.network.foreign import ForeignEngine, Tensor
+from Modelling.network.foreign import ForeignEngine
 from Modelling.network.input_range import UNIT
+from Modelling.network.tensors import Tensor
 from Modelling.predict_cnn import Classifier, load_classifier, main
 from tests.modelling.foreign import (
     SIDE,
