@@ -30,7 +30,7 @@ from DurableText.storage import STORAGE, NoFileError, Storage, refuse_what_is_no
 CONFLICTS = "conflicts.txt"
 SHADOWS = "shadow.txt"
 
-# So much of the end is read for the newest rows: more than a screen full of them.
+# So much of the end is read first for the newest rows: more than a screen full of them.
 TAIL_BYTES = 64 * 1024
 
 # How a row ends: its checksum is the last of its fields, and a newline stands nowhere else.
@@ -91,16 +91,21 @@ class TextReader(ResultDatabase):
         return found
 
     def _newest_of(self, path: Path, number: int) -> list[Row]:
+        """Read backwards, by pieces; a line that begins in an earlier piece waits for it."""
+        found: list[Row] = []
         with self._opened(path) as fd:
-            size = self._storage.stat_open(fd).st_size
-            window = TAIL_BYTES
-            while True:
-                start = max(0, size - window)
-                lines = self._storage.read(fd, size - start, start).split(b"\n")
-                found = [row for line in reversed(lines) if (row := codec.decode(line)) is not None]
-                if len(found) >= number or start == 0 or window >= CHUNK_BYTES:
-                    return found[:number]
-                window *= 4
+            start = self._storage.stat_open(fd).st_size
+            size, rest = TAIL_BYTES, b""
+            while start > 0 and len(found) < number:
+                end, start = start, max(0, start - size)
+                rest, *lines = (self._storage.read(fd, end - start, start) + rest).split(b"\n")
+                if start == 0:
+                    lines.insert(0, rest)
+                rest = rest[-codec.MAX_LINE_BYTES :]  # what is longer is no row
+                rows = map(codec.decode, reversed(lines))
+                found += [row for row in rows if row is not None]
+                size = CHUNK_BYTES
+        return found[:number]
 
     def count(self) -> int:
         """Return how many lines there are; each call reads only what is new since the last."""

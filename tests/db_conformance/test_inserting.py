@@ -136,6 +136,14 @@ def test_the_newest(engine: DatabaseUnderTest) -> None:
     assert db.newest(0) == []
 
 
+def test_the_newest_are_as_many_as_are_asked_for(engine: DatabaseUnderTest) -> None:
+    """The newest results are as many as are asked for, however much a row holds."""
+    db, reader = engine.open(), engine.reader()
+    db.insert(numbered(4000, label="7" * 700))
+
+    assert ids_of(reader.newest(3500)) == [str(number) for number in range(3999, 499, -1)]
+
+
 def test_a_reader_beside_a_writer(engine: DatabaseUnderTest) -> None:
     """One that was opened to read sees what is stored while another one writes."""
     db, reader = engine.open(), engine.reader()
