@@ -34,6 +34,7 @@ from Modelling.images.pixels import Pixels, unit_range
 from Modelling.images.reduction import reduced_array
 from Modelling.images.several import require_one_digit
 from Modelling.images.strokes import strokes_on
+from Modelling.images.transparency import on_paper
 
 # The name of this preprocessing in a side file.
 DIGITS = "digits"
@@ -123,7 +124,7 @@ def normalise_digit(image: npt.NDArray[Any]) -> Pixels:
     Raises:
         ImageError: There is no ink on the image, no digit, or several.
     """
-    picture = _opaque(_reduced(image))
+    picture = on_paper(_reduced(image))
     large = min(picture.shape[:2]) >= LEAST_PHOTOGRAPH
     ink = _drawn(picture) if not large or has_even_border(picture) else _photographed(picture)
     return _centred(_boxed(_thickened(ink)))
@@ -176,21 +177,6 @@ def _reduced(image: npt.NDArray[Any]) -> Pixels:
         return unit_range(image)
     # A factor per axis: a line of 1 x 60,000 pixels has nothing to average across.
     return unit_range(reduced_array(image, (min(factor, width), min(factor, height))))
-
-
-def _opaque(image: Pixels) -> Pixels:
-    """Give (H, W, C) with C 1 or 3: what is transparent becomes paper."""
-    if image.ndim == 2:
-        return image[..., None]
-    if image.shape[2] == 3:
-        return image
-    colour, alpha = image[..., :3], image[..., 3:]
-    visible = float(alpha.sum())
-    if not visible:
-        raise ImageError("blank image: all of it is transparent")
-    brightness = float((colour * alpha).sum()) / (3 * visible)
-    paper = np.float32(1 if brightness < 0.5 else 0)
-    return colour * alpha + paper * (1 - alpha)
 
 
 def _only_digit(ink: Pixels, dark: Mask) -> Pixels:

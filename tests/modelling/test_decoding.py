@@ -137,6 +137,41 @@ def test_ink_on_a_transparent_ground_is_read_whatever_its_colour(
     assert label_of(classifier, encode(rgba, "PNG")) == "7"
 
 
+INKS = {"black on white": (255, 0), "grey on white": (255, 120), "white on black": (0, 255)}
+
+
+def _cut_out(digit: np.ndarray, way: str, paper: int, ink: int) -> np.ndarray:
+    """Draw a digit on paper and make the paper transparent, as programs do."""
+    covered = np.pad(digit, 6) / 255
+    shade = paper + (ink - paper) * covered
+    alpha = np.zeros_like(covered)
+    if way == "with a margin":
+        alpha[3:-3, 3:-3] = 1
+    elif way == "along the ink":
+        alpha = covered > 0.03
+    else:
+        alpha[1:-1, 1:-1] = alpha[3:-3, :] = alpha[:, 3:-3] = 1
+        alpha[:2, :2] = alpha[:2, -2:] = alpha[-2:, :2] = alpha[-2:, -2:] = 0
+    return np.dstack([shade, shade, shade, 255 * alpha]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("inks", INKS)
+@pytest.mark.parametrize("way", ["with a margin", "along the ink", "with round corners"])
+def test_what_was_cut_out_of_a_sheet_lies_on_that_sheet(
+    way: str,
+    inks: str,
+    mnist: tuple[np.ndarray, np.ndarray],
+    encode: Encode,
+    classifier: Classifier,
+) -> None:
+    digits, expected = mnist[0][:60], mnist[1][:60]
+    images, errors = classifier.prepare_batch(
+        [encode(_cut_out(digit, way, *INKS[inks]), "PNG") for digit in digits]
+    )
+    assert not any(errors)
+    assert (classifier.predict(images).class_indices == expected).mean() >= 0.95
+
+
 def test_a_transparent_palette_colour_is_paper(
     seven: Image.Image, encode: Encode, classifier: Classifier
 ) -> None:
