@@ -47,9 +47,9 @@ from Pipeline.serving.in_flight import InFlight
 from Pipeline.serving.live_model import LiveModel
 from Pipeline.serving.loading import told_if_slow
 from Pipeline.serving.model_server import (
-    Limits,
     PredictStep,
     StoreStep,
+    TimeLimits,
     batches_of,
     is_large,
 )
@@ -157,7 +157,7 @@ def main(script: Script) -> None:
         script.subscribe(broker, topic) as subscription,
     ):
         served.on_signal()
-        limits = Limits(script.delivery.max_lease_seconds, options.predict_timeout)
+        limits = TimeLimits(script.delivery.max_lease_seconds, options.predict_timeout)
         size = BatchSize(options.batch_size)
         predict = size.measuring(
             PredictStep(script, models, in_flight, broker.name, watchdog, limits).predict

@@ -13,7 +13,7 @@ from typing import Any
 
 from DB.errors import DatabaseConfigurationError
 from DB.results import InsertOutcome, Result
-from DB.summary import Summary, Tally
+from DB.summary import RowTally, Summary
 from DurableText.closing import ClosedAtExit
 from DurableText.findings import MAX_PROBLEMS, Findings
 from DurableText.progress import Advance, uncounted
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 @dataclass
-class Verification(Findings):
+class DatabaseVerification(Findings):
     """What a reading of the whole DB has found.
 
     Attributes:
@@ -33,8 +33,8 @@ class Verification(Findings):
     rows: int = 0
     bytes: int = 0
 
-    def __add__(self, other: Verification) -> Verification:
-        return Verification(
+    def __add__(self, other: DatabaseVerification) -> DatabaseVerification:
+        return DatabaseVerification(
             [*self.problems, *other.problems][:MAX_PROBLEMS],
             self.problem_count + other.problem_count,
             [*self.notes, *other.notes],
@@ -136,7 +136,7 @@ class ResultDatabase(ClosedAtExit):
         """Return the row with an id; None if it is not stored."""
 
     @abstractmethod
-    def verify(self, advance: Advance = uncounted) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> DatabaseVerification:
         """Read everything and tell what is wrong, in bounded memory.
 
         Args:
@@ -190,7 +190,7 @@ class ResultDatabase(ClosedAtExit):
         Raises:
             The same as iteration.
         """
-        tally = Tally()
+        tally = RowTally()
         for row in self:
             tally.add(row)
             advance(1)

@@ -183,7 +183,7 @@ class _TimeLine:
         ]
 
 
-class Tally:
+class RowTally:
     """Counts rows into a `Summary`."""
 
     def __init__(self) -> None:

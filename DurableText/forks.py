@@ -1,4 +1,8 @@
-"""Who opened a file: its locks and what is known of its end do not survive a fork."""
+"""Who opened a broker, a queue or a DB: its threads and locks do not survive a fork.
+
+A child has none of its parent's threads, so what it hands to them waits for ever; and it shares
+the parent's connections, file locks and places in files, so what it does itself damages them.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from MessageBroker.environment import variable
 from MessageBroker.errors import ConfigurationError
 from MessageBroker.google_pubsub.admin import Topics
 from MessageBroker.google_pubsub.connection import Connection
-from MessageBroker.google_pubsub.publisher import LIMITS, Publisher, lane_of
+from MessageBroker.google_pubsub.publisher import LIMITS, PubSubPublisher, lane_of
 from MessageBroker.google_pubsub.stream import PubSubStream
 from MessageBroker.ini_file import IniFile
 
@@ -68,7 +68,7 @@ class PubSubHandler(BrokerCore):
         self._topics = Topics(self._connection)
         self._outbox = Outbox(
             "pubsub publisher",
-            Publisher(self._connection).write,
+            PubSubPublisher(self._connection).write,
             lane_of=lane_of,
             limits=LIMITS,
             outage=self._outage,

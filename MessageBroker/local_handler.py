@@ -33,7 +33,7 @@ from MessageBroker.errors import (
 )
 from MessageBroker.local.catalogue import Catalogue
 from MessageBroker.local.files_in_use import make_folder
-from MessageBroker.local.publisher import LIMITS, Publisher, lane_of
+from MessageBroker.local.publisher import LIMITS, LocalPublisher, lane_of
 from MessageBroker.local.stream import LocalStream
 from MessageBroker.message import Message
 
@@ -110,7 +110,7 @@ class LocalHandler(BrokerCore):
         outbox.put(batch.publications(), waits=isinstance(batch, AwaitedBatch))
 
     def _new_outbox(self, topic: str) -> Outbox:
-        publisher = Publisher(
+        publisher = LocalPublisher(
             lambda: self._catalogue.open(topic, synced=False),
             lambda: self._catalogue.path_of(topic),
         )

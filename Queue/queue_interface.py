@@ -110,7 +110,7 @@ class QueueStatus:
 
 
 @dataclass
-class Verification(Findings):
+class QueueVerification(Findings):
     """What a reading of the whole queue has found.
 
     Attributes:
@@ -218,7 +218,7 @@ class ResultQueue(ClosedAtExit):
         """
 
     @abstractmethod
-    def verify(self, advance: Advance = uncounted) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> QueueVerification:
         """Read everything and tell what is wrong.
 
         Args:

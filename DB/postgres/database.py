@@ -22,7 +22,7 @@ import orjson
 from psycopg.sql import SQL
 
 from DB.busy import held_by
-from DB.database_interface import Row, Verification
+from DB.database_interface import DatabaseVerification, Row
 from DB.errors import (
     DatabaseConfigurationError,
     DatabaseReplacedError,
@@ -30,7 +30,7 @@ from DB.errors import (
 )
 from DB.postgres import schema, statements
 from DB.postgres.errors import HINTS
-from DB.postgres.session import ANSWER_SECONDS, READ_ONLY, Session
+from DB.postgres.session import ANSWER_SECONDS, READ_ONLY, PostgresSession
 from DB.postgres.url import parse
 from DB.results import (
     InsertOutcome,
@@ -82,7 +82,7 @@ class PostgresDatabase(SharedDatabase):
         place = parse(url)
         super().__init__(place.name, read_only=read_only)
         self._tables = schema.Tables(place)
-        self._session = Session(place, answer_seconds)
+        self._session = PostgresSession(place, answer_seconds)
         self._known = not read_only
         self._repeats = False  # most of the last results were known
         self._taken_over = 0  # rows of one insert at the source stay in order over several calls
@@ -225,9 +225,9 @@ class PostgresDatabase(SharedDatabase):
         rows = self._read("SELECT result::text, stored_at FROM {table} WHERE id = %s", result_id)
         return _row(rows[0][0], stored_at=timestamp(rows[0][1])) if rows else None
 
-    def verify(self, advance: Advance = uncounted) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> DatabaseVerification:
         """Compare each row with its columns. Pages are the server's: `pg_amcheck`, checksums."""
-        found = Verification()
+        found = DatabaseVerification()
         for row, (text, *_, result_id, label, digest) in self._rows_of("table", "label", "digest"):
             row.pop("stored_at")
             if row.get("id") != result_id or columns_of(row) != (label, digest):

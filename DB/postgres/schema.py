@@ -13,7 +13,7 @@ import psycopg
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from DB.errors import DatabaseConfigurationError, DatabaseReplacedError
-from DB.postgres.session import Session
+from DB.postgres.session import PostgresSession
 from DB.postgres.url import PostgresUrl
 
 VERSION = 1
@@ -81,7 +81,7 @@ class Tables:
         return Identifier(self._schema, name) if self._schema else Identifier(name)
 
 
-def make(session: Session, tables: Tables, name: str) -> None:
+def make(session: PostgresSession, tables: Tables, name: str) -> None:
     """Make the tables unless they are there; beside others that do the same.
 
     Raises:
@@ -102,7 +102,7 @@ def make(session: Session, tables: Tables, name: str) -> None:
     check(session, tables, name)
 
 
-def check(session: Session, tables: Tables, name: str) -> bool:
+def check(session: PostgresSession, tables: Tables, name: str) -> bool:
     """Tell whether the tables are there.
 
     Raises:

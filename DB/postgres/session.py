@@ -54,7 +54,7 @@ class _Connection(psycopg.Connection[Any]):
         return super().wait(gen, interval, timeout)
 
 
-class Session:
+class PostgresSession:
     """One connection. One thread at a time."""
 
     def __init__(self, url: PostgresUrl, answer_seconds: float = ANSWER_SECONDS) -> None:

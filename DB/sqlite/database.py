@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from DB.busy import held_by, left_until
-from DB.database_interface import Row, Verification
+from DB.database_interface import DatabaseVerification, Row
 from DB.errors import DatabaseReplacedError
 from DB.results import (
     InsertOutcome,
@@ -196,9 +196,9 @@ class SqliteDatabase(SharedDatabase):
         rows = self._read("SELECT result, stored_at FROM inferences WHERE id = ?", result_id)
         return _row(rows[0][0], stored_at=rows[0][1]) if rows else None
 
-    def verify(self, advance: Advance = uncounted) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> DatabaseVerification:
         """Let SQLite check its pages and indexes, and compare each row with its id and label."""
-        found = Verification()
+        found = DatabaseVerification()
         for (problem,) in self._check_integrity():
             if problem != "ok":
                 found.report(str(problem))

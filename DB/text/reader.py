@@ -10,10 +10,10 @@ from pathlib import Path
 
 import orjson
 
-from DB.database_interface import ResultDatabase, Row, Verification
+from DB.database_interface import DatabaseVerification, ResultDatabase, Row
 from DB.errors import DatabaseConfigurationError, DatabaseUnavailableError, opened_to_read
 from DB.results import InsertOutcome, Result
-from DB.summary import Summary, Tally
+from DB.summary import RowTally, Summary
 from DB.text.copying import copy_texts
 from DB.text.index import IndexDamagedError
 from DB.text.own_format import refuse_foreign
@@ -131,7 +131,7 @@ class TextReader(ResultDatabase):
 
     def summary(self, advance: Advance = uncounted) -> Summary:
         """See `ResultDatabase.summary`; corrupt lines are counted as such."""
-        tally = Tally()
+        tally = RowTally()
         for line in self._all_lines(self.path):
             row = codec.decode(line)
             if row is not None:
@@ -141,7 +141,7 @@ class TextReader(ResultDatabase):
             advance(1)
         return tally.finish()
 
-    def verify(self, advance: Advance = uncounted) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> DatabaseVerification:
         """See `ResultDatabase.verify`; needs about 20 bytes a row of temporary disk."""
         self._require_own_side_files()
         self._refuse_foreign()

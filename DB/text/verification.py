@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from DB.database_interface import Verification
+from DB.database_interface import DatabaseVerification
 from DB.errors import DatabaseRecordError, DatabaseUnavailableError
 from DB.results import shadow_key
 from DB.text.conflicts import name_of
@@ -42,7 +42,7 @@ Identity = Callable[[dict[str, Any]], str]
 
 def verify(
     path: Path, conflicts: Path, shadows: Path, advance: Advance = uncounted
-) -> Verification:
+) -> DatabaseVerification:
     """Read the whole DB at `path`: checksums, ids that stand twice, whether all parts are there.
 
     Needs no lock, bounded memory, and about 20 bytes a row of temporary disk.
@@ -95,13 +95,13 @@ class _Reading:
         self._identity = identity
         self._lock = lock
         self._advance = advance
-        self._found = Verification()
+        self._found = DatabaseVerification()
         self._files: list[_Read] = []
 
     def is_there(self) -> bool:
         return self._path.exists() or bool(part_numbers(self._path, STORAGE))
 
-    def all(self) -> Verification:
+    def all(self) -> DatabaseVerification:
         for problem in self._differences():
             self._found.report(problem)
         with tempfile.TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, NoReturn
 
+from DurableText.forks import Opener
 from MessageBroker import limits
 from MessageBroker.broker_interface import (
     CLOSE_TIMEOUT_SECONDS,
@@ -26,7 +27,6 @@ from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.dead_letter import dead_letter_attributes, text_of
 from MessageBroker.core.driver import AwaitedBatch, Batch
 from MessageBroker.core.ending import Ending
-from MessageBroker.core.forks import Opener
 from MessageBroker.core.hooks import HandlerHooks
 from MessageBroker.core.outage import Outage
 from MessageBroker.core.subscription import CLOSE_SECONDS, SubscriptionCore
@@ -35,6 +35,7 @@ from MessageBroker.errors import (
     BrokerError,
     BrokerUnavailableError,
     ClosedError,
+    ConfigurationError,
     PublishError,
     TopicNotFoundError,
     topic_not_found,
@@ -62,7 +63,7 @@ class BrokerCore(HandlerHooks, BrokerInterface):
         self.delivery = delivery or DeliverySettings()
         # Those of the pipeline, which the factory knows: `ping` asks whoever serves them, too.
         self.configured_topics: Sequence[str] = ()
-        self._opener = Opener(f"the {self.name} broker")
+        self._opener = Opener(f"the {self.name} broker", ConfigurationError)
         self._lock = threading.Lock()
         self._confirmed = threading.Condition(self._lock)
         self._in_flight: set[Batch] = set()

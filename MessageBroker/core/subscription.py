@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from DurableText.forks import Opener
 from MessageBroker.broker_interface import is_dead_letter_topic
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.dead_letter import texts_of
 from MessageBroker.core.driver import Stream
 from MessageBroker.core.ending import Ending
-from MessageBroker.core.forks import Opener
 from MessageBroker.core.lease_keeper import LeaseKeeper
 from MessageBroker.core.letters import LetterPublisher, Letters
 from MessageBroker.core.moving import Moving
@@ -80,7 +80,7 @@ class SubscriptionCore(Subscription):
         self._settings = settings
         self._on_close = on_close
         self._outage = outage
-        self._opener = Opener(f"the subscription {subscription_id!r}")
+        self._opener = Opener(f"the subscription {subscription_id!r}", ConfigurationError)
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._receiving = threading.Lock()

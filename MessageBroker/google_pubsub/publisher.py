@@ -43,7 +43,7 @@ def lane_of(publication: Publication) -> LaneName:
     return publication.topic, publication.key
 
 
-class Publisher:
+class PubSubPublisher:
     """Publishes groups of messages."""
 
     def __init__(self, connection: Connection) -> None:

@@ -17,7 +17,7 @@ from MessageBroker.kafka.assignment import KafkaDelivery, PartitionTracker, Trac
 from MessageBroker.kafka.records import (
     UNREADABLE,
     Headers,
-    Record,
+    KafkaRecord,
     attributes_of,
     consumed,
     id_of,
@@ -31,7 +31,7 @@ from MessageBroker.message import Message, received
 # Over a name that is no text the client's method sets an error and returns a list with holes. The
 # interpreter's quick way of calling a method takes the list, and dies of the holes (SIGSEGV); this
 # way of calling looks at the error. A second call would return the list again.
-headers_of_record: Callable[[Record], Headers] = methodcaller("headers")
+headers_of_record: Callable[[KafkaRecord], Headers] = methodcaller("headers")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class HandedOut:
     messages: list[Message]
     batches: list[TrackedBatch]
     ends: Mapping[int, int]
-    failed: Record | None
+    failed: KafkaRecord | None
 
 
 class RecordBuffer:
@@ -56,7 +56,7 @@ class RecordBuffer:
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
-        self._records: deque[Record] = deque()
+        self._records: deque[KafkaRecord] = deque()
         self._largest = MAX_MESSAGE_BYTES  # of the records that came last
         self._has_enough = False  # there is more than the byte limit let through
 
@@ -71,12 +71,12 @@ class RecordBuffer:
         """
         return 1 if self._has_enough else max(0, max_messages - len(self._records))
 
-    def take(self, client: Consumer, limit: int, max_bytes: int) -> list[Record]:
+    def take(self, client: Consumer, limit: int, max_bytes: int) -> list[KafkaRecord]:
         """Take what the client has: as much as stays within `max_bytes` or hardly exceeds it.
 
         Sizes are known afterwards only. So the largest of the last ones is reckoned with.
         """
-        records: list[Record] = []
+        records: list[KafkaRecord] = []
         while limit > 0 and max_bytes > 0:
             step = max(1, min(limit, max_bytes // self._largest))
             taken = consumed(client, step)
@@ -88,7 +88,7 @@ class RecordBuffer:
             max_bytes -= step * self._largest
         return records
 
-    def add(self, records: Iterable[Record]) -> None:
+    def add(self, records: Iterable[KafkaRecord]) -> None:
         """Keep what was taken."""
         self._records.extend(records)
 
@@ -184,7 +184,7 @@ class RecordBuffer:
                 self._records.popleft()
 
 
-def _error_of(record: Record) -> KafkaError | None:
+def _error_of(record: KafkaRecord) -> KafkaError | None:
     """Return the error that a record is, but for one that is to be seen to in its turn."""
     error = record.error()
     in_turn = error is None or error.code() in (*REFUSED, KafkaError._PARTITION_EOF)

@@ -21,7 +21,7 @@ from MessageBroker.kafka.errors import MISSING_TOPIC, error_of, is_outage, meani
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.membership import Membership
 from MessageBroker.kafka.pauses import Pauses
-from MessageBroker.kafka.records import Record, id_of, polled
+from MessageBroker.kafka.records import KafkaRecord, id_of, polled
 from MessageBroker.kafka.refused import REFUSED, FindSpan, RefusedBatch
 from MessageBroker.kafka.start_offsets import StartOffsets
 from MessageBroker.message import Delivery, Message
@@ -155,7 +155,7 @@ class GroupConsumer:
         self._failure = self._events.explain(error_of(exception), self._consumed.where)
         self.start_over()
 
-    def _without_revoked(self, records: list[Record]) -> list[Record]:
+    def _without_revoked(self, records: list[KafkaRecord]) -> list[KafkaRecord]:
         """Drop what was fetched together with the news that its partition is gone.
 
         If the partition came back in the same moment, it is read anew from its start: nobody can
@@ -191,7 +191,7 @@ class GroupConsumer:
                 self._note(error)
         return messages
 
-    def _pass_over(self, record: Record, error: KafkaError) -> list[Message]:
+    def _pass_over(self, record: KafkaRecord, error: KafkaError) -> list[Message]:
         """Make one message of a batch that the client refuses, and go on behind it."""
         partition, topic = record.partition(), self._consumed.topic
         tracker = self.assignment.trackers.get(partition)

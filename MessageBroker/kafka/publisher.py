@@ -27,7 +27,7 @@ from MessageBroker.kafka.lingering import (
     without_a_clock,
 )
 from MessageBroker.kafka.record_times import RecordTimes, broker_gives_times
-from MessageBroker.kafka.records import Record, headers_of, id_of
+from MessageBroker.kafka.records import KafkaRecord, headers_of, id_of
 from MessageBroker.kafka.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class KafkaPublisher:
         produce, topic = self._client.produce, batch.topic
         given, time_of = self._times.begin(), self._times.of
 
-        def settle(number: int, error: KafkaError | None, record: Record | None) -> None:
+        def settle(number: int, error: KafkaError | None, record: KafkaRecord | None) -> None:
             if error is None:
                 assert record is not None, "what is confirmed is handed back"
                 timestamp = time_of(topic, given, record)

@@ -10,7 +10,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.kafka.cluster import Cluster
-from MessageBroker.kafka.records import Record
+from MessageBroker.kafka.records import KafkaRecord
 
 # By more than this a clock does not drift: it was set back. Until then what was confirmed is still
 # to be told by the latest time that was given (ms).
@@ -50,7 +50,7 @@ class RecordTimes:
         self._latest = now if now < self._latest - SET_BACK_MS else max(self._latest, now)
         return now
 
-    def of(self, topic: str, given: int, confirmed: Record) -> int:
+    def of(self, topic: str, given: int, confirmed: KafkaRecord) -> int:
         """Return the timestamp of a record in its topic (ms since 1970).
 
         Args:

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError
 Headers = list[tuple[str, "bytes | None"]] | None
 
 
-class Record(Protocol):
+class KafkaRecord(Protocol):
     """What the client gives: a record, or an error in the place of one.
 
     The client's own type leaves open whether it has a place, which all that were fetched or
@@ -45,14 +45,14 @@ class Record(Protocol):
         """Return what came in its place."""
 
 
-def polled(client: Consumer, seconds: float) -> Record | None:
-    """Wait for what comes next; see `Record`."""
-    return cast("Record | None", client.poll(seconds))
+def polled(client: Consumer, seconds: float) -> KafkaRecord | None:
+    """Wait for what comes next; see `KafkaRecord`."""
+    return cast("KafkaRecord | None", client.poll(seconds))
 
 
-def consumed(client: Consumer, limit: int) -> list[Record]:
-    """Take what is there already, without waiting; see `Record`."""
-    return cast("list[Record]", client.consume(limit, 0))
+def consumed(client: Consumer, limit: int) -> list[KafkaRecord]:
+    """Take what is there already, without waiting; see `KafkaRecord`."""
+    return cast("list[KafkaRecord]", client.consume(limit, 0))
 
 
 # In place of headers of which a name cannot be read: names are bytes for other languages' clients.

@@ -34,7 +34,7 @@ from MessageBroker.errors import (
     ConfigurationError,
     topic_not_found,
 )
-from MessageBroker.local.database import SharedDatabase
+from MessageBroker.local.database import LocalDatabase
 from MessageBroker.local.store import TopicStore
 from MessageBroker.local.turnstile import PATIENCE_SECONDS
 
@@ -69,7 +69,7 @@ class Catalogue:
             BrokerUnavailableError, ConfigurationError: it cannot be opened.
         """
         self._folder = folder
-        self._database = SharedDatabase(folder / "catalogue.sqlite", SCHEMA)
+        self._database = LocalDatabase(folder / "catalogue.sqlite", SCHEMA)
         self._lock = threading.RLock()
         self._deadline = 0.0  # of the change under way, monotonic seconds
         self._closed = False

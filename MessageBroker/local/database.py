@@ -79,7 +79,7 @@ def _remedy(path: Path, error: Exception) -> str:
     return ""
 
 
-class SharedDatabase:
+class LocalDatabase:
     """One connection to a file. For one thread at a time; open another for another.
 
     Attributes:

@@ -56,7 +56,7 @@ class Outline(NamedTuple):
     size: int
 
 
-class Batch:
+class LoggedBatch:
     """A batch that was read.
 
     Attributes:
@@ -139,7 +139,7 @@ class Log:
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
-        self._kept: deque[Batch] = deque(maxlen=KEPT_BATCHES)
+        self._kept: deque[LoggedBatch] = deque(maxlen=KEPT_BATCHES)
 
     @staticmethod
     def append(
@@ -178,7 +178,7 @@ class Log:
         finally:
             rows.close()
 
-    def batch(self, db: sqlite3.Connection, first: int) -> Batch:
+    def batch(self, db: sqlite3.Connection, first: int) -> LoggedBatch:
         """Read the batch that begins with `first`, and keep it."""
         for kept in self._kept:
             if kept.first == first:
@@ -202,7 +202,7 @@ class Log:
                 self._keep(batch)
         return found
 
-    def _keep(self, batch: Batch) -> None:
+    def _keep(self, batch: LoggedBatch) -> None:
         """Spare the next few reading all bodies again; those in place are not read beforehand."""
         if batch.is_whole:
             self._kept.append(batch)
@@ -213,7 +213,7 @@ class Log:
         db.execute("DELETE FROM batch WHERE first < ?1 AND last < ?1", (seq,))
 
     @staticmethod
-    def _read(db: sqlite3.Connection, low: int, high: int) -> Iterator[Batch]:
+    def _read(db: sqlite3.Connection, low: int, high: int) -> Iterator[LoggedBatch]:
         """Yield batches; what is read in place can be until the next one is asked for."""
         rows = db.execute(
             "SELECT first, publish_ms, heads, CASE WHEN length(bodies) < "  # noqa: S608
@@ -224,10 +224,10 @@ class Log:
         try:  # the open statement keeps the row, whoever deletes it meanwhile
             for first, publish_ms, heads, bodies in rows:
                 if bodies is not None:
-                    yield Batch(first, publish_ms, heads, bodies)
+                    yield LoggedBatch(first, publish_ms, heads, bodies)
                     continue
                 with db.blobopen("batch", "bodies", first, readonly=True) as place:
-                    yield Batch(first, publish_ms, heads, place)
+                    yield LoggedBatch(first, publish_ms, heads, place)
         finally:
             rows.close()
 

@@ -34,7 +34,7 @@ def lane_of(publication: Publication) -> LaneName:
     return publication.topic, ""
 
 
-class Publisher:
+class LocalPublisher:
     """Writes groups of messages of one topic. For one thread at a time."""
 
     def __init__(

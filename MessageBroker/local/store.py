@@ -25,7 +25,7 @@ from typing import NamedTuple
 from MessageBroker.errors import topic_not_found
 from MessageBroker.local.claims import Claims, runs, split_claim
 from MessageBroker.local.consumers import Consumers
-from MessageBroker.local.database import SharedDatabase
+from MessageBroker.local.database import LocalDatabase
 from MessageBroker.local.doorbell import Doorbell, knock, ring
 from MessageBroker.local.log import LOG_SCHEMA, Log, NewMessage
 from MessageBroker.local.upgrade import HAS_OLD_TABLE, upgrade
@@ -99,7 +99,7 @@ class TopicStore:
         self._appended_at = -math.inf
         self._bells = path.with_suffix(".bells")
         self._consumers = Consumers(self._bells, clock)
-        self._database = SharedDatabase(path, schema, synced=synced)
+        self._database = LocalDatabase(path, schema, synced=synced)
         self._value = self._database.value
         with contextlib.ExitStack() as opened:
             opened.callback(self._database.close)
@@ -145,10 +145,10 @@ class TopicStore:
         """Make sure that the topic can be written to, without writing anything.
 
         Args:
-            patience: see `SharedDatabase.writing`.
+            patience: see `LocalDatabase.writing`.
 
         Raises:
-            TopicNotFoundError, BrokerError: it cannot; see `SharedDatabase.writing`.
+            TopicNotFoundError, BrokerError: it cannot; see `LocalDatabase.writing`.
         """
         with self._writing(patience):
             pass
@@ -184,7 +184,7 @@ class TopicStore:
         """Tell every process that has the file open that the topic is gone; twice is fine.
 
         Args:
-            patience: see `SharedDatabase.writing`.
+            patience: see `LocalDatabase.writing`.
         """
         with self._database.writing(patience) as db:
             db.execute("UPDATE topic SET deleted = 1")
@@ -210,7 +210,7 @@ class TopicStore:
         Args:
             subscription: its id.
             from_start: whether it gets what is still stored, or only what comes from now on.
-            patience: see `SharedDatabase.writing`.
+            patience: see `LocalDatabase.writing`.
         """
         start = "coalesce((SELECT min(first) FROM batch), next_seq)" if from_start else "next_seq"
         with self._writing(patience) as db:
@@ -224,7 +224,7 @@ class TopicStore:
 
         Args:
             subscription: its id.
-            patience: see `SharedDatabase.writing`.
+            patience: see `LocalDatabase.writing`.
         """
         with self._writing(patience) as db:
             db.execute("DELETE FROM claim WHERE subscription = ?", (subscription,))
@@ -267,12 +267,12 @@ class TopicStore:
             bell.hang_again()
 
     def join(self, subscription: str, consumer: str, patience: float | None = None) -> None:
-        """See `Consumers.join`, and `SharedDatabase.writing` for the patience."""
+        """See `Consumers.join`, and `LocalDatabase.writing` for the patience."""
         with self._writing(patience) as db:
             self._consumers.join(db, subscription, consumer)
 
     def renew(self, consumer: str, patience: float | None = None) -> bool:
-        """See `Consumers.renew`, and `SharedDatabase.writing` for the patience."""
+        """See `Consumers.renew`, and `LocalDatabase.writing` for the patience."""
         with self._writing(patience) as db:
             return self._consumers.renew(db, consumer)
 
@@ -301,7 +301,7 @@ class TopicStore:
             consumer: who takes them.
             max_messages: at most so many.
             max_bytes: at how many bytes of data no more are taken.
-            patience: see `SharedDatabase.writing`.
+            patience: see `LocalDatabase.writing`.
         """
         with self._writing(patience, confirms=False) as db:
             if not self._consumers.bury_the_dead(db, consumer):
@@ -333,7 +333,7 @@ class TopicStore:
     ) -> int:
         """Settle messages that this consumer holds; returns how many it did.
 
-        See `SharedDatabase.writing` for the patience.
+        See `LocalDatabase.writing` for the patience.
         """
         with self._writing(patience) as db:
             settled = sum(
@@ -356,7 +356,7 @@ class TopicStore:
         seqs: Sequence[int],
         patience: float | None = None,
     ) -> None:
-        """Free messages that this consumer holds; see `SharedDatabase.writing` for the patience."""
+        """Free messages that this consumer holds; see `LocalDatabase.writing` for the patience."""
         with self._writing(patience) as db:
             for first, last in runs(seqs):
                 split_claim(db, subscription, consumer, first, last, free=True)

@@ -27,7 +27,7 @@ from Modelling.errors import PreparationStoppedError
 from Modelling.images.decoding_process import (
     Answer,
     DecodingProcess,
-    Pictures,
+    PictureBatch,
     error_of,
     memory_file,
 )
@@ -106,7 +106,7 @@ class DecodingPool(ClosedAtExit):
                 self._discard()  # what they are at is of no use any more
                 raise
 
-    def _run(self, waiting: deque[Pictures], count: int) -> list[Answer]:
+    def _run(self, waiting: deque[PictureBatch], count: int) -> list[Answer]:
         while len(self._processes) < min(self._count, len(waiting)):
             self._processes.append(DecodingProcess(self._seconds, self._lock_file))
         work = _Work(waiting, count, self._seconds)
@@ -152,7 +152,7 @@ class DecodingPool(ClosedAtExit):
 class _Work:
     """The pictures of one call: those that wait, those that are settled."""
 
-    def __init__(self, waiting: deque[Pictures], count: int, image_seconds: float) -> None:
+    def __init__(self, waiting: deque[PictureBatch], count: int, image_seconds: float) -> None:
         self._waiting = waiting
         self._answers: list[Answer | None] = [None] * count
         self._left = count
@@ -222,9 +222,9 @@ class _Work:
         self._waiting.extendleft(reversed(alone))
 
 
-def _only(pictures: Pictures, index: int) -> Pictures:
+def _only(pictures: PictureBatch, index: int) -> PictureBatch:
     """Take one of several pictures."""
-    return Pictures(
+    return PictureBatch(
         pictures.places[index : index + 1],
         pictures.datas[index : index + 1],
         pictures.whites[index : index + 1],
@@ -237,7 +237,7 @@ def _shared_out(
     whites: Sequence[float | None],
     preparation: Preparation,
     processes: int,
-) -> list[Pictures]:
+) -> list[PictureBatch]:
     """Share pictures out, in order, in pieces of bounded number and size."""
     most = max(1, min(CHUNK_PICTURES, -(-len(datas) // processes)))
     pieces: list[list[int]] = []
@@ -249,7 +249,7 @@ def _shared_out(
         pieces[-1].append(place)
         size += len(data)
     return [
-        Pictures(
+        PictureBatch(
             tuple(places),
             tuple(datas[place] for place in places),
             tuple(whites[place] for place in places),

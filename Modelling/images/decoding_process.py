@@ -49,7 +49,7 @@ Answer = Prepared | ImageError
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureBatch:
     """Pictures that a process is given at once.
 
     Attributes:
@@ -91,7 +91,7 @@ class DecodingProcess:
         self.socket, theirs = socket.socketpair()
         self._buffer = b""
         self.ready = False
-        self.pictures: Pictures | None = None
+        self.pictures: PictureBatch | None = None
         self._deadline = time.monotonic() + START_SECONDS
         shared = theirs.fileno(), self._taken.descriptor, self._given.descriptor, lock
         # A session of its own: Ctrl-C is for the server, which still wants its answers.
@@ -108,7 +108,7 @@ class DecodingProcess:
         )  # fmt: skip
         theirs.close()
 
-    def give(self, pictures: Pictures) -> None:
+    def give(self, pictures: PictureBatch) -> None:
         """Send pictures. The answer, or the end of the process, comes by the socket."""
         assert self.ready
         assert self.pictures is None, "one piece of work at a time"

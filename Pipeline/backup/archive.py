@@ -31,7 +31,7 @@ class BackupError(Exception):
 
 
 @dataclass(frozen=True)
-class Entry:
+class BackedUpFile:
     """A file of a backup.
 
     Attributes:
@@ -67,7 +67,7 @@ class Backup:
 
     began_at: str
     names: dict[str, str]
-    files: list[Entry]
+    files: list[BackedUpFile]
 
 
 def seal(folder: Path, began_at: str, names: dict[str, str]) -> Backup:
@@ -77,7 +77,7 @@ def seal(folder: Path, began_at: str, names: dict[str, str]) -> Backup:
         OSError: it cannot be read or written.
     """
     files = [
-        Entry(str(path.relative_to(folder)), *_sum_of(path))
+        BackedUpFile(str(path.relative_to(folder)), *_sum_of(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.parent != folder
     ]
@@ -110,7 +110,7 @@ def open_backup(folder: Path) -> Backup:
                 f"{folder} has format {form!r} of version {told.get('version')}; this is version "
                 f"{__version__}, which knows format {FORMAT}: restore it with that version"
             )
-        files = [Entry(**each) for each in told["files"]]
+        files = [BackedUpFile(**each) for each in told["files"]]
         return Backup(told["began_at"], dict(told["names"]), files)
     except OSError as error:
         raise BackupError(
@@ -141,7 +141,7 @@ def problems_of(folder: Path, backup: Backup) -> list[str]:
     return problems
 
 
-def is_same(path: Path, entry: Entry) -> bool:
+def is_same(path: Path, entry: BackedUpFile) -> bool:
     """Tell whether a file is what the backup has."""
     return path.is_file() and _sum_of(path) == (entry.bytes, entry.sha256)
 

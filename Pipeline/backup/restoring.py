@@ -8,9 +8,9 @@ from DurableText.copying import copy_file
 from DurableText.storage import STORAGE, make_durable_directory
 from Pipeline.backup.archive import (
     STORES,
+    BackedUpFile,
     Backup,
     BackupError,
-    Entry,
     is_same,
     open_backup,
     problems_of,
@@ -48,7 +48,7 @@ def restore(folder: Path, places: Places) -> Backup:
     return backup
 
 
-def _target(entry: Entry, backup: Backup, places: Places) -> Path:
+def _target(entry: BackedUpFile, backup: Backup, places: Places) -> Path:
     place = places.path_of(entry.store) if entry.store in STORES else None
     if place is None:
         raise BackupError(
@@ -61,7 +61,7 @@ def _target(entry: Entry, backup: Backup, places: Places) -> Path:
     return place.parent / entry.name
 
 
-def _refuse_state(places: Places, backup: Backup, targets: dict[Entry, Path]) -> None:
+def _refuse_state(places: Places, backup: Backup, targets: dict[BackedUpFile, Path]) -> None:
     known = {target: entry for entry, target in targets.items()}
     there = {path: store for store in backup.names for path in places.state_of(store)}
     # An ONNX file's weights have names of their own.

@@ -18,7 +18,7 @@ from Pipeline.page.letters import LetterDesk
 from Pipeline.page.live import Live
 from Pipeline.page.pictures import Pictures
 from Pipeline.page.results import Results
-from Pipeline.page.routes import Parts, application
+from Pipeline.page.routes import PageParts, application
 from Pipeline.page.server import PageServer, address_of, listen
 from Pipeline.stop import Stop
 
@@ -50,7 +50,7 @@ def serve(
 
 
 @contextlib.contextmanager
-def parts_of(options: argparse.Namespace, port: int) -> Iterator[Parts]:
+def parts_of(options: argparse.Namespace, port: int) -> Iterator[PageParts]:
     """Open all that the page shows; none of it needs to be there yet."""
     topics = read_broker_config(options.config_dir).topics
     both = (topics.images, topics.inferences)
@@ -93,4 +93,4 @@ def parts_of(options: argparse.Namespace, port: int) -> Iterator[Parts]:
         opened.callback(link.close)
         live = Live(options.targets, db, board, journeys, pictures)
         opened.callback(live.close)
-        yield Parts(board, journeys, letters, live, pictures, Results(db, pictures))
+        yield PageParts(board, journeys, letters, live, pictures, Results(db, pictures))

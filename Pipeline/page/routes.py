@@ -57,7 +57,7 @@ class WrongRequestError(ValueError):
 
 
 @dataclass
-class Parts:
+class PageParts:
     """What the routes ask."""
 
     board: Board
@@ -68,7 +68,7 @@ class Parts:
     results: Results
 
 
-def application(parts: Parts, port: int, token: str | None) -> Guard:
+def application(parts: PageParts, port: int, token: str | None) -> Guard:
     """Put everything together: the routes, and the guard before them."""
     routes = Routes(parts)
     starlette = Starlette(
@@ -115,7 +115,7 @@ class Routes:
 
     guard: Guard
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: PageParts) -> None:
         self._parts = parts
         self._uploads = asyncio.Semaphore(MAX_UPLOADS)
         # Apart: pictures that take long keep each other waiting, and nothing else.

@@ -39,7 +39,7 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Letter:
+class LetterWithoutMessage:
     """What cannot become a message of its topic.
 
     Attributes:
@@ -81,7 +81,7 @@ def move_away(script: Script, subscription: Subscription, rejected: Sequence[Rej
 
 
 def publish_letters(
-    script: Script, broker: BrokerInterface, topic: str, letters: Sequence[Letter]
+    script: Script, broker: BrokerInterface, topic: str, letters: Sequence[LetterWithoutMessage]
 ) -> None:
     """Dead-letter what never was a message of `topic`, and wait for the broker's confirmation."""
     if not letters:

@@ -116,7 +116,7 @@ class BatchOutcome:
 
 
 @dataclass(frozen=True)
-class Limits:
+class TimeLimits:
     """How long the work on a batch may take (s), before the server counts as hanging.
 
     Attributes:
@@ -139,7 +139,7 @@ class PredictStep:
         in_flight: InFlight,
         broker_name: str,
         watchdog: Watchdog,
-        limits: Limits,
+        limits: TimeLimits,
     ) -> None:
         """Begin with the model that answers now.
 

@@ -7,7 +7,7 @@ from MessageBroker.errors import BrokerError
 from MessageBroker.limits import cut
 from Pipeline.events import inference_events, trace_carriers
 from Pipeline.script.script import Script
-from Pipeline.serving.dead_letters import Letter, publish_letters
+from Pipeline.serving.dead_letters import LetterWithoutMessage, publish_letters
 from Pipeline.serving.publishing import publish_what_is_taken, refusal_of_the_program
 from Queue import CorruptRecord, QueueBatch
 
@@ -48,11 +48,11 @@ class ResultPublisher:
         return len(events) - len(refusals)
 
 
-def _letter_of(event: OutgoingMessage, error: BrokerError) -> Letter:
+def _letter_of(event: OutgoingMessage, error: BrokerError) -> LetterWithoutMessage:
     # Its attributes may be what the broker refuses.
     attributes = {name: cut(value) for name, value in (event.attributes or {}).items()}
-    return Letter(event.data, UNPUBLISHABLE, error, attributes)
+    return LetterWithoutMessage(event.data, UNPUBLISHABLE, error, attributes)
 
 
-def _letter_of_line(line: CorruptRecord) -> Letter:
-    return Letter(line.raw, CORRUPT_LINE, line.reason, place=line.found_at)
+def _letter_of_line(line: CorruptRecord) -> LetterWithoutMessage:
+    return LetterWithoutMessage(line.raw, CORRUPT_LINE, line.reason, place=line.found_at)

@@ -69,7 +69,7 @@ def tell_if_same(role: str, version: str, served: str) -> None:
         )
 
 
-class Part(NamedTuple):
+class BatchShare(NamedTuple):
     """Images of a batch that one model answers, by their numbers in it."""
 
     predictor: Predictor
@@ -113,7 +113,7 @@ class Served(ClosedAtExit):
         canary = self._canary.reloads if self._canary else {}
         return {name: n + canary.get(name, 0) for name, n in self._models.reloads.items()}
 
-    def parts(self, size: int, id_of: Callable[[int], str]) -> Iterator[Part]:
+    def parts(self, size: int, id_of: Callable[[int], str]) -> Iterator[BatchShare]:
         """Share a batch out; a reload takes over here, between two batches.
 
         Args:
@@ -121,17 +121,17 @@ class Served(ClosedAtExit):
             id_of: tells the id of an image by its number; asked only where there is a choice.
         """
         if self._canary is None:
-            yield Part(self._models.current(), range(size))
+            yield BatchShare(self._models.current(), range(size))
             return
         served, canary = self._models.current(), self._canary.current()
         if not self._agree(served, canary):
-            yield Part(served, range(size))
+            yield BatchShare(served, range(size))
             return
         chosen = [is_of_canary(id_of(number), self._share) for number in range(size)]
         for predictor, its in ((served, False), (canary, True)):
             numbers = [number for number, yes in enumerate(chosen) if yes is its]
             if numbers:
-                yield Part(predictor, numbers)
+                yield BatchShare(predictor, numbers)
 
     def _agree(self, served: Predictor, canary: Predictor) -> bool:
         """Tell whether both have the same labels; a reload may have changed them."""

@@ -30,7 +30,7 @@ from Queue.redis.scripts import (
     RELEASE,
     RENEW,
 )
-from Queue.redis.session import Session
+from Queue.redis.session import RedisSession
 from Queue.redis.url import RedisUrl
 
 logger = logging.getLogger(__name__)
@@ -48,10 +48,10 @@ MOST_HELD = 1_000_000
 NOBODY = "left"
 
 
-class Consumer(ABC):
+class RedisConsumer(ABC):
     """One that takes. `take` is called by one thread at a time, and so is `commit`."""
 
-    def __init__(self, session: Session, url: RedisUrl, identity: Identity) -> None:
+    def __init__(self, session: RedisSession, url: RedisUrl, identity: Identity) -> None:
         self._session = session
         self._url = url
         self._identity = identity
@@ -126,7 +126,7 @@ class Consumer(ABC):
         return found
 
 
-class StrictConsumer(Consumer):
+class StrictConsumer(RedisConsumer):
     """The one that takes, in strict order, while it holds the lock."""
 
     def _begin_anew(self) -> None:
@@ -138,11 +138,11 @@ class StrictConsumer(Consumer):
 
     @property
     def takes(self) -> bool:
-        """See `Consumer.takes`."""
+        """See `RedisConsumer.takes`."""
         return self._holds and not self._superseded
 
     def acquire(self) -> bool:
-        """See `Consumer.acquire`."""
+        """See `RedisConsumer.acquire`."""
         if self._superseded:
             self._begin_anew()
         if not self._holds:
@@ -154,12 +154,12 @@ class StrictConsumer(Consumer):
         return self._holds
 
     def renew(self) -> None:
-        """See `Consumer.renew`."""
+        """See `RedisConsumer.renew`."""
         if self._holds and not self._superseded:
             self._look_who_holds(self._hold())
 
     def leave(self) -> None:
-        """See `Consumer.leave`."""
+        """See `RedisConsumer.leave`."""
         if self._holds:
             self._session.run(RELEASE, self._identity.mark, self.token, action="leave")
 
@@ -198,10 +198,10 @@ class StrictConsumer(Consumer):
             )
 
 
-class SharingConsumer(Consumer):
+class SharingConsumer(RedisConsumer):
     """One of several in the consumer group."""
 
-    def __init__(self, session: Session, url: RedisUrl, identity: Identity) -> None:
+    def __init__(self, session: RedisSession, url: RedisUrl, identity: Identity) -> None:
         super().__init__(session, url, identity)
         self._known = False
         # An answer was lost: what stood in it is this one's, and was not handed out.
@@ -211,11 +211,11 @@ class SharingConsumer(Consumer):
 
     @property
     def takes(self) -> bool:
-        """See `Consumer.takes`."""
+        """See `RedisConsumer.takes`."""
         return self._known
 
     def acquire(self) -> bool:
-        """See `Consumer.acquire`."""
+        """See `RedisConsumer.acquire`."""
         if not self._known:
             forgotten = int(FORGOTTEN_AFTER_SECONDS * 1000)
             self._session.run(FORGET, self._identity.mark, forgotten, action="take from")
@@ -223,12 +223,12 @@ class SharingConsumer(Consumer):
         return True
 
     def renew(self) -> None:
-        """See `Consumer.renew`."""
+        """See `RedisConsumer.renew`."""
         if held := sorted(self._held.copy()):
             self._session.run(RENEW, self._identity.mark, self.token, *held, action="renew")
 
     def leave(self) -> None:
-        """See `Consumer.leave`."""
+        """See `RedisConsumer.leave`."""
         if self._known:
             self._session.run(
                 LEAVE,

@@ -19,7 +19,7 @@ import orjson
 from DurableText.storage import STORAGE, make_durable_directory
 from Queue.errors import QueueConfigurationError, QueueReplacedError
 from Queue.redis.scripts import MAKE
-from Queue.redis.session import Ask, Session
+from Queue.redis.session import Ask, RedisSession
 from Queue.state import state_stem
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Identity:
         if state_dir is not None:
             self._open(state_dir)
 
-    def make(self, session: Session, ask: Ask) -> None:
+    def make(self, session: RedisSession, ask: Ask) -> None:
         """Make the queue unless it is there, or make sure that it is the same."""
         known = self._last  # before the question: meanwhile others may see more
         wanted = (self.mark, "same") if self.mark else (uuid.uuid4().hex, "new")

@@ -26,17 +26,17 @@ from Queue.errors import (
     QueuePassingError,
     opened_to_look,
 )
-from Queue.queue_interface import QueueBatch, Record, ResultQueue, Verification
+from Queue.queue_interface import QueueBatch, QueueVerification, Record, ResultQueue
 from Queue.records import bodies_of
 from Queue.redis import status as reports
-from Queue.redis.consumer import Consumer, SharingConsumer, StrictConsumer
+from Queue.redis.consumer import RedisConsumer, SharingConsumer, StrictConsumer
 from Queue.redis.entries import RedisBatch
 from Queue.redis.fitness import require_fitness
 from Queue.redis.identity import Identity, parse_id
 from Queue.redis.renewal import Renewal
 from Queue.redis.replication import Replication
 from Queue.redis.scripts import PUT
-from Queue.redis.session import ANSWER_SECONDS, Ask, Session
+from Queue.redis.session import ANSWER_SECONDS, Ask, RedisSession
 from Queue.redis.status import RedisStatus
 from Queue.redis.url import parse
 
@@ -89,9 +89,9 @@ class RedisQueue(ResultQueue):
         self._take_lock = threading.RLock()
         self._identity = Identity(self.name, None if read_only else state_dir)
         keys = (stream, self._mark_key, self._lock_key)
-        self._session = Session(self._url, keys, self._greet, answer_seconds)
+        self._session = RedisSession(self._url, keys, self._greet, answer_seconds)
         self._replication = Replication(self._url, answer_seconds)
-        self._consumer: Consumer | None = None
+        self._consumer: RedisConsumer | None = None
         self._renewal = Renewal(self._url.lease / 3)
         if not read_only:
             try:
@@ -223,7 +223,7 @@ class RedisQueue(ResultQueue):
         self._require_open()
         return reports.status(self._session, self._url, self._mark_key, self._lock_key)
 
-    def verify(self, advance: Advance = uncounted) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> QueueVerification:
         """See `ResultQueue.verify`."""
         self._require_open()
         return reports.verify(self._session, self._url, self._mark_key, advance)

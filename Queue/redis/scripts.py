@@ -39,7 +39,7 @@ if not ({checks}) then return redis.error_reply('NOPERM {names} on ' .. KEYS[1])
 
 
 @dataclass(frozen=True)
-class Script:
+class LuaScript:
     """The text of a script, and the name by which a server knows it once it has run."""
 
     text: str
@@ -52,7 +52,7 @@ class Script:
 
 # ARGV: a mark for a new queue, or the one of the queue that has to be there, and which of the two.
 # Returns the mark that counts, and the id that the stream gave last.
-MAKE = Script(f"""{_ALLOW_OOM}
+MAKE = LuaScript(f"""{_ALLOW_OOM}
 local kind = redis.call('TYPE', KEYS[1]).ok
 local mark = redis.call('GET', KEYS[2])
 if kind ~= 'none' and (kind ~= 'stream' or not mark) then
@@ -73,7 +73,7 @@ end
 """)
 
 # ARGV: mark, most records, bodies. Returns the last id; how many there are if it is full.
-PUT = Script(f"""{_needs("XADD ,'*','body',''")}{_SAME_QUEUE}
+PUT = LuaScript(f"""{_needs("XADD ,'*','body',''")}{_SAME_QUEUE}
 local depth = redis.call('XLEN', KEYS[1])
 if depth + #ARGV - 2 > tonumber(ARGV[2]) then return depth end
 local last
@@ -82,7 +82,7 @@ return last
 """)
 
 # ARGV: mark, token, milliseconds. Takes or keeps the lock; returns whose it is.
-HOLD = Script(f"""{_ALLOW_OOM}{_SAME_QUEUE}
+HOLD = LuaScript(f"""{_ALLOW_OOM}{_SAME_QUEUE}
 local holder = redis.call('GET', KEYS[3])
 if holder and holder ~= ARGV[2] then return holder end
 redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3])
@@ -91,7 +91,7 @@ return ARGV[2]
 
 # ARGV: mark, token, the first id that stays. Returns whose the lock is; nothing is done if it is
 # another one's. Nobody's is fine: what is removed here was published, whoever took it since.
-COMMIT_UP_TO = Script(f"""{_needs("XTRIM ,'MINID','0'")}{_SAME_QUEUE}
+COMMIT_UP_TO = LuaScript(f"""{_needs("XTRIM ,'MINID','0'")}{_SAME_QUEUE}
 local holder = redis.call('GET', KEYS[3])
 if holder and holder ~= ARGV[2] then return holder end
 redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[3])
@@ -99,12 +99,12 @@ return ARGV[2]
 """)
 
 # ARGV: mark, token.
-RELEASE = Script("""
+RELEASE = LuaScript("""
 if redis.call('GET', KEYS[3]) == ARGV[2] then redis.call('DEL', KEYS[3]) end
 """)
 
 # ARGV: mark, ids.
-COMMIT_EACH = Script(f"""{_needs(f"XACK ,'{GROUP}','0'", "XDEL ,'0'")}{_SAME_QUEUE}
+COMMIT_EACH = LuaScript(f"""{_needs(f"XACK ,'{GROUP}','0'", "XDEL ,'0'")}{_SAME_QUEUE}
 for first = 2, #ARGV, 1000 do  -- of what Lua's stack holds
     local last = math.min(first + 999, #ARGV)
     redis.call('XACK', KEYS[1], '{GROUP}', unpack(ARGV, first, last))
@@ -114,7 +114,7 @@ end
 
 # ARGV: mark, consumer, ids. Begins the lease anew of those that are still this consumer's. What it
 # does not know of, as an answer was lost, is whoever's asks after the lease. JUSTID: no delivery.
-RENEW = Script(f"""{_SAME_QUEUE}
+RENEW = LuaScript(f"""{_SAME_QUEUE}
 for i = 3, #ARGV do
     local id = ARGV[i]
     if #redis.call('XPENDING', KEYS[1], '{GROUP}', id, id, 1, ARGV[2]) == 1 then
@@ -125,7 +125,7 @@ end
 
 # ARGV: mark, consumer, another consumer, milliseconds, most. What the one has taken goes to the
 # other, as if that had been idle for so long.
-LEAVE = Script(f"""{_SAME_QUEUE}
+LEAVE = LuaScript(f"""{_SAME_QUEUE}
 for _, each in ipairs(redis.call('XPENDING', KEYS[1], '{GROUP}', '-', '+', ARGV[5], ARGV[2])) do
     redis.call('XCLAIM', KEYS[1], '{GROUP}', ARGV[3], 0, each[1], 'IDLE', ARGV[4], 'JUSTID')
 end
@@ -133,7 +133,7 @@ redis.call('XGROUP', 'DELCONSUMER', KEYS[1], '{GROUP}', ARGV[2])
 """)
 
 # ARGV: mark, milliseconds. Forgets consumers that died and left nothing.
-FORGET = Script(f"""{_SAME_QUEUE}
+FORGET = LuaScript(f"""{_SAME_QUEUE}
 for _, each in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], '{GROUP}')) do
     local about = {{}}
     for i = 1, #each, 2 do about[each[i]] = each[i + 1] end

@@ -28,7 +28,7 @@ from DurableText.patience import Patience
 from Queue.errors import QueueConfigurationError, QueueError, QueueUnavailableError
 from Queue.redis.errors import may_have_arrived, refused, translated
 from Queue.redis.other_way import speaks_the_other_way
-from Queue.redis.scripts import Script
+from Queue.redis.scripts import LuaScript
 from Queue.redis.url import RedisUrl, password
 
 # How long an answer may take. A server that hangs keeps its connections open, and the kernel goes
@@ -46,7 +46,7 @@ LEAST_SECONDS = 0.05
 Ask = Callable[..., Any]
 
 
-class Session:
+class RedisSession:
     """The way to one server. Any thread may use it."""
 
     def __init__(
@@ -106,7 +106,7 @@ class Session:
         with self.connected(action) as ask:
             return ask(*command)
 
-    def run(self, script: Script, *arguments: Any, action: str) -> Any:
+    def run(self, script: LuaScript, *arguments: Any, action: str) -> Any:
         """Run a script, which is one command, and return its answer.
 
         Raises:
@@ -115,7 +115,7 @@ class Session:
         with self.connected(action) as ask:
             return self.run_on(ask, script, arguments)
 
-    def run_on(self, ask: Ask, script: Script, arguments: tuple[Any, ...]) -> Any:
+    def run_on(self, ask: Ask, script: LuaScript, arguments: tuple[Any, ...]) -> Any:
         """Run a script on a connection that was lent."""
         rest = (len(self._keys), *self._keys, *arguments)
         try:

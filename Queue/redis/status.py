@@ -13,11 +13,11 @@ import orjson
 from DurableText.progress import Advance, uncounted
 from DurableText.wording import counted
 from Queue.errors import QueueConfigurationError, QueueError, QueueUnavailableError
-from Queue.queue_interface import QueueStatus, Verification
+from Queue.queue_interface import QueueStatus, QueueVerification
 from Queue.redis.entries import Entry, read_entries
 from Queue.redis.identity import in_text, parse_id
 from Queue.redis.scripts import GROUP
-from Queue.redis.session import Session
+from Queue.redis.session import RedisSession
 from Queue.redis.url import RedisUrl
 
 # Entries read at a time: each may have a MiB.
@@ -67,7 +67,7 @@ class RedisStatus(QueueStatus):
         return lines
 
 
-def status(session: Session, url: RedisUrl, mark_key: str, lock_key: str) -> RedisStatus:
+def status(session: RedisSession, url: RedisUrl, mark_key: str, lock_key: str) -> RedisStatus:
     """Return how the queue stands.
 
     Raises:
@@ -96,8 +96,8 @@ def status(session: Session, url: RedisUrl, mark_key: str, lock_key: str) -> Red
 
 
 def verify(
-    session: Session, url: RedisUrl, mark_key: str, advance: Advance = uncounted
-) -> Verification:
+    session: RedisSession, url: RedisUrl, mark_key: str, advance: Advance = uncounted
+) -> QueueVerification:
     """Read the whole stream: every entry has to be a record; `advance` is told how many more.
 
     Raises:
@@ -105,7 +105,7 @@ def verify(
         QueueConfigurationError: the key is somebody else's.
     """
     _about(session, url, mark_key)
-    found = Verification()
+    found = QueueVerification()
     for page in _pages(session, url, READ_ENTRIES):
         records, corrupt = read_entries(url.stream, page)
         found.records += len(records)
@@ -115,7 +115,7 @@ def verify(
     return found
 
 
-def _about(session: Session, url: RedisUrl, mark_key: str) -> dict[bytes, Any]:
+def _about(session: RedisSession, url: RedisUrl, mark_key: str) -> dict[bytes, Any]:
     if session.ask("GET", mark_key) is None:
         with contextlib.suppress(QueueUnavailableError):  # there is no such key
             session.ask("XINFO", "STREAM", url.stream)
@@ -129,7 +129,7 @@ def _about(session: Session, url: RedisUrl, mark_key: str) -> dict[bytes, Any]:
     return _pairs(session.ask("XINFO", "STREAM", url.stream))
 
 
-def _pages(session: Session, url: RedisUrl, count: int) -> Iterator[list[Entry]]:
+def _pages(session: RedisSession, url: RedisUrl, count: int) -> Iterator[list[Entry]]:
     behind = (0, 0)
     while page := session.ask("XRANGE", url.stream, in_text(behind), "+", "COUNT", count):
         yield page
@@ -137,7 +137,7 @@ def _pages(session: Session, url: RedisUrl, count: int) -> Iterator[list[Entry]]
         behind = (last, number + 1)
 
 
-def _memory(session: Session, url: RedisUrl) -> int | None:
+def _memory(session: RedisSession, url: RedisUrl) -> int | None:
     try:
         size = session.ask("MEMORY", "USAGE", url.stream)
     except QueueError:  # a right of its own, and only a number for people

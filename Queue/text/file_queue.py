@@ -41,7 +41,7 @@ from Queue.errors import (
     QueueError,
     QueueUnavailableError,
 )
-from Queue.queue_interface import QueueBatch, Record, ResultQueue, Verification
+from Queue.queue_interface import QueueBatch, QueueVerification, Record, ResultQueue
 from Queue.text import place
 from Queue.text.consumer import ConsumerSlot, TextBatch
 from Queue.text.producer import Fsync, Producer
@@ -194,7 +194,7 @@ class FileQueue(ResultQueue):
         """See `ResultQueue.status`."""
         return status(self.path)
 
-    def verify(self, advance: Advance = uncounted) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> QueueVerification:
         """See `ResultQueue.verify`."""
         return verify(self.path, advance)
 

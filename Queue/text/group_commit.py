@@ -26,7 +26,7 @@ MAX_GROUP_BYTES = 1 << 20
 RECHECK_SECONDS = 0.1
 
 
-class Entry:
+class PendingPut:
     """One put, from its arrival to its end."""
 
     __slots__ = ("bodies", "done", "error", "size", "taken")
@@ -57,8 +57,8 @@ class GroupCommit:
 
     def __init__(
         self,
-        admit: Callable[[Entry, float | None], int],
-        write: Callable[[list[Entry]], None],
+        admit: Callable[[PendingPut, float | None], int],
+        write: Callable[[list[PendingPut]], None],
         release: Callable[[], None],
     ) -> None:
         """Gather puts that are written by `write`.
@@ -78,10 +78,10 @@ class GroupCommit:
         self._working = threading.Lock()  # held by a leader at work
         self._mutex = threading.RLock()  # guards all below, and `taken` and `done` of the entries
         self._changed = threading.Condition(self._mutex)
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[PendingPut] = deque()
         self._is_led = False
 
-    def put(self, entry: Entry, deadline: float | None) -> bool:
+    def put(self, entry: PendingPut, deadline: float | None) -> bool:
         """Return when `entry` is written or has failed; False if its turn never came in time."""
         try:
             with self._mutex:  # no loop in here: from CPython 3.12 on Ctrl-C could leave it locked
@@ -98,7 +98,7 @@ class GroupCommit:
         """Return what keeps leaders from working while it is held."""
         return self._working
 
-    def _wait_in_line(self, entry: Entry, deadline: float | None) -> bool:
+    def _wait_in_line(self, entry: PendingPut, deadline: float | None) -> bool:
         """Return True when `entry` is done or leads, False when its time is over."""
         self._waiting.append(entry)
         while not entry.done:
@@ -118,7 +118,7 @@ class GroupCommit:
                 self._changed.wait(wait)
         return True
 
-    def _refuse(self, entry: Entry) -> None:
+    def _refuse(self, entry: PendingPut) -> None:
         fate = "it may be stored or not" if entry.taken else "nothing of it was written"
         entry.error = QueueClosedError(
             f"a put of another thread was interrupted while this one waited: {fate}; "
@@ -126,7 +126,7 @@ class GroupCommit:
         )
         entry.done = True
 
-    def _lead(self, entry: Entry, deadline: float | None) -> None:
+    def _lead(self, entry: PendingPut, deadline: float | None) -> None:
         group = [entry]
         try:
             try:
@@ -143,10 +143,10 @@ class GroupCommit:
         with self._mutex:
             self._hand_over(group)
 
-    def _gather(self, room: int) -> list[Entry]:
+    def _gather(self, room: int) -> list[PendingPut]:
         """Take from the line as many as fit into a group and into the room left."""
         waiting, size = self._waiting, 0
-        group: list[Entry] = []
+        group: list[PendingPut] = []
         while waiting and size + waiting[0].size <= room:
             if group and size + waiting[0].size > MAX_GROUP_BYTES:
                 break
@@ -156,7 +156,7 @@ class GroupCommit:
             group.append(member)
         return group
 
-    def _hand_over(self, group: list[Entry]) -> None:
+    def _hand_over(self, group: list[PendingPut]) -> None:
         """Let the group return, and the next one in line lead."""
         if not group[0].taken:  # it was not admitted
             self._waiting.remove(group[0])

@@ -17,7 +17,7 @@ from Queue.errors import (
 )
 from Queue.queue_interface import Record
 from Queue.text import numbered_lines, place
-from Queue.text.group_commit import Entry, GroupCommit
+from Queue.text.group_commit import GroupCommit, PendingPut
 from Queue.text.segment import QueuePaths
 from Queue.text.writer import Writer
 
@@ -89,7 +89,7 @@ class Producer:
     def put(self, records: Sequence[Record], timeout: float | None) -> None:
         """See `FileQueue.put`."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        entry = Entry(numbered_lines.inner_bytes(records))
+        entry = PendingPut(numbered_lines.inner_bytes(records))
         if not entry.bodies:
             return
         if entry.size > self._max_bytes:
@@ -149,7 +149,7 @@ class Producer:
             finally:
                 self._lock.release()
 
-    def _admit(self, entry: Entry, deadline: float | None) -> int:
+    def _admit(self, entry: PendingPut, deadline: float | None) -> int:
         """Wait for the lock and for room; return the room in bytes."""
         while True:
             self._check()
@@ -201,7 +201,7 @@ class Producer:
         finally:
             self._waits_for_lock = False
 
-    def _write_group(self, group: list[Entry]) -> None:
+    def _write_group(self, group: list[PendingPut]) -> None:
         bodies = group[0].bodies
         if len(group) > 1:
             bodies = [body for entry in group for body in entry.bodies]

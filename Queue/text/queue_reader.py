@@ -11,7 +11,7 @@ from DurableText.links import real_path
 from DurableText.progress import Advance, uncounted
 from DurableText.storage import STORAGE
 from Queue.errors import opened_to_look
-from Queue.queue_interface import QueueBatch, Record, ResultQueue, Verification
+from Queue.queue_interface import QueueBatch, QueueVerification, Record, ResultQueue
 from Queue.text.copying import copy_queue
 from Queue.text.report import TextStatus, status, verify
 from Queue.text.segment import QueuePaths
@@ -34,7 +34,7 @@ class QueueReader(ResultQueue):
         self._require_own_side_files()
         return status(self.path)
 
-    def verify(self, advance: Advance = uncounted) -> Verification:
+    def verify(self, advance: Advance = uncounted) -> QueueVerification:
         """See `ResultQueue.verify`."""
         self._require_own_side_files()
         return verify(self.path, advance)

@@ -24,7 +24,7 @@ from DurableText.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
 from DurableText.storage import STORAGE, NoFileError, head, refuse_what_is_no_file
 from DurableText.wording import counted
 from Queue.errors import QueueConfigurationError, QueueError, QueueUnavailableError
-from Queue.queue_interface import QueueStatus, Record, Verification
+from Queue.queue_interface import QueueStatus, QueueVerification, Record
 from Queue.text import cursor, segment
 from Queue.text.cursor import SLOT_BYTES, Position
 from Queue.text.reader import Reader
@@ -134,7 +134,7 @@ def _oldest(paths: QueuePaths, place: Position | None) -> tuple[Record | None, i
         reader.close()
 
 
-def verify(path: str | os.PathLike[str], advance: Advance = uncounted) -> Verification:
+def verify(path: str | os.PathLike[str], advance: Advance = uncounted) -> QueueVerification:
     """Read the whole queue at `path`: every checksum, the numbers, the cursor, the last line.
 
     `advance` is told how many more records are read.
@@ -143,7 +143,7 @@ def verify(path: str | os.PathLike[str], advance: Advance = uncounted) -> Verifi
         QueueUnavailableError: there is no queue, or it cannot be read.
     """
     paths = _paths(path)
-    found = Verification()
+    found = QueueVerification()
     try:
         refuse_what_is_no_file(paths.log)
         place = _check_cursor(paths, found)
@@ -164,7 +164,7 @@ def verify(path: str | os.PathLike[str], advance: Advance = uncounted) -> Verifi
     return found
 
 
-def _check_cursor(paths: QueuePaths, found: Verification) -> Position | None:
+def _check_cursor(paths: QueuePaths, found: QueueVerification) -> Position | None:
     states = ["blank", "blank"]
     for _ in range(TRIES):  # a consumer may be writing one of them
         try:
@@ -181,7 +181,7 @@ def _check_cursor(paths: QueuePaths, found: Verification) -> Position | None:
 
 
 def _check_records(
-    paths: QueuePaths, place: Position | None, found: Verification, advance: Advance
+    paths: QueuePaths, place: Position | None, found: QueueVerification, advance: Advance
 ) -> int:
     committed = place.next_seq if place else 0
     reader = Reader(STORAGE, paths, None)
@@ -200,7 +200,7 @@ def _check_records(
         reader.close()
 
 
-def _judge(line: CorruptLine, committed: int, found: Verification) -> None:
+def _judge(line: CorruptLine, committed: int, found: QueueVerification) -> None:
     where = f"{line.file} at byte {line.offset}: {line.reason}"
     if line.raw:
         passed = " (the cursor has passed it)" if line.seq < committed else ""
@@ -211,7 +211,7 @@ def _judge(line: CorruptLine, committed: int, found: Verification) -> None:
         found.report(where)
 
 
-def _check_end(paths: QueuePaths, found: Verification) -> None:
+def _check_end(paths: QueuePaths, found: QueueVerification) -> None:
     for _ in range(TRIES):  # a producer may have been writing it, and be done by now
         torn = _Lines(paths.log).torn
         if not torn:
@@ -224,7 +224,7 @@ def _check_end(paths: QueuePaths, found: Verification) -> None:
     found.report(f"{where}: a torn line; the next producer ends it")
 
 
-def _check_side_file(path: Path, found: Verification) -> None:
+def _check_side_file(path: Path, found: QueueVerification) -> None:
     if not path.exists():
         return
     lines = _Lines(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from DB import open_database
-from DB.database_interface import Verification
+from DB.database_interface import DatabaseVerification
 from DB.summary import Summary
 
 
@@ -15,7 +15,7 @@ def summarise(path: Path) -> Summary:
         return db.summary()
 
 
-def verify(path: Path) -> Verification:
+def verify(path: Path) -> DatabaseVerification:
     """Return what is wrong."""
     with open_database(path, read_only=True) as db:
         return db.verify()

@@ -22,7 +22,7 @@ from MessageBroker.errors import (
     ConfigurationError,
     TopicNotFoundError,
 )
-from MessageBroker.local.database import SharedDatabase
+from MessageBroker.local.database import LocalDatabase
 from MessageBroker.local.files_in_use import Change, FilesInUse
 from MessageBroker.local.log import NewMessage
 from MessageBroker.local.store import TopicStore
@@ -190,7 +190,7 @@ def test_a_connection_that_is_closed_while_another_is_opened_takes_no_log_from_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a ping's, while the publisher begins: SQLite removes the log with the last connection."""
-    first = SharedDatabase(tmp_path / "file.sqlite", "CREATE TABLE t (n INTEGER);")
+    first = LocalDatabase(tmp_path / "file.sqlite", "CREATE TABLE t (n INTEGER);")
     with first.writing() as db:
         db.execute("INSERT INTO t VALUES (1)")
     connect = sqlite3.connect
@@ -200,15 +200,15 @@ def test_a_connection_that_is_closed_while_another_is_opened_takes_no_log_from_i
         return connect(*arguments, **named)
 
     monkeypatch.setattr(sqlite3, "connect", connect_late)
-    with contextlib.closing(SharedDatabase(tmp_path / "file.sqlite")) as second:
+    with contextlib.closing(LocalDatabase(tmp_path / "file.sqlite")) as second:
         with second.writing() as db:
             db.execute("INSERT INTO t VALUES (2)")
         assert second.value("SELECT count(*) FROM t") == 2
 
 
 def test_an_interrupt_as_soon_as_a_transaction_has_begun_ends_it(tmp_path: Path) -> None:
-    mine = SharedDatabase(tmp_path / "file.sqlite", "CREATE TABLE t (n INTEGER);")
-    other = SharedDatabase(tmp_path / "file.sqlite")
+    mine = LocalDatabase(tmp_path / "file.sqlite", "CREATE TABLE t (n INTEGER);")
+    other = LocalDatabase(tmp_path / "file.sqlite")
     connection = mine._db
 
     class Interrupting:
@@ -308,5 +308,5 @@ def the_log_of(folder: Path, topic: str) -> bytes:
         return log.read(32)
 
 
-def level_of(database: SharedDatabase) -> str:
+def level_of(database: LocalDatabase) -> str:
     return {1: "NORMAL", 2: "FULL"}[database.value("PRAGMA synchronous")]

@@ -26,7 +26,7 @@ from MessageBroker import (
     Message,
 )
 from MessageBroker.conformance.stories import bodies, receive, wait_until
-from MessageBroker.local.database import SharedDatabase
+from MessageBroker.local.database import LocalDatabase
 from MessageBroker.local_handler import LocalHandler
 from tests.durability.taken_away import TAKEN
 from tests.local.conftest import Connect
@@ -102,7 +102,7 @@ TAKING = """
 import sys
 from pathlib import Path
 from MessageBroker.errors import BrokerReplacedError
-from MessageBroker.local.database import SharedDatabase
+from MessageBroker.local.database import LocalDatabase
 from MessageBroker.local_handler import LocalHandler
 from tests.durability.taken_away import TAKEN
 
@@ -218,8 +218,8 @@ def test_nothing_is_confirmed_into_a_folder_that_is_gone(
 def test_files_that_grow_while_somebody_looks_are_not_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looking = SharedDatabase(tmp_path / "file.sqlite", "CREATE TABLE t (n INTEGER);")
-    writing = SharedDatabase(tmp_path / "file.sqlite")
+    looking = LocalDatabase(tmp_path / "file.sqlite", "CREATE TABLE t (n INTEGER);")
+    writing = LocalDatabase(tmp_path / "file.sqlite")
     stat = os.stat
 
     def grow_meanwhile(path: str) -> os.stat_result:
@@ -248,11 +248,11 @@ def test_files_that_are_read_only_are_waited_out(
     publish(broker, b"before")
     held = receive(subscription, 1)
     is_read_only = threading.Event()
-    writing = SharedDatabase.writing
+    writing = LocalDatabase.writing
 
     @contextlib.contextmanager
     def refused(
-        database: SharedDatabase, patience: float | None = None, *, confirms: bool = True
+        database: LocalDatabase, patience: float | None = None, *, confirms: bool = True
     ) -> Iterator[sqlite3.Connection]:
         with writing(database, patience, confirms=confirms) as db:
             db.execute(f"PRAGMA query_only={is_read_only.is_set()}")
@@ -261,7 +261,7 @@ def test_files_that_are_read_only_are_waited_out(
             finally:
                 db.execute("PRAGMA query_only=FALSE")
 
-    monkeypatch.setattr(SharedDatabase, "writing", refused)
+    monkeypatch.setattr(LocalDatabase, "writing", refused)
     is_read_only.set()
     future = broker.publish("topic", b"after")
     wait_until(lambda: "readonly database" in caplog.text, "word of what is waited for")

@@ -3,7 +3,7 @@
 import threading
 
 from Queue.text import group_commit, numbered_lines
-from Queue.text.group_commit import Entry, GroupCommit
+from Queue.text.group_commit import GroupCommit, PendingPut
 
 PLENTY = 1 << 30
 
@@ -32,7 +32,7 @@ class Log:
     def start(self, name, size=1):
         """Puts an entry in a thread of its own; returns when it is in line."""
         before = len(self.commit._waiting)
-        entry = Entry([name.encode() * size])
+        entry = PendingPut([name.encode() * size])
         thread = threading.Thread(target=self.commit.put, args=(entry, None), name=name)
         thread.start()
         self.entries.append(entry)
@@ -87,4 +87,4 @@ def test_a_leader_that_cannot_be_admitted_fails_alone():
 def test_a_put_counts_no_fewer_bytes_than_it_takes_with_numbers_of_ten_digits():
     bodies = [b'"a":1', b'"a":2']
     lines = numbered_lines.frame_numbered(bodies, 9_999_999_998)
-    assert Entry(bodies).size == sum(map(len, lines))
+    assert PendingPut(bodies).size == sum(map(len, lines))

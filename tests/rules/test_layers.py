@@ -77,6 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "DurableText.wording": set(),
     "DurableText.beside": set(),
     "DurableText.closing": set(),
+    "DurableText.forks": set(),
     "DurableText.links": set(),
     "DurableText.sqlite_copy": {"DurableText"},
     "DurableText.no_pipes": set(),
@@ -135,8 +136,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # What all know: what is installed where, what every program does first of all and when it is broken
 # off, what options are parsed with and words are made of, what is done in a thread beside whoever
-# waits, how whatever is closed ends a `with`,
-# whose links are followed, how an SQLite file is copied, and how bytes reach the disk.
+# waits, how whatever is closed ends a `with`, and who opened it, whose links are followed, how an
+# SQLite file is copied, and how bytes reach the disk.
 ALL_MAY_IMPORT = {
     "DurableText.installation",
     "DurableText.standard_streams",
@@ -147,6 +148,7 @@ ALL_MAY_IMPORT = {
     "DurableText.wording",
     "DurableText.beside",
     "DurableText.closing",
+    "DurableText.forks",
     "DurableText.links",
     "DurableText.sqlite_copy",
     "DurableText.no_pipes",
