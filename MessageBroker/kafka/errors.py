@@ -108,19 +108,21 @@ _CLASSES: dict[int, type[BrokerError]] = {
     KafkaError.INVALID_TIMESTAMP: ConfigurationError,
 }
 
+_CLOCKS = (
+    "set this machine's clock right, or the broker's: they are further apart than the topic "
+    "allows (message.timestamp.before.max.ms and message.timestamp.after.max.ms)"
+)
 _WHAT_TO_DO: dict[int, str] = {
     KafkaError._SSL: "check ssl.* in kafka_config.ini, and what stands between here and the broker",
     KafkaError._AUTHENTICATION: (
         "check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD (on Confluent Cloud: the API key and "
         "its secret, which may have been deleted)"
     ),
+    KafkaError.INVALID_TIMESTAMP: _CLOCKS,
+    # Of several records in one batch the client says no more than this, whatever is wrong.
     KafkaError.INVALID_RECORD: (
-        "a topic with cleanup.policy=compact takes no message without a key: set "
-        "cleanup.policy=delete on it, or publish to another topic"
-    ),
-    KafkaError.INVALID_TIMESTAMP: (
-        "set this machine's clock right, or the broker's: they are further apart than the topic "
-        "allows (message.timestamp.before.max.ms and message.timestamp.after.max.ms)"
+        "either it has no key, and the topic has cleanup.policy=compact: set cleanup.policy=delete "
+        f"on it, or publish to another topic; or {_CLOCKS}"
     ),
     KafkaError.MSG_SIZE_TOO_LARGE: (
         "raise max.message.bytes of the topic to 8388608 (kafka-configs.sh --alter --entity-type "

@@ -76,8 +76,9 @@ def test_a_topic_that_comes_to_give_the_times_itself(
         assert [message.id for message in receive(subscription, 42)] == told
 
 
+@pytest.mark.parametrize("messages", [1, 5])  # of which the client says other errors
 def test_a_clock_that_was_hours_ahead_and_is_set_right_keeps_nobody_from_publishing(
-    connect: Connect, topic: str, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, topic: str, monkeypatch: pytest.MonkeyPatch, messages: int
 ) -> None:
     broker = connect()
     broker.create_topic(topic)
@@ -86,8 +87,9 @@ def test_a_clock_that_was_hours_ahead_and_is_set_right_keeps_nobody_from_publish
         "MessageBroker.kafka.record_times.time",
         SimpleNamespace(time_ns=lambda: now() + ahead),
     )
-    with pytest.raises(ConfigurationError, match="set this machine's clock right"):
-        broker.publish(topic, b"from the future").result(20)
+    for future in [broker.publish(topic, b"from the future") for _ in range(messages)]:
+        with pytest.raises(ConfigurationError, match="set this machine's clock right"):
+            future.result(20)
 
     monkeypatch.undo()
 
