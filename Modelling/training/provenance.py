@@ -23,7 +23,7 @@ def provenance_of(
 
     Args:
         options: As the command line asked for them.
-        history: Loss and accuracy by epoch, see `train_cnn.train`.
+        history: Loss and accuracy by epoch, see `recipe.train`.
         best_epoch: The epoch, from 1, that was kept.
         accuracy: On the test images, in float32.
         seconds: How long the training took.
