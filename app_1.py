@@ -23,16 +23,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
 
-from DurableText.links import real_path
 from DurableText.option_types import count, path_name, positive
-from DurableText.storage import STORAGE, make_durable_directory
 from DurableText.wording import counted
 from Pipeline.observability.metrics import Sources
+from Pipeline.observability.waiting import Reason
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script
 from Pipeline.script.script import Script
+from Pipeline.serving.confirmed_ids import ConfirmedIds
 from Pipeline.serving.image_publisher import ImagePublisher
 from Pipeline.serving.image_source import ImageSource
 from Pipeline.serving.pacing import paced_groups
@@ -70,7 +69,7 @@ def main(script: Script) -> None:
     options, topic = script.options, script.topics.images
     source = ImageSource(options.images, options.count)
     with (
-        open_ids(options.ids) as ids_file,
+        contextlib.closing(open_ids(script)) as ids_file,
         script.broker(topic) as broker,
         script.at_work(Sources(broker), functools.partial(last_line, len(source))),
         shown(len(source)) as progress,
@@ -82,8 +81,7 @@ def main(script: Script) -> None:
             for group in paced_groups(source, options.rate, script.stop):
                 confirmed = publisher.publish(group)
                 progress(len(group))
-                ids_file.writelines(f"{each}\n" for each in confirmed)
-                ids_file.flush()
+                ids_file.append(confirmed, script)
                 if publisher.refusal is not None:
                     raise publisher.refusal
 
@@ -104,18 +102,10 @@ def shown(total: int) -> Iterator[Callable[[int], object]]:
         yield progress.update
 
 
-def open_ids(path: Path | None) -> TextIO:
-    """Open the file of the confirmed ids to append to it, making its folder; None for nowhere.
-
-    As all that a script keeps it is for the user and the group, and no stranger's link leads away.
-    """
-    path = path or Path(os.devnull)
-    try:
-        real_path(path)  # says whose link it is
-        make_durable_directory(STORAGE, path.parent)
-        return os.fdopen(STORAGE.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a")
-    except OSError as error:
-        raise ScriptError(f"--ids {path} cannot be written: {error.strerror}") from error
+def open_ids(script: Script) -> ConfirmedIds:
+    """Open the file of the confirmed ids; without one they go nowhere."""
+    path = script.options.ids or Path(os.devnull)
+    return script.once_there_is_room(lambda: ConfirmedIds(path), Reason.IDS)
 
 
 def last_line(total: int, tally: Tally) -> str:

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     QUEUE_LOCKED = "queue_locked"
     QUEUE = "queue"  # the disk under it is full, as a rule, or its engine away
     DB = "db"  # the same
+    IDS = "ids"  # the disk under `--ids`
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import app_1
 from DB import open_database
 from DurableText import storage
+from Pipeline.serving.confirmed_ids import ConfirmedIds
 from Queue import open_queue
 
 STRANGER = 12345
@@ -37,7 +37,7 @@ def sqlite_at(path: Path) -> None:
 
 
 def ids_at(path: Path) -> None:
-    app_1.open_ids(path).close()
+    ConfirmedIds(path).close()
 
 
 def picture_at(path: Path) -> None:

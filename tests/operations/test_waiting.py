@@ -317,3 +317,31 @@ def test_a_broker_that_is_away_is_waited_for_by_whoever_receives(
         loop.join()
     assert script.waiting.reasons() == {Reason.BROKER: False}
     embedded_broker.end_of_test()
+
+
+def test_a_full_disk_under_the_ids_is_told_and_no_id_is_missing_or_torn(
+    pipeline: Pipeline, disk: Path
+) -> None:
+    pipeline.ids_file = disk / "ids.txt"
+    pipeline.ids_file.write_text("torn off by a ki")
+    ballast, port = fill(disk), free_port()
+    app_1 = pipeline.app_1("--count", IMAGES, "--metrics-port", port)
+    app_1.says("make room, or look at the disk; waiting")
+    reason = 'serving_waiting{reason="ids"}'
+    wait_until(lambda: scrape(port).values.get(reason) == 1, "it is told")
+    ballast.unlink()
+    assert app_1.end().startswith(f"app_1: {IMAGES:,} of {IMAGES:,} images confirmed")
+    torn, *ids = pipeline.ids_file.read_text().splitlines()
+    assert torn == "torn off by a ki"
+    assert len(set(ids)) == IMAGES
+    assert {len(each) for each in ids} == {36}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full: Linux has it")
+def test_whoever_ends_app_1_while_ids_cannot_be_written_is_told_how_many_are_missing(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.ids_file = Path("/dev/full")
+    app_1 = pipeline.app_1("--count", 7).says("; waiting")
+    app_1.process.terminate()
+    assert app_1.end(1).endswith("--ids /dev/full: lacks 7 ids of images that are published")
