@@ -37,7 +37,7 @@ import numpy.typing as npt
 
 from DurableText.interrupts import BROKEN_OFF, Interrupts
 from Modelling.errors import CheckpointError, refusal_of, shortened
-from Modelling.quantise import INT8
+from Modelling.network.compiling import INT8
 from Modelling.training.continuing import starting_weights
 from Modelling.training.datasets import Dataset, load_dataset
 from Modelling.training.options import Options, parse_options

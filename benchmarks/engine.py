@@ -29,9 +29,9 @@ from PIL import Image
 from Modelling.data_preparation import bundled_test_images, encode_npy
 from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
+from Modelling.network.compiling import compile_float32, compile_int8
 from Modelling.network.engine import LiteRTEngine, TensorFlowEngine, load_keras_model, open_engine
 from Modelling.predict_cnn import Classifier
-from Modelling.quantise import compile_float32, compile_int8
 
 RESULTS = Path(__file__).resolve().parent / "results" / "engine.json"
 

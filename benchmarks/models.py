@@ -47,8 +47,8 @@ from Modelling.network.checkpoint import (
     sha256_of,
     write_side_file,
 )
+from Modelling.network.compiling import compile_float32
 from Modelling.network.input_range import UNIT
-from Modelling.quantise import compile_float32
 from tests.brokers.harness import BROKERS, BrokerUnderTest
 from tests.modelling.foreign import exported
 from tests.pipeline.runner import Pipeline, Script

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from Modelling.network.compiling import CALIBRATION_IMAGES
 from Modelling.network.tensorflow import import_tensorflow
-from Modelling.quantise import CALIBRATION_IMAGES
 from Modelling.training.architecture import build_cnn
 from Modelling.training.batches import accuracy as accuracy_metric
 from Modelling.training.batches import training_batches, validation_batches

@@ -13,9 +13,9 @@ from Modelling.network.checkpoint import (
     write_atomically,
     write_side_file,
 )
+from Modelling.network.compiling import compile_forms, write_forms
 from Modelling.network.input_range import UNIT
 from Modelling.network.tensorflow import quiet
-from Modelling.quantise import compile_forms, write_forms
 from Modelling.training.datasets import LABELS, Dataset
 from Modelling.training.options import Options
 

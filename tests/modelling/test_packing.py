@@ -12,11 +12,11 @@ from Modelling.data_preparation import bundled_test_images
 from Modelling.network import litert
 from Modelling.network import quickest_form as trying
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
+from Modelling.network.compiling import compile_float32, compile_int8
 from Modelling.network.engine import LiteRTEngine, open_engine
 from Modelling.network.packing import Packing, packable_convolutions, packed, packings_of
 from Modelling.network.quickest_form import Runs, quickest_form
 from Modelling.network.tflite_graph import TfliteGraph
-from Modelling.quantise import compile_float32, compile_int8
 
 Images = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
+from Modelling.network.compiling import compile_int8, loses_by_rounding
 from Modelling.network.engine import LiteRTEngine
 from Modelling.network.input_range import UNIT
 from Modelling.network.keras_models import load_keras_model
-from Modelling.quantise import compile_int8, loses_by_rounding
 from Modelling.training.augmentation import CLOTHES, Augmentation, augment
 from Modelling.training.eight_bits import EightBitNetwork
 
