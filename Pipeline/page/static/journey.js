@@ -123,7 +123,7 @@ function card(journey) {
   const { result, times } = journey;
   const all = times.stored_at ? duration(between(times.published_at, times.stored_at)) : journey.state;
   return el("li", {},
-    el("button", { type: "button", class: "card", "data-name": journey.id, onclick: () => show(journey.id) },
+    el("button", { type: "button", class: "card", title: journey.name, "data-name": journey.id, onclick: () => show(journey.id) },
       picture(source(journey, "small"), ""),
       el("p", { class: "label" }, result.label ?? (journey.done ? "–" : "…")),
       el("p", { class: "quiet" }, all),

@@ -14,7 +14,7 @@ function resultCard(result) {
   const wrong = result.expected_label !== undefined && result.expected_label !== result.label;
   const took = between(result.published_at, result.stored_at);
   const image = `/api/picture?${new URLSearchParams({ id: result.id })}`;
-  return el("li", { class: "card", title: `${result.id} ${result.model ?? ""}` },
+  return el("li", { class: "card", title: [result.source, result.id, result.model].filter(Boolean).join(" ") },
     result.has_picture ? picture(image, "") : el("span", { class: "no-picture picture" }, "no picture here"),
     el("p", { class: `label ${wrong ? "bad" : ""}` }, wrong ? `${result.label} for ${result.expected_label}` : String(result.label ?? "–")),
     el("p", {}, result.confidence === undefined ? "" : percent(result.confidence)),
