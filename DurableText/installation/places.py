@@ -29,6 +29,16 @@ def in_checkout() -> bool:
         return False
 
 
+def with_make(target: str, otherwise: str) -> str:
+    """Name the command that does something: a checkout has a Makefile, an installation has not.
+
+    Args:
+        target: of the Makefile.
+        otherwise: what does the same without it.
+    """
+    return f"`make {target}`" if in_checkout() else f"`{otherwise}`"
+
+
 def state_folder() -> Path:
     """Return the folder below which files are made whose place nobody named. It may be missing."""
     if in_checkout():

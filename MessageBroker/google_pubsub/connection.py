@@ -20,6 +20,7 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
+from DurableText.installation.places import with_make
 from MessageBroker.addresses import is_local, plain_address
 from MessageBroker.environment import variable
 from MessageBroker.errors import (
@@ -258,8 +259,8 @@ class Connection:
         try:
             socket.create_connection(self._emulator_address, timeout).close()
         except OSError as error:
-            local = is_local(self.emulator)
-            advice = "start it with `make pubsub`" if local else "check the address"
+            start = with_make("pubsub", "gcloud beta emulators pubsub start")
+            advice = f"start it with {start}" if is_local(self.emulator) else "check the address"
             raise BrokerUnavailableError(
                 f"{EMULATOR_VARIABLE} names an emulator on {self.emulator}, which does not answer "
                 f"({error.strerror or 'timed out'}): {advice}, or unset the variable to use Google "

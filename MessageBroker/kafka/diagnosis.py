@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from DurableText.installation.places import with_make
 from MessageBroker.addresses import is_local
 from MessageBroker.errors import (
     AuthenticationError,
@@ -56,7 +57,6 @@ _WHAT_TO_DO = {
     ),
     Fault.OTHER_MECHANISM: ("set sasl.mechanisms (KAFKA_SASL_MECHANISM) to one that it takes"),
 }
-START_ONE = "start one with `make kafka`"
 
 
 def error_of_finding(finding: Finding, servers: str, *, tls: bool, told: bool) -> BrokerError:
@@ -91,4 +91,7 @@ def error_of_finding(finding: Finding, servers: str, *, tls: bool, told: bool) -
 def advice_where_away(servers: str) -> str:
     """Say what to do where no broker answers."""
     check = f"check that it is up, the network, and {SERVERS}"
-    return f"{START_ONE}, or {check}" if is_local(servers) else check
+    if not is_local(servers):
+        return check
+    start = with_make("kafka", "docker run -p 9092:9092 apache/kafka")
+    return f"start one with {start}, or {check}"

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from DB import open_database
 from DurableText.installation.command_line import command_parser
-from DurableText.installation.places import CODE, in_checkout, state_folder
+from DurableText.installation.places import CODE, in_checkout, state_folder, with_make
 from DurableText.interrupts import BROKEN_OFF, Interrupts
 from DurableText.option_types import count, file_with_suffix
 from MessageBroker import MessageBrokerFactory, add_broker_option
@@ -180,7 +180,8 @@ def _run(options: argparse.Namespace) -> None:
         )
         draw_picture(rows, options.picture)
         print(f"\n{options.picture}")
-        print("\nNext: `make page` runs it all again in a browser, with a pad to draw digits on.")
+        again = with_make("page", "edms together")
+        print(f"\nNext: {again} runs it all again in a browser, with a pad to draw digits on.")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from DurableText.installation import NAME, __version__
+from DurableText.installation import NAME, __version__, places
 from DurableText.installation.commands import TOOLS
 from DurableText.installation.extras import EXTRA_OF
+from MessageBroker.kafka.diagnosis import advice_where_away
 from tests.package.conftest import ROOT, Installed
 
 COMMANDS = ("edms-app-1", "edms-model-server-sub", "edms-model-server-pub", "edms-app-2", "edms")
@@ -124,6 +125,19 @@ def test_a_picture_and_a_trace_name_what_they_miss(installed: Installed, tmp_pat
         RESULT_QUEUE=str(tmp_path / "log.txt"),
     )  # fmt: skip
     assert f"pip install '{NAME}[tracing]'" in told.stderr
+
+
+def test_the_demo_names_what_there_is_without_a_makefile(installed: Installed) -> None:
+    told = installed.must("edms", "demo", "--count", 20, "--picture", installed.home / "demo.png")
+    assert "Next: `edms together` " in told
+
+
+def test_without_a_makefile_a_broker_is_started_by_other_means(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "`make kafka`" in advice_where_away("localhost:9092")
+    monkeypatch.setattr(places, "in_checkout", lambda: False)
+    assert "start one with `docker run " in advice_where_away("localhost:9092")
 
 
 def test_every_extra_is_named_where_it_is_missing() -> None:
