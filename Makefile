@@ -36,8 +36,8 @@ venv: $(VENV)/.development  ## make the virtual environment with all development
 demo: $(VENV)/.runtime  ## run the whole pipeline on the embedded broker
 	$(BIN)/python -m Pipeline.demo
 
-page: $(VENV)/.runtime  ## the four scripts and the page on the embedded broker; Ctrl-C stops them all
-	exec $(BIN)/python -m Pipeline.page.together
+page: $(VENV)/.runtime  ## the four scripts and the page on the embedded broker; Ctrl-C stops them all; PORT=8080
+	exec $(BIN)/python -m Pipeline.page.together $(if $(PORT),--port $(PORT))
 
 # Most tests wait for a broker: six processes, as tests/shared_out.py shares them out.
 # exec: a SIGTERM to make is for pytest, which stops the brokers, and not for a shell between them.
