@@ -52,8 +52,8 @@ def _target(entry: BackedUpFile, backup: Backup, places: Places) -> Path:
     place = places.path_of(entry.store) if entry.store in STORES else None
     if place is None:
         raise BackupError(
-            f"the backup holds {entry.path}, and the options name no file for it: name one, or "
-            "the same broker, with the options that the backup was made with"
+            f"the backup holds {entry.path}, and no option says where it goes: give the options "
+            "with which the backup was made"
         )
     stem = Path(backup.names[entry.store]).stem
     if entry.store in ("queue", "db") and entry.name.startswith(f"{stem}."):
