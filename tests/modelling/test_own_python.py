@@ -13,7 +13,8 @@ import pytest
 from examples.sentiment import Sentiment
 from Modelling.errors import CheckpointError
 from Modelling.predictor import Item, Traits, traits_of
-from Modelling.predictors.own_python import AnswerError, OwnPredictor, OwnSource, checked_answer
+from Modelling.predictors.own_answers import AnswerError, checked_answer
+from Modelling.predictors.own_python import OwnPredictor, OwnSource
 
 CANNOT_BE_HAD = """
 class Raising:
