@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import shutil
 import sqlite3
 import time
@@ -26,7 +27,7 @@ from DurableText.process_limits import what_is_lacking
 from MessageBroker.errors import BrokerReplacedError, BrokerUnavailableError, ConfigurationError
 from MessageBroker.local.files_in_use import Change, FilesInUse
 from MessageBroker.local.turnstile import LockedError, Turnstile
-from MessageBroker.local.whats_there import require_files
+from MessageBroker.local.whats_there import is_open_to_us, require_files
 
 # Stands in the header of each file, so that an older program refuses what a newer one has made.
 # Files of versions up to 0.2 have none. What a reader could not read raises it.
@@ -70,10 +71,16 @@ def _is_busy(error: Exception) -> bool:
 
 
 def _remedy(path: Path, error: Exception) -> str:
-    """Say what to do about a limit or a full disk; SQLite's error may be an I/O error as well."""
+    """Say what to do about a limit, rights that were taken or a full disk.
+
+    SQLite's error may be an I/O error as well.
+    """
     if (lacking := what_is_lacking(error)) is not None:
         return f": {lacking}"
     with contextlib.suppress(OSError):
+        path.parent.stat()  # one that was removed is nobody's
+        if not is_open_to_us(path.parent):
+            return f": give this process (user {os.geteuid()}) the rights to {path.parent} again"
         if shutil.disk_usage(path.parent).free < FULL_DISK_BYTES:
             return f": make room on the disk of {path.parent}"
     return ""

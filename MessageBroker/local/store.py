@@ -266,6 +266,12 @@ class TopicStore:
         with self._reading():
             bell.hang_again()
 
+    def keep_hung(self, bell: Doorbell) -> None:
+        """Hang up a bell that others cannot find."""
+        with self._reading():
+            if not bell.hangs:
+                bell.hang_again()
+
     def join(self, subscription: str, consumer: str, patience: float | None = None) -> None:
         """See `Consumers.join`, and `LocalDatabase.writing` for the patience."""
         with self._writing(patience) as db:

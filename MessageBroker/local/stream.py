@@ -149,8 +149,7 @@ class LocalStream(Stream):
         """See `Stream.renew`."""
         with self._settling:
             self._free_unread()
-            if not self._bell.hangs:
-                self._settles.hang_again(self._bell)
+            self._settles.keep_hung(self._bell)
             alive = self._settles.renew(self._consumer)
         if not alive:
             self._rejoin()

@@ -22,6 +22,8 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 # What SQLite and the turnstile put beside a database.
 _ADDED, _IN_PLACE_OF_ITS_SUFFIX = ("-wal", "-shm"), (".lock", ".turn")
+# Before a file counts as refused.
+LOOKS = 3
 
 
 def require_files(path: Path) -> None:
@@ -46,9 +48,20 @@ def _require_file(path: Path) -> None:
             f"local broker: {path} {found}, where a file of the broker should be: move it away, "
             "and put the file back or start without it"
         )
-    if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+    # SQLite removes the log with its last connection, and makes it anew with the next: what was
+    # not there at one look may be at the next, which is no refusal.
+    if not any(_allows(path, os.R_OK | os.W_OK) or not path.exists() for _ in range(LOOKS)):
         with contextlib.suppress(FileNotFoundError):  # as the log is, with its last connection
             raise _closed_to_us(path)
+
+
+def is_open_to_us(folder: Path) -> bool:
+    """Tell whether this process may make and find files in a folder."""
+    return _allows(folder, os.R_OK | os.W_OK | os.X_OK)
+
+
+def _allows(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def require_folder(path: Path) -> None:

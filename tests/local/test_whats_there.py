@@ -122,6 +122,59 @@ def test_a_file_without_the_rights_to_it_is_told_at_once(mode: int) -> None:
     assert "may not read and write it: change its owner or mode" in told.stdout
 
 
+def test_a_log_that_was_just_made_anew_is_not_taken_for_another_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite removes it with its last connection: so it was not there, and then it was."""
+    path = tmp_path / "topic.sqlite"
+    path.touch()
+    answers, really = iter([False, False]), os.access
+    monkeypatch.setattr(os, "access", lambda *of, **how: next(answers, True) and really(*of, **how))
+    require_files(path)
+
+
+RIGHTS_TAKEN = """
+import os, sys
+from pathlib import Path
+from MessageBroker.errors import BrokerUnavailableError
+from MessageBroker.local_handler import LocalHandler
+if os.geteuid() == 0:
+    os.chown(sys.argv[1], 65534, 65534)
+    os.setgid(65534)
+    os.setuid(65534)
+folder = Path(sys.argv[1])
+with LocalHandler(folder) as broker:
+    broker.create_topic("topic")
+    stream = broker._open_stream("topic", "topic-sub")
+    for mode in (0o000, 0o400, 0o500):
+        folder.chmod(mode)
+        for use in (lambda: stream.renew([]), lambda: broker.ping(1)):
+            try:
+                use()
+            except BrokerUnavailableError as error:
+                print(error)
+    folder.chmod(0o700)
+    stream.renew([])
+    stream.close([])
+    print("goes on")
+"""
+
+
+def test_rights_that_were_taken_while_it_runs_are_told_and_waited_for() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        told = subprocess.run(
+            [sys.executable, "-c", RIGHTS_TAKEN, folder],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    *waits, last = told.stdout.splitlines() or [""]
+    assert last == "goes on", told.stderr
+    assert len(waits) >= 4
+    assert all(f"the rights to {folder} again" in each for each in waits), waits
+
+
 def test_a_disk_that_was_mounted_read_only_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
