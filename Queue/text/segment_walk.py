@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,14 +81,16 @@ class SegmentWalk:
             segment = self._open_at_hint(hint)
             if segment is not None:
                 return segment
+        gone: set[int] = set()  # a consumer has just removed it; or it is a link to nowhere
         for sealed in self._later_segments(next_seq):
             void_from = find_void_from(self._storage, self._paths, sealed.first_seq)
             try:
                 fd = self._storage.open(sealed.path, os.O_RDONLY)
             except FileNotFoundError:
+                gone.add(sealed.first_seq)
                 continue
             return OpenSegment(fd, sealed.path, sealed.first_seq, True, void_from=void_from)
-        return self._open_active(next_seq)
+        return self._open_active(next_seq, gone)
 
     def leave(self, segment: OpenSegment) -> None:
         """Note that a sealed segment was read to its end."""
@@ -140,7 +142,7 @@ class SegmentWalk:
     def _finish(self, segments: list[SealedSegment]) -> None:
         self._finished += [s.path for s in segments if s.path not in self._finished]
 
-    def _open_active(self, next_seq: int) -> OpenSegment | None:
+    def _open_active(self, next_seq: int, gone: Container[int]) -> OpenSegment | None:
         try:
             fd = self._storage.open(self._paths.log, os.O_RDONLY)
         except FileNotFoundError:
@@ -148,7 +150,7 @@ class SegmentWalk:
         # Between the listing and the opening the log may have been sealed and begun anew; the
         # sealed one comes first then. Sealing renames before it creates, so this look finds it.
         with self._closed_on_errors(fd):
-            later = self._later_segments(next_seq)
+            later = [s for s in self._later_segments(next_seq) if s.first_seq not in gone]
         if later:
             self._storage.close(fd)
             return self.open_next(next_seq)

@@ -263,6 +263,19 @@ def test_a_missing_segment_is_a_gap_and_what_follows_is_delivered(disk):
     ]
 
 
+def test_a_link_to_nowhere_in_the_place_of_a_segment_is_one_that_is_missing(tmp_path):
+    """Whoever found its name, and no file, looked again and again until the stack was full."""
+    (tmp_path / "log.1.txt").symlink_to("moved-away.txt")
+    with FileQueue(tmp_path / "log.txt") as queue:
+        assert not queue.take(9, timeout=0)
+        queue.put([{"n": 1}])
+        batch = queue.take(9, timeout=0)
+        assert [record["n"] for record in batch.records] == [1]
+        queue.commit(batch)
+    with FileQueue(tmp_path / "log.txt") as queue:
+        assert not queue.take(9, timeout=0)
+
+
 def test_a_later_segment_voids_the_lines_of_older_ones_from_its_first_number_on(disk):
     stale = b"".join(frame_numbered([b'"n":%d' % (number + 100) for number in range(4, 8)], 4))
     disk.put(disk.folder / "log.1.txt", lines(1, 3) + stale)
