@@ -38,7 +38,7 @@ OPEN_PARTS = 80
 # it, dropped that and begun a new text between two looks.
 LOOKS = 3
 
-_PART = re.compile(r"(?P<stem>.+)\.part-(?P<number>\d{6,})")
+_PART = re.compile(r"(?P<stem>.+)\.part-(?P<number>\d{6,})", re.DOTALL)
 
 
 def part_path(path: Path, number: int) -> Path:

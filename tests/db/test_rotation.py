@@ -56,6 +56,15 @@ def test_a_full_part_is_closed_and_all_parts_are_the_db(path: Path) -> None:
         assert len(reader.newest(10)) == 6
 
 
+@pytest.mark.parametrize("name", ["two\nlines.txt", "no\udcffutf-8.txt", "100%20#?.txt"])
+def test_parts_are_found_whatever_the_name_is(tmp_path: Path, name: str) -> None:
+    with TextDatabase(tmp_path / name) as db:
+        db.insert(results(1))
+        db.rotate()
+        assert db.insert(results(1, 2)).duplicates == 1
+    assert ids(tmp_path / name) == ["image-1", "image-2"]
+
+
 def test_an_id_is_known_in_every_part_also_after_a_start(path: Path) -> None:
     with TextDatabase(path) as db:
         db.insert(results(1, 2))
