@@ -140,4 +140,5 @@ def once_it_answers(
                 waiting.begin(server.reason, str(error))
                 stop.wait(PING_PAUSE_SECONDS)
     finally:
-        waiting.end(server.reason)
+        if told:  # else somebody may wait for the same already, and longer
+            waiting.end(server.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import subprocess
 import sys
@@ -13,13 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from MessageBroker import OutgoingMessage
+from MessageBroker import BrokerUnavailableError, OutgoingMessage
 from MessageBroker.configuration import read_broker_config
 from Modelling.data_preparation import bundled_test_images, encode_npy
 from Pipeline.observability.probe import Stall
 from Pipeline.observability.stages import DONE, STALL_SECONDS, Stage, problems
 from Pipeline.observability.waiting import STUCK_SECONDS, Reason, Waiting
+from Pipeline.script.room import once_there_is_room
 from Pipeline.script.script import Script
+from Pipeline.script.start_up import Server, once_it_answers
+from Pipeline.stop import Stop
 from Pipeline.tally import Tally
 from tests.brokers.harness import BrokerUnderTest
 from tests.operations.scripts import get, scrape, wait_until_ready
@@ -317,6 +321,38 @@ def test_a_broker_that_is_away_is_waited_for_by_whoever_receives(
         loop.join()
     assert script.waiting.reasons() == {Reason.BROKER: False}
     embedded_broker.end_of_test()
+
+
+class ClockedStop(Stop):
+    """Never asked to stop; waiting takes no time but the clock's."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def wait(self, seconds: float) -> bool:
+        self._clock.now += seconds
+        return False
+
+
+def test_a_disk_that_is_full_while_a_broker_is_opened_counts_from_the_first_try() -> None:
+    clock = Clock()
+    stop, waiting = ClockedStop(clock), Waiting(clock)
+    told: list[str | None] = []
+
+    def full(_seconds_left: float) -> str:
+        told.append(waiting.stuck())
+        if len(told) > STUCK_SECONDS + 1:
+            return "open"
+        raise BrokerUnavailableError("full") from OSError(errno.ENOSPC, "No space left")
+
+    server = Server(BrokerUnavailableError, Reason.BROKER, {})
+    opened = once_there_is_room(
+        lambda: once_it_answers(full, server, 10.0, stop, waiting), Reason.BROKER, stop, waiting
+    )
+    assert opened == "open"
+    assert told[-1] == "waiting for 11 s: full"
+    assert waiting.stuck() is None
 
 
 def test_a_full_disk_under_the_ids_is_told_and_no_id_is_missing_or_torn(
