@@ -26,7 +26,8 @@ from Modelling.cores import available_cores
 from Pipeline.script.options import DEFAULT_BATCH_SIZE
 from Pipeline.serving.pacing import GROUP_SECONDS, GROUP_SIZE
 from tests.brokers.harness import KafkaUnderTest
-from tests.pipeline.runner import Pipeline, Script, wait_until
+from tests.pipeline.runner import Pipeline, Script
+from tests.waiting import wait_until
 
 Row = dict[str, Any]
 Tell = Callable[[str], None]

@@ -19,7 +19,8 @@ from Pipeline.contract.fields import RESULT
 from Pipeline.contract.schemas import schemas
 from Pipeline.events import ImageOrigin, image_origin, inference_record
 from tests.contract.documents import ROOT, documents
-from tests.pipeline.runner import Pipeline, dead_letters, wait_until
+from tests.pipeline.runner import Pipeline, dead_letters
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator

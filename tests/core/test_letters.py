@@ -18,7 +18,7 @@ from MessageBroker.errors import (
 from MessageBroker.limits import MAX_ATTRIBUTE_VALUE_BYTES, MAX_ATTRIBUTES
 from tests.core.streams import DeadLetters, ListStream, message, subscription_over
 from tests.core.test_subscription_core import receive_until
-from tests.pipeline.runner import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

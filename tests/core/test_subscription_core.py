@@ -18,7 +18,7 @@ from MessageBroker.errors import (
     TopicNotFoundError,
 )
 from tests.core.streams import DeadLetters, ListStream, message, subscription_over
-from tests.pipeline.runner import wait_until
+from tests.waiting import wait_until
 
 
 def receive_until(subscription, count: int) -> list[str]:
@@ -179,10 +179,7 @@ def test_acks_of_an_outage_are_sent_afterwards() -> None:
 
         stream.before_acknowledge = lambda: None
 
-        deadline = time.monotonic() + 5
-        while not stream.acknowledged and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert stream.acknowledged == ["one"]
+        wait_until(lambda: stream.acknowledged == ["one"], "it is acknowledged")
 
 
 def away() -> None:

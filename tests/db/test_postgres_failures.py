@@ -31,8 +31,9 @@ from tests.engines.postgres_server import (
     namespaces_work,
 )
 from tests.pipeline.conftest import embedded_broker, pipeline  # noqa: F401 (fixtures)
-from tests.pipeline.runner import Pipeline, wait_until
+from tests.pipeline.runner import Pipeline
 from tests.servers import free_port
+from tests.waiting import wait_until
 
 
 def test_a_backend_that_an_administrator_ends_is_one_passing_error(
@@ -53,7 +54,7 @@ def test_a_killed_backend_takes_all_others_with_it_and_nothing_is_lost(
     with open_database(url) as db:
         db.insert(numbered(3))
         os.kill(postgres.backends()[0], 9)
-        outcome = until_it_works(lambda: db.insert(numbered(5)), DatabasePassingError)
+        outcome = until_it_works(lambda: db.insert(numbered(5)))
         assert outcome.inserted + outcome.duplicates == 5
         assert ids_of(db) == ["0", "1", "2", "3", "4"]
 
@@ -78,7 +79,7 @@ def test_a_serializable_server_is_waited_out(url: str) -> None:
             threads = [
                 threading.Thread(
                     target=lambda db=db, start=start: until_it_works(
-                        lambda: db.insert(numbered(40, start=start)), DatabasePassingError
+                        lambda: db.insert(numbered(40, start=start))
                     )
                 )
                 for db in (one, other)
@@ -222,7 +223,7 @@ def test_a_fail_over_needs_no_more_than_two_hosts_in_the_url(
 
         def insert() -> None:
             results = numbered(10, start=next(numbers))
-            until_it_works(lambda: db.insert(results), DatabasePassingError)
+            until_it_works(lambda: db.insert(results))
             acknowledged.extend(ids_of(results))
 
         for _ in range(20):

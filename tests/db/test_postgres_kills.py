@@ -7,11 +7,13 @@ import random
 import signal
 import time
 
+import psycopg
 import pytest
 
 from DB import open_database
 from tests.db_conformance.harness import Writer
 from tests.engines.postgres_server import PostgresServer
+from tests.waiting import until_it_works
 
 KILLS = 24
 SECONDS = (0.2, 1.5)
@@ -47,7 +49,7 @@ def test_what_was_acknowledged_is_stored_once_after_every_kill() -> None:
         for name, writer in writers.items():
             said = writer.kill()
             acknowledged[name] = int(said[-1]) if said else 0
-        _wait_for(server)
+        until_it_works(lambda: server.run("SELECT 1"), psycopg.OperationalError)
         with open_database(url) as db:
             stored = [row["id"] for row in db]
             found = db.verify()
@@ -57,13 +59,3 @@ def test_what_was_acknowledged_is_stored_once_after_every_kill() -> None:
     assert len(stored) == len(set(stored))
     assert wanted <= set(stored)
     assert found.problems == []
-
-
-def _wait_for(server: PostgresServer) -> None:
-    while True:
-        try:
-            server.run("SELECT 1")
-        except Exception:
-            time.sleep(0.1)
-        else:
-            return

@@ -20,7 +20,8 @@ from DB.text.database import TextDatabase
 from DB.text.parts import index_of, part_paths
 from DB.text.reader import TextReader
 from DurableText.storage import STORAGE, Storage
-from tests.pipeline.runner import Pipeline, wait_until
+from tests.pipeline.runner import Pipeline
+from tests.waiting import wait_until
 
 
 def results(*numbers: int, label: str = "7") -> list[dict[str, Any]]:

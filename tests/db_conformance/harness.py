@@ -20,6 +20,7 @@ from DB.text.database import TextDatabase
 from tests.engines.faulty_disk import FaultyDisk
 from tests.engines.postgres_server import PostgresServer, find_or_skip
 from tests.engines.under_test import EngineUnderTest, WorkerProcess
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 # How long an engine that hangs is waited for in these tests, in place of half a minute.
@@ -245,11 +246,13 @@ class PostgresUnderTest(DatabaseUnderTest):
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")  # type: ignore[arg-type]
             connection.execute("SELECT pg_reload_conf()")
-            while True:  # until every backend has read it
-                with psycopg.connect(self.server.url()) as other:
-                    (now,) = other.execute("SHOW default_transaction_read_only").fetchone() or ("",)
-                if now == value:
-                    return
+
+        def is_set() -> bool:
+            with psycopg.connect(self.server.url()) as other:
+                shown = other.execute("SHOW default_transaction_read_only").fetchone()
+            return shown == (value,)
+
+        wait_until(is_set, f"every backend has read that read-only is {value}")
 
     def kill_engine(self, writer: Writer) -> list[str]:
         self.server.kill()

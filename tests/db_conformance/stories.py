@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from DB import ResultDatabase
+from DB import DatabasePassingError, ResultDatabase
+from tests import waiting
 
 Result = dict[str, Any]
+
+# Try again as the scripts do.
+until_it_works = partial(waiting.until_it_works, trouble=DatabasePassingError)
 
 
 def numbered(count: int, label: str = "7", start: int = 0) -> list[Result]:
@@ -32,15 +36,3 @@ def stored_once(db: ResultDatabase, ids: Iterable[str]) -> bool:
     """Tell whether each of the ids is stored, and none stands twice."""
     stored = ids_of(db)
     return len(stored) == len(set(stored)) and set(ids) <= set(stored)
-
-
-def until_it_works(attempt: Callable[[], Any], trouble: type[Exception]) -> Any:
-    """Try again as the scripts do, for half a minute at most."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            return attempt()
-        except trouble:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)

@@ -12,7 +12,6 @@ from DB import (
     DatabaseClosedError,
     DatabaseConfigurationError,
     DatabaseLockedError,
-    DatabasePassingError,
     DatabaseReplacedError,
     InsertOutcome,
     open_database,
@@ -187,7 +186,7 @@ def test_lost(engine: DatabaseUnderTest) -> None:
 
     for _ in range(2):
         with pytest.raises(DatabaseReplacedError):
-            until_it_works(lambda: db.insert(numbered(1, start=3)), DatabasePassingError)
+            until_it_works(lambda: db.insert(numbered(1, start=3)))
     db.close()
 
     assert engine.open().insert(numbered(4)).inserted == 4

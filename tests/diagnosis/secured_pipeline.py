@@ -12,8 +12,8 @@ from pathlib import Path
 from tests.brokers.harness import clean_environment
 from tests.brokers.secured_kafka import SecuredKafka
 from tests.diagnosis.walls import ROOT, Ended, run_process
-from tests.pipeline.runner import wait_until
 from tests.servers import free_port
+from tests.waiting import wait_until
 
 # The arguments of each tool, by its principal. Without topics those of the pipeline are meant, but
 # for deleting, which wants to be told.

@@ -14,7 +14,7 @@ from tests.diagnosis.rights import Right, documented_rights, documented_script, 
 from tests.diagnosis.secured_pipeline import SCRIPTS, TOOLS, SecuredPipeline, secured_pipeline
 from tests.diagnosis.walls import AT_ONCE_SECONDS, Ended, run_process
 from tests.operations.scripts import get
-from tests.pipeline.runner import wait_until
+from tests.waiting import wait_until
 
 # A script that runs says so within this long (s).
 MID_RUN_SECONDS = 10.0

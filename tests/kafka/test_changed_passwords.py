@@ -22,8 +22,9 @@ from Queue import open_queue
 from tests.brokers.kafka_jars import find_or_skip
 from tests.brokers.secured_kafka import ADMIN, SecuredKafka
 from tests.diagnosis.secured_pipeline import Running, secured_pipeline
-from tests.pipeline.runner import ROOT, wait_until
+from tests.pipeline.runner import ROOT
 from tests.queue.of_dicts import FileQueue
+from tests.waiting import wait_until
 
 REFUSED_SECONDS = 8.0
 PATIENCE_SECONDS = 60.0

@@ -23,7 +23,8 @@ from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_jars import find_or_skip
 from tests.brokers.kafka_server import KafkaCluster
 from tests.kafka.conftest import Connect
-from tests.pipeline.runner import ROOT, wait_until
+from tests.pipeline.runner import ROOT
+from tests.waiting import wait_until
 
 PATIENCE_SECONDS = 60.0
 CLOSES = 80

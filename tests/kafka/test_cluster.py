@@ -17,8 +17,9 @@ from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_jars import find_or_skip
 from tests.brokers.kafka_server import KafkaCluster
 from tests.kafka.conftest import Connect
-from tests.kafka.test_consuming import receive, wait_until
+from tests.kafka.test_consuming import receive
 from tests.kafka.whereabouts import whereabouts
+from tests.waiting import wait_until
 
 PATIENCE_SECONDS = 60.0
 ROUNDS = 30
@@ -150,8 +151,8 @@ def test_good_messages_flow_while_the_dead_letter_topic_has_no_leader(
             for _ in range(200):
                 subscription.ack(receive(subscription, 1))
             three_nodes.restart(2)
-            wait_until(lambda: subscription.letters_waiting == 0)
-            wait_until(lambda: broker.backlog(topic) == 0)
+            wait_until(lambda: subscription.letters_waiting == 0, "its letters are sent")
+            wait_until(lambda: broker.backlog(topic) == 0, "all is acked")
 
 
 @pytest.mark.timeout(240)

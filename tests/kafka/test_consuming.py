@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from confluent_kafka import (
@@ -23,6 +23,7 @@ from MessageBroker import (
 )
 from MessageBroker.kafka.admin import TopicSettings
 from tests.kafka.conftest import Connect
+from tests.waiting import wait_until
 
 PATIENCE_SECONDS = 20.0
 
@@ -40,13 +41,6 @@ def receive(subscription: Subscription, count: int) -> list[Message]:
     return messages
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.05)
-
-
 def bodies(messages: Sequence[Message | OutgoingMessage]) -> set[bytes]:
     return {message.data for message in messages}
 
@@ -62,7 +56,7 @@ def test_acks_are_committed_soon_and_a_new_member_goes_on_behind_them(
         subscription.ack(messages[5:])  # a gap: nothing may be committed
         assert broker.backlog(topic) == 10
         subscription.ack(messages[:3])
-        wait_until(lambda: broker.backlog(topic) == 7)
+        wait_until(lambda: broker.backlog(topic) == 7, "three acks are committed")
 
     with broker.subscribe(topic) as subscription:
         assert bodies(receive(subscription, 7)) == bodies(messages[3:])
@@ -96,7 +90,7 @@ def test_offsets_that_expired_begin_at_the_earliest(
     broker.publish_batch(topic, numbered(3))
     with broker.subscribe(topic) as subscription:
         subscription.ack(receive(subscription, 3))
-    wait_until(lambda: _deleted(admin, f"{topic}-sub"))
+    wait_until(lambda: _deleted(admin, f"{topic}-sub"), "the group is deleted")
 
     with broker.subscribe(topic) as subscription:
         assert len(receive(subscription, 3)) == 3
@@ -115,7 +109,7 @@ def test_partitions_that_were_added_later_miss_nothing(
     broker.create_topic(topic)
     broker.subscribe(topic, "late-" + topic).close()
     admin.create_partitions([NewPartitions(topic, 4)])[topic].result()
-    wait_until(lambda: len(broker._admin.partitions(topic) or ()) == 4)
+    wait_until(lambda: len(broker._admin.partitions(topic) or ()) == 4, "there are four")
     broker.publish_batch(topic, numbered(40))
 
     with broker.subscribe(topic, "late-" + topic) as subscription:
@@ -131,7 +125,7 @@ def test_partitions_that_are_added_under_a_consumer_are_its_own(
     with broker.subscribe(topic) as subscription:
         assert subscription.receive(1, 0.5) == []
         admin.create_partitions([NewPartitions(topic, 4)])[topic].result()
-        wait_until(lambda: len(broker._admin.partitions(topic) or ()) == 4)
+        wait_until(lambda: len(broker._admin.partitions(topic) or ()) == 4, "there are four")
         broker.publish_batch(topic, numbered(400))
 
         assert len(bodies(receive(subscription, 400))) == 400
@@ -209,13 +203,14 @@ def test_a_group_may_have_more_consumers_than_partitions(connect: Connect, topic
     broker.create_topic(topic)
     with broker.subscribe(topic) as first, broker.subscribe(topic) as second:
         broker.publish_batch(topic, numbered(5))
-        wait_until(lambda: first.ready and second.ready)
+        wait_until(lambda: first.ready and second.ready, "both are ready")
 
         arrived: list[Message] = []
         wait_until(
             lambda: (
                 len(arrived.extend(first.receive(5, 0.1) + second.receive(5, 0.1)) or arrived) == 5
-            )
+            ),
+            "all five have come",
         )
 
     assert len(bodies(arrived)) == 5
@@ -267,4 +262,4 @@ def test_an_offset_committed_beyond_the_end_begins_at_the_earliest(
         messages = receive(subscription, 5)
         assert bodies(messages) == bodies(numbered(5))
         subscription.ack(messages[:3])
-        wait_until(lambda: broker.backlog(topic) == 2)
+        wait_until(lambda: broker.backlog(topic) == 2, "all others are committed")

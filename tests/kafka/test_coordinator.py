@@ -13,7 +13,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from tests.brokers.harness import clean_environment
 from tests.brokers.kafka_jars import find_or_skip
 from tests.brokers.kafka_server import KafkaCluster
-from tests.pipeline.runner import ROOT, wait_until
+from tests.pipeline.runner import ROOT
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_server import KafkaCluster
 from tests.kafka.conftest import PASSWORD, Connect
 from tests.servers import free_port
+from tests.waiting import wait_until
 
 START_UP_SECONDS = 10.0
 AsUser = Callable[[str, str], dict[str, str]]
@@ -211,8 +212,7 @@ def allow(
         operation,
         AclPermissionType.ALLOW,
     )
-    while not admin.describe_acls(wanted).result():  # it takes effect a moment later
-        pass
+    wait_until(lambda: admin.describe_acls(wanted).result(), "it takes effect")
 
 
 def test_a_missing_right_is_an_authentication_error_that_names_the_page(

@@ -24,7 +24,8 @@ from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.harness import clean_environment
 from tests.kafka.conftest import Connect
 from tests.kafka.test_errors import allow
-from tests.pipeline.runner import ROOT, wait_until
+from tests.pipeline.runner import ROOT
+from tests.waiting import until_it_works, wait_until
 
 PATIENCE_SECONDS = 20.0
 
@@ -57,15 +58,10 @@ def revoke(admin: AdminClient, topic: str) -> None:
 
 
 def publish_until_it_works(bob: KafkaHandler, topic: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            assert bob.publish(topic, b"granted").result(PATIENCE_SECONDS)
-        except AuthenticationError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)  # the brokers learn of it a moment later
-        else:
-            return
+    """Publish; the brokers learn a moment later that it is granted."""
+    until_it_works(
+        lambda: bob.publish(topic, b"granted").result(PATIENCE_SECONDS), AuthenticationError
+    )
 
 
 def test_the_call_after_the_right_was_granted_works(

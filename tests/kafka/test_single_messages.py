@@ -11,7 +11,7 @@ from MessageBroker import OutgoingMessage
 from MessageBroker.kafka import publisher as kafka_publisher
 from MessageBroker.kafka.publisher import KafkaPublisher
 from tests.kafka.conftest import Connect
-from tests.pipeline.runner import wait_until
+from tests.waiting import wait_until
 
 PATIENCE_SECONDS = 30.0
 

@@ -22,6 +22,7 @@ from MessageBroker.kafka.settings import KafkaSettings
 from MessageBroker.kafka.stream import KafkaStream
 from MessageBroker.message import Delivery, DeliveryState
 from tests.kafka.fakes import TOPIC, FakeAdmin, FakeConsumer, FakeGroups, Hanging
+from tests.waiting import wait_until
 
 CONSUMED = GroupTopic(TOPIC, "id", f"{TOPIC}-sub", "nowhere", from_the_beginning=True)
 PATIENCE_SECONDS = 20.0
@@ -374,10 +375,7 @@ def test_a_client_that_hears_of_no_broker_is_replaced_and_nothing_is_skipped(
     assert [each.data for each in received] == bodies[1:]
     assert lost == [second.delivery]
     assert "made anew" in caplog.text
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not deaf.closed and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert deaf.closed
+    wait_until(lambda: deaf.closed, "the one before is closed")
     assert fetch(stream, 0) == []
     assert acknowledge(stream, [second]) == 1
 

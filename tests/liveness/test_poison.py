@@ -11,7 +11,8 @@ import pytest
 
 from MessageBroker.core.broker import BrokerCore
 from tests.liveness.poison import Stranger, damage, fuzzed
-from tests.pipeline.runner import Pipeline, Script, wait_until
+from tests.pipeline.runner import Pipeline, Script
+from tests.waiting import wait_until
 
 # So long after the last good one all of them are in the DB (s); for the rest the machine is busy.
 IN_TIME_SECONDS = 30.0

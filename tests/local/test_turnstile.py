@@ -19,7 +19,8 @@ import pytest
 
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local.turnstile import Turnstile
-from tests.pipeline.runner import ROOT, wait_until
+from tests.pipeline.runner import ROOT
+from tests.waiting import wait_until
 
 HOLDER = """
 import fcntl, os, signal, sys

@@ -23,6 +23,7 @@ from Modelling.images.decoding_pool import DecodingPool
 from Modelling.images.digits import DIGITS
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, RESIZE
 from tests.modelling import hostile
+from tests.waiting import wait_until
 
 Encode = Callable[..., bytes]
 
@@ -263,10 +264,7 @@ def test_the_processes_end_with_the_one_that_started_them(tmp_path: Path) -> Non
     )
     pids = [int(pid) for pid in run.stdout.split()]
     assert len(pids) == 2, run.stderr
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and any(alive(pid) for pid in pids):
-        time.sleep(0.02)
-    assert not any(alive(pid) for pid in pids)
+    wait_until(lambda: not any(map(alive, pids)), "both have ended")
 
 
 def alive(pid: int) -> bool:

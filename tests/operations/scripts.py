@@ -11,7 +11,7 @@ from pathlib import Path
 
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT, write_atomically
 from Pipeline.observability.scraping import Sample, parse
-from tests.pipeline.runner import wait_until
+from tests.waiting import wait_until
 
 
 def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.brokers.harness import BrokerUnderTest
 from tests.page.site import PagePipeline, Site
-from tests.pipeline.runner import wait_until
+from tests.waiting import wait_until
 
 REASON = "undecodable image"
 

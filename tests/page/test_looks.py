@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.page.site import SEVEN, Site, draw
 from tests.page.test_letters import HOSTILE, publish_letters
-from tests.pipeline.runner import wait_until
+from tests.waiting import wait_until
 
 VIEWS = ("draw", "live", "letters", "results")
 WIDTHS = (360, 800, 1400)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,25 +19,11 @@ import orjson
 from DB import open_database
 from MessageBroker.core.broker import BrokerCore
 from tests.brokers.harness import BrokerUnderTest, clean_environment
+from tests.waiting import LOOK_SECONDS, PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 60.0
-LOOK_SECONDS = 0.05
 # A server has work with each look.
 SERVER_LOOK_SECONDS = 0.3
-
-
-def wait_until(
-    condition: Callable[[], bool],
-    what: str,
-    seconds: float = PATIENCE_SECONDS,
-    look_seconds: float = LOOK_SECONDS,
-) -> None:
-    """Look again and again until it is true; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}"
-        time.sleep(look_seconds)
 
 
 @dataclass

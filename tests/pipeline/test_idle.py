@@ -14,7 +14,7 @@ from Pipeline.script.script import Script
 from Pipeline.serving.batches import take_batches
 from Queue import QueueUnavailableError
 from Queue.text.file_queue import FileQueue
-from tests.pipeline.runner import wait_until
+from tests.waiting import wait_until
 
 
 class Deaf:

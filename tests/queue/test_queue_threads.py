@@ -15,6 +15,7 @@ from DurableText.storage import Storage
 from Queue import QueueClosedError, QueueFullError, QueueLockedError, QueueUnavailableError
 from Queue.text.cursor import SLOT_BYTES
 from tests.queue.of_dicts import FileQueue
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,14 +41,19 @@ def start(work):
     return thread
 
 
+def wait_for_line(queue, puts):
+    """Return when so many puts wait for the one that writes."""
+    waiting = queue._producer._group._waiting
+    wait_until(lambda: len(waiting) == puts, f"{puts} puts are in the line")
+
+
 def test_what_gathers_during_a_sync_is_written_as_one_group(tmp_path):
     disk = HeldDisk()
     with FileQueue(tmp_path / "log.txt", storage=disk) as queue:
         first = start(lambda: queue.put([{"n": 0}]))
         assert disk.entered.acquire(timeout=10)
         others = [start(lambda n=n: queue.put([{"n": n}])) for n in range(1, 8)]
-        while len(queue._producer._group._waiting) < 7:
-            first.join(0.01)
+        wait_for_line(queue, 7)
         disk.go.set()
         for thread in [first, *others]:
             thread.join(10)
@@ -71,8 +77,7 @@ def test_an_error_of_the_disk_reaches_every_put_of_the_group(tmp_path):
         first = start(lambda: put(0))
         assert disk.entered.acquire(timeout=10)
         others = [start(lambda n=n: put(n)) for n in range(1, 4)]
-        while len(queue._producer._group._waiting) < 3:
-            first.join(0.01)
+        wait_for_line(queue, 3)
         disk.failing = 10
         disk.go.set()
         for thread in [first, *others]:
@@ -90,8 +95,7 @@ def test_a_put_in_the_line_gives_up_at_its_timeout_and_leaves_nothing(tmp_path):
         first = start(lambda: queue.put([{"n": 0}]))
         assert disk.entered.acquire(timeout=10)
         second = start(lambda: queue.put([{"n": 1}]))
-        while not queue._producer._group._waiting:
-            second.join(0.01)
+        wait_for_line(queue, 1)
         with pytest.raises(QueueLockedError, match="nothing of this one was written"):
             queue.put([{"n": 2}], timeout=0.05)
         disk.go.set()
@@ -132,8 +136,7 @@ def test_every_put_that_waits_for_another_process_names_it_when_its_time_is_over
         holder = FileLock(tmp_path / "log.producer.lock", Storage())
         assert holder.try_acquire()
         first = start(lambda: put(None))
-        while not queue._producer._group._is_led:
-            first.join(0.01)
+        wait_until(lambda: queue._producer._group._is_led, "the first leads")
         first.join(0.01)
         others = [start(lambda: put(0.2)) for _ in range(3)]
         for thread in others:
@@ -342,8 +345,7 @@ def test_who_waits_behind_an_interrupted_put_is_told_and_does_not_hang(tmp_path)
     threads = [start(lambda: put(0))]
     assert disk.entered.acquire(timeout=10)
     threads += [start(lambda n=n: put(n)) for n in range(1, 4)]
-    while len(queue._producer._group._waiting) < 3:
-        threads[0].join(0.01)
+    wait_for_line(queue, 3)
     disk.go.set()
     for thread in threads:
         thread.join(10)

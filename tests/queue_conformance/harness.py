@@ -6,7 +6,6 @@ import contextlib
 import errno
 import signal
 import tempfile
-import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,15 +256,6 @@ class Worker(WorkerProcess):
     def resume(self) -> None:
         """Let it go on where it hung."""
         self._process.send_signal(signal.SIGCONT)
-
-
-def wait_until(condition: object, seconds: float = 30.0) -> None:
-    """Wait until something is true."""
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it has not come true"
-        time.sleep(0.02)
 
 
 ENGINES: dict[str, type[QueueUnderTest]] = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
 
 from Queue import QueueBatch, QueuePassingError, Record, ResultQueue, encode_record
+from tests import waiting
 
-Result = TypeVar("Result")
+# Try again as the scripts do.
+until_it_works = partial(waiting.until_it_works, trouble=QueuePassingError)
 
 
 def named(*ids: str) -> list[Record]:
@@ -45,18 +46,6 @@ def take_until(queue: ResultQueue, ids: set[str], seconds: float = 30.0) -> list
         found += ids_of(batch)
         queue.commit(batch)
     return found
-
-
-def until_it_works(attempt: Callable[[], Result]) -> Result:
-    """Try again as the scripts do, for half a minute at most."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            return attempt()
-        except QueuePassingError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 def first_of_each(ids: list[str]) -> list[str]:

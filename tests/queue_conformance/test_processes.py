@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 
 from Queue import QueueClosedError, QueueRecordError
 from tests.queue_conformance.harness import LEASE_SECONDS, QueueUnderTest
@@ -16,6 +15,7 @@ from tests.queue_conformance.stories import (
     numbered,
     take_until,
 )
+from tests.waiting import wait_until
 
 
 def test_a_second_consumer(engine: QueueUnderTest) -> None:
@@ -146,9 +146,7 @@ def test_several_consumers(engine: QueueUnderTest) -> None:
     for start in range(0, 140, 7):
         queue.put(numbered(7, start))
     reader = engine.reader()
-    deadline = time.monotonic() + 30
-    while reader.status().depth and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: reader.status().depth == 0, "all is taken")
 
     ids = " ".join(line for worker in workers for line in worker.finish()).split()
 
