@@ -29,7 +29,7 @@ from Modelling.images.clutter import (
     reaches_all_sides,
 )
 from Modelling.images.components import Mask
-from Modelling.images.paper import has_even_border, ink_on_paper
+from Modelling.images.paper import has_even_border, ink_on_paper, is_paper
 from Modelling.images.pixels import Pixels, unit_range
 from Modelling.images.reduction import reduced_array
 from Modelling.images.several import require_one_digit
@@ -134,11 +134,14 @@ def _photographed(picture: Pixels) -> Pixels:
     """Find the digit among whatever else is on a photograph, and cut it out."""
     strokes = strokes_on(np.rint(picture * 255).astype(np.uint8))
     found = None if strokes.ink is None else strokes.ink > 0
-    # On plain paper, measured only where the border is near or nothing was found.
-    if strokes.ink is not None and found is not None and not near_border(found):
+    # On plain paper, measured only where the border is near, or no ink was found.
+    between = found is not None and is_paper(picture, found)
+    if strokes.ink is not None and found is not None and not between and not near_border(found):
         require_one_digit(strokes.written)
         return _cropped(strokes.ink, found)
     ink, dark = _on_plain_paper(picture)
+    if between and is_edged(picture, dark) and not is_cluttered(dark):
+        return _only_digit(ink, _without_specks(dark))
     if strokes.ink is not None and found is not None and not goes_on_to_border(found, ink):
         require_one_digit(strokes.written)
         return _cropped(strokes.ink, found)

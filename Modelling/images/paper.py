@@ -48,6 +48,11 @@ CLOSE_TO_PAPER = 0.03
 # Median distances from the fitted paper up to which a pixel is paper: 3 standard deviations.
 SPREAD = 3 * 1.4826
 
+# Pixels around strokes in which it is seen what they are written on; and how far they are from the
+# border's colour, as a share of how far they are from that, if they are paper themselves.
+AROUND = 6
+AS_PAPER = 0.4
+
 Mask = npt.NDArray[np.bool_]
 # Of 1, x, y, x^2, y^2 and xy, or the first three of them, for each channel.
 Coefficients = npt.NDArray[np.float64]
@@ -59,6 +64,23 @@ def has_even_border(image: Pixels) -> bool:
     border = image[_rim(height, width, max(1, min(height, width) // 30))]
     distance = _farthest(border - np.median(border, axis=0))
     return bool((distance < SAME).mean() >= 0.5)
+
+
+def is_paper(image: Pixels, found: Mask) -> bool:
+    """Tell whether what was found on (H, W, C) is as the border is, and not as what surrounds it.
+
+    So is the paper between the strokes of a digit that fills the picture.
+    """
+    from PIL import Image, ImageFilter
+
+    height, width = image.shape[:2]
+    near = Image.fromarray(found).convert("L").filter(ImageFilter.MaxFilter(2 * AROUND + 1))
+    around = (np.asarray(near) > 0) & ~found
+    border = image[_rim(height, width, max(1, min(height, width) // 30))]
+    inside, outside, paper = (
+        np.median(pixels, axis=0) for pixels in (image[found], image[around], border)
+    )
+    return bool(_farthest(inside - paper) < AS_PAPER * _farthest(inside - outside))
 
 
 def ink_on_paper(image: Pixels) -> Pixels:

@@ -78,6 +78,26 @@ def test_a_box_that_a_digit_touches_is_taken_away(mnist: Mnist, classifier: Clas
     assert (right == expected).sum() >= 18
 
 
+def test_the_paper_inside_of_a_digit_that_fills_its_picture_is_no_stroke(
+    mnist: Mnist, classifier: Classifier
+) -> None:
+    rng = np.random.default_rng(0)
+    datas = []
+    for image in mnist[0][:150]:
+        digit = np.asarray(Image.fromarray(image).resize((280, 280), Image.Resampling.BICUBIC))
+        rows, columns = np.flatnonzero(digit.any(1)), np.flatnonzero(digit.any(0))
+        digit = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        sheet = 235 - 0.7 * np.pad(digit, 2) + rng.normal(0, 4, [side + 4 for side in digit.shape])
+        buffer = io.BytesIO()
+        Image.fromarray(np.clip(sheet, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=80)
+        datas.append(buffer.getvalue())
+    prepared, errors = classifier.prepare_batch(datas)
+    answers = classifier.predict(prepared).class_indices
+    expected = mnist[1][:150][[error is None for error in errors]]
+    assert len(answers) >= 135
+    assert (answers != expected).sum() <= 1
+
+
 def test_components_are_what_a_flood_finds() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
