@@ -96,11 +96,7 @@ class Storage:
 
     def sync_directory(self, path: Path) -> None:
         """Return once the names in the directory are on the disk."""
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        syncing.sync_path(path)
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename a file, in place of `target` if there is one."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
+from pathlib import Path
 
 # On macOS `fsync` stops at the drive's cache, and only this call goes on; None elsewhere.
 FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
@@ -19,3 +21,15 @@ def sync(fd: int) -> None:
         fcntl.fcntl(fd, FULL_SYNC)
     else:
         os.fdatasync(fd)
+
+
+def sync_path(path: Path) -> None:
+    """Return once the bytes of a file, or the names in a folder, are on the disk; see `sync`."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            os.fsync(fd)
+        else:
+            sync(fd)
+    finally:
+        os.close(fd)

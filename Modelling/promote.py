@@ -28,6 +28,7 @@ from typing import Any
 from DurableText.installation.command_line import command_parser
 from DurableText.interrupts import BROKEN_OFF, Interrupts
 from DurableText.option_types import path_name
+from DurableText.syncing import sync_path
 from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,
@@ -40,7 +41,7 @@ from Modelling.network.checkpoint import (
     sha256_of,
 )
 from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES, add_max_model_bytes
-from Modelling.network.replacing import sync, write_atomically
+from Modelling.network.replacing import write_atomically
 from Modelling.network.side_file import entries_of
 from Modelling.network.side_file_place import json_of, named, own_side_file_path
 from Modelling.network.side_file_values import is_file_name
@@ -182,9 +183,9 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, partial)
         for each in (*partial.rglob("*"), partial):
-            sync(each)  # before it has the name that the side file will tell
+            sync_path(each)  # before it has the name that the side file will tell
         partial.rename(target)
-        sync(target.parent)
+        sync_path(target.parent)
     else:
         write_atomically(target, source.read_bytes())
     if sha256_of(target) != sha256:

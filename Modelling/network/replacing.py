@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from DurableText import syncing
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file in one step: readers see the old bytes or the new, never a mixture."""
@@ -15,19 +17,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            syncing.sync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    sync(path.parent)  # the rename itself is durable once the folder is
-
-
-def sync(path: Path) -> None:
-    """Return once the bytes of a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    syncing.sync_path(path.parent)  # the rename itself is durable once the folder is

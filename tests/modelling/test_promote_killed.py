@@ -21,8 +21,12 @@ from tests.operations.scripts import CheckpointFolder
 
 # What asks something of the system, and changes something.
 CALLS = frozenset(
-    ("open", "write", "fsync", "replace", "rename", "unlink", "chmod", "close", "mkstemp", "mkdir")
-) | frozenset(("rmdir", "sendfile", "copy_file_range", "utime", "symlink", "link", "ftruncate"))
+    (
+        "open", "write", "fdatasync", "fsync", "replace", "rename", "unlink", "chmod", "close",
+        "mkstemp", "mkdir", "rmdir", "sendfile", "copy_file_range", "utime", "symlink", "link",
+        "ftruncate",
+    )
+)  # fmt: skip
 
 # All that is asked of a model when it is promoted.
 MODEL: Any = SimpleNamespace(labels=("red", "green", "blue"), input_shape=(8, 8, 3))
