@@ -18,7 +18,17 @@ _PASSWORD = re.compile(r"(://[^\s:/@]*:|(?i:password|passwd|pwd|secret)\s*=)\S+"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Repeats what it does not understand, but no password."""
+    """Repeats what it does not understand, but no password; says where options stand."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See `argparse`, which takes the value of an option before a command for the command."""
+        given = sys.argv[1:] if args is None else list(args)
+        first = given[0].partition("=")[0] if given else ""
+        if self._subparsers is not None and first.startswith("-"):
+            known = any(each.startswith(first) for each in self._option_string_actions)
+            if not known:
+                self.error(f"{first}: the options of a command stand behind it")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         super().error(_PASSWORD.sub(r"\1…", message))

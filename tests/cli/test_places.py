@@ -91,3 +91,21 @@ def test_a_file_may_be_called_so_all_the_same(
     for place in ("./redis:x", "plain.txt", "a:b", str(tmp_path / "me:x@y")):
         open_queue(place).close()
         assert Path(place).exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("Queue.__main__", ["--queue=log.txt", "status"]),
+        ("DB.__main__", ["--db", "db.txt", "summary"]),
+        ("MessageBroker.__main__", ["--broker", "kafka", "ping"]),
+        ("MessageBroker.__main__", ["dead-letters", "--broker", "local", "list"]),
+        ("Pipeline.backup.__main__", ["--checkpoint", "m.h5", "make", "folder"]),
+    ],
+)
+def test_an_option_before_its_command_is_told_where_it_stands(
+    module: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parser_of(module).parse_args(arguments)
+    assert "the options of a command stand behind it" in capsys.readouterr().err
