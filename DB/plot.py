@@ -6,19 +6,19 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
-
-mpl.use("Agg")
-
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import AutoLocator, NullFormatter
 
 from DB.compare import Comparison
 from DB.summary import Summary
 from DurableText.storage import write_file
 from DurableText.wording import counted, rate_in_words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK, SOFT, ACCENT, WRONG = "#1f2933", "#9aa5b1", "#2a6f97", "#c1554e"
 # Labels drawn; with more the rarest are left out and the title says so.
@@ -56,7 +56,7 @@ def _draw(summary: Summary) -> Figure:
     return figure
 
 
-def _style(axes: Iterable[Any]) -> None:
+def _style(axes: Iterable[Axes]) -> None:
     for ax in axes:
         ax.tick_params(colors=INK, labelsize=9)
         for side in ("top", "right"):
@@ -74,17 +74,17 @@ def _headline(summary: Summary) -> str:
     return "   ·   ".join(parts)
 
 
-def _title(ax: Any, text: str) -> None:
+def _title(ax: Axes, text: str) -> None:
     ax.set_title(text, loc="left", fontsize=11, color=INK)
 
 
-def _nothing(ax: Any, text: str) -> None:
+def _nothing(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, transform=ax.transAxes)
     ax.set_xticks([])
     ax.set_yticks([])
 
 
-def _draw_labels(ax: Any, summary: Summary) -> None:
+def _draw_labels(ax: Axes, summary: Summary) -> None:
     most = sorted(summary.labels, key=lambda label: -summary.labels[label])
     labels = sorted(most[:MAX_BARS])
     left_out = len(summary.labels) - len(labels)
@@ -102,7 +102,7 @@ def _draw_labels(ax: Any, summary: Summary) -> None:
     ax.tick_params(axis="x", rotation=0 if max(map(len, labels)) < 4 else 45)
 
 
-def _draw_confusions(ax: Any, summary: Summary) -> None:
+def _draw_confusions(ax: Axes, summary: Summary) -> None:
     wrong = summary.known - summary.correct
     _title(ax, f"Misread: {wrong:,} of {summary.known:,}, most frequent pairs")
     if not summary.known:
@@ -113,10 +113,10 @@ def _draw_confusions(ax: Any, summary: Summary) -> None:
         most = summary.confusions[:12][::-1]
         names = [f"{_brief(expected)} taken for {_brief(given)}" for expected, given, _ in most]
         _bars(ax, names, [count for _, _, count in most], "{:,.0f}", WRONG)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        _count_in_whole_numbers(ax)
 
 
-def _draw_latency(ax: Any, summary: Summary) -> None:
+def _draw_latency(ax: Axes, summary: Summary) -> None:
     _title(ax, "Latency from published to stored (s, share of results that were faster)")
     if not summary.latencies:
         _nothing(ax, "no times of publication")
@@ -153,7 +153,7 @@ def _draw_latency(ax: Any, summary: Summary) -> None:
             )
 
 
-def _draw_throughput(ax: Any, summary: Summary) -> None:
+def _draw_throughput(ax: Axes, summary: Summary) -> None:
     _title(ax, "Results stored per second, over time (s)")
     if len(summary.time_line) < 2:
         _nothing(ax, "all stored within a second")
@@ -197,7 +197,7 @@ def _of_comparison(comparison: Comparison) -> str:
     return "   ·   ".join(parts)
 
 
-def _draw_pairs(ax: Any, comparison: Comparison) -> None:
+def _draw_pairs(ax: Axes, comparison: Comparison) -> None:
     most = comparison.pairs.most_common(MAX_BARS)[::-1]
     left_out = len(comparison.pairs) - len(most)
     more = f" ({left_out} rarer pairs left out)" if left_out else ""
@@ -209,10 +209,10 @@ def _draw_pairs(ax: Any, comparison: Comparison) -> None:
     else:
         names = [f"{_brief(ours)} → {_brief(theirs)}" for (ours, theirs), _ in most]
         _bars(ax, names, [count for _, count in most], "{:,.0f}", WRONG)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        _count_in_whole_numbers(ax)
 
 
-def _draw_right(ax: Any, comparison: Comparison) -> None:
+def _draw_right(ax: Axes, comparison: Comparison) -> None:
     _title(ax, f"The only one to be right, of {comparison.known:,} known")
     if not comparison.known:
         _nothing(ax, "no expected labels known")
@@ -222,11 +222,11 @@ def _draw_right(ax: Any, comparison: Comparison) -> None:
     counts = [comparison.only_shadow, comparison.only_served]
     _bars(ax, ["the shadow", "the served"], counts, "{:,.0f}", ACCENT)
     ax.set_xlim(0, max(1, *counts) * 1.15)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    _count_in_whole_numbers(ax)
     ax.set_xlabel(told, color=INK, fontsize=9)
 
 
-def _draw_times(ax: Any, comparison: Comparison) -> None:
+def _draw_times(ax: Axes, comparison: Comparison) -> None:
     _title(ax, "From received to predicted, p50 (ms)")
     told = comparison.as_dict()
     times = [told["shadow_latency_p50"], told["served_latency_p50"]]
@@ -236,11 +236,17 @@ def _draw_times(ax: Any, comparison: Comparison) -> None:
     _bars(ax, ["the shadow", "the served"], [1e3 * each for each in times], "{:,.3g}", SOFT)
 
 
-def _bars(ax: Any, names: list[str], values: Sequence[float], form: str, colour: str) -> None:
+def _bars(ax: Axes, names: list[str], values: Sequence[float], form: str, colour: str) -> None:
     """Draw bars from left to right; by their numbers, as two names may be alike."""
     bars = ax.barh(range(len(names)), values, color=colour, height=0.7)
     ax.set_yticks(range(len(names)), names)
     ax.bar_label(bars, fmt=form, fontsize=8, color=INK, padding=3)
+
+
+def _count_in_whole_numbers(ax: Axes) -> None:
+    ticks = AutoLocator()
+    ticks.set_params(integer=True)
+    ax.xaxis.set_major_locator(ticks)
 
 
 def _brief(name: str, most: int = MAX_CHARACTERS) -> str:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from DurableText.moments import seconds_of
 from DurableText.storage import write_file
 from DurableText.wording import rate_in_words
 from Modelling.data_preparation import bundled_test_images
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
+if TYPE_CHECKING:
+    from matplotlib.figure import SubFigure
 
 Row = dict[str, Any]
 
@@ -53,7 +53,7 @@ def table_of(rows: Sequence[Row], *, published: int, dead_lettered: int) -> str:
 
 def draw_picture(rows: Sequence[Row], path: Path) -> None:
     """Draw a sheet of images with their labels, and the distribution of the latencies."""
-    figure = plt.figure(figsize=(14, 11), facecolor=PAPER)
+    figure = Figure(figsize=(14, 11), facecolor=PAPER)
     sheet, curve = figure.subfigures(2, 1, height_ratios=(7, 3), hspace=0.0)
     for part in (sheet, curve):
         part.set_facecolor(PAPER)
@@ -71,10 +71,9 @@ def draw_picture(rows: Sequence[Row], path: Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix[1:], dpi=110, facecolor=PAPER)
     write_file(path, picture.getvalue())
-    plt.close(figure)
 
 
-def _draw_sheet(figure: Any, rows: Sequence[Row]) -> None:
+def _draw_sheet(figure: SubFigure, rows: Sequence[Row]) -> None:
     images, _ = bundled_test_images()
     axes = figure.subplots(
         SHEET_ROWS,
@@ -112,7 +111,7 @@ def _selection(rows: Sequence[Row]) -> list[Row]:
     return ordered[::every][:fair] + wrong
 
 
-def _draw_latencies(figure: Any, latencies: npt.NDArray[np.float64]) -> None:
+def _draw_latencies(figure: SubFigure, latencies: npt.NDArray[np.float64]) -> None:
     axis = figure.subplots(gridspec_kw={"left": 0.06, "right": 0.97, "top": 0.86, "bottom": 0.22})
     axis.set_facecolor(PAPER)
     axis.hist(latencies, bins=80, color=RIGHT, alpha=0.85)
