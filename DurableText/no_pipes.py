@@ -14,7 +14,7 @@ def open_no_pipe(path: str | Path, flags: int, mode: int) -> int:
     Opening a pipe would wait, for ever perhaps, until somebody opens its other end.
 
     Raises:
-        OSError: it cannot be opened, or is a pipe.
+        OSError: it cannot be opened, or is a pipe or a folder.
     """
     try:
         fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, mode)
@@ -22,8 +22,11 @@ def open_no_pipe(path: str | Path, flags: int, mode: int) -> int:
         if error.errno == errno.ENXIO:  # to write alone, and nobody reads
             raise _refusal(path) from error
         raise
-    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISDIR(mode):
         os.close(fd)
+        if stat.S_ISDIR(mode):  # which reads would tell, without its name
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise _refusal(path)
     return fd
 

@@ -41,6 +41,9 @@ from DurableText.storage import (
     refuse_what_is_no_file,
 )
 
+# What the longest of the names of side files ends in.
+LONGEST = f"{CONFLICTS.removesuffix('.txt')}.part-999999999.index-journal"
+
 # Pause between two looks at a lock that another process holds: how late a standby takes over.
 STANDBY_SECONDS = 0.05
 
@@ -101,6 +104,8 @@ class TextDatabase(TextReader):
             refuse_what_is_no_file(self.path)
             self._refuse_foreign()  # before anything is made beside it
             make_durable_directory(storage, self.path.parent)
+            with contextlib.suppress(FileNotFoundError):  # one that is too long is told now
+                storage.stat(self._side_file(LONGEST))
             self._lock = FileLock(self._side_file("lock"), storage, self.path)
             try:
                 self._wait_for_lock(NO_WAIT_SECONDS if not wait else timeout, wait, stop)

@@ -258,6 +258,6 @@ def move(path: Path, new: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove the files of an index."""
-    for suffix in ("", "-wal", "-shm"):
+    """Remove the files of an index; of a journal too, which SQLite might begin with."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from DurableText.codec import CHUNK_BYTES, scan
 from DurableText.links import real_path
 from DurableText.lock import is_lock_of, shared_with
 from DurableText.progress import Advance, uncounted
+from DurableText.remedies import in_the_way, remedy_of
 from DurableText.storage import STORAGE, NoFileError, Storage, refuse_what_is_no_file
 
 # What lies beside the results, each with parts of its own.
@@ -259,10 +260,16 @@ class TextReader(ResultDatabase):
         except NoFileError as error:
             raise DatabaseConfigurationError(f"{error}: name a file with --db") from error
         except (OSError, IndexDamagedError) as error:  # an index that cannot be made, in the end
+            if (blocked := in_the_way(error)) is not None:
+                raise DatabaseConfigurationError(
+                    f"cannot {action} the DB {self.name}: {blocked}"
+                ) from error
             hint = (
                 "has app_2 stored anything yet, and is it there?"
                 if isinstance(error, FileNotFoundError)
-                else "is the folder there, writable, and is there room on the disk?"
+                else remedy_of(
+                    error, "is the folder there, writable, and is there room on the disk?"
+                )
             )
             raise DatabaseUnavailableError(
                 f"cannot {action} the DB {self.name}: {error}; {hint}"

@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from DurableText.process_limits import what_is_lacking
+from DurableText.remedies import is_open_to_us
 from MessageBroker.errors import BrokerReplacedError, BrokerUnavailableError, ConfigurationError
 from MessageBroker.local.files_in_use import Change, FilesInUse
 from MessageBroker.local.turnstile import LockedError, Turnstile
-from MessageBroker.local.whats_there import is_open_to_us, require_files
+from MessageBroker.local.whats_there import require_files
 
 # Stands in the header of each file, so that an older program refuses what a newer one has made.
 # Files of versions up to 0.2 have none. What a reader could not read raises it.

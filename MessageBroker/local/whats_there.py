@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from DurableText.remedies import is_open_to_us, whose_it_is
 from MessageBroker.errors import BrokerUnavailableError, ConfigurationError
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -50,18 +51,9 @@ def _require_file(path: Path) -> None:
         )
     # SQLite removes the log with its last connection, and makes it anew with the next: what was
     # not there at one look may be at the next, which is no refusal.
-    if not any(_allows(path, os.R_OK | os.W_OK) or not path.exists() for _ in range(LOOKS)):
+    if not any(is_open_to_us(path) or not path.exists() for _ in range(LOOKS)):
         with contextlib.suppress(FileNotFoundError):  # as the log is, with its last connection
             raise _closed_to_us(path)
-
-
-def is_open_to_us(folder: Path) -> bool:
-    """Tell whether this process may make and find files in a folder."""
-    return _allows(folder, os.R_OK | os.W_OK | os.X_OK)
-
-
-def _allows(path: Path, mode: int) -> bool:
-    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def require_folder(path: Path) -> None:
@@ -98,8 +90,4 @@ def _closed_to_us(path: Path) -> ConfigurationError | BrokerUnavailableError:
             f"local broker: {path} is on a disk that is mounted read-only: look into the system's "
             "log why, and mount it writable again"
         )
-    owner = path.stat().st_uid
-    return ConfigurationError(
-        f"local broker: {path} belongs to the user {owner}, and this process (user "
-        f"{os.geteuid()}) may not read and write it: change its owner or mode, or run as that user"
-    )
+    return ConfigurationError(f"local broker: {whose_it_is(path)}")

@@ -28,6 +28,7 @@ from DurableText.forks import Opener
 from DurableText.links import real_path
 from DurableText.patience import taken_in_time
 from DurableText.progress import Advance, uncounted
+from DurableText.remedies import in_the_way, remedy_of
 from DurableText.storage import (
     STORAGE,
     NoFileError,
@@ -124,6 +125,7 @@ class FileQueue(ResultQueue):
             refuse_what_is_no_file(self.path)
             self._paths.require_own(storage)  # before anything is made beside it
             make_durable_directory(storage, self._paths.folder)
+            self._paths.require_short(storage)
             self._producer = Producer(
                 storage,
                 self._paths,
@@ -264,10 +266,10 @@ class FileQueue(ResultQueue):
             return place.replaced(self._paths.folder, "all of the queue went with it")
         if isinstance(error, NoFileError):
             return QueueConfigurationError(f"{error}: name a file with --queue")
-        return QueueUnavailableError(
-            f"cannot {action} the queue {self.path}: {error}; is the folder there, writable, and "
-            "is there room on the disk?"
-        )
+        if (blocked := in_the_way(error)) is not None:
+            return QueueConfigurationError(f"cannot {action} the queue {self.path}: {blocked}")
+        remedy = remedy_of(error, "is the folder there, writable, and is there room on the disk?")
+        return QueueUnavailableError(f"cannot {action} the queue {self.path}: {error}; {remedy}")
 
 
 def _release_if_ours(lock: threading.RLock) -> None:

@@ -21,6 +21,7 @@ from DurableText.links import real_path
 from DurableText.lock import current_holder
 from DurableText.progress import Advance, uncounted
 from DurableText.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
+from DurableText.remedies import in_the_way, remedy_of
 from DurableText.storage import STORAGE, NoFileError, head, refuse_what_is_no_file
 from DurableText.wording import counted
 from Queue.errors import QueueConfigurationError, QueueError, QueueUnavailableError
@@ -287,4 +288,7 @@ class _Lines:
 def _unreadable(path: str | os.PathLike[str], error: OSError) -> QueueError:
     if isinstance(error, NoFileError):
         return QueueConfigurationError(f"{error}: name a file with --queue")
-    return QueueUnavailableError(f"cannot read the queue {path}: {error}")
+    if (blocked := in_the_way(error)) is not None:
+        return QueueConfigurationError(f"cannot read the queue {path}: {blocked}")
+    remedy = remedy_of(error, "is it there, and whole?")
+    return QueueUnavailableError(f"cannot read the queue {path}: {error}; {remedy}")

@@ -20,6 +20,9 @@ from Queue.text import numbered_lines
 # How much is read at a time to find a line near the start or the end of a file.
 SCAN_BYTES = 64 * 1024
 
+# No number of a record, and no inode, is above it.
+MOST = (1 << 64) - 1
+
 
 @dataclass(frozen=True)
 class QueuePaths:
@@ -62,6 +65,15 @@ class QueuePaths:
             )
         if not is_lock_of(self.producer_lock, self.log, storage) and _is_foreign(storage, self.log):
             raise not_a_log(self.log)
+
+    def require_short(self, storage: Storage) -> None:
+        """Make sure that none of them has too long a name for the disk, when it is needed at last.
+
+        Raises:
+            OSError: one has.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            storage.stat(self.void(MOST, MOST))
 
     def sealed(self, first_seq: int) -> Path:
         """Return the path of the sealed segment that begins with `first_seq`."""

@@ -82,6 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "DurableText.sqlite_copy": {"DurableText"},
     "DurableText.no_pipes": set(),
     "DurableText.process_limits": set(),
+    "DurableText.remedies": {"DurableText.process_limits"},
     "DurableText.syncing": set(),
     "Queue": {"DurableText"},
     # The factory imports the engine that is wanted; no engine knows another.
@@ -153,6 +154,7 @@ ALL_MAY_IMPORT = {
     "DurableText.sqlite_copy",
     "DurableText.no_pipes",
     "DurableText.process_limits",
+    "DurableText.remedies",
     "DurableText.syncing",
 }
 
