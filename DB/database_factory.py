@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from DB.database_interface import ResultDatabase
 from DB.errors import DatabaseConfigurationError
@@ -18,6 +18,9 @@ DEFAULT_PATH = state_folder() / "DB" / "db_for_app_2.txt"
 
 # Names the DB where no option does.
 VARIABLE = "RESULT_DB"
+
+# `urlsplit` leaves them out, and another file would be meant.
+_LEFT_OUT = "\n\r\t"
 
 
 def default_database() -> str | Path:
@@ -86,7 +89,11 @@ def sqlite_path(url: str) -> Path:
         DatabaseConfigurationError: it names a host, options, or no file.
     """
     parts = urlsplit(url)
-    path = unquote(parts.path)[1:]
+    path = os.fsdecode(unquote_to_bytes(os.fsencode(parts.path)))[1:]
+    if any(each in url for each in _LEFT_OUT):
+        raise DatabaseConfigurationError(
+            "the DB's URL has a line break or a tab in its name: write %0A, %0D or %09 for it"
+        )
     if parts.netloc or parts.query or parts.fragment or not path:
         raise DatabaseConfigurationError(
             "the DB's URL names no file: sqlite:///relative or sqlite:////absolute, without options"

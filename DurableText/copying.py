@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from DurableText.codec import CHUNK_BYTES, MAX_LINE_BYTES
-from DurableText.storage import STORAGE, write_all
+from DurableText.storage import STORAGE, naming, write_all
 
 # A rotation, a sealing or a removal meanwhile: then all of it is looked at anew, so often.
 ATTEMPTS = 20
@@ -32,9 +32,11 @@ def copy_open(fd: int, target: Path, end: int) -> int:
             data = STORAGE.read(fd, min(CHUNK_BYTES, end - copied), copied)
             if not data:
                 break
-            write_all(STORAGE, new, data, copied)
+            with naming(target):
+                write_all(STORAGE, new, data, copied)
             copied += len(data)
-        STORAGE.sync(new)
+        with naming(target):
+            STORAGE.sync(new)
     finally:
         STORAGE.close(new)
     return copied

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import socket
@@ -25,8 +26,6 @@ import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-
-import orjson
 
 from DurableText.storage import Storage, head
 
@@ -170,7 +169,9 @@ class FileLock:
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
                 "suffix": self._suffix,
             }
-            self._note = orjson.dumps(note).ljust(HOLDER_BYTES - 1)[: HOLDER_BYTES - 1] + b"\n"
+            self._note = (
+                json.dumps(note).encode().ljust(HOLDER_BYTES - 1)[: HOLDER_BYTES - 1] + b"\n"
+            )
         # The note is a courtesy: a full disk must not keep anybody from the lock.
         with contextlib.suppress(OSError):
             if self._storage.read(self._fd, HOLDER_BYTES, 0) != self._note:
@@ -180,7 +181,7 @@ class FileLock:
 def describe_holder(note: bytes) -> str:
     """Return the note of a lock file in words."""
     try:
-        holder = orjson.loads(note)
+        holder = json.loads(note)
         return f"process {holder['pid']} on {holder['host']} (since {holder['since']})"
     except (ValueError, TypeError, KeyError):
         return "another process"
@@ -219,7 +220,7 @@ def _suffix_noted(lock: Path, storage: Storage) -> str:
         OSError: there is no such lock, or it cannot be read.
         ValueError, TypeError, KeyError: no such note stands in it.
     """
-    suffix: str = orjson.loads(head(storage, lock, HOLDER_BYTES))["suffix"]
+    suffix: str = json.loads(head(storage, lock, HOLDER_BYTES))["suffix"]
     return suffix
 
 

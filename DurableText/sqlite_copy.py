@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from pathlib import Path
 
-from DurableText.storage import STORAGE
+from DurableText.storage import STORAGE, lacks_room
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
@@ -24,7 +25,12 @@ def copy_sqlite(source: Path, target: Path) -> None:
         contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=rw", uri=True)) as there,
         contextlib.closing(sqlite3.connect(target)) as here,
     ):
-        there.backup(here)
+        try:
+            there.backup(here)
+        except sqlite3.Error as error:
+            if not lacks_room(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
     fd = STORAGE.open(target, os.O_RDWR)
     try:
         STORAGE.sync(fd)

@@ -13,12 +13,14 @@ What the layer adds to the bare calls:
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from DurableText import syncing
@@ -157,6 +159,21 @@ def lacks_room(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors of a descriptor say which file they are of.
+
+    Raises:
+        OSError: as it was, with the file's name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def append_all(storage: Storage, fd: int, data: bytes) -> None:

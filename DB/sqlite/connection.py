@@ -60,7 +60,7 @@ def open_file(
         # SQLite would make it readable for everybody; its side files have the mode of this one.
         STORAGE.close(STORAGE.open(path, os.O_RDWR | os.O_CREAT))
     connection = connect(
-        f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}",
+        f"file:{quote(os.fsencode(path))}?mode={'ro' if read_only else 'rwc'}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,

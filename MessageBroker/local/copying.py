@@ -28,7 +28,10 @@ class TopicCopies:
         self._source = source
         self._target = target
         self._copy(CATALOGUE)
-        with contextlib.closing(sqlite3.connect(target / CATALOGUE)) as db:
+        with (
+            translated_errors(target / CATALOGUE),
+            contextlib.closing(sqlite3.connect(target / CATALOGUE)) as db,
+        ):
             self._left: dict[str, str] = dict(db.execute("SELECT name, file FROM topic"))
 
     @property

@@ -6,16 +6,15 @@ It names each file with its size and SHA-256. A folder without it is no whole ba
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from DurableText.codec import CHUNK_BYTES
 from DurableText.installation import __version__
-from DurableText.storage import STORAGE
+from DurableText.storage import STORAGE, naming, write_all
 
 MANIFEST = "backup.json"
 
@@ -85,10 +84,10 @@ def seal(folder: Path, began_at: str, names: dict[str, str]) -> Backup:
     told = {"format": FORMAT, "version": __version__, **asdict(backup)}
     fd = STORAGE.open(folder / MANIFEST, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        data = orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n"
-        while data:
-            data = data[os.write(fd, data) :]
-        STORAGE.sync(fd)
+        data = json.dumps(told, indent=2).encode() + b"\n"  # takes names that are not UTF-8
+        with naming(folder / MANIFEST):
+            write_all(STORAGE, fd, data, 0)
+            STORAGE.sync(fd)
     finally:
         STORAGE.close(fd)
     for path in (*(each for each in folder.rglob("*") if each.is_dir()), folder):
@@ -103,7 +102,7 @@ def open_backup(folder: Path) -> Backup:
         BackupError: it is no whole backup, or a newer version has made it.
     """
     try:
-        told: dict[str, Any] = orjson.loads((folder / MANIFEST).read_bytes())
+        told: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
         form = told["format"]
         if form != FORMAT:
             raise BackupError(

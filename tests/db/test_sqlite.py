@@ -47,6 +47,21 @@ def test_a_start_waits_for_another_one_that_is_making_the_file(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("no%FFutf-8", "no\udcffutf-8"),
+        ("no\udcffutf-8", "no\udcffutf-8"),
+        ("two%0Alines", "two\nlines"),
+    ],
+)
+def test_a_file_may_have_any_name_a_file_can_have(tmp_path: Path, written: str, name: str) -> None:
+    open_database(f"sqlite:///{tmp_path}/{written}").close()
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    with pytest.raises(DatabaseConfigurationError, match="write %0A"):
+        open_database(f"sqlite:///{tmp_path}/two\nlines")
+
+
+@pytest.mark.parametrize(
     "url",
     ["sqlite://host/file", "sqlite:///", "sqlite:///f.db?mode=ro", "sqlite:///f.db#x", "sqlite://"],
 )

@@ -23,6 +23,8 @@ from Pipeline.backup.archive import MANIFEST
 from Queue import open_queue
 from tests.brokers.harness import LocalUnderTest, clean_environment
 from tests.pipeline.runner import ROOT, Pipeline, wait_until
+from tests.queue_conformance.stories import numbered
+from tests.small_disk import mounted
 
 
 @pytest.fixture
@@ -333,3 +335,45 @@ def test_what_a_server_keeps_is_told(
     told = capsys.readouterr().out
     for each in ("the topics: kafka keeps them", "the queue: copy it", "the DB: copy it"):
         assert f"not in it: {each}" in told
+
+
+ODD_NAMES = ["no\udcffutf-8", "two\nlines", "100%20#?"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_files_are_backed_up_whatever_their_names_are(tmp_path: Path, name: str) -> None:
+    here, there = tmp_path / name / f"{name}.{name}", tmp_path / "back" / f"{name}.{name}"
+    with open_queue(here) as queue, open_database(here.with_stem("db")) as db:
+        queue.put(numbered(1))
+        db.insert([{"id": "1", "label": "7"}])
+
+    def run(command: str, place: Path) -> int:
+        arguments = ["--broker", "kafka", "--queue", place, "--db", place.with_stem("db")]
+        return main([command, str(tmp_path / f"backup {name}"), *map(str, arguments)])
+
+    assert run("make", here) == run("restore", there) == 0
+    with open_queue(there) as queue, open_database(there.with_stem("db")) as db:
+        assert len(queue.take(9, timeout=0).records) == db.count() == 1
+
+
+@pytest.mark.parametrize("kib", [32, 96, 400])
+def test_a_disk_that_is_full_is_named_whichever_of_the_files_it_met(
+    own_pipeline: Pipeline, tmp_path: Path, kib: int
+) -> None:
+    with own_pipeline.connect() as broker:
+        broker.create_topic(own_pipeline.images)
+    with open_queue(own_pipeline.queue) as queue, open_database(own_pipeline.db) as db:
+        queue.put(numbered(3000))
+        db.insert([{"id": "1", "label": "7"}])
+    with mounted(tmp_path / "small", kib * 1024) as small:
+        said = done(backup(own_pipeline, "make", small / "backup"), code=1)
+        assert f"{small}/backup.partial/" in said
+        assert "make room on the disk" in said or "No space left on device" in said
+        assert not list(small.iterdir())
+    done(backup(own_pipeline, "make", tmp_path / "backup"))
+    with mounted(tmp_path / "small", kib * 1024) as small:
+        own_pipeline.queue, own_pipeline.db = small / "log.txt", small / "db.txt"
+        own_pipeline.broker.folder = small / "broker"
+        said = done(backup(own_pipeline, "restore", tmp_path / "backup"), code=1)
+        assert f"{small}/" in said
+        assert "No space left on device" in said
