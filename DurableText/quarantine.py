@@ -30,6 +30,7 @@ import orjson
 from DurableText import codec
 from DurableText.codec import scan
 from DurableText.storage import Storage, append_all
+from DurableText.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -112,15 +113,8 @@ class Quarantine:
             storage.sync_directory(self._path.parent)
         finally:
             storage.close(fd)
-        for line in fresh:
-            logger.log(
-                level,
-                "%s at byte %d: %s; kept in %s",
-                line.file,
-                line.offset,
-                line.reason,
-                self._path,
-            )
+        if fresh:
+            logger.log(level, "%s; kept in %s", _in_words(fresh), self._path)
         for line in fresh:
             _remember(known, line.place)
 
@@ -131,6 +125,16 @@ class Quarantine:
                 with contextlib.suppress(KeyError, TypeError, ValueError):  # it is none of ours
                     _remember(places, _place_of(line))
         return places
+
+
+def _in_words(found: Sequence[CorruptLine]) -> str:
+    """Tell the first of what was found, and how far the others reach: there may be thousands."""
+    first, last = found[0], found[-1]
+    said = f"{first.file} at byte {first.offset}: {first.reason}"
+    if len(found) > 1:
+        others = counted(len(found) - 1, "more line")
+        said += f"; and {others}, the last in {last.file} at byte {last.offset}"
+    return said
 
 
 def _place_of(line: bytes) -> tuple[int, int, int]:

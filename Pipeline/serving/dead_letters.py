@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from MessageBroker import BrokerInterface, Message, Subscription
 from Modelling.errors import ImageError
@@ -56,16 +57,21 @@ class LetterWithoutMessage:
     attributes: Mapping[str, str] = field(default_factory=dict)
     place: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def fault(self) -> str:
+        """What is the same for the same fault."""
+        return str(self.error)
+
+
+Dead = TypeVar("Dead", Rejected, LetterWithoutMessage)
+
 
 def move_away(script: Script, subscription: Subscription, rejected: Sequence[Rejected]) -> None:
     """Dead-letter messages of a subscription, all of a reason at once: junk may come in floods.
 
     What cannot be moved stays un-acked, and comes again.
     """
-    groups: dict[str, list[Rejected]] = {}
-    for each in rejected:
-        groups.setdefault(each.reason, []).append(each)
-    for reason, alike in groups.items():
+    for reason, alike in _by_reason(rejected):
         messages = [each.message for each in alike]
         errors = [each.error for each in alike]
         with script.work.confirming():
@@ -100,15 +106,22 @@ def publish_letters(
         for confirmation in confirmations:
             confirmation.result()
     script.tally.lines_dead_lettered += len(letters)
-    for letter in letters:
-        _tell(1, letter.reason, letter.error, letter.place)
+    for reason, alike in _by_reason(letters):
+        _tell(len(alike), reason, _summary(alike), alike[0].place)
 
 
-def _summary(rejected: Sequence[Rejected]) -> BaseException | str:
+def _by_reason(dead: Sequence[Dead]) -> Iterable[tuple[str, list[Dead]]]:
+    groups: dict[str, list[Dead]] = {}
+    for each in dead:
+        groups.setdefault(each.reason, []).append(each)
+    return groups.items()
+
+
+def _summary(alike: Sequence[Dead]) -> BaseException | str:
     """Put the faults into words, the most frequent first."""
-    if len(rejected) == 1:
-        return rejected[0].error
-    faults = Counter(each.fault for each in rejected).most_common()
+    if len(alike) == 1:
+        return alike[0].error
+    faults = Counter(each.fault for each in alike).most_common()
     named = [
         f"{fault} ({number})" if len(faults) > 1 else fault
         for fault, number in faults[:NAMED_FAULTS]

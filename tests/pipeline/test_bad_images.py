@@ -163,6 +163,18 @@ def test_a_corrupt_line_in_the_queue_is_dead_lettered_by_the_publisher(pipeline:
     assert [row["source"] for row in pipeline.rows()] == ["mnist-test/0", "mnist-test/2"]
 
 
+def test_a_flood_of_corrupt_lines_is_told_in_two_lines(pipeline: Pipeline) -> None:
+    with FileQueue(pipeline.queue) as queue:
+        queue.put([{"id": "a", "label": "7"}])
+    with pipeline.queue.open("ab") as log:
+        log.write(b"junk\n" * 300)
+    pub = pipeline.pub("--exit-when-idle", 2)
+    assert pub.end().endswith("300 dead-lettered")
+    [dead, kept] = [said for said in pub.output.splitlines() if "torn or overwritten" in said]
+    assert "300 dead-lettered: corrupt line in the queue" in dead
+    assert "and 299 more lines, the last in log.txt" in kept
+
+
 def test_a_foreign_image_with_a_very_long_id_is_stored_like_any_other(pipeline: Pipeline) -> None:
     broker = pipeline.connect()
     broker.create_topic(pipeline.images)
