@@ -27,6 +27,7 @@ from Modelling.images.clutter import (
     is_edged,
     near_border,
     reaches_all_sides,
+    without_far_parts,
 )
 from Modelling.images.components import Mask
 from Modelling.images.paper import has_even_border, ink_on_paper, is_paper
@@ -185,7 +186,7 @@ def _reduced(image: npt.NDArray[Any]) -> Pixels:
 def _only_digit(ink: Pixels, dark: Mask) -> Pixels:
     """Cut out what is dark, which is one digit."""
     require_one_digit(dark)
-    return _cropped(ink, dark)
+    return _cropped(ink, without_far_parts(dark))
 
 
 def _cropped(ink: Pixels, dark: Mask) -> Pixels:

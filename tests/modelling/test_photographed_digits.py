@@ -78,6 +78,30 @@ def test_a_box_that_a_digit_touches_is_taken_away(mnist: Mnist, classifier: Clas
     assert (right == expected).sum() >= 18
 
 
+@pytest.mark.parametrize(
+    ("radius", "places"),
+    [(6, [(40, 60), (440, 600), (60, 560)]), (5, [(460, 20 + 8 * column) for column in range(12)])],
+    ids=["dirt", "a line of print"],
+)
+def test_what_is_small_and_far_from_the_digit_does_not_make_it_smaller(
+    radius: int, places: list[tuple[int, int]], mnist: Mnist, classifier: Classifier
+) -> None:
+    rows, columns = np.mgrid[:480, :640]
+    datas = []
+    for image in mnist[0][:40]:
+        sheet = np.full((480, 640), 240, np.float32)
+        digit = Image.fromarray(image).resize((240, 240), Image.Resampling.BICUBIC)
+        sheet[120:360, 200:440] -= 0.8 * np.asarray(digit)
+        for row, column in places:
+            sheet[np.hypot(rows - row, columns - column) <= radius] = 80
+        buffer = io.BytesIO()
+        Image.fromarray(sheet.astype(np.uint8)).save(buffer, "PNG")
+        datas.append(buffer.getvalue())
+    prepared, errors = classifier.prepare_batch(datas)
+    assert not any(errors)
+    assert (classifier.predict(prepared).class_indices == mnist[1][:40]).mean() >= 0.97
+
+
 def test_the_paper_inside_of_a_digit_that_fills_its_picture_is_no_stroke(
     mnist: Mnist, classifier: Classifier
 ) -> None:
