@@ -328,14 +328,9 @@ def idle(under_test: BrokerUnderTest, broker: BrokerCore, seconds: float) -> Fig
 @contextmanager
 def running(name: str) -> Iterator[BrokerUnderTest]:
     """Start a broker as the tests do, reachable by the environment."""
-    under_test = BROKERS[name]()
-    under_test.start()
-    os.environ.update(under_test.environment)
-    try:
+    with BROKERS[name]() as under_test:
+        os.environ.update(under_test.environment)
         yield under_test
-    finally:
-        under_test.end_of_test()
-        under_test.stop()
 
 
 def measure(name: str, options: argparse.Namespace) -> Figures:

@@ -187,19 +187,14 @@ def main() -> None:
     options = parser.parse_args()
     results: dict[str, Budget] = {}
     for name in options.broker or ["local", "kafka"]:
-        broker = BROKERS[name]()
-        broker.start()
         budgets = []
-        try:
+        with BROKERS[name]() as broker:
             for _ in range(options.rounds):
-                with tempfile.TemporaryDirectory() as folder:
-                    pipeline = CountedPipeline(broker, Path(folder))
-                    try:
-                        budgets.append(measure(pipeline, options.images))
-                    finally:
-                        pipeline.stop()
-        finally:
-            broker.stop()
+                with (
+                    tempfile.TemporaryDirectory() as folder,
+                    CountedPipeline(broker, Path(folder)) as pipeline,
+                ):
+                    budgets.append(measure(pipeline, options.images))
         results[name] = median_of(budgets)
         show(name, results[name])
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")

@@ -16,6 +16,7 @@ first there was, which knows the interfaces of that time.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -165,7 +166,7 @@ def _git(*arguments: str) -> str:
 def brokers_for(probes: Sequence[str]) -> Iterator[dict[str, BrokerUnderTest]]:
     """Start what the probes need, for both commits; say what is not there."""
     running: dict[str, BrokerUnderTest] = {}
-    try:
+    with contextlib.ExitStack() as stack:
         for name in (each for each in ON_A_BROKER if each in probes):
             if name == "kafka":
                 try:
@@ -173,13 +174,8 @@ def brokers_for(probes: Sequence[str]) -> Iterator[dict[str, BrokerUnderTest]]:
                 except KafkaMissingError as error:
                     print(f"kafka is left out: {error}", flush=True)
                     continue
-            broker = BROKERS[name]()
-            running[name] = broker
-            broker.start()
+            running[name] = stack.enter_context(BROKERS[name]())
         yield running
-    finally:
-        for broker in running.values():
-            broker.stop()
 
 
 def measure_with(brokers: dict[str, BrokerUnderTest]) -> Measure:

@@ -30,13 +30,12 @@ def main() -> None:
     parser.add_argument("--broker", choices=list(BROKERS), default="local")
     parser.add_argument("--images", type=int, default=500_000)
     options = parser.parse_args()
-    broker = BROKERS[options.broker]()
-    broker.start()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            rows = measure(Pipeline(broker, Path(folder)), options.images)
-    finally:
-        broker.stop()
+    with (
+        BROKERS[options.broker]() as broker,
+        tempfile.TemporaryDirectory() as folder,
+        Pipeline(broker, Path(folder)) as pipeline,
+    ):
+        rows = measure(pipeline, options.images)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
 
@@ -52,23 +51,20 @@ def measure(pipeline: Pipeline, images: int) -> list[dict[str, float]]:
     names = [script.name for script in scripts]
     print(f"{'stored':>12} {'images/s':>10}  " + "  ".join(f"{each} MB" for each in names))
     rows = []
-    try:
-        stored_before, since = 0, time.monotonic()
-        for tenth in range(1, TENTHS + 1):
-            while (stored := _stored(pipeline)) < images * tenth // TENTHS:
-                time.sleep(0.2)
-            now = time.monotonic()
-            row = {"stored": stored, "images_per_second": (stored - stored_before) / (now - since)}
-            memory = {each.name: _peak_memory_mb(each.process.pid) for each in scripts}
-            stored_before, since = stored, now
-            rows.append({**row, **{f"{name}_mb": float(mb) for name, mb in memory.items()}})
-            print(
-                f"{stored:>12,} {row['images_per_second']:>10,.0f}  "
-                + "  ".join(f"{memory[name]:>{len(name) + 3}}" for name in names),
-                flush=True,
-            )
-    finally:
-        pipeline.stop()
+    stored_before, since = 0, time.monotonic()
+    for tenth in range(1, TENTHS + 1):
+        while (stored := _stored(pipeline)) < images * tenth // TENTHS:
+            time.sleep(0.2)
+        now = time.monotonic()
+        row = {"stored": stored, "images_per_second": (stored - stored_before) / (now - since)}
+        memory = {each.name: _peak_memory_mb(each.process.pid) for each in scripts}
+        stored_before, since = stored, now
+        rows.append({**row, **{f"{name}_mb": float(mb) for name, mb in memory.items()}})
+        print(
+            f"{stored:>12,} {row['images_per_second']:>10,.0f}  "
+            + "  ".join(f"{memory[name]:>{len(name) + 3}}" for name in names),
+            flush=True,
+        )
     return rows
 
 

@@ -283,10 +283,8 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    broker = BROKERS[options.broker]()
-    broker.start()
     found = {}
-    try:
+    with BROKERS[options.broker]() as broker:
         for convolutions, kind in itertools.product(
             options.convolutions or CONVOLUTIONS, options.kind or KINDS
         ):
@@ -296,8 +294,6 @@ def main() -> None:
             print(what)
             for name, value in found[what].items():
                 print(f"  {name:26} {value if isinstance(value, str) else f'{value:,.3f}'}")
-    finally:
-        broker.stop()
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=2) + "\n")
 

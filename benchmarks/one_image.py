@@ -299,13 +299,8 @@ def main() -> None:
         ROLES[role](Bench(Path(folder)))
     results = {}
     for name in options.broker or ["local", "kafka"]:
-        broker = BROKERS[name]()
-        broker.start()
-        try:
+        with BROKERS[name]() as broker:
             results[name] = compare(broker, options.rounds)
-        finally:
-            broker.end_of_test()
-            broker.stop()
         print(f"{name}: published to stored at {RATE:g} images a second")
         for percentile, figures in results[name].items():
             print(

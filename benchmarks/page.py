@@ -38,18 +38,14 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200.0)
     parser.add_argument("--seconds", type=float, default=120.0)
     options = parser.parse_args()
-    broker = LocalUnderTest()
-    broker.start()
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find(), args=["--no-sandbox"])
-        pipeline = PagePipeline(broker, Path(folder))
-        try:
-            measured = measure(Site(pipeline, browser), options.rate, options.seconds)
-        finally:
-            browser.close()
-            pipeline.stop()
-            broker.end_of_test()
-            broker.stop()
+    with (
+        LocalUnderTest() as broker,
+        tempfile.TemporaryDirectory() as folder,
+        PagePipeline(broker, Path(folder)) as pipeline,
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=find(), args=["--no-sandbox"]) as browser,
+    ):
+        measured = measure(Site(pipeline, browser), options.rate, options.seconds)
     for name, value in measured.items():
         print(f"{name:28} {value:,.3f}" if value < 10 else f"{name:28} {value:,.0f}")
     RESULTS.write_text(json.dumps(measured, indent=2) + "\n")

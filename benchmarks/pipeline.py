@@ -178,14 +178,12 @@ def _peak_memory_mb(pid: int) -> int:
 def running(broker: BrokerUnderTest, past_one_host: bool = False) -> Iterator[Running]:
     """Start a pipeline on a broker, in a folder of its own; or on servers of its own."""
     with ExitStack() as stack:
-        pipeline = Pipeline(broker, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        pipeline = Pipeline(broker, folder)
         if past_one_host:
             pipeline.queue = stack.enter_context(RedisServer()).url()
             pipeline.db = stack.enter_context(PostgresServer()).url()
-        try:
-            yield Running(pipeline)
-        finally:
-            pipeline.stop()
+        yield Running(stack.enter_context(pipeline))
 
 
 def throughput(rows: list[dict[str, Any]]) -> float:
@@ -290,9 +288,7 @@ def main() -> None:
     options = parser.parse_args()
     results: dict[str, Any] = {}
     for name in options.broker or ["local", "kafka"]:
-        broker = BROKERS[name]()
-        broker.start()
-        try:
+        with BROKERS[name]() as broker:
             if options.rate:
                 results[name] = load_test(
                     broker, options.rate, options.seconds, options.past_one_host
@@ -307,8 +303,6 @@ def main() -> None:
                         results[name]["images_per_second"]
                         / results[name]["naive_images_per_second"]
                     )
-        finally:
-            broker.stop()
         _show(name, results[name])
     if not options.rate and not options.past_one_host:
         RESULTS.parent.mkdir(exist_ok=True)

@@ -141,13 +141,8 @@ def predict(_folder: Path) -> Costs:
 
 def pipeline(_folder: Path) -> Costs:
     """The four scripts on the embedded broker, up and warm."""
-    broker = BROKERS["local"]()
-    broker.start()
-    try:
-        with running(broker) as scripts:
-            rows, spent = scripts.send("--count", PIPELINE_IMAGES)
-    finally:
-        broker.stop()
+    with BROKERS["local"]() as broker, running(broker) as scripts:
+        rows, spent = scripts.send("--count", PIPELINE_IMAGES)
     seconds = len(rows) / throughput(rows)
     # Only the sum has app_1, which ends: its last tick is seen now and then.
     costs = {f"pipeline, {each}": spent[each] for each in CONSUMERS}

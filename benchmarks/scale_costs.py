@@ -5,6 +5,7 @@ All is CPU time an image, of each script and of the brokers, and the times that 
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import tempfile
@@ -103,32 +104,23 @@ class Measured(Running):
 @contextmanager
 def running(broker: Kafka) -> Iterator[Measured]:
     """Start the scripts in a folder of their own."""
-    with tempfile.TemporaryDirectory() as folder:
-        pipeline = Pipeline(broker, Path(folder))
-        try:
-            yield Measured(broker, pipeline)
-        finally:
-            pipeline.stop()
+    with tempfile.TemporaryDirectory() as folder, Pipeline(broker, Path(folder)) as pipeline:
+        yield Measured(broker, pipeline)
 
 
 def measure(amounts: Amounts, tell: Tell) -> dict[str, Any]:
     """Measure all."""
     cores = available_cores()
     found: dict[str, Any] = {"cores": cores, "batch": DEFAULT_BATCH_SIZE, "by_cluster": []}
-    for nodes in amounts.brokers:
-        for partitions in amounts.partitions:
-            broker = Kafka(nodes, partitions)
-            broker.start()
-            try:
-                with running(broker) as scripts:
-                    found["by_cluster"].append(_saturated(scripts, amounts, tell))
-                    if (nodes, partitions) == BASE:
-                        found |= _by_load(scripts, amounts, tell)
+    for nodes, partitions in itertools.product(amounts.brokers, amounts.partitions):
+        with Kafka(nodes, partitions) as broker:
+            with running(broker) as scripts:
+                found["by_cluster"].append(_saturated(scripts, amounts, tell))
                 if (nodes, partitions) == BASE:
-                    found["servers"] = _by_servers(broker, amounts, tell)
-                    found["membership"] = _membership(broker, tell)
-            finally:
-                broker.stop()
+                    found |= _by_load(scripts, amounts, tell)
+            if (nodes, partitions) == BASE:
+                found["servers"] = _by_servers(broker, amounts, tell)
+                found["membership"] = _membership(broker, tell)
     return found
 
 
@@ -252,19 +244,15 @@ def _by_servers(broker: Kafka, amounts: Amounts, tell: Tell) -> dict[str, Any]:
     """One server of one thread against several: CPU an image, less what they take when idle."""
     found: dict[str, list[float]] = {}
     for servers in (1, amounts.servers) * amounts.rounds:
-        with tempfile.TemporaryDirectory() as folder:
-            pipeline = Pipeline(broker, Path(folder))
-            try:
-                subs = [pipeline.sub("--threads", 1) for _ in range(servers)]
-                for script in (*subs, pipeline.pub(), pipeline.app_2()):
-                    script.ready()
-                _spent(pipeline, subs, amounts.server_images // 8)  # warm
-                before = _cpu(subs)
-                time.sleep(amounts.idle_seconds)
-                idle = (_cpu(subs) - before) / amounts.idle_seconds
-                cpu, seconds = _spent(pipeline, subs, amounts.server_images)
-            finally:
-                pipeline.stop()
+        with tempfile.TemporaryDirectory() as folder, Pipeline(broker, Path(folder)) as pipeline:
+            subs = [pipeline.sub("--threads", 1) for _ in range(servers)]
+            for script in (*subs, pipeline.pub(), pipeline.app_2()):
+                script.ready()
+            _spent(pipeline, subs, amounts.server_images // 8)  # warm
+            before = _cpu(subs)
+            time.sleep(amounts.idle_seconds)
+            idle = (_cpu(subs) - before) / amounts.idle_seconds
+            cpu, seconds = _spent(pipeline, subs, amounts.server_images)
         found.setdefault(str(servers), []).append(
             1e6 * (cpu - idle * seconds) / amounts.server_images
         )
@@ -289,29 +277,25 @@ def _cpu(scripts: list[Script]) -> float:
 
 def _membership(broker: Kafka, tell: Tell) -> dict[str, float]:
     """How long a second server takes to join, and what a killed one holds up (s)."""
-    with tempfile.TemporaryDirectory() as folder:
-        pipeline = Pipeline(broker, Path(folder))
-        try:
-            for script in (pipeline.sub(), pipeline.pub(), pipeline.app_2()):
-                script.ready()
-            flow = pipeline.app_1("--count", 30_000, "--rate", 1000)
-            pipeline.wait_for_rows(1000)
-            place = Path(folder, "second", "log.txt")
-            started, started_at = time.monotonic(), time.time()
-            second = pipeline.start("model_server_sub", "--queue", place).ready()
-            ready = time.monotonic() - started
-            pipeline.start("model_server_pub", "--queue", place).ready()
-            wait_until(lambda: place.exists() and place.stat().st_size > 0, "it has images")
-            joined = time.monotonic() - started
-            pipeline.wait_for_rows(pipeline.stored() + 2000)
-            held_by_join = _longest(pipeline.rows(), started_at)
-            killed_at = time.time()
-            second.kill()
-            flow.end()
-            pipeline.wait_for_rows(30_000)
-            held_by_kill = _longest(pipeline.rows(), killed_at)
-        finally:
-            pipeline.stop()
+    with tempfile.TemporaryDirectory() as folder, Pipeline(broker, Path(folder)) as pipeline:
+        for script in (pipeline.sub(), pipeline.pub(), pipeline.app_2()):
+            script.ready()
+        flow = pipeline.app_1("--count", 30_000, "--rate", 1000)
+        pipeline.wait_for_rows(1000)
+        place = Path(folder, "second", "log.txt")
+        started, started_at = time.monotonic(), time.time()
+        second = pipeline.start("model_server_sub", "--queue", place).ready()
+        ready = time.monotonic() - started
+        pipeline.start("model_server_pub", "--queue", place).ready()
+        wait_until(lambda: place.exists() and place.stat().st_size > 0, "it has images")
+        joined = time.monotonic() - started
+        pipeline.wait_for_rows(pipeline.stored() + 2000)
+        held_by_join = _longest(pipeline.rows(), started_at)
+        killed_at = time.time()
+        second.kill()
+        flow.end()
+        pipeline.wait_for_rows(30_000)
+        held_by_kill = _longest(pipeline.rows(), killed_at)
     tell(
         f"a server that joins has images after {joined:.1f} s; "
         f"a kill holds some up for {held_by_kill:.1f} s"

@@ -95,29 +95,23 @@ def main() -> None:
     broker = BROKERS[options.broker]()
     if isinstance(broker, KafkaUnderTest):
         broker.partitions = PARTITIONS
-    broker.start()
     figures: dict[int, list[float]] = {1: [], 2: []}
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint = (
-                DEFAULT_CHECKPOINT
-                if options.shipped
-                else heavy_checkpoint(Path(folder), options.convolutions)
-            )
-            # A broker that has just been started interprets its code, and takes more of the cores.
-            first = Path(folder, "warm-up")
-            first.mkdir()
-            images_per_second(broker, first, DEFAULT_CHECKPOINT, 1, BROKER_WARM_UP_IMAGES)
-            for number in range(options.rounds):
-                for servers, rates in figures.items():
-                    place = Path(folder, f"{number}-{servers}")
-                    place.mkdir()
-                    rates.append(
-                        images_per_second(broker, place, checkpoint, servers, options.images)
-                    )
-                    print(f"{servers} server(s): {rates[-1]:,.0f} images/s", flush=True)
-    finally:
-        broker.stop()
+    with broker, tempfile.TemporaryDirectory() as folder:
+        checkpoint = (
+            DEFAULT_CHECKPOINT
+            if options.shipped
+            else heavy_checkpoint(Path(folder), options.convolutions)
+        )
+        # A broker that has just been started interprets its code, and takes more of the cores.
+        first = Path(folder, "warm-up")
+        first.mkdir()
+        images_per_second(broker, first, DEFAULT_CHECKPOINT, 1, BROKER_WARM_UP_IMAGES)
+        for number in range(options.rounds):
+            for servers, rates in figures.items():
+                place = Path(folder, f"{number}-{servers}")
+                place.mkdir()
+                rates.append(images_per_second(broker, place, checkpoint, servers, options.images))
+                print(f"{servers} server(s): {rates[-1]:,.0f} images/s", flush=True)
     ratio = statistics.median(two / one for one, two in zip(*figures.values(), strict=True))
     print(f"two servers do {ratio:.2f} times the work of one")
     RESULTS.write_text(json.dumps({"images_per_second": figures, "ratio": ratio}, indent=2) + "\n")

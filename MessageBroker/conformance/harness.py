@@ -137,4 +137,5 @@ class BrokerUnderTest(ABC):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end_of_test()
         self.stop()

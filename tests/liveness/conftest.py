@@ -14,9 +14,8 @@ from tests.pipeline.runner import Pipeline
 
 @pytest.fixture
 def pipeline(under_test: BrokerUnderTest, tmp_path: Path) -> Iterator[Pipeline]:
-    pipeline = Pipeline(under_test, tmp_path)
-    yield pipeline
-    pipeline.stop()
+    with Pipeline(under_test, tmp_path) as pipeline:
+        yield pipeline
 
 
 @pytest.fixture

@@ -71,16 +71,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--broker", choices=BROKERS, default="local")
     options = parser.parse_args()
-    broker = BROKERS[options.broker]()
-    broker.start()
-    with tempfile.TemporaryDirectory() as folder_name:
-        pipeline = Pipeline(broker, Path(folder_name))
-        try:
-            measure(pipeline, CheckpointFolder(Path(folder_name) / "model"), options)
-        finally:
-            pipeline.stop()
-            broker.end_of_test()
-            broker.stop()
+    with (
+        BROKERS[options.broker]() as broker,
+        tempfile.TemporaryDirectory() as folder,
+        Pipeline(broker, Path(folder)) as pipeline,
+    ):
+        measure(pipeline, CheckpointFolder(Path(folder) / "model"), options)
 
 
 def measure(pipeline: Pipeline, folder: CheckpointFolder, options: argparse.Namespace) -> None:

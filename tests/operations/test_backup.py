@@ -30,14 +30,10 @@ from tests.small_disk import mounted
 @pytest.fixture
 def own_pipeline(tmp_path: Path) -> Iterator[Pipeline]:
     """On a broker of its own: all of it is copied."""
-    broker = LocalUnderTest()
-    broker.start()
     folder = tmp_path / "first"
     folder.mkdir()
-    pipeline = Pipeline(broker, folder)
-    yield pipeline
-    pipeline.stop()
-    broker.stop()
+    with LocalUnderTest() as broker, Pipeline(broker, folder) as pipeline:
+        yield pipeline
 
 
 def backup(pipeline: Pipeline, *arguments: object) -> subprocess.Popen[str]:
@@ -100,12 +96,12 @@ def test_a_pipeline_goes_on_from_a_backup_made_under_load_and_nothing_is_lost_or
     for script in (app_1, *started):
         script.kill()
 
-    broker = LocalUnderTest()
-    broker.start()
-    second = Pipeline(broker, make(tmp_path / "second"))
-    second.images, second.inferences = first.images, first.inferences
-    shutil.copy(first.config_dir / "broker_config.ini", second.config_dir)
-    try:
+    with (
+        LocalUnderTest() as broker,
+        Pipeline(broker, make(tmp_path / "second")) as second,
+    ):
+        second.images, second.inferences = first.images, first.inferences
+        shutil.copy(first.config_dir / "broker_config.ini", second.config_dir)
         assert "sound" in done(backup(second, "verify", copy))
         assert "restored" in done(backup(second, "restore", copy))
         with open_database(second.db, read_only=True) as db:
@@ -124,9 +120,6 @@ def test_a_pipeline_goes_on_from_a_backup_made_under_load_and_nothing_is_lost_or
             ids = [row["id"] for row in db]
             assert len(ids) == len(set(ids)), "an id is twice in the DB"
             assert db.verify().problems == []
-    finally:
-        second.stop()
-        broker.stop()
 
 
 def make(folder: Path) -> Path:

@@ -18,9 +18,8 @@ REASON = "undecodable image"
 
 @pytest.fixture
 def site(under_test: BrokerUnderTest, tmp_path: Any) -> Iterator[Site]:
-    pipeline = PagePipeline(under_test, tmp_path)
-    yield Site(pipeline)
-    pipeline.stop()
+    with PagePipeline(under_test, tmp_path) as pipeline:
+        yield Site(pipeline)
 
 
 def state_of(site: Site, image_id: str) -> Any:

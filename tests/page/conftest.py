@@ -35,9 +35,8 @@ def page_pipeline(
         monkeypatch.delenv(name, raising=False)
     for name, value in embedded_broker.environment.items():
         monkeypatch.setenv(name, value)
-    pipeline = PagePipeline(embedded_broker, tmp_path)
-    yield pipeline
-    pipeline.stop()
+    with PagePipeline(embedded_broker, tmp_path) as pipeline:
+        yield pipeline
     embedded_broker.end_of_test()
 
 

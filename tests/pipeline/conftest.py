@@ -13,22 +13,18 @@ from tests.pipeline.runner import Pipeline
 
 @pytest.fixture
 def pipeline_on_each_broker(under_test: BrokerUnderTest, tmp_path: Path) -> Iterator[Pipeline]:
-    pipeline = Pipeline(under_test, tmp_path)
-    yield pipeline
-    pipeline.stop()
+    with Pipeline(under_test, tmp_path) as pipeline:
+        yield pipeline
 
 
 @pytest.fixture(scope="session")
 def embedded_broker() -> Iterator[BrokerUnderTest]:
-    broker = LocalUnderTest()
-    broker.start()
-    yield broker
-    broker.stop()
+    with LocalUnderTest() as broker:
+        yield broker
 
 
 @pytest.fixture
 def pipeline(embedded_broker: BrokerUnderTest, tmp_path: Path) -> Iterator[Pipeline]:
-    pipeline = Pipeline(embedded_broker, tmp_path)
-    yield pipeline
-    pipeline.stop()
+    with Pipeline(embedded_broker, tmp_path) as pipeline:
+        yield pipeline
     embedded_broker.end_of_test()

@@ -12,7 +12,7 @@ import time
 from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -163,6 +163,12 @@ class Pipeline:
         stored = [row["id"] for row in self.rows(db)]
         assert len(stored) == len(set(stored)), "an id is twice in the DB"
         assert sorted(stored) == sorted(self.ids())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         for script in self.scripts:

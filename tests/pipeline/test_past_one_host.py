@@ -138,11 +138,8 @@ def servers() -> Iterator[tuple[RedisServer, PostgresServer]]:
 def fleet(
     under_test: BrokerUnderTest, servers: tuple[RedisServer, PostgresServer], tmp_path: Path
 ) -> Iterator[Fleet]:
-    pipeline = Pipeline(under_test, tmp_path)
-    try:
+    with Pipeline(under_test, tmp_path) as pipeline:
         yield Fleet(pipeline, *servers)
-    finally:
-        pipeline.stop()
 
 
 @ON_KAFKA

@@ -40,9 +40,8 @@ class ClosedPipeline(Pipeline):
 
 @pytest.fixture
 def closed_pipeline(embedded_broker: BrokerUnderTest, tmp_path: Path) -> Iterator[ClosedPipeline]:
-    pipeline = ClosedPipeline(embedded_broker, tmp_path)
-    yield pipeline
-    pipeline.stop()
+    with ClosedPipeline(embedded_broker, tmp_path) as pipeline:
+        yield pipeline
     embedded_broker.end_of_test()
 
 
