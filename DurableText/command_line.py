@@ -15,6 +15,7 @@ import orjson
 from DurableText.findings import Findings
 from DurableText.interrupts import BROKEN_OFF, Interrupts
 from DurableText.progress import Progress
+from DurableText.remedies import remedy_of
 from DurableText.wording import in_lines
 
 # What a write to the output ends with that others see as an error of theirs.
@@ -97,7 +98,8 @@ def refusal_of(error: OSError) -> str:
     if error.filename is None and isinstance(error, FileNotFoundError) and _is_nowhere():
         return "the working directory was removed: start it in one that is there"
     what = f"{error.filename} cannot be used" if error.filename else "the system refuses"
-    return f"{what}: {error.strerror or type(error).__name__}"
+    remedy = remedy_of(error, "")
+    return f"{what}: {error.strerror or type(error).__name__}{remedy and '; '}{remedy}"
 
 
 def _is_nowhere() -> bool:

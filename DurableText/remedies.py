@@ -13,9 +13,12 @@ _IN_THE_WAY = {
     errno.EISDIR: "is a folder, not a file: move it away",
     errno.ELOOP: "is a link in a circle, or one of somebody else's, which is not followed: move "
     "it away",
-    errno.ENAMETOOLONG: "is a longer name than its disk takes: choose a shorter one",
+    errno.ENAMETOOLONG: "is a longer name than can be had: choose a shorter one",
 }
-_REFUSED = (errno.EACCES, errno.EPERM)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+# SQLite's `mxPathname`, and what it must be able to put behind the name of a file.
+_SQLITE_PATH_BYTES, _LONGEST_SUFFIX = 512, "-journal"
 
 
 def in_the_way(error: BaseException) -> str | None:
@@ -38,6 +41,21 @@ def remedy_of(error: BaseException, otherwise: str) -> str:
     return what_is_lacking(error) or otherwise
 
 
+def require_path_for_sqlite(path: Path) -> None:
+    """Make sure that SQLite can open a file by its path; it would not say why it cannot.
+
+    Raises:
+        OSError: the path is too long.
+    """
+    if len(os.fsencode(path)) + len(_LONGEST_SUFFIX) > _SQLITE_PATH_BYTES:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
+
+
+def is_read_only(path: Path) -> bool:
+    """Tell whether a file or folder, which is there, is on a disk that takes no writes now."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 def is_open_to_us(path: Path) -> bool:
     """Tell whether this process may read and write a file, or make and find files in a folder."""
     mode = os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)
@@ -45,7 +63,7 @@ def is_open_to_us(path: Path) -> bool:
 
 
 def whose_it_is(path: Path) -> str:
-    """Say who owns what keeps this process from a file: it, or a folder on the way to it."""
+    """Say what keeps this process from a file, or from a folder on the way to it: whose it is."""
     for each in (path, *path.parents):
         try:
             owner = each.stat().st_uid
@@ -53,6 +71,11 @@ def whose_it_is(path: Path) -> str:
             continue
         if is_open_to_us(each):
             continue
+        if is_read_only(each):
+            return (
+                f"{each} is on a disk that is mounted read-only: look into the system's log why, "
+                "and mount it writable again"
+            )
         return (
             f"{each} belongs to the user {owner}, and this process (user {os.geteuid()}) may not "
             "read and write it: change its owner or mode, or run as that user"

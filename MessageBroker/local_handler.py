@@ -18,6 +18,7 @@ from pathlib import Path
 
 from DurableText.installation.places import state_folder
 from DurableText.links import real_path
+from DurableText.remedies import is_read_only
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import DeliverySettings, ini_file
@@ -183,7 +184,8 @@ def _writable(path: Path | str) -> Path:
         folder = real_path(path)
         make_folder(folder)
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            number = errno.EROFS if is_read_only(folder) else errno.EACCES
+            raise OSError(number, os.strerror(number))
     except OSError as error:
         raise ConfigurationError(
             f"local broker: {path} cannot be written ({error.strerror}): set "

@@ -14,11 +14,17 @@ import pytest
 
 
 @contextlib.contextmanager
-def mounted(folder: Path, size: int) -> Iterator[Path]:
-    """Mount one of `size` bytes at `folder`; skip the test where there is no right to do so."""
+def mounted(folder: Path, size: int, files: int = 0) -> Iterator[Path]:
+    """Mount one of `size` bytes at `folder`; skip the test where there is no right to do so.
+
+    Args:
+        folder: where; made if it is missing.
+        size: in bytes.
+        files: how many files and folders it may have; 0 for any number.
+    """
     folder.mkdir(exist_ok=True)
     mount = shutil.which("mount")
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size},nr_inodes={files}", "tmpfs", str(folder)]
     if (
         mount is None
         or not sys.platform.startswith("linux")

@@ -18,6 +18,7 @@ from DB.errors import (
 )
 from DB.sqlite import schema
 from DurableText.process_limits import what_is_lacking
+from DurableText.remedies import in_the_way, remedy_of, require_path_for_sqlite
 from DurableText.storage import STORAGE, NoFileError
 
 # Between two tries where SQLite does not wait by itself.
@@ -56,6 +57,7 @@ def open_file(
         sqlite3.Error, OSError: it cannot be opened: see `translated`.
         DatabaseConfigurationError: its tables are another program's.
     """
+    require_path_for_sqlite(path)
     if not read_only and not path.exists():
         # SQLite would make it readable for everybody; its side files have the mode of this one.
         STORAGE.close(STORAGE.open(path, os.O_RDWR | os.O_CREAT))
@@ -102,8 +104,11 @@ def translated(error: sqlite3.Error | OSError, what: str) -> DatabaseError:
         return DatabaseUnavailableError(f"{what}; {lacking}")
     if isinstance(error, NoFileError):
         return DatabaseConfigurationError(f"{error}: name a file with --db")
+    if (blocked := in_the_way(error)) is not None:
+        return DatabaseConfigurationError(f"{what}; {blocked}")
     if isinstance(error, OSError):
-        return DatabaseUnavailableError(f"{what}; is the folder there and writable?")
+        remedy = remedy_of(error, "is the folder there and writable?")
+        return DatabaseUnavailableError(f"{what}; {remedy}")
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & PRIMARY_CODE
     if primary in PASSING:

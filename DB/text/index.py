@@ -25,6 +25,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2s
 from pathlib import Path
 
+from DurableText.remedies import require_path_for_sqlite
 from DurableText.storage import STORAGE
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Index:
 
         Raises:
             IndexDamagedError: SQLite cannot read the file, or it is of another format.
+            OSError: its path is too long.
         """
         self.secret = secret or os.urandom(SECRET_BYTES)
         self.covered = 0
@@ -100,6 +102,7 @@ class Index:
         self._pending_rows = 0
         self._scattered = False  # what is pending is known to be no neighbours
         self._warned = False
+        require_path_for_sqlite(path)
         try:
             # SQLite would make it readable for everybody; its side files have the mode of this one.
             STORAGE.close(STORAGE.open(path, os.O_RDWR | os.O_CREAT))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import sqlite3
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from DurableText.process_limits import what_is_lacking
-from DurableText.remedies import is_open_to_us
+from DurableText.remedies import is_open_to_us, whose_it_is
 from MessageBroker.errors import BrokerReplacedError, BrokerUnavailableError, ConfigurationError
 from MessageBroker.local.files_in_use import Change, FilesInUse
 from MessageBroker.local.turnstile import LockedError, Turnstile
@@ -56,7 +57,7 @@ def translated_errors(path: Path) -> Iterator[None]:
         kind = LockedError if _is_busy(error) else BrokerUnavailableError
         raise kind(
             f"local broker: {path} cannot be used now: {error}{_remedy(path, error)}"
-        ) from error
+        ) from _cause(path, error)
     except sqlite3.ProgrammingError:
         raise  # ours: nothing is wrong with the file
     except sqlite3.DatabaseError as error:
@@ -81,10 +82,25 @@ def _remedy(path: Path, error: Exception) -> str:
     with contextlib.suppress(OSError):
         path.parent.stat()  # one that was removed is nobody's
         if not is_open_to_us(path.parent):
-            return f": give this process (user {os.geteuid()}) the rights to {path.parent} again"
+            return f": {whose_it_is(path.parent)}"
+        if _has_no_file_left(path.parent):
+            return f": no more files can be made on the disk of {path.parent}: remove some"
         if shutil.disk_usage(path.parent).free < FULL_DISK_BYTES:
             return f": make room on the disk of {path.parent}"
     return ""
+
+
+def _cause(path: Path, error: Exception) -> Exception:
+    """Return the error, or what it comes of where SQLite does not say it."""
+    with contextlib.suppress(OSError):
+        if _has_no_file_left(path.parent):
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return error
+
+
+def _has_no_file_left(folder: Path) -> bool:
+    disk = os.statvfs(folder)
+    return disk.f_files > 0 and disk.f_favail == 0  # some file systems do not count them
 
 
 class LocalDatabase:

@@ -7,12 +7,17 @@ database. Waiting cures none of them, so each is told at once, with what to do.
 from __future__ import annotations
 
 import contextlib
-import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from DurableText.remedies import is_open_to_us, whose_it_is
+from DurableText.remedies import (
+    in_the_way,
+    is_open_to_us,
+    is_read_only,
+    require_path_for_sqlite,
+    whose_it_is,
+)
 from MessageBroker.errors import BrokerUnavailableError, ConfigurationError
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -35,6 +40,10 @@ def require_files(path: Path) -> None:
         BrokerUnavailableError: its disk takes no writes now.
         OSError: one cannot be looked at.
     """
+    try:
+        require_path_for_sqlite(path)
+    except OSError as error:
+        raise ConfigurationError(f"local broker: {in_the_way(error)}") from error
     _require_file(path)
     for each in _ADDED:
         _require_file(path.with_name(path.name + each))
@@ -85,9 +94,6 @@ def _other_than(path: Path, is_right: Callable[[int], bool]) -> str | None:
 
 
 def _closed_to_us(path: Path) -> ConfigurationError | BrokerUnavailableError:
-    if os.statvfs(path).f_flag & os.ST_RDONLY:
-        return BrokerUnavailableError(
-            f"local broker: {path} is on a disk that is mounted read-only: look into the system's "
-            "log why, and mount it writable again"
-        )
-    return ConfigurationError(f"local broker: {whose_it_is(path)}")
+    passes = is_read_only(path)
+    kind = BrokerUnavailableError if passes else ConfigurationError
+    return kind(f"local broker: {whose_it_is(path)}")

@@ -13,6 +13,8 @@ import pytest
 
 from DB import DatabaseConfigurationError, open_database
 from DB.results import Result
+from MessageBroker import ConfigurationError
+from MessageBroker.local_handler import LocalHandler
 from Queue import QueueConfigurationError, open_queue
 from tests.pipeline.runner import ROOT
 
@@ -98,8 +100,21 @@ def test_a_name_that_would_be_too_long_for_a_side_file_is_told_at_the_start(
         if length == 200:
             attempt()
         else:
-            with pytest.raises(refusal, match="longer name than its disk takes"):
+            with pytest.raises(refusal, match="longer name than can be had"):
                 attempt()
+
+
+def test_a_path_that_is_too_long_for_sqlite_is_told_as_that(tmp_path: Path) -> None:
+    """It says of it that it cannot open the file."""
+    deep = tmp_path.joinpath(*["d" * 60] * 8)
+    for attempt, refusal in (
+        (lambda: open_database(deep / "db.txt"), DatabaseConfigurationError),
+        (lambda: open_database(f"sqlite:///{deep}/db"), DatabaseConfigurationError),
+        (lambda: LocalHandler(deep / "broker"), ConfigurationError),
+    ):
+        with pytest.raises(refusal, match="longer name than can be had"):
+            attempt()
+    open_queue(deep / "log.txt").close()
 
 
 def insert_at(path: Path) -> None:

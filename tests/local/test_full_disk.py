@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from DurableText.storage import lacks_room
 from MessageBroker.conformance.stories import (
     assert_nothing_comes,
     bodies,
@@ -16,7 +18,8 @@ from MessageBroker.conformance.stories import (
     receive,
     receive_bodies,
 )
-from MessageBroker.errors import BrokerUnavailableError
+from MessageBroker.errors import BrokerUnavailableError, ConfigurationError
+from MessageBroker.local.catalogue import Catalogue
 from MessageBroker.local_handler import LocalHandler
 from tests.small_disk import fill, mounted
 
@@ -99,3 +102,30 @@ def test_a_full_disk_is_waited_out(disk: Disk, caplog: pytest.LogCaptureFixture)
         holder.close()
         assert holder.late_acks == 0
         assert broker.backlog("topic") == 0
+
+
+def test_a_disk_that_takes_no_more_files_is_a_full_one(tmp_path: Path) -> None:
+    """SQLite says of it that it cannot open the file, which would be no disk to wait for."""
+    with mounted(tmp_path / "disk", DISK_BYTES, files=20) as folder:
+        LocalHandler(folder / "broker").close()
+        many = folder / "many"
+        many.mkdir()
+        with contextlib.suppress(OSError):
+            for number in range(20):
+                (many / str(number)).touch()
+        with pytest.raises(BrokerUnavailableError, match="no more files can be made") as told:
+            LocalHandler(folder / "broker")
+        assert lacks_room(told.value)
+        (many / "0").unlink()
+        (many / "1").unlink()
+        LocalHandler(folder / "broker").close()
+
+
+def test_a_disk_that_is_mounted_read_only_is_called_so(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", DISK_BYTES) as folder:
+        LocalHandler(folder / "broker").close()
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        with pytest.raises(ConfigurationError, match="Read-only"):
+            LocalHandler(folder / "broker")
+        with pytest.raises(BrokerUnavailableError, match="mounted read-only"):
+            Catalogue(folder / "broker")

@@ -172,7 +172,7 @@ def test_rights_that_were_taken_while_it_runs_are_told_and_waited_for() -> None:
     *waits, last = told.stdout.splitlines() or [""]
     assert last == "goes on", told.stderr
     assert len(waits) >= 4
-    assert all(f"the rights to {folder} again" in each for each in waits), waits
+    assert all(f"{folder} belongs to the user" in each for each in waits), waits
 
 
 def test_a_disk_that_was_mounted_read_only_is_waited_for(
