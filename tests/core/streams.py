@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 
-from MessageBroker import DeliverySettings, Message
+from MessageBroker import DeliverySettings, Message, Subscription
 from MessageBroker.core.driver import Stream
 from MessageBroker.core.outage import Outage
 from MessageBroker.core.subscription import SubscriptionCore
@@ -122,3 +123,12 @@ def subscription_over(
         lambda _subscription: None,
         Outage(),
     )
+
+
+def receive_until(subscription: Subscription, count: int) -> list[str]:
+    """Return the bodies that come until there are so many; those that are there, if fewer do."""
+    received: list[str] = []
+    deadline = time.monotonic() + 10
+    while len(received) < count and time.monotonic() < deadline:
+        received += [each.data.decode() for each in subscription.receive(10, 0.2)]
+    return received

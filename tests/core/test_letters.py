@@ -16,8 +16,7 @@ from MessageBroker.errors import (
     TopicNotFoundError,
 )
 from MessageBroker.limits import MAX_ATTRIBUTE_VALUE_BYTES, MAX_ATTRIBUTES
-from tests.core.streams import DeadLetters, ListStream, message, subscription_over
-from tests.core.test_subscription_core import receive_until
+from tests.core.streams import DeadLetters, ListStream, message, receive_until, subscription_over
 from tests.waiting import wait_until
 
 

@@ -17,16 +17,8 @@ from MessageBroker.errors import (
     ClosedError,
     TopicNotFoundError,
 )
-from tests.core.streams import DeadLetters, ListStream, message, subscription_over
+from tests.core.streams import DeadLetters, ListStream, message, receive_until, subscription_over
 from tests.waiting import wait_until
-
-
-def receive_until(subscription, count: int) -> list[str]:
-    received: list[str] = []
-    deadline = time.monotonic() + 10
-    while len(received) < count and time.monotonic() < deadline:
-        received += [each.data.decode() for each in subscription.receive(10, 0.2)]
-    return received
 
 
 def test_an_error_of_the_broker_takes_no_redelivered_message_with_it() -> None:

@@ -11,13 +11,13 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from MessageBroker import DeliverySettings, OutgoingMessage
+from MessageBroker.conformance.stories import receive
 from MessageBroker.core import letters
 from MessageBroker.kafka.admin import KafkaAdmin, TopicSettings
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_jars import find_or_skip
 from tests.brokers.kafka_server import KafkaCluster
 from tests.kafka.conftest import Connect
-from tests.kafka.test_consuming import receive
 from tests.kafka.whereabouts import whereabouts
 from tests.waiting import wait_until
 

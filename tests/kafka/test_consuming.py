@@ -18,9 +18,9 @@ from MessageBroker import (
     DeliverySettings,
     Message,
     OutgoingMessage,
-    Subscription,
     TopicNotFoundError,
 )
+from MessageBroker.conformance.stories import receive
 from MessageBroker.kafka.admin import TopicSettings
 from tests.kafka.conftest import Connect
 from tests.waiting import wait_until
@@ -30,15 +30,6 @@ PATIENCE_SECONDS = 20.0
 
 def numbered(count: int, size: int = 1) -> list[OutgoingMessage]:
     return [OutgoingMessage(str(number).encode().zfill(size)) for number in range(count)]
-
-
-def receive(subscription: Subscription, count: int) -> list[Message]:
-    messages: list[Message] = []
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(messages) < count and time.monotonic() < deadline:
-        messages += subscription.receive(count - len(messages), 0.5)
-    assert len(messages) == count
-    return messages
 
 
 def bodies(messages: Sequence[Message | OutgoingMessage]) -> set[bytes]:

@@ -16,14 +16,13 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from MessageBroker import Message, Subscription, dead_letters
 from MessageBroker.__main__ import main
 from MessageBroker.broker_interface import dead_letter_topic
-from MessageBroker.conformance.stories import read_dead_letters
+from MessageBroker.conformance.stories import read_dead_letters, receive
 from MessageBroker.dead_letters import Selection
 from MessageBroker.kafka.admin import TopicSettings
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_server import KafkaCluster
 from tests.brokers.raw_kafka import RawRecord, produce
 from tests.kafka.conftest import Connect
-from tests.kafka.test_consuming import receive
 
 PATIENCE_SECONDS = 30.0
 # What the client unpacks at most: `receive.message.max.bytes` of the library's defaults.

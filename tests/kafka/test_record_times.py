@@ -17,10 +17,10 @@ from confluent_kafka.admin import (
 )
 
 from MessageBroker import ConfigurationError, OutgoingMessage
+from MessageBroker.conformance.stories import receive
 from MessageBroker.kafka.record_times import RecordTimes, broker_gives_times
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.kafka.conftest import Connect
-from tests.kafka.test_consuming import receive
 from tests.kafka.test_foreign_topics import make
 
 
