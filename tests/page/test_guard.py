@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from starlette.types import Receive, Scope, Send
 
 from MessageBroker.limits import MAX_MESSAGE_BYTES
@@ -111,6 +112,19 @@ def test_others_need_the_token(site: Site, tmp_path: Path) -> None:
     known = {"cookie": cookie.partition(";")[0]}
     assert site.request("GET", "/api/curves", headers=known)[0] == 200
     assert site.request("POST", "/api/letters/read", b"{}", known)[0] == 403, "and no POST by it"
+
+
+def test_a_wrong_token_is_told_and_the_right_one_enters(seen: Site, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    seen.start("--host", "0.0.0.0", "--token-file", file)
+    page = seen.open()
+    for token in ("guessed", TOKEN):
+        page.fill("#token", token)
+        page.get_by_role("button", name="Enter").click()
+        if token != TOKEN:
+            expect(page.locator("#refusal")).to_have_text("that is not the token")
+    expect(page.locator("#view-draw")).to_be_visible()
 
 
 def test_a_token_that_is_made_is_printed_once_and_differs(site: Site) -> None:

@@ -3,7 +3,8 @@
 const forgery = document.querySelector('meta[name="forgery"]').content;
 
 async function answer(response) {
-  if (response.status === 401) location.assign("/login");
+  // There the words are shown.
+  if (response.status === 401 && location.pathname !== "/login") location.assign("/login");
   const told = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(told.error ?? `the page answers ${response.status}`);
   return told;
