@@ -29,7 +29,6 @@ if __name__ == "__main__":  # before anything is opened
     standard_streams.prepare()
     first_signals.break_off_quietly()
 
-import tempfile
 import time
 
 import numpy as np
@@ -51,7 +50,7 @@ from Modelling.training.recipe import (
     split,
     train,
 )
-from Modelling.training.saving import write_checkpoint
+from Modelling.training.saving import require_room, write_checkpoint
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -77,26 +76,12 @@ def _load_and_train(options: Options) -> int:
         dataset = load_dataset(options.dataset, options.data)
         split(options, len(dataset.train_images))
         start = starting_weights(options, dataset) if options.start_from else None
-        _require_writable(options.output.parent)
-        _require_writable(options.plots)
+        require_room(options.output.parent)
+        require_room(options.plots)
     except (OSError, ValueError) as error:
         print(f"train_cnn: {refusal_of(error)}", file=sys.stderr)
         return 2
     return _train_and_write(options, dataset, start)
-
-
-def _require_writable(folder: Path) -> None:
-    """Find out before the training, not after it, whether files can be made in a folder.
-
-    Raises:
-        OSError: They cannot; the text names the folder.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"the folder {folder} cannot be written: {error.strerror}") from None
 
 
 def _train_and_write(

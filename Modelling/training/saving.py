@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from Modelling.network.checkpoint import (
@@ -19,6 +21,23 @@ from Modelling.network.tensorflow import quiet
 from Modelling.training.datasets import LABELS, Dataset
 from Modelling.training.options import Options
 
+# What the files of the largest network take, twice: for a while they lie beside those before them.
+ROOM_BYTES = 12 << 20
+
+
+def require_room(folder: Path) -> None:
+    """Find out, before the training and before the first file is replaced, whether there is room.
+
+    Raises:
+        OSError: No files can be made in the folder, or not of this size; the text names it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(bytes(ROOM_BYTES))
+    except OSError as error:
+        raise OSError(f"the folder {folder} cannot be written: {error.strerror}") from None
+
 
 def write_checkpoint(
     options: Options, dataset: Dataset, model: Any, training: dict[str, Any], temperature: float
@@ -29,14 +48,17 @@ def write_checkpoint(
     for files that match.
     """
     forms = compile_forms(model, dataset.train_images, (dataset.test_images, dataset.test_classes))
+    require_room(options.output.parent)
     with quiet():  # Keras calls .h5 a legacy format; it is the one most tools read
         if options.output.suffix == ".h5":
             write_atomically(options.output, _as_h5(model))
         else:
             partial = options.output.with_name(f".{options.output.stem}.partial.keras")
-            model.save(partial, include_optimizer=False)
-            write_atomically(options.output, partial.read_bytes())
-            partial.unlink()
+            try:
+                model.save(partial, include_optimizer=False)
+                write_atomically(options.output, partial.read_bytes())
+            finally:
+                partial.unlink(missing_ok=True)
     side = SideFile(
         sha256=sha256_of(options.output),
         labels=dataset.labels,

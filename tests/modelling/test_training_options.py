@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,21 @@ def test_control_c_ends_a_command_with_one_line(
     monkeypatch.setattr(module, slow, lambda *_, **__: signal.raise_signal(number))
     assert module.main(arguments) == 128 + number
     assert capsys.readouterr().err == f"\n{command}: broken off before its end\n"
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_told_before_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limit of a file's size stands for the disk: no mount is needed."""
+    images, classes = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    np.savez(tmp_path / "mine.npz", x_train=images, y_train=classes, x_test=images, y_test=classes)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        output = tmp_path / "new" / "mine.h5"
+        told = train_cnn.main(["--data", str(tmp_path / "mine.npz"), "--output", str(output)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert told == 2
+    assert "new cannot be written: File too large" in capsys.readouterr().err
+    assert not list(output.parent.iterdir())
