@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from Modelling.errors import shortened
 from Modelling.network.checkpoint import (
     EngineFile,
     engine_path,
@@ -21,6 +20,7 @@ from Modelling.network.checkpoint import (
 )
 from Modelling.network.engine import LiteRTEngine
 from Modelling.network.input_range import UNIT, InputRange
+from Modelling.network.keras_loading import cause_of
 from Modelling.network.keras_models import KerasClassifier
 from Modelling.network.tensorflow import import_tensorflow, quiet
 
@@ -58,7 +58,7 @@ class NotCompilableError(Exception):
 def _lacking(error: Exception) -> str:
     """Name the operation that LiteRT lacks, out of what its converter says."""
     found = sorted(set(OPERATION.findall(str(error))))
-    return f"LiteRT has no {', '.join(found)}" if found else f"LiteRT: {shortened(error)}"
+    return f"LiteRT has no {', '.join(found)}" if found else f"LiteRT: {cause_of(error)}"
 
 
 def compile_int8(

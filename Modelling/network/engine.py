@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from Modelling.cores import MAX_THREADS
-from Modelling.errors import CheckpointError, shortened
+from Modelling.errors import CheckpointError
 from Modelling.images.plain_arrays import Batch
 from Modelling.network.checkpoint import Checkpoint, EngineFile
 from Modelling.network.declared_size import DEFAULT_MAX_MODEL_BYTES, require_size
 from Modelling.network.file_kinds import misnamed
 from Modelling.network.input_range import UNIT, InputRange
+from Modelling.network.keras_loading import cause_of
 from Modelling.network.keras_models import KerasClassifier, load_keras_model
 from Modelling.network.litert import LiteRTEngine, open_quickest
 from Modelling.network.onnx import open_onnx
@@ -190,7 +191,7 @@ def _open_keras(
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
     except Exception as error:  # noqa: BLE001 - whatever a foreign model makes TensorFlow raise
-        raise CheckpointError(f"{checkpoint.path}: it cannot be run: {shortened(error)}") from None
+        raise CheckpointError(f"{checkpoint.path}: it cannot be run: {cause_of(error)}") from None
     return served
 
 

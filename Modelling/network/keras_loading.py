@@ -36,6 +36,8 @@ CAUSES = ("Error encountered:", "Exception encountered:")
 # What it says of a class that it does not know, in a file of its own kind and in an older one.
 UNKNOWN_CLASS = ("Could not locate class", "Unknown layer")
 CALL = re.compile(r"Exception encountered when calling [^\n]*\n\s*")
+# What TensorFlow writes before an error of a graph that it traces: the traceback, indented further.
+IN_USER_CODE = re.compile(r"^in user code:\n.*?\n {4}(?=\w+: )", re.DOTALL)
 
 
 def load(file: KerasFile, *, safe_mode: bool, max_bytes: int) -> Any:
@@ -142,8 +144,11 @@ def advice_on_classes(error: BaseException) -> str:
 
 
 def cause_of(error: BaseException) -> str:
-    """Find the cause in what Keras says, which puts it last, behind the whole configuration."""
-    text = str(error).strip() or repr(error)
+    """Find the cause in what Keras says, which puts it last, behind the whole configuration.
+
+    And in what TensorFlow says of a network that Keras has loaded, and that cannot be run.
+    """
+    text = IN_USER_CODE.sub("", str(error).strip()) or repr(error)
     for cause in CAUSES:
         text = text.rpartition(cause)[2].strip()
     return shortened(CALL.sub("", text).replace("\x1b[1m", "").replace("\x1b[0m", ""))

@@ -108,6 +108,19 @@ def test_an_error_names_both_versions_and_the_cause_and_not_the_whole_configurat
     assert len(text) < 500
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_network_that_loads_and_cannot_be_run_is_refused_with_the_cause(
+    suffix: str, keras: Any, tmp_path: Path
+) -> None:
+    """Keras takes such a name, as other frameworks below it do; TensorFlow's graphs do not."""
+    layers = keras.layers
+    last = layers.Dense(3, activation="softmax", name="the scores")
+    path = tmp_path / f"mine{suffix}"
+    keras.Sequential([layers.Input((8, 8, 3)), layers.Flatten(), last]).save(path)
+    with pytest.raises(CheckpointError, match=r"it cannot be run: .*'the scores' is not a valid"):
+        load_classifier(path)
+
+
 @pytest.mark.parametrize("suffix", [".H5", ".hdf5", ".HDF5"])
 def test_a_suffix_may_be_written_in_any_way(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"mine{suffix}"
