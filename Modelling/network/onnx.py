@@ -166,5 +166,5 @@ def _reason(error: Exception) -> str:
 def _tensor(described: Any) -> Tensor:
     if DICTIONARIES.fullmatch(described.type):
         return Tensor(described.name, (None, None), np.float32)
-    sizes = tuple(size if type(size) is int and size > 0 else None for size in described.shape)
+    sizes = tuple(size if type(size) is int and size >= 0 else None for size in described.shape)
     return Tensor(described.name, sizes, TYPES.get(described.type), described.type)

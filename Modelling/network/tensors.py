@@ -46,7 +46,7 @@ def only_input(inputs: Sequence[Tensor]) -> Tensor:
     """Return the one input that pictures go into.
 
     Raises:
-        CheckpointError: There are several, or none, or it takes no numbers.
+        CheckpointError: There are several, or none, or it takes no numbers, or nothing.
     """
     if len(inputs) != 1:
         raise CheckpointError(
@@ -55,6 +55,10 @@ def only_input(inputs: Sequence[Tensor]) -> Tensor:
         )
     if inputs[0].dtype not in (*FLOATS, np.uint8):
         raise CheckpointError(f"its input {inputs[0]} takes no pixels: float or uint8 is needed")
+    if 0 in inputs[0].shape:
+        raise CheckpointError(
+            f"its input {inputs[0]} holds nothing: export it with a batch that is open, or of one"
+        )
     return inputs[0]
 
 

@@ -86,6 +86,7 @@ def test_without_a_side_file_an_onnx_file_answers_with_numbers(tmp_path: Path) -
         ({"softmax_domain": "ai.onnx.contrib"}, "own, ai.onnx.contrib.Softmax"),
         ({"dtype": TensorProto.INT32}, "takes no pixels|refuses it"),
         ({"shape": ["N", SIDE, SIDE, 5]}, "refuses it"),
+        ({"shape": [0, SIDE, SIDE, 3]}, r"x float32 \(0, 8, 8, 3\) holds nothing: export it"),
         ({"shape": [SIDE]}, "holds no images|refuses it|cannot be run"),
         ({"extra_outputs": ("again",)}, 'choose by "output"'),
         (
