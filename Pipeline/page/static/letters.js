@@ -69,7 +69,10 @@ function draw() {
   refresh(byId("letters-list"), listing.letters, (each) => each.id, row);
   byId("letters-before").disabled = offset === 0;
   byId("letters-after").disabled = offset + PAGE >= listing.shown;
-  for (const id of ["letters-replay", "letters-purge"]) byId(id).disabled = listing.shown === 0;
+  for (const [id, verb] of [["letters-replay", "Replay"], ["letters-purge", "Purge"]]) {
+    byId(id).disabled = listing.shown === 0;
+    byId(id).textContent = `${verb} ${scope()}`;
+  }
   say();
 }
 
@@ -118,6 +121,12 @@ function row(letter) {
       el("button", { type: "button", class: "danger", "data-name": "purge", onclick: async () => {
         if (await confirmed("Throw this letter away?", "Nothing keeps it then.", "Purge")) settle("purge")();
       } }, "Purge")));
+}
+
+/** What the two buttons mean: not only those that are shown, unless a time says which. */
+function scope() {
+  const { reason, minutes } = query();
+  return minutes ? "those shown" : reason ? "all of this reason" : "all";
 }
 
 async function settleShown(action) {
