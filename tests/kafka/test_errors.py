@@ -10,13 +10,9 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
     AclOperation,
-    AclPermissionType,
     AdminClient,
     NewTopic,
-    ResourcePatternType,
     ResourceType,
 )
 
@@ -31,9 +27,9 @@ from MessageBroker import (
 )
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.kafka_server import KafkaCluster
+from tests.diagnosis.rights import Right
 from tests.kafka.conftest import PASSWORD, Connect
 from tests.servers import free_port
-from tests.waiting import wait_until
 
 START_UP_SECONDS = 10.0
 AsUser = Callable[[str, str], dict[str, str]]
@@ -192,27 +188,7 @@ def test_a_message_over_a_foreign_topics_limit_names_the_setting(
 def allow(
     admin: AdminClient, kind: ResourceType, name: str, operation: AclOperation, user: str = "bob"
 ) -> None:
-    acl = AclBinding(
-        kind,
-        name,
-        ResourcePatternType.LITERAL,
-        f"User:{user}",
-        "*",
-        operation,
-        AclPermissionType.ALLOW,
-    )
-    for future in admin.create_acls([acl]).values():
-        future.result()
-    wanted = AclBindingFilter(
-        kind,
-        name,
-        ResourcePatternType.LITERAL,
-        f"User:{user}",
-        None,
-        operation,
-        AclPermissionType.ALLOW,
-    )
-    wait_until(lambda: admin.describe_acls(wanted).result(), "it takes effect")
+    Right(user, operation.name, kind.name.lower(), name).grant(admin)
 
 
 def test_a_missing_right_is_an_authentication_error_that_names_the_page(

@@ -11,17 +11,15 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import (
-    AclBindingFilter,
     AclOperation,
-    AclPermissionType,
     AdminClient,
-    ResourcePatternType,
     ResourceType,
 )
 
 from MessageBroker import AuthenticationError, OutgoingMessage
 from MessageBroker.kafka_handler import KafkaHandler
 from tests.brokers.harness import clean_environment
+from tests.diagnosis.rights import Right
 from tests.kafka.conftest import Connect
 from tests.kafka.test_errors import allow
 from tests.pipeline.runner import ROOT
@@ -49,12 +47,7 @@ def bob(connect: Connect, as_user: AsUser, admin: AdminClient, topic: str) -> Ka
 
 
 def revoke(admin: AdminClient, topic: str) -> None:
-    binding = AclBindingFilter(
-        ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:bob", None,
-        AclOperation.WRITE, AclPermissionType.ANY,
-    )  # fmt: skip
-    for future in admin.delete_acls([binding]).values():
-        future.result(20)
+    Right("bob", "WRITE", "topic", topic).revoke(admin)
 
 
 def publish_until_it_works(bob: KafkaHandler, topic: str) -> None:
