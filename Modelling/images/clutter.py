@@ -37,6 +37,10 @@ TIGHT_SIDES = 3
 CUT_OFF = 0.6
 CUT_THROUGH = 0.3
 
+# Share of the picture that the bounding box of a digit has at least which fills it: 0.85 and more
+# where it was cut out, 0.75 of a sheet on a table that was read as one.
+FILLED = 0.8
+
 # Share of the picture's shorter side, from the border, within which it is asked whether strokes go
 # on to it; the share of their darkness that the rest of it has at least; and how many times as
 # large as they the whole is at most, which else is a shadow or a table.
@@ -106,6 +110,12 @@ def _may_be_cut_off(parts: Components, number: int, dark: Mask) -> bool:
 def reaches_all_sides(dark: Mask) -> bool:
     """Tell whether what differs from the paper was cut out tightly: it touches all four sides."""
     return bool(dark[0].any() and dark[-1].any() and dark[:, 0].any() and dark[:, -1].any())
+
+
+def fills(dark: Mask) -> bool:
+    """Tell whether what differs from the paper was cut out so that it fills the picture."""
+    height, width = (int(np.ptp(np.flatnonzero(dark.any(axis)))) + 1 for axis in (1, 0))
+    return height * width >= FILLED * dark.size
 
 
 def is_edged(picture: Pixels, dark: Mask) -> bool:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from Modelling.errors import ImageError
 from Modelling.images.clutter import (
+    fills,
     goes_on_to_border,
     is_cluttered,
     is_edged,
@@ -141,7 +142,7 @@ def _photographed(picture: Pixels) -> Pixels:
         require_one_digit(strokes.written)
         return _cropped(strokes.ink, found)
     ink, dark = _on_plain_paper(picture)
-    if between and is_edged(picture, dark) and not is_cluttered(dark):
+    if between and fills(dark) and is_edged(picture, dark) and not is_cluttered(dark):
         return _only_digit(ink, _without_specks(dark))
     if strokes.ink is not None and found is not None and not goes_on_to_border(found, ink):
         require_one_digit(strokes.written)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmarks.photographs import outcome_of, pictures_of, without_digit
 from benchmarks.scenes import BOTH, EASY, HARD
+from Modelling.images.clutter import fills
 from Modelling.images.components import components_of
 from Modelling.images.frames import frames_in
 from Modelling.images.hats import closing
@@ -120,6 +121,15 @@ def test_the_paper_inside_of_a_digit_that_fills_its_picture_is_no_stroke(
     expected = mnist[1][:150][[error is None for error in errors]]
     assert len(answers) >= 135
     assert (answers != expected).sum() <= 1
+
+
+def test_a_sheet_on_a_table_does_not_fill_its_picture() -> None:
+    """Where table and ink are of one colour, the sheet between them is as a digit is."""
+    dark = np.zeros((200, 150), bool)
+    dark[12:185, 10:138] = True
+    assert not fills(dark)
+    dark[3:197, 70:80] = dark[100:110, 3:147] = True
+    assert fills(dark)
 
 
 def test_components_are_what_a_flood_finds() -> None:
