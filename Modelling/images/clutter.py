@@ -37,9 +37,9 @@ TIGHT_SIDES = 3
 CUT_OFF = 0.6
 CUT_THROUGH = 0.3
 
-# Share of the picture that the bounding box of a digit has at least which fills it: 0.85 and more
-# where it was cut out, 0.75 of a sheet on a table that was read as one.
-FILLED = 0.8
+# Share of the picture that the bounding box of a digit has at least which fills it, and share of
+# that box which its strokes cover at most: bold ones cover 0.7, a sheet on a table 0.88.
+FILLED, COVERED = 0.8, 0.75
 
 # Share of the picture's shorter side, from the border, within which it is asked whether strokes go
 # on to it; the share of their darkness that the rest of it has at least; and how many times as
@@ -115,7 +115,8 @@ def reaches_all_sides(dark: Mask) -> bool:
 def fills(dark: Mask) -> bool:
     """Tell whether what differs from the paper was cut out so that it fills the picture."""
     height, width = (int(np.ptp(np.flatnonzero(dark.any(axis)))) + 1 for axis in (1, 0))
-    return height * width >= FILLED * dark.size
+    covered = int(np.count_nonzero(dark))
+    return height * width >= FILLED * dark.size and covered <= COVERED * height * width
 
 
 def is_edged(picture: Pixels, dark: Mask) -> bool:

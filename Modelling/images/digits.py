@@ -142,8 +142,10 @@ def _photographed(picture: Pixels) -> Pixels:
         require_one_digit(strokes.written)
         return _cropped(strokes.ink, found)
     ink, dark = _on_plain_paper(picture)
-    if between and fills(dark) and is_edged(picture, dark) and not is_cluttered(dark):
-        return _only_digit(ink, _without_specks(dark))
+    if between and is_edged(picture, dark) and not is_cluttered(dark):
+        dark = _without_specks(dark)
+        if fills(dark):
+            return _only_digit(ink, dark)
     if strokes.ink is not None and found is not None and not goes_on_to_border(found, ink):
         require_one_digit(strokes.written)
         return _cropped(strokes.ink, found)

@@ -126,10 +126,11 @@ def test_the_paper_inside_of_a_digit_that_fills_its_picture_is_no_stroke(
 def test_a_sheet_on_a_table_does_not_fill_its_picture() -> None:
     """Where table and ink are of one colour, the sheet between them is as a digit is."""
     dark = np.zeros((200, 150), bool)
-    dark[12:185, 10:138] = True
+    dark[5:195, 5:145] = True
     assert not fills(dark)
-    dark[3:197, 70:80] = dark[100:110, 3:147] = True
+    dark[40:160, 40:110] = False
     assert fills(dark)
+    assert not fills(np.pad(dark, 20))
 
 
 def test_components_are_what_a_flood_finds() -> None:
