@@ -9,7 +9,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.require_posix()
@@ -24,8 +24,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from DurableText.option_types import count, path_name, positive
-from DurableText.wording import counted
+from DurableText.program.option_types import count, path_name, positive
+from DurableText.program.wording import counted
 from Pipeline.observability.metrics import Sources
 from Pipeline.observability.waiting import Reason
 from Pipeline.script import options as opt

@@ -8,7 +8,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.require_posix()
@@ -18,8 +18,8 @@ if __name__ == "__main__":  # before all that takes time
 import argparse
 import logging
 
-from DurableText.option_types import count, positive
-from DurableText.wording import counted
+from DurableText.program.option_types import count, positive
+from DurableText.program.wording import counted
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script

@@ -7,7 +7,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.require_posix()
@@ -16,7 +16,7 @@ if __name__ == "__main__":  # before all that takes time
 
 import argparse
 
-from DurableText.wording import counted
+from DurableText.program.wording import counted
 from Pipeline.observability.metrics import Sources
 from Pipeline.script import options as opt
 from Pipeline.script.life_cycle import run_script

@@ -8,7 +8,7 @@ Examples:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.require_posix()
@@ -23,8 +23,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from DurableText.option_types import count_or_none, path_name, positive, probability
-from DurableText.wording import counted
+from DurableText.program.option_types import count_or_none, path_name, positive, probability
+from DurableText.program.wording import counted
 from MessageBroker import BrokerInterface
 from Modelling.classifier import load_classifier
 from Modelling.cores import threads_option

@@ -1,6 +1,6 @@
 """Results, each id once, durable: see `ResultDatabase`, and `open_database`, which opens one."""
 
-from DurableText import first_signals
+from DurableText.program import first_signals
 
 if first_signals.is_run("DB"):  # what follows takes time
     first_signals.break_off_quietly()

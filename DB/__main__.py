@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.break_off_quietly()
@@ -21,9 +21,9 @@ from DB.report import as_text
 from DB.transfer import transfer
 from DurableText.command_line import default_help, print_json, run, tell
 from DurableText.installation.command_line import command_parser
-from DurableText.option_types import count_or_none, file_with_suffix, place, utf8
+from DurableText.program.option_types import count_or_none, file_with_suffix, place, utf8
+from DurableText.program.wording import counted, printable
 from DurableText.storage import STORAGE, make_durable_directory
-from DurableText.wording import counted, printable
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from DB.database_interface import ResultDatabase
 from DB.results import Result, answer_of
 from DurableText.moments import seconds_of
+from DurableText.program.wording import brief, counted
 from DurableText.progress import Advance, uncounted
-from DurableText.wording import brief, counted
 
 # Answers of a shadow that are held, 300 bytes each with their ids; what comes beyond is told.
 MAX_ANSWERS = 2_000_000

@@ -12,7 +12,7 @@ from DB.errors import DatabaseConfigurationError
 from DB.rotation import Rotation
 from DurableText.installation.extras import needs
 from DurableText.installation.places import state_folder
-from DurableText.urls import scheme_of
+from DurableText.program.urls import scheme_of
 
 DEFAULT_PATH = state_folder() / "DB" / "db_for_app_2.txt"
 

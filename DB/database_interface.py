@@ -14,8 +14,8 @@ from typing import Any
 from DB.errors import DatabaseConfigurationError
 from DB.results import InsertOutcome, Result
 from DB.summary import RowTally, Summary
-from DurableText.closing import ClosedAtExit
 from DurableText.findings import MAX_PROBLEMS, Findings
+from DurableText.program.closing import ClosedAtExit
 from DurableText.progress import Advance, uncounted
 
 Row = dict[str, Any]

@@ -14,8 +14,8 @@ from matplotlib.ticker import AutoLocator, NullFormatter
 
 from DB.compare import Comparison
 from DB.summary import Summary
+from DurableText.program.wording import counted, rate_in_words
 from DurableText.storage import write_file
-from DurableText.wording import counted, rate_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

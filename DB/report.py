@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from DB.summary import Summary
-from DurableText.wording import brief, counted, duration_in_words, rate_in_words
+from DurableText.program.wording import brief, counted, duration_in_words, rate_in_words
 
 CONFUSIONS_SHOWN = 10
 

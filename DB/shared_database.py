@@ -6,7 +6,7 @@ import threading
 
 from DB.database_interface import ResultDatabase
 from DB.errors import DatabaseClosedError, opened_to_read
-from DurableText.forks import Opener
+from DurableText.program.forks import Opener
 
 
 class SharedDatabase(ResultDatabase):

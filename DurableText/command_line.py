@@ -13,10 +13,10 @@ from pathlib import Path
 import orjson
 
 from DurableText.findings import Findings
-from DurableText.interrupts import BROKEN_OFF, Interrupts
+from DurableText.program.interrupts import BROKEN_OFF, Interrupts
+from DurableText.program.remedies import remedy_of
+from DurableText.program.wording import in_lines
 from DurableText.progress import Progress
-from DurableText.remedies import remedy_of
-from DurableText.wording import in_lines
 
 # What a write to the output ends with that others see as an error of theirs.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from DurableText.wording import counted
+from DurableText.program.wording import counted
 
 # Problems listed one by one; the rest is only counted.
 MAX_PROBLEMS = 100

@@ -29,8 +29,8 @@ import orjson
 
 from DurableText import codec
 from DurableText.codec import scan
+from DurableText.program.wording import counted
 from DurableText.storage import Storage, append_all
-from DurableText.wording import counted
 
 logger = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from DurableText import syncing
-from DurableText.links import is_own_link, real_path
-from DurableText.no_pipes import open_no_pipe
+from DurableText.files import syncing
+from DurableText.files.links import is_own_link, real_path
+from DurableText.files.no_pipes import open_no_pipe
 
 # State is for the user who runs the scripts, and for a group that may look at it.
 FILE_MODE = 0o640

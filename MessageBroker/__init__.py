@@ -10,7 +10,7 @@
 The contract stands in `MessageBroker.broker_interface` and `MessageBroker.subscription_interface`.
 """
 
-from DurableText import first_signals
+from DurableText.program import first_signals
 
 if first_signals.is_run("MessageBroker"):  # what follows takes time
     first_signals.break_off_quietly()

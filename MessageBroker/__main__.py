@@ -10,7 +10,7 @@ python -m MessageBroker dead-letters replay --reason "undecodable image"
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.break_off_quietly()
@@ -27,9 +27,9 @@ from typing import Any
 from DurableText import command_line
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED
 from DurableText.installation.command_line import command_parser
-from DurableText.option_types import folder_name, nonempty, not_negative, path_name
+from DurableText.program.option_types import folder_name, nonempty, not_negative, path_name
+from DurableText.program.wording import brief, counted, in_lines
 from DurableText.storage import write_file
-from DurableText.wording import brief, counted, in_lines
 from MessageBroker import dead_letters, original_message
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config

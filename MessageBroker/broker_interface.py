@@ -34,7 +34,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from DurableText.closing import ClosedAtExit
+from DurableText.program.closing import ClosedAtExit
 from MessageBroker.subscription_interface import Subscription
 
 DEAD_LETTER_SUFFIX = "-dead-letter"

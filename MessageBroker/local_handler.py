@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from DurableText.files.links import real_path
 from DurableText.installation.places import state_folder
-from DurableText.links import real_path
-from DurableText.remedies import is_read_only
+from DurableText.program.remedies import is_read_only
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.cloudevents import KAFKA_PREFIX
 from MessageBroker.configuration import DeliverySettings, ini_file

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from DurableText.closing import ClosedAtExit
+from DurableText.program.closing import ClosedAtExit
 from MessageBroker.message import Message
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 
-from DurableText.option_types import number
+from DurableText.program.option_types import number
 
 # More than any machine has. With far more threads the system refuses some, and LiteRT crashes.
 MAX_THREADS = 1024

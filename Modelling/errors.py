@@ -1,6 +1,6 @@
 """The errors of this package. Their text is one line that says what is wrong and what to do."""
 
-from DurableText.wording import printable
+from DurableText.program.wording import printable
 
 # Characters of another library's error text in ours: it may quote what a stranger sent.
 LONGEST_REASON = 200

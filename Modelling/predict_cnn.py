@@ -18,7 +18,7 @@ if __package__ in (None, ""):  # python Modelling/predict_cnn.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.break_off_quietly()
@@ -27,9 +27,9 @@ import io
 from collections.abc import Sequence
 
 from DurableText.installation.command_line import command_parser
-from DurableText.interrupts import BROKEN_OFF, Interrupts
-from DurableText.option_types import path_name
-from DurableText.wording import printable
+from DurableText.program.interrupts import BROKEN_OFF, Interrupts
+from DurableText.program.option_types import path_name
+from DurableText.program.wording import printable
 from Modelling.classifier import Classifier, Predictions, load_classifier
 from Modelling.cores import threads_option
 from Modelling.data_preparation import decode_image, visible_files

@@ -12,7 +12,7 @@ the old one was stands in the same file, so `--back` is one rename, too.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.break_off_quietly()
@@ -25,10 +25,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from DurableText.files.syncing import sync_path
 from DurableText.installation.command_line import command_parser
-from DurableText.interrupts import BROKEN_OFF, Interrupts
-from DurableText.option_types import path_name
-from DurableText.syncing import sync_path
+from DurableText.program.interrupts import BROKEN_OFF, Interrupts
+from DurableText.program.option_types import path_name
 from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.checkpoint import (
     DEFAULT_CHECKPOINT,

@@ -12,7 +12,7 @@ written.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.break_off_quietly()
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from DurableText.installation.command_line import command_parser
-from DurableText.interrupts import BROKEN_OFF, Interrupts
-from DurableText.option_types import nonempty, path_name
+from DurableText.program.interrupts import BROKEN_OFF, Interrupts
+from DurableText.program.option_types import nonempty, path_name
 from Modelling.errors import CheckpointError, refusal_of
 from Modelling.network.checkpoint import (
     DIGITS,

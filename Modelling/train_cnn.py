@@ -24,7 +24,7 @@ if __package__ in (None, ""):  # python Modelling/train_cnn.py
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.break_off_quietly()
@@ -34,7 +34,7 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from DurableText.interrupts import BROKEN_OFF, Interrupts
+from DurableText.program.interrupts import BROKEN_OFF, Interrupts
 from Modelling.errors import CheckpointError, refusal_of, shortened
 from Modelling.network.compiling import INT8
 from Modelling.training.continuing import starting_weights

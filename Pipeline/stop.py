@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from DurableText.command_line import EXIT_FAILED
-from DurableText.first_signals import terminal_is_gone
+from DurableText.program.first_signals import terminal_is_gone
 
 # How often a waiting script looks whether it shall stop.
 POLL_SECONDS = 0.25

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from DurableText.wording import rate_in_words
+from DurableText.program.wording import rate_in_words
 
 
 class Tally:

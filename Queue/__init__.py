@@ -1,6 +1,6 @@
 """A durable queue of results: see `ResultQueue`, and `open_queue` for what stands behind it."""
 
-from DurableText import first_signals
+from DurableText.program import first_signals
 
 if first_signals.is_run("Queue"):  # what follows takes time
     first_signals.break_off_quietly()

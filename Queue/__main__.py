@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.break_off_quietly()
@@ -13,8 +13,8 @@ import sys
 
 from DurableText.command_line import default_help, print_json, run, tell
 from DurableText.installation.command_line import command_parser
-from DurableText.option_types import place
-from DurableText.wording import counted, printable
+from DurableText.program.option_types import place
+from DurableText.program.wording import counted, printable
 from Queue.errors import QueueConfigurationError, QueueError
 from Queue.queue_factory import DEFAULT_PATH, VARIABLE, default_queue, open_queue
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from DurableText.installation.extras import needs
 from DurableText.installation.places import state_folder
-from DurableText.urls import scheme_of
+from DurableText.program.urls import scheme_of
 from Queue.errors import QueueConfigurationError
 from Queue.queue_interface import ResultQueue
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from DurableText.closing import ClosedAtExit
 from DurableText.findings import Findings
+from DurableText.program.closing import ClosedAtExit
 from DurableText.progress import Advance, uncounted
 from Queue.errors import QueueConfigurationError, QueueRecordError
 

@@ -12,7 +12,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from DurableText.wording import counted
+from DurableText.program.wording import counted
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SCALE_PICTURE = RESULTS.parents[1] / "docs" / "pictures" / "scale.png"

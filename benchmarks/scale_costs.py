@@ -22,7 +22,7 @@ from benchmarks.peers.usage import cpu_seconds
 from benchmarks.percentiles import medians, middle
 from benchmarks.pipeline import Running, latencies_ms, latencies_of, throughput
 from DurableText.moments import seconds_of
-from DurableText.wording import counted
+from DurableText.program.wording import counted
 from Modelling.cores import available_cores
 from Pipeline.script.options import DEFAULT_BATCH_SIZE
 from Pipeline.serving.pacing import GROUP_SECONDS, GROUP_SIZE

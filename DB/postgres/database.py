@@ -45,8 +45,8 @@ from DB.results import (
 )
 from DB.shared_database import SharedDatabase
 from DurableText.moments import timestamp
+from DurableText.program.wording import counted
 from DurableText.progress import Advance, uncounted
-from DurableText.wording import counted
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from DB.errors import DatabaseConfigurationError
-from DurableText.urls import holds_password
+from DurableText.program.urls import holds_password
 
 DEFAULT_TABLE = "inferences"
 

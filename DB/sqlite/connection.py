@@ -17,8 +17,8 @@ from DB.errors import (
     DatabaseUnavailableError,
 )
 from DB.sqlite import schema
-from DurableText.process_limits import what_is_lacking
-from DurableText.remedies import in_the_way, remedy_of, require_path_for_sqlite
+from DurableText.program.process_limits import what_is_lacking
+from DurableText.program.remedies import in_the_way, remedy_of, require_path_for_sqlite
 from DurableText.storage import STORAGE, NoFileError
 
 # Between two tries where SQLite does not wait by itself.

@@ -35,12 +35,12 @@ from DB.results import (
 )
 from DB.shared_database import SharedDatabase
 from DB.sqlite.connection import Connect, open_file, translated
-from DurableText.links import real_path
+from DurableText.files.links import real_path
 from DurableText.moments import timestamp
+from DurableText.program.wording import counted
 from DurableText.progress import Advance, uncounted
 from DurableText.sqlite_copy import copy_sqlite
 from DurableText.storage import STORAGE, make_durable_directory, refuse_what_is_no_file
-from DurableText.wording import counted
 
 logger = logging.getLogger(__name__)
 

@@ -31,9 +31,9 @@ from DB.text.parts import refuse_a_part
 from DB.text.reader import CONFLICTS, SHADOWS, TextReader
 from DB.text.rotated_text import RotatedText
 from DurableText import codec
-from DurableText.forks import Opener
 from DurableText.lock import FileLock
 from DurableText.moments import timestamp
+from DurableText.program.forks import Opener
 from DurableText.storage import (
     STORAGE,
     Storage,

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2s
 from pathlib import Path
 
-from DurableText.remedies import require_path_for_sqlite
+from DurableText.program.remedies import require_path_for_sqlite
 from DurableText.storage import STORAGE
 
 logger = logging.getLogger(__name__)

@@ -21,10 +21,10 @@ from DB.text.parts import open_in_turn, part_paths
 from DB.text.verification import verify
 from DurableText import codec
 from DurableText.codec import CHUNK_BYTES, scan
-from DurableText.links import real_path
+from DurableText.files.links import real_path
 from DurableText.lock import is_lock_of, shared_with
+from DurableText.program.remedies import in_the_way, remedy_of
 from DurableText.progress import Advance, uncounted
-from DurableText.remedies import in_the_way, remedy_of
 from DurableText.storage import STORAGE, NoFileError, Storage, refuse_what_is_no_file
 
 # What lies beside the results, each with parts of its own.

@@ -26,9 +26,9 @@ from DB.text.parts import Opened, open_in_turn, part_numbers, part_path
 from DurableText import codec
 from DurableText.codec import scan
 from DurableText.lock import current_holder
+from DurableText.program.wording import counted
 from DurableText.progress import Advance, uncounted
 from DurableText.storage import STORAGE
-from DurableText.wording import counted
 
 # A rotation meanwhile makes list and parts differ for a moment: so often it is looked again.
 LOOKS = 3

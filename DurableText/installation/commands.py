@@ -9,9 +9,9 @@ from __future__ import annotations
 import runpy
 import sys
 
-from DurableText import first_signals
 from DurableText.installation import __version__
 from DurableText.installation.command_line import COMMAND
+from DurableText.program import first_signals
 
 TOOLS = {
     "broker": ("MessageBroker", "ping, topics, backlog, dead letters"),

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from DurableText.closing import ClosedAtExit
+from DurableText.program.closing import ClosedAtExit
 from MessageBroker.core.broker import BrokerCore
 
 WORKER = "MessageBroker.conformance.worker"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, NoReturn
 
-from DurableText.forks import Opener
+from DurableText.program.forks import Opener
 from MessageBroker import limits
 from MessageBroker.broker_interface import (
     CLOSE_TIMEOUT_SECONDS,

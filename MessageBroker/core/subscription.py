@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from DurableText.forks import Opener
+from DurableText.program.forks import Opener
 from MessageBroker.broker_interface import is_dead_letter_topic
 from MessageBroker.configuration import DeliverySettings
 from MessageBroker.core.dead_letter import texts_of

@@ -16,7 +16,7 @@ from google.auth import exceptions as auth_errors
 from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
-from DurableText.beside import in_a_thread
+from DurableText.program.beside import in_a_thread
 from MessageBroker.errors import AuthenticationError, BrokerError, BrokerUnavailableError
 from MessageBroker.google_pubsub.key_file import (
     KEY_FILE_VARIABLE,

@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from DurableText.no_pipes import open_no_pipe
+from DurableText.files.no_pipes import open_no_pipe
 from MessageBroker.environment import shown_path
 from MessageBroker.errors import AuthenticationError
 

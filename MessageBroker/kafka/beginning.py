@@ -14,7 +14,7 @@ from concurrent.futures import Future
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from DurableText.beside import in_a_thread
+from DurableText.program.beside import in_a_thread
 from MessageBroker.errors import BrokerError, BrokerUnavailableError
 from MessageBroker.kafka.assignment import Assignment
 from MessageBroker.kafka.committed_offsets import GroupTopic

@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from DurableText.process_limits import what_is_lacking
-from DurableText.remedies import is_open_to_us, whose_it_is
+from DurableText.program.process_limits import what_is_lacking
+from DurableText.program.remedies import is_open_to_us, whose_it_is
 from MessageBroker.errors import BrokerReplacedError, BrokerUnavailableError, ConfigurationError
 from MessageBroker.local.files_in_use import Change, FilesInUse
 from MessageBroker.local.turnstile import LockedError, Turnstile

@@ -22,8 +22,8 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from DurableText import syncing
-from DurableText.no_pipes import open_no_pipe
+from DurableText.files import syncing
+from DurableText.files.no_pipes import open_no_pipe
 from MessageBroker.local.log_index import LogEnd, end_of, is_of_another
 
 # https://www.sqlite.org/fileformat.html#the_database_header

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from DurableText.no_pipes import open_no_pipe
+from DurableText.files.no_pipes import open_no_pipe
 from MessageBroker.errors import BrokerUnavailableError
 from MessageBroker.local.files_in_use import FILE_MODE
 

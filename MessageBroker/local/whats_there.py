@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from DurableText.remedies import (
+from DurableText.program.remedies import (
     in_the_way,
     is_open_to_us,
     is_read_only,

@@ -20,7 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from DurableText.closing import ClosedAtExit
+from DurableText.program.closing import ClosedAtExit
 from Modelling.cores import available_cores
 from Modelling.data_preparation import Preparation
 from Modelling.errors import PreparationStoppedError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from DurableText.wording import printable
+from DurableText.program.wording import printable
 from Modelling.training.plots import (
     TRAINING_COLOUR,
     VALIDATION_COLOUR,

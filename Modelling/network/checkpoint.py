@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from DurableText.wording import printable
+from DurableText.program.wording import printable
 from Modelling.errors import CheckpointError
 from Modelling.images.digits import DIGITS
 from Modelling.network.declared_size import TooLargeError, require_size, require_size_on_disk

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from DurableText.installation.extras import needs
-from DurableText.option_types import count
+from DurableText.program.option_types import count
 from Modelling.errors import CheckpointError
 from Modelling.network.hashes import files_of, require_regular
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from DurableText import syncing
+from DurableText.files import syncing
 
 
 def write_atomically(path: Path, data: bytes) -> None:

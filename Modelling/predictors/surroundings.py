@@ -34,7 +34,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from DurableText import standard_streams
+from DurableText.program import standard_streams
 from Modelling.predictors.descriptors import marks
 from Modelling.predictors.log_settings import LogSettings
 

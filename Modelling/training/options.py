@@ -7,7 +7,7 @@ from pathlib import Path
 
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.places import state_folder
-from DurableText.option_types import count, number, path_name, probability
+from DurableText.program.option_types import count, number, path_name, probability
 from Modelling.network.checkpoint import CHECKPOINT_SUFFIXES, DEFAULT_CHECKPOINT
 from Modelling.training.architecture import NETWORKS
 from Modelling.training.data_files import name_of

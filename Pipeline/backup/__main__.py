@@ -11,7 +11,7 @@ server keeps is its own to copy.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.break_off_quietly()
@@ -22,8 +22,8 @@ import sys
 from DB import DatabaseConfigurationError
 from DurableText.command_line import run
 from DurableText.installation.command_line import command_parser
-from DurableText.option_types import folder_name, path_name
-from DurableText.wording import counted, printable
+from DurableText.program.option_types import folder_name, path_name
+from DurableText.program.wording import counted, printable
 from MessageBroker import ConfigurationError, add_broker_option
 from Pipeline.backup.archive import Backup, BackupError, open_backup, problems_of
 from Pipeline.backup.copying import make_backup

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from DB import DatabaseError, open_database
 from DurableText.copying import copy_file
-from DurableText.links import real_path
+from DurableText.files.links import real_path
 from DurableText.lock import FileLock
 from DurableText.moments import timestamp
 from DurableText.storage import FOLDER_MODE, STORAGE, make_durable_directory

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from DurableText.links import real_path
-from DurableText.urls import scheme_of
+from DurableText.files.links import real_path
+from DurableText.program.urls import scheme_of
 from MessageBroker import MessageBrokerFactory
 from MessageBroker.configuration import config_folder, read_broker_config
 

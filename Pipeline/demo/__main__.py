@@ -8,7 +8,7 @@ and holds the ids that `app_1` reported against those in the DB.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.break_off_quietly()
@@ -30,8 +30,8 @@ from tqdm import tqdm
 from DB import open_database
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.places import CODE, in_checkout, state_folder, with_make
-from DurableText.interrupts import BROKEN_OFF, Interrupts
-from DurableText.option_types import count, file_with_suffix
+from DurableText.program.interrupts import BROKEN_OFF, Interrupts
+from DurableText.program.option_types import count, file_with_suffix
 from MessageBroker import MessageBrokerFactory, add_broker_option
 from MessageBroker.broker_interface import dead_letter_topic, default_subscription
 from MessageBroker.configuration import read_broker_config

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from DurableText.moments import seconds_of
+from DurableText.program.wording import rate_in_words
 from DurableText.storage import write_file
-from DurableText.wording import rate_in_words
 from Modelling.data_preparation import bundled_test_images
 
 if TYPE_CHECKING:

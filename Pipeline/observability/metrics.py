@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from DurableText.closing import ClosedAtExit
+from DurableText.program.closing import ClosedAtExit
 
 if TYPE_CHECKING:
     from MessageBroker import BrokerInterface, Subscription

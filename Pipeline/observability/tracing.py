@@ -22,9 +22,9 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from DurableText.closing import ClosedAtExit
 from DurableText.installation.extras import how_to_get
 from DurableText.moments import seconds_of
+from DurableText.program.closing import ClosedAtExit
 from Pipeline.events import TRACE_PARENT
 
 logger = logging.getLogger(__name__)

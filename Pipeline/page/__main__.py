@@ -12,7 +12,7 @@ and reads the DB. Anything of it may be away, and come later.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before all that takes time
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.require_posix()
@@ -34,7 +34,7 @@ from DB import DatabaseConfigurationError
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, refusal_of
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.extras import needs
-from DurableText.option_types import folder_name, host_name, path_name, port_number
+from DurableText.program.option_types import folder_name, host_name, path_name, port_number
 from MessageBroker import BrokerError, ConfigurationError, add_broker_option
 from Modelling.network.checkpoint import DEFAULT_CHECKPOINT
 from Pipeline.observability.overview import target

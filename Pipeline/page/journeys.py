@@ -19,7 +19,7 @@ from typing import Any
 
 from DB import DatabaseError, ResultDatabase
 from DurableText.moments import timestamp
-from DurableText.wording import brief
+from DurableText.program.wording import brief
 from MessageBroker import BrokerError, BrokerInterface, Message
 from MessageBroker.cloudevents import attribute
 from MessageBroker.core import dead_letter

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from DurableText.wording import brief, counted
+from DurableText.program.wording import brief, counted
 from MessageBroker import BrokerError, DeliverySettings, Message
 from MessageBroker.broker_interface import default_subscription
 from MessageBroker.core.broker import BrokerCore

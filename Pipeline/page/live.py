@@ -11,7 +11,7 @@ from typing import Any
 
 from DB import ResultDatabase
 from DurableText.moments import age_of
-from DurableText.wording import printable
+from DurableText.program.wording import printable
 from Pipeline.observability.overview import Overview
 from Pipeline.page.board import Board
 from Pipeline.page.journeys import Journeys

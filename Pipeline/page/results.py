@@ -9,7 +9,7 @@ from typing import Any
 
 from DB import DatabaseError, ResultDatabase
 from DurableText.moments import timestamp
-from DurableText.wording import brief
+from DurableText.program.wording import brief
 from Pipeline.page.pictures import Pictures
 from Pipeline.page.texts import shown_row
 

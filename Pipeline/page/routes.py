@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from DB import DatabaseError
-from DurableText.wording import printable
+from DurableText.program.wording import printable
 from MessageBroker import BrokerError
 from MessageBroker.dead_letters import Selection
 from MessageBroker.limits import MAX_MESSAGE_BYTES, cut

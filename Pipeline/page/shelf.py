@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from DurableText.moments import seconds_of, timestamp
-from DurableText.wording import MAX_LINE, brief
+from DurableText.program.wording import MAX_LINE, brief
 from MessageBroker import Message
 from MessageBroker.original_message import describe
 

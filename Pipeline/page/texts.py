@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from DurableText.wording import brief
+from DurableText.program.wording import brief
 
 # Fields of one result, and members of a list in it.
 MAX_FIELDS = 50

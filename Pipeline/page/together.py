@@ -8,7 +8,7 @@ so that there is something to see beside what one draws.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.break_off_quietly()
@@ -21,7 +21,7 @@ import time
 
 from DurableText.installation.command_line import command_parser
 from DurableText.installation.places import state_folder
-from DurableText.option_types import new_folder_name, port_number, positive
+from DurableText.program.option_types import new_folder_name, port_number, positive
 from Pipeline.page.__main__ import DEFAULT_PORT
 from Pipeline.running import LOOK_SECONDS, RunError, RunningPipeline, make_folder
 

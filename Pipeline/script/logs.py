@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from DurableText.installation import __version__
-from DurableText.wording import MAX_LINE, brief
+from DurableText.program.wording import MAX_LINE, brief
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 

@@ -7,9 +7,10 @@ import errno
 import os
 from pathlib import Path
 
-from DurableText import command_line, option_types
+from DurableText import command_line
 from DurableText.installation.command_line import command_parser
-from DurableText.option_types import (
+from DurableText.program import option_types
+from DurableText.program.option_types import (
     count,
     folder_name,
     host_name,
@@ -19,8 +20,8 @@ from DurableText.option_types import (
     port_number,
     positive,
 )
+from DurableText.program.urls import scheme_of
 from DurableText.storage import STORAGE, make_durable_directory
-from DurableText.urls import scheme_of
 from MessageBroker import add_broker_option
 
 # The fastest sizes of the engine are 8 to 64; larger batches spread the fsync and the acks.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from DurableText.installation import NAME, __version__
-from DurableText.wording import counted
+from DurableText.program.wording import counted
 from MessageBroker import BrokerInterface, Message, Subscription
 from MessageBroker.configuration import DeliverySettings, TopicNames, read_broker_config
 from Pipeline.observability.metrics import Metrics, Sources

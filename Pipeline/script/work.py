@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from typing import TypeVar
 
-from DurableText.beside import in_a_thread
+from DurableText.program.beside import in_a_thread
 from Pipeline.observability.waiting import Reason, Waiting
 from Pipeline.stop import POLL_SECONDS, ScriptError, Stop
 

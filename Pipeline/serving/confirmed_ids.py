@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from DurableText.links import real_path
-from DurableText.process_limits import what_is_lacking
+from DurableText.files.links import real_path
+from DurableText.program.process_limits import what_is_lacking
+from DurableText.program.wording import counted
 from DurableText.storage import STORAGE, make_durable_directory
-from DurableText.wording import counted
 from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
 from Pipeline.stop import ScriptError

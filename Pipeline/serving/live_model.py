@@ -12,8 +12,8 @@ import signal
 import threading
 from types import FrameType
 
-from DurableText.closing import ClosedAtExit
-from DurableText.first_signals import terminal_is_gone
+from DurableText.program.closing import ClosedAtExit
+from DurableText.program.first_signals import terminal_is_gone
 from Modelling.errors import CheckpointError
 from Modelling.network.checkpoint import PATIENCE
 from Modelling.network.stamps import Stamp, stamp_of

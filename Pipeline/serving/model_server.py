@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from DurableText.moments import timestamp
-from DurableText.wording import counted
+from DurableText.program.wording import counted
 from MessageBroker import Message, Subscription
 from Modelling.errors import UNDECODABLE, PreparationStoppedError
 from Modelling.predictor import Answer, Item, Predictor, sizes_of, traits_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from DurableText.urls import scheme_of
+from DurableText.program.urls import scheme_of
 from Pipeline.observability.waiting import Reason
 from Pipeline.script.script import Script
 from Pipeline.script.start_up import Server

@@ -17,7 +17,7 @@ from DB import (
     open_database,
 )
 from DurableText.command_line import EXIT_USAGE
-from DurableText.urls import scheme_of
+from DurableText.program.urls import scheme_of
 from MessageBroker import Message, Subscription
 from Pipeline.events import EventError, parse_result
 from Pipeline.observability.waiting import Reason

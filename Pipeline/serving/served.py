@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from DurableText.closing import ClosedAtExit
+from DurableText.program.closing import ClosedAtExit
 from Modelling.errors import CheckpointError
 from Modelling.predictor import Predictor, labels_of
 from Pipeline.serving.live_model import LiveModel

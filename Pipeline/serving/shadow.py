@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from DurableText.closing import ClosedAtExit
 from DurableText.moments import timestamp
+from DurableText.program.closing import ClosedAtExit
 from MessageBroker import BrokerInterface, Message
 from Modelling.predictor import Answer, Predictor, labels_of
 from Pipeline.events import EventError, image_origin, inference_record, read_item, shadow_events

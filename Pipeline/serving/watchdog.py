@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from DurableText.closing import ClosedAtExit
 from DurableText.command_line import EXIT_DONE, EXIT_FAILED
+from DurableText.program.closing import ClosedAtExit
 from Pipeline.stop import Stop
 
 logger = logging.getLogger(__name__)

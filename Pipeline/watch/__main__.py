@@ -10,7 +10,7 @@ It reads the metrics that the scripts serve with --metrics-port, and the last ro
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything is opened
-    from DurableText import first_signals, standard_streams
+    from DurableText.program import first_signals, standard_streams
 
     standard_streams.prepare()
     first_signals.break_off_quietly()
@@ -31,10 +31,10 @@ from rich.console import Console
 from rich.live import Live
 
 from DB import DatabaseConfigurationError, open_database
-from DurableText import standard_streams
 from DurableText.command_line import EXIT_USAGE
 from DurableText.installation.command_line import command_parser
-from DurableText.option_types import file_with_suffix, positive
+from DurableText.program import standard_streams
+from DurableText.program.option_types import file_with_suffix, positive
 from DurableText.storage import write_file
 from Pipeline.observability.overview import Overview, target
 from Pipeline.script.options import add_db_option, check_writable

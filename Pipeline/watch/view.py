@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from DurableText.wording import brief, duration_in_words, in_lines, printable, rate_in_words
+from DurableText.program.wording import brief, duration_in_words, in_lines, printable, rate_in_words
 from Pipeline.observability.overview import latency_of
 from Pipeline.observability.stages import Stage
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from redis.exceptions import OutOfMemoryError
 
-from DurableText.forks import Opener
 from DurableText.patience import taken_in_time
+from DurableText.program.forks import Opener
 from DurableText.progress import Advance, uncounted
 from Queue.errors import (
     QueueClosedError,

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
+from DurableText.program.wording import counted
 from DurableText.progress import Advance, uncounted
-from DurableText.wording import counted
 from Queue.errors import QueueConfigurationError, QueueError, QueueUnavailableError
 from Queue.queue_interface import QueueStatus, QueueVerification
 from Queue.redis.entries import Entry, read_entries

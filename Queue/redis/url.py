@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from DurableText.urls import holds_password
+from DurableText.program.urls import holds_password
 from Queue.errors import QueueConfigurationError
 
 DEFAULT_PORT = 6379

@@ -24,11 +24,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from DurableText.forks import Opener
-from DurableText.links import real_path
+from DurableText.files.links import real_path
 from DurableText.patience import taken_in_time
+from DurableText.program.forks import Opener
+from DurableText.program.remedies import in_the_way, remedy_of
 from DurableText.progress import Advance, uncounted
-from DurableText.remedies import in_the_way, remedy_of
 from DurableText.storage import (
     STORAGE,
     NoFileError,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from DurableText.links import real_path
+from DurableText.files.links import real_path
 from DurableText.progress import Advance, uncounted
 from DurableText.storage import STORAGE
 from Queue.errors import opened_to_look

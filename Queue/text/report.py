@@ -17,13 +17,13 @@ import orjson
 
 from DurableText import codec
 from DurableText.codec import scan
-from DurableText.links import real_path
+from DurableText.files.links import real_path
 from DurableText.lock import current_holder
+from DurableText.program.remedies import in_the_way, remedy_of
+from DurableText.program.wording import counted
 from DurableText.progress import Advance, uncounted
 from DurableText.quarantine import LONGEST_ENTRY_BYTES, CorruptLine
-from DurableText.remedies import in_the_way, remedy_of
 from DurableText.storage import STORAGE, NoFileError, head, refuse_what_is_no_file
-from DurableText.wording import counted
 from Queue.errors import QueueConfigurationError, QueueError, QueueUnavailableError
 from Queue.queue_interface import QueueStatus, QueueVerification, Record
 from Queue.text import cursor, segment

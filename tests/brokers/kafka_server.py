@@ -31,7 +31,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from DurableText.closing import ClosedAtExit
+from DurableText.program.closing import ClosedAtExit
 from tests.brokers.class_archive import make_once
 from tests.brokers.kafka_jars import (
     BROKERS_FOLDER,

@@ -20,7 +20,7 @@ OWN_CODE = 3
 
 # Says that it is there, waits until its input ends, says more, and ends with a code of its own.
 PROGRAM = f"""
-from DurableText import standard_streams
+from DurableText.program import standard_streams
 standard_streams.prepare()
 import logging, sys
 logging.basicConfig(stream=sys.stderr)
@@ -98,7 +98,7 @@ def test_a_full_disk_behind_the_messages_costs_the_messages_only(buffered: str) 
 def test_what_is_said_once_there_is_room_again_begins_on_a_line_of_its_own(tmp_path: Path) -> None:
     program = """
 import resource, signal
-from DurableText import standard_streams
+from DurableText.program import standard_streams
 standard_streams.prepare()
 import logging, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -119,7 +119,7 @@ logging.warning("fourth")
 
 def test_with_python_u_no_output_waits_in_a_buffer() -> None:
     program = """
-from DurableText import standard_streams
+from DurableText.program import standard_streams
 standard_streams.prepare()
 import sys
 print("no newline", end="")

@@ -19,7 +19,7 @@ CHANGING = {
 
 ALLOWED = {
     ("DB/text/index.py", "unlink"),  # SQLite's files, which may be lost
-    ("DurableText/standard_streams.py", "write"),  # to standard output
+    ("DurableText/program/standard_streams.py", "write"),  # to standard output
     ("DurableText/lock.py", "flock"),  # a look at who holds a lock, for `status`
 }
 
@@ -49,7 +49,7 @@ def changing_calls(path):
 )
 def test_files_are_changed_through_the_layer_only(path):
     name = str(path.relative_to(ROOT))
-    if name in ("DurableText/storage.py", "DurableText/syncing.py"):
+    if name in ("DurableText/storage.py", "DurableText/files/syncing.py"):
         return
     objects = {"_cursor", "_conflicts", "self", "stdout", "stderr"}  # with a `write` of their own
     found = [

@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-from DurableText.closing import ClosedAtExit
+from DurableText.program.closing import ClosedAtExit
 from tests.servers import free_port
 
 

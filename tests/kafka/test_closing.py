@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 
-from DurableText.closing import ClosedAtExit
+from DurableText.program.closing import ClosedAtExit
 from MessageBroker.kafka.group_consumer import GroupConsumer
 from MessageBroker.kafka.stream import KafkaStream
 from MessageBroker.kafka_handler import KafkaHandler

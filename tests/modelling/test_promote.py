@@ -89,7 +89,7 @@ def test_other_labels_are_told_and_where_there_was_no_room(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("DurableText.syncing.sync", full)
+    monkeypatch.setattr("DurableText.files.syncing.sync", full)
     new.write_bytes(colours_onnx(tmp_path / "c.onnx", layout="NCHW").read_bytes())
     assert main([str(new), "--served", str(served)]) == 1
     assert f"promote: {tmp_path}: [Errno 28] No space left" in capsys.readouterr().err

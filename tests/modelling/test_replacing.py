@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from DurableText import syncing
+from DurableText.files import syncing
 from Modelling.network.replacing import write_atomically
 
 

@@ -173,7 +173,7 @@ def test_more_than_the_script_needs_is_left() -> None:
 ENDS = """
 import logging, os, resource, sys
 sys.path.insert(0, {root!r})
-from DurableText import standard_streams
+from DurableText.program import standard_streams
 standard_streams.prepare()
 logging.basicConfig()
 from Modelling.predictors.surroundings import Surroundings

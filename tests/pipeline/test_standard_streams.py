@@ -110,7 +110,7 @@ def test_a_program_without_any_stream_ends_with_the_code_that_it_ends_with_anywa
 
 CLOSES_THEM = """
 import io, sys
-from DurableText import standard_streams
+from DurableText.program import standard_streams
 
 standard_streams.prepare()
 for stream in (sys.stdout, sys.stderr):

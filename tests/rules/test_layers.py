@@ -68,22 +68,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "MessageBroker.message_broker_factory",
         "MessageBroker.registry",
     },
+    # What every program does, and how files are handled: below all that is durable.
+    "DurableText.program": set(),
+    "DurableText.files": set(),
     "DurableText": set(),
-    "DurableText.standard_streams": set(),
-    "DurableText.first_signals": set(),
-    "DurableText.interrupts": set(),
-    "DurableText.option_types": {"DurableText.urls"},
-    "DurableText.urls": set(),
-    "DurableText.wording": set(),
-    "DurableText.beside": set(),
-    "DurableText.closing": set(),
-    "DurableText.forks": set(),
-    "DurableText.links": set(),
     "DurableText.sqlite_copy": {"DurableText"},
-    "DurableText.no_pipes": set(),
-    "DurableText.process_limits": set(),
-    "DurableText.remedies": {"DurableText.process_limits"},
-    "DurableText.syncing": set(),
     "Queue": {"DurableText"},
     # The factory imports the engine that is wanted; no engine knows another.
     "Queue.queue_factory": {"DurableText", "Queue", "Queue.text", "Queue.redis"},
@@ -135,27 +124,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 
-# What all know: what is installed where, what every program does first of all and when it is broken
-# off, what options are parsed with and words are made of, what is done in a thread beside whoever
-# waits, how whatever is closed ends a `with`, and who opened it, whose links are followed, how an
-# SQLite file is copied, and how bytes reach the disk.
+# What all know: what is installed where, what a program does and says, how files are opened, reach
+# the disk and are copied.
 ALL_MAY_IMPORT = {
     "DurableText.installation",
-    "DurableText.standard_streams",
-    "DurableText.first_signals",
-    "DurableText.interrupts",
-    "DurableText.option_types",
-    "DurableText.urls",
-    "DurableText.wording",
-    "DurableText.beside",
-    "DurableText.closing",
-    "DurableText.forks",
-    "DurableText.links",
+    "DurableText.program",
+    "DurableText.files",
     "DurableText.sqlite_copy",
-    "DurableText.no_pipes",
-    "DurableText.process_limits",
-    "DurableText.remedies",
-    "DurableText.syncing",
 }
 
 # The folders in which a client library is imported, and nowhere else.

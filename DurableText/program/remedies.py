@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from DurableText.process_limits import what_is_lacking
+from DurableText.program.process_limits import what_is_lacking
 
 # What stands in the place of a file for good, however long somebody waits.
 _IN_THE_WAY = {

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from DurableText.urls import scheme_of
+from DurableText.program.urls import scheme_of
 
 Number = TypeVar("Number", int, float)
 

@@ -1,0 +1,1 @@
+"""How files are found and opened, and how their bytes reach the disk."""
