@@ -7,8 +7,8 @@ import dataclasses
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from types import MethodType
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -18,6 +18,7 @@ from MessageBroker.errors import BrokerError, ClosedError, PublishError, topic_n
 from MessageBroker.kafka.cluster import Cluster
 from MessageBroker.kafka.errors import MISSING_TOPIC, Right, error_of
 from MessageBroker.kafka.events import ClientEvents
+from MessageBroker.kafka.handover import Handover
 from MessageBroker.kafka.hearing import Hearing
 from MessageBroker.kafka.lingering import (
     FIRST_PAUSE_SECONDS,
@@ -27,7 +28,6 @@ from MessageBroker.kafka.lingering import (
     without_a_clock,
 )
 from MessageBroker.kafka.record_times import RecordTimes, broker_gives_times
-from MessageBroker.kafka.records import KafkaRecord, headers_of, id_of
 from MessageBroker.kafka.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -84,6 +84,8 @@ class KafkaPublisher:
         self._hearing = Hearing(lambda timeout: self._client.list_topics(timeout=timeout))
         self._unconfirmed = 0  # messages, when that was last looked at
         self._times = RecordTimes(lambda topic: broker_gives_times(cluster, topic))
+        # What the client only supposes to be there: it is to be sent once more.
+        self._supposed: deque[tuple[Handover, int]] = deque()
         self._closing = threading.Event()
         self._has_id_at = time.monotonic() + PRODUCER_ID_SECONDS
         self._end: KafkaError | None = None  # why this client can send no more
@@ -136,47 +138,24 @@ class KafkaPublisher:
                     self._resting.notify_all()
 
     def _produce(self, batch: Batch) -> None:
-        produce, topic = self._client.produce, batch.topic
-        given, time_of = self._times.begin(), self._times.of
-
-        def settle(number: int, error: KafkaError | None, record: KafkaRecord | None) -> None:
-            if error is None:
-                assert record is not None, "what is confirmed is handed back"
-                timestamp = time_of(topic, given, record)
-                batch.confirm(number, id_of(record.partition(), record.offset(), timestamp))
-                if not self._events.fine:
-                    self._events.answered()
-            else:
-                batch.fail(number, self._explain(error, topic))
-
-        for number, message in enumerate(batch.messages):
+        handover = Handover(
+            self._client, batch, self._times, self._events, self._explain, self._take_supposed
+        )
+        for number in range(len(batch.messages)):
             if number and not number % CONFIRM_EVERY:
                 self._poll(0)
-            headers = headers_of(message.attributes) if message.attributes else {}
-            while True:
-                try:
-                    produce(
-                        topic,
-                        message.data,
-                        message.key or None,
-                        timestamp=given,
-                        headers=headers,
-                        # Bound to the number, which is lighter than a `partial`.
-                        on_delivery=MethodType(settle, number),
-                    )
-                except BufferError:
-                    # Taking the confirmations here is quicker than waiting for the thread.
-                    self._flush()
-                    self._poll(ROOM_POLL_SECONDS)
-                    if self._goes_on:
-                        continue
+            while not handover.hand_over(number):
+                # Taking the confirmations here is quicker than waiting for the thread.
+                self._flush()
+                self._poll(ROOM_POLL_SECONDS)
+                if not self._goes_on:
                     batch.fail_rest(
-                        self._explain(KafkaError(KafkaError._PURGE_QUEUE), topic), number
+                        self._explain(KafkaError(KafkaError._PURGE_QUEUE), batch.topic), number
                     )
                     return
-                except KafkaException as exception:
-                    settle(number, error_of(exception), None)
-                break
+
+    def _take_supposed(self, handover: Handover, number: int) -> None:
+        self._supposed.append((handover, number))
 
     def close(self, timeout: float) -> None:
         """Give up what is not confirmed, and let the client go.
@@ -191,6 +170,7 @@ class KafkaPublisher:
         if len(self._client):
             self._client.purge()
             self._client.flush(PURGE_SECONDS)
+        self._send_once_more()  # which fails, and is told
 
     @property
     def is_at_its_end(self) -> bool:
@@ -218,6 +198,19 @@ class KafkaPublisher:
             call(seconds)
         except KafkaException as exception:  # it can never send again: see `enable.idempotence`
             self._give_up(error_of(exception))
+        if self._supposed:
+            self._send_once_more()
+
+    def _send_once_more(self) -> None:
+        """Send what the client supposes to be there, see `Handover`; it may be there twice then."""
+        with contextlib.suppress(IndexError):  # another thread was quicker
+            while self._supposed:
+                handover, number = self._supposed.popleft()
+                if not self._goes_on:
+                    handover.settle(number, KafkaError(KafkaError._PURGE_QUEUE), None)
+                elif not handover.hand_over(number):
+                    self._supposed.appendleft((handover, number))  # confirmations make room
+                    return
 
     def _give_up(self, error: KafkaError) -> None:
         """Fail all that waits, with the reason why this client cannot send it."""
@@ -226,6 +219,7 @@ class KafkaPublisher:
         self._client.purge()
         with contextlib.suppress(KafkaException):  # it says the same again
             self._client.flush(PURGE_SECONDS)
+        self._send_once_more()  # which fails, and is told
 
     def _look_at_the_login(self) -> None:
         """Give up once messages have waited for too long for credentials to be taken again."""

@@ -30,7 +30,10 @@ class KafkaRecord(Protocol):
         """Return the partition's number."""
 
     def offset(self) -> int:
-        """Return its offset; of an error, the one that it is about."""
+        """Return its offset; of an error, the one that it is about.
+
+        Of one that was published it is None where the client was not told: see `KafkaPublisher`.
+        """
 
     def key(self) -> bytes | None:
         """Return the key."""

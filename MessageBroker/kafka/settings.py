@@ -42,7 +42,7 @@ _FIXED = {
     "allow.auto.create.topics": "false",
 }
 _FIXED_FOR_PRODUCERS = {
-    # Retries neither repeat nor reorder messages.
+    # Retries neither repeat nor reorder messages; but see `Handover`.
     "enable.idempotence": "true",
     # A message never times out: a broker that is away is waited for.
     "message.timeout.ms": "0",

@@ -17,7 +17,7 @@ from MessageBroker.kafka.cluster import Cluster
 from MessageBroker.kafka.events import ClientEvents
 from MessageBroker.kafka.publisher import KafkaPublisher
 from MessageBroker.kafka.settings import KafkaSettings
-from tests.kafka.fakes import DeafProducer
+from tests.kafka.fakes import DeafProducer, SupposingProducer
 
 SETTINGS = KafkaSettings({"bootstrap.servers": "nowhere:9092"}, {}, {})
 PATIENCE_SECONDS = 20.0
@@ -85,3 +85,16 @@ def test_closing_waits_no_longer_than_it_may_for_brokers_that_stand_still(
     publisher.close(0.0)
     assert time.monotonic() - began < PATIENCE_SECONDS
     assert settled.is_set()
+
+
+def test_what_the_client_only_supposes_to_be_there_is_sent_once_more(
+    brokers: FrozenBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = SupposingProducer()
+    publisher = publisher_over(client, brokers, monkeypatch)
+    batch, settled = sent(publisher)
+
+    assert settled.wait(PATIENCE_SECONDS)
+    assert client.produced == 2
+    assert (batch.errors, batch.ids) == ({}, ["0-2-1700000000000"])
+    publisher.close(PATIENCE_SECONDS)
