@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -252,6 +253,12 @@ def test_a_standby_alone_is_read_only_and_waited_for(
         assert reader.count() == 0
 
 
+def is_listening(port: int) -> bool:
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection((HOST, port)):
+        return True
+    return False
+
+
 @pytest.fixture
 def pgbouncer(postgres: PostgresServer) -> Iterator[int]:
     """A real PgBouncer in transaction mode, where there is one."""
@@ -272,7 +279,7 @@ def pgbouncer(postgres: PostgresServer) -> Iterator[int]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        time.sleep(0.5)
+        wait_until(lambda: process.poll() is not None or is_listening(port), "it listens or ended")
         assert process.poll() is None, (folder / "log").read_text()
         yield port
     finally:
