@@ -6,6 +6,7 @@ import numpy as np
 
 from Modelling.images.components import Components, Mask, components_of
 from Modelling.images.frames import straight_sides
+from Modelling.images.masks import extent_of
 from Modelling.images.pixels import Pixels
 from Modelling.images.thin import peeled, stroke_widths
 
@@ -114,9 +115,11 @@ def reaches_all_sides(dark: Mask) -> bool:
 
 def fills(dark: Mask) -> bool:
     """Tell whether what differs from the paper was cut out so that it fills the picture."""
-    height, width = (int(np.ptp(np.flatnonzero(dark.any(axis)))) + 1 for axis in (1, 0))
-    covered = int(np.count_nonzero(dark))
-    return height * width >= FILLED * dark.size and covered <= COVERED * height * width
+    extent = extent_of(dark)
+    if extent is None:
+        return False
+    box = dark[extent]
+    return box.size >= FILLED * dark.size and int(np.count_nonzero(box)) <= COVERED * box.size
 
 
 def is_edged(picture: Pixels, dark: Mask) -> bool:

@@ -31,6 +31,7 @@ from Modelling.images.clutter import (
     without_far_parts,
 )
 from Modelling.images.components import Mask
+from Modelling.images.masks import extent_of
 from Modelling.images.paper import has_even_border, ink_on_paper, is_paper
 from Modelling.images.pixels import Pixels, unit_range
 from Modelling.images.reduction import reduced_array
@@ -194,10 +195,10 @@ def _only_digit(ink: Pixels, dark: Mask) -> Pixels:
 
 def _cropped(ink: Pixels, dark: Mask) -> Pixels:
     """Cut to where there is ink."""
-    rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
-    if not len(rows):
+    extent = extent_of(dark)
+    if extent is None:
         raise ImageError("blank image: only specks, no stroke")
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return ink[extent]
 
 
 def _is_grainy(ink: Pixels) -> bool:

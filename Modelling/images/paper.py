@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from Modelling.images.components import Mask
+from Modelling.images.masks import grown
 from Modelling.images.pixels import Pixels
 
 # Difference of brightness along the border, of 1, up to which the paper is taken as even.
@@ -53,7 +55,6 @@ SPREAD = 3 * 1.4826
 AROUND = 6
 AS_PAPER = 0.4
 
-Mask = npt.NDArray[np.bool_]
 # Of 1, x, y, x^2, y^2 and xy, or the first three of them, for each channel.
 Coefficients = npt.NDArray[np.float64]
 
@@ -71,11 +72,8 @@ def is_paper(image: Pixels, found: Mask) -> bool:
 
     So is the paper between the strokes of a digit that fills the picture.
     """
-    from PIL import Image, ImageFilter
-
     height, width = image.shape[:2]
-    near = Image.fromarray(found).convert("L").filter(ImageFilter.MaxFilter(2 * AROUND + 1))
-    around = (np.asarray(near) > 0) & ~found
+    around = grown(found, AROUND) & ~found
     border = image[_rim(height, width, max(1, min(height, width) // 30))]
     inside, outside, paper = (
         np.median(pixels, axis=0) for pixels in (image[found], image[around], border)

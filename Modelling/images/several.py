@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from Modelling.errors import ImageError
 from Modelling.images.components import Components, Mask, components_of
+from Modelling.images.masks import extent_of
 from Modelling.images.pixels import Pixels
 
 # What is wrong with them.
@@ -124,10 +125,10 @@ def _span(bits: Bits) -> Bits:
 
 def _reduced(ink: Mask) -> Mask:
     """Cut to the ink, and take blocks of pixels as one."""
-    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
-    if not len(rows):
+    extent = extent_of(ink)
+    if extent is None:
         return ink
-    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    cut = ink[extent]
     block = -(-max(cut.shape) // LOOKED_AT)
     if block == 1:
         return cut

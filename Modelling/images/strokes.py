@@ -16,6 +16,7 @@ import numpy as np
 from Modelling.images.components import Components, Mask, components_of
 from Modelling.images.frames import frames_in
 from Modelling.images.hats import Bytes, Hat, hats_of
+from Modelling.images.masks import grown
 from Modelling.images.pixels import Pixels
 from Modelling.images.thin import Thin, stroke_widths
 
@@ -131,7 +132,7 @@ def _frames(found: Sequence[Thin]) -> Mask | None:
     """Find the lines of printed boxes."""
     lines = [frames_in(thin.components, thin.shortest) for thin in found]
     there = [each for each in lines if each is not None]
-    return _grown(np.logical_or.reduce(there), 1) if there else None
+    return grown(np.logical_or.reduce(there), 1) if there else None
 
 
 def _encloses(outer: Components, number: int, inner: Components, other: int) -> bool:
@@ -186,15 +187,8 @@ def _with_its_parts(ink: Pixels, colours: Sequence[Pixels], core: Mask) -> Strok
     taken &= likeness >= PART_COLOUR
     taken[0], taken[first] = False, True
     mine = (taken & near)[parts.labels]
-    around = _grown(mine, SOFT_EDGE) & (mine | (parts.labels == 0))
+    around = grown(mine, SOFT_EDGE) & (mine | (parts.labels == 0))
     full = np.quantile(ink[mine], FULL)
     kept: Pixels = np.where(around, np.clip(ink / np.float32(full), 0, 1), np.float32(0))
     kept[kept < FLOOR] = 0
     return Strokes(kept, written=taken[parts.labels])
-
-
-def _grown(mask: Mask, pixels: int) -> Mask:
-    from PIL import Image, ImageFilter
-
-    grown = Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * pixels + 1))
-    return np.asarray(grown) > 0
