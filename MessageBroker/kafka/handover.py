@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from types import MethodType
 
@@ -25,7 +26,7 @@ class Handover:
     (confluent-kafka-go issue 921). So what has no place is not confirmed.
     """
 
-    __slots__ = ("_batch", "_client", "_events", "_explain", "_given", "_suppose", "_times")
+    __slots__ = ("_batch", "_client", "_events", "_explain", "_given", "_supposed", "_times")
 
     def __init__(
         self,
@@ -34,7 +35,7 @@ class Handover:
         times: RecordTimes,
         events: ClientEvents,
         explain: Callable[[KafkaError, str], BrokerError],
-        suppose: Callable[[Handover, int], None],
+        supposed: deque[tuple[Handover, int]],
     ) -> None:
         """Begin; nothing is handed over yet.
 
@@ -44,14 +45,15 @@ class Handover:
             times: gives the records their time.
             events: told that the brokers answer.
             explain: says what an error means for a topic.
-            suppose: takes the number of a message that the client only supposes to be there.
+            supposed: takes this and the number of a message that the client only supposes to be
+                there: it is to be handed over once more.
         """
         self._client = client
         self._batch = batch
         self._times = times
         self._events = events
         self._explain = explain
-        self._suppose = suppose
+        self._supposed = supposed
         self._given = times.begin()
 
     def hand_over(self, number: int) -> bool:
@@ -82,7 +84,7 @@ class Handover:
         assert record is not None, "what is confirmed is handed back"
         offset = record.offset()
         if offset is None:
-            self._suppose(self, number)
+            self._supposed.append((self, number))
             return
         timestamp = self._times.of(batch.topic, self._given, record)
         batch.confirm(number, id_of(record.partition(), offset, timestamp))

@@ -139,7 +139,7 @@ class KafkaPublisher:
 
     def _produce(self, batch: Batch) -> None:
         handover = Handover(
-            self._client, batch, self._times, self._events, self._explain, self._take_supposed
+            self._client, batch, self._times, self._events, self._explain, self._supposed
         )
         for number in range(len(batch.messages)):
             if number and not number % CONFIRM_EVERY:
@@ -153,9 +153,6 @@ class KafkaPublisher:
                         self._explain(KafkaError(KafkaError._PURGE_QUEUE), batch.topic), number
                     )
                     return
-
-    def _take_supposed(self, handover: Handover, number: int) -> None:
-        self._supposed.append((handover, number))
 
     def close(self, timeout: float) -> None:
         """Give up what is not confirmed, and let the client go.
@@ -198,8 +195,7 @@ class KafkaPublisher:
             call(seconds)
         except KafkaException as exception:  # it can never send again: see `enable.idempotence`
             self._give_up(error_of(exception))
-        if self._supposed:
-            self._send_once_more()
+        self._send_once_more()
 
     def _send_once_more(self) -> None:
         """Send what the client supposes to be there, see `Handover`; it may be there twice then."""

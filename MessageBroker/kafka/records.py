@@ -32,7 +32,7 @@ class KafkaRecord(Protocol):
     def offset(self) -> int:
         """Return its offset; of an error, the one that it is about.
 
-        Of one that was published it is None where the client was not told: see `KafkaPublisher`.
+        Of one that was published it is None where the client was not told: see `Handover`.
         """
 
     def key(self) -> bytes | None:
