@@ -207,6 +207,16 @@ class NoFileError(OSError):
     """Raised where a folder or a device stands in the place of a file: another name is needed."""
 
 
+def require_name_fits(storage: Storage, longest: Path) -> None:
+    """Make sure that the disk takes the longest name of a side file, before it is needed.
+
+    Raises:
+        OSError: it is too long.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        storage.stat(longest)
+
+
 def refuse_what_is_no_file(path: Path) -> None:
     """Raise `NoFileError` if there is something at `path` that is no file: a folder, a device.
 

@@ -39,6 +39,7 @@ from DurableText.storage import (
     Storage,
     make_durable_directory,
     refuse_what_is_no_file,
+    require_name_fits,
 )
 
 # What the longest of the names of side files ends in.
@@ -104,8 +105,7 @@ class TextDatabase(TextReader):
             refuse_what_is_no_file(self.path)
             self._refuse_foreign()  # before anything is made beside it
             make_durable_directory(storage, self.path.parent)
-            with contextlib.suppress(FileNotFoundError):  # one that is too long is told now
-                storage.stat(self._side_file(LONGEST))
+            require_name_fits(storage, self._side_file(LONGEST))
             self._lock = FileLock(self._side_file("lock"), storage, self.path)
             try:
                 self._wait_for_lock(NO_WAIT_SECONDS if not wait else timeout, wait, stop)

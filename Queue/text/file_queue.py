@@ -35,6 +35,7 @@ from DurableText.storage import (
     Storage,
     make_durable_directory,
     refuse_what_is_no_file,
+    require_name_fits,
 )
 from Queue.errors import (
     QueueClosedError,
@@ -125,7 +126,7 @@ class FileQueue(ResultQueue):
             refuse_what_is_no_file(self.path)
             self._paths.require_own(storage)  # before anything is made beside it
             make_durable_directory(storage, self._paths.folder)
-            self._paths.require_short(storage)
+            require_name_fits(storage, self._paths.longest)
             self._producer = Producer(
                 storage,
                 self._paths,

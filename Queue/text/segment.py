@@ -66,14 +66,10 @@ class QueuePaths:
         if not is_lock_of(self.producer_lock, self.log, storage) and _is_foreign(storage, self.log):
             raise not_a_log(self.log)
 
-    def require_short(self, storage: Storage) -> None:
-        """Make sure that none of them has too long a name for the disk, when it is needed at last.
-
-        Raises:
-            OSError: one has.
-        """
-        with contextlib.suppress(FileNotFoundError):
-            storage.stat(self.void(MOST, MOST))
+    @property
+    def longest(self) -> Path:
+        """The one that has the longest name of all that there may be."""
+        return self.void(MOST, MOST)
 
     def sealed(self, first_seq: int) -> Path:
         """Return the path of the sealed segment that begins with `first_seq`."""
