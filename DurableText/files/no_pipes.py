@@ -22,10 +22,10 @@ def open_no_pipe(path: str | Path, flags: int, mode: int) -> int:
         if error.errno == errno.ENXIO:  # to write alone, and nobody reads
             raise _refusal(path) from error
         raise
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISFIFO(mode) or stat.S_ISDIR(mode):
+    kind = os.fstat(fd).st_mode
+    if stat.S_ISFIFO(kind) or stat.S_ISDIR(kind):
         os.close(fd)
-        if stat.S_ISDIR(mode):  # which reads would tell, without its name
+        if stat.S_ISDIR(kind):  # which reads would tell, without its name
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise _refusal(path)
     return fd

@@ -8,6 +8,7 @@ import pytest
 
 from MessageBroker.core import letters as letters_module
 from MessageBroker.core.dead_letter import dead_letter_attributes, without_body
+from MessageBroker.core.subscription import SubscriptionCore
 from MessageBroker.errors import (
     AuthenticationError,
     BrokerError,
@@ -163,19 +164,23 @@ def test_what_cannot_be_read_is_moved_away_in_one_line_and_its_neighbours_flow(
         assert "3 records" in caplog.text
 
 
+def let_a_letter_wait(subscription: SubscriptionCore, stream: ListStream) -> None:
+    """Receive what cannot be read, while the dead-letter topic is away."""
+    unread = message("unread")
+    stream.on_unread(unread, "damaged")
+    stream.arrive(unread)
+    assert subscription.receive(1, 0.1) == []
+    assert subscription.letters_waiting == 1
+
+
 def test_a_receive_keeps_its_time_where_what_cannot_be_read_has_to_wait(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream, letters = ListStream(), DeadLetters()
     letters.away = True
     with subscription_over(stream, letters) as subscription:
-        unread = message("")
-        subscription._stream.on_unread(unread, "damaged")
-        stream.arrive(unread)
+        let_a_letter_wait(subscription, stream)
 
-        subscription.receive(1, 0.1)
-
-        assert subscription.letters_waiting == 1
         assert letters_module.PATIENCE_SECONDS > 1, "it would have been waited for so long"
         assert not caplog.messages
         monkeypatch.setattr(letters_module, "PATIENCE_SECONDS", 0.05)
@@ -191,11 +196,7 @@ def test_closing_waits_for_letters_that_are_about_to_be_confirmed() -> None:
     stream, letters = ListStream(), DeadLetters()
     letters.away = True
     with subscription_over(stream, letters) as subscription:
-        unread = message("unread")
-        subscription._stream.on_unread(unread, "damaged")
-        stream.arrive(unread)
-        subscription.receive(1, 0.0)
-        assert subscription.letters_waiting == 1
+        let_a_letter_wait(subscription, stream)
 
         ending = subscription.begin_to_close()
         assert stream.acknowledged == []
